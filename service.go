@@ -1,0 +1,154 @@
+package statefulroute
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Service is one Envoy cluster and the policy by which sessions stick to its pods.
+type Service struct {
+	// Name is the Envoy cluster name, metric label value and URL segment.
+	Name string
+	// Hosts are the authorities the service answers for; "*" means any and
+	// "*.example.com" any subdomain.
+	Hosts []string
+	// Prefix is the path prefix, matched by whole segments; "/" means any path.
+	Prefix    string
+	Session   SessionPolicy
+	Balancing BalancingPolicy
+	Health    *HealthCheck // nil: pods are not probed
+	Pods      PodSource
+}
+
+// SessionPolicy says how a session is recognised and what happens when its pod,
+// or the external processor itself, is lost.
+type SessionPolicy struct {
+	// Key lists where a request may carry its session key; the first source
+	// that is present and not empty wins. None present: an unbound request.
+	Key []SessionSource
+	// Learn lists where a response may name a session that its pod created.
+	Learn []SessionSource
+	// Issue, when set, gives a cookie to clients that have no session.
+	Issue *IssuedCookie
+	// IdleTimeout is how long an unused binding is kept. 0 means the external
+	// processor's default_expiration.
+	IdleTimeout time.Duration
+	OnPodLoss   PodLossPolicy
+	// OnExtprocLoss says what Envoy does with a request that the external
+	// processor did not answer.
+	OnExtprocLoss ExtprocLossPolicy
+}
+
+// SessionSource names one place that can hold a session key.
+type SessionSource struct {
+	Kind SourceKind
+	// Name is the header, cookie or query parameter; for FromPath, the RE2
+	// pattern whose first group is the key.
+	Name string
+}
+
+// SourceKind is the kind of place a session key is read from.
+type SourceKind string
+
+// The kinds of session source, spelled as in the configuration.
+const (
+	FromHeader SourceKind = "header"
+	FromCookie SourceKind = "cookie"
+	FromQuery  SourceKind = "query"
+	FromPath   SourceKind = "path"
+)
+
+// IssuedCookie is a session cookie that Stateful Route itself hands out.
+type IssuedCookie struct {
+	Name string
+	// TTL is the cookie's Max-Age; 0 makes it a browser-session cookie.
+	TTL time.Duration
+}
+
+// PodLossPolicy says what becomes of a session whose pod is gone.
+type PodLossPolicy string
+
+const (
+	// Rebind gives the session a new pod, once, counted and visible.
+	Rebind PodLossPolicy = "rebind"
+	// Reject answers 503 with `x-stateful-route-reason: pod-lost`.
+	Reject PodLossPolicy = "reject"
+)
+
+// ExtprocLossPolicy says what becomes of a request that no external processor answered.
+type ExtprocLossPolicy string
+
+const (
+	// Allow lets the request through unbound, balanced by weight.
+	Allow ExtprocLossPolicy = "allow"
+	// Deny answers 503 rather than send an unbound request.
+	Deny ExtprocLossPolicy = "deny"
+)
+
+// BalancingPolicy configures how new sessions and unbound requests are placed.
+type BalancingPolicy struct {
+	// Strategy is a name registered in package balancing.
+	Strategy string
+	// MaxConnections caps the in-flight requests of one pod; 0 means no cap.
+	MaxConnections uint32
+	// MaxSessions caps the sessions bound to one pod; 0 means no cap.
+	MaxSessions uint32
+	// ResponseTimeWindow is how long a pod that is being sent requests may go
+	// without a response before it is doubted.
+	ResponseTimeWindow time.Duration
+	// SlowStart is how long a new pod's weight takes to reach its full value;
+	// 0 means at once.
+	SlowStart time.Duration
+}
+
+// HealthCheck is an active probe of a service's pods. Exactly one of HTTP, GRPC
+// and TCP is set.
+type HealthCheck struct {
+	// HTTP is the path of a GET that must answer 2xx.
+	HTTP string
+	// GRPC is the service name asked for with grpc.health.v1; GRPCSet tells an
+	// empty name (the whole server) from none.
+	GRPC    string
+	GRPCSet bool
+	// TCP asks only for an accepted connection.
+	TCP bool
+	// Interval is the pause between two probes of a pod, before jitter.
+	Interval time.Duration
+	// Timeout bounds one probe.
+	Timeout time.Duration
+	// UnhealthyAfter and HealthyAfter are the consecutive results that change a
+	// pod's state, at least 1.
+	UnhealthyAfter int
+	HealthyAfter   int
+}
+
+// PodSource says where a service's pods come from; exactly one field is set.
+type PodSource struct {
+	Static     []Pod
+	File       string
+	DNS        *DNSSource
+	Kubernetes *KubernetesSource
+}
+
+// DNSSource takes the addresses of a host name as pods.
+type DNSSource struct {
+	Host string
+	Port uint16
+}
+
+// KubernetesSource takes the endpoints of a Kubernetes service as pods.
+type KubernetesSource struct {
+	Namespace string
+	Service   string
+	Port      string
+}
+
+// PodByAddress returns the pod that lives at addr.
+func PodByAddress(pods []Pod, addr netip.AddrPort) (Pod, bool) {
+	for _, p := range pods {
+		if p.Address == addr {
+			return p, true
+		}
+	}
+	return Pod{}, false
+}
