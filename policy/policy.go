@@ -1,0 +1,46 @@
+// Package policy is the vocabulary that xds-server and extproc share over
+// Envoy's protocols: the names of internal headers and metadata, and how a
+// service's session policy travels in cluster metadata (CDS) and a pod's name
+// and state in endpoint metadata (EDS).
+//
+// xds-server writes what extproc reads, so there is one source of truth and no
+// protocol of our own:
+//
+//	cluster.Metadata.FilterMetadata[policy.Namespace] = policy.EncodeService(svc)
+//	svc, err := policy.DecodeService(cluster.Name, cluster.Metadata.FilterMetadata[policy.Namespace])
+package policy
+
+const (
+	// Namespace is the key of our entries in Envoy's filter metadata and
+	// dynamic metadata.
+	Namespace = "stateful-route"
+	// UserAgent is the xDS node user_agent_name by which xds-server tells an
+	// extproc from an Envoy.
+	UserAgent = "stateful-route-extproc"
+	// ServiceMetadata is the gRPC metadata in which Envoy tells extproc the
+	// service of a request.
+	ServiceMetadata = "x-stateful-route-service"
+	// HeaderPrefix begins every internal header. Envoy strips them from what
+	// clients send before any filter sees the request.
+	HeaderPrefix = "x-stateful-route-"
+	// DestinationHeader carries the chosen pod's address, base64 of IP:PORT,
+	// from extproc to Envoy's stateful_session filter.
+	DestinationHeader = "x-stateful-route-destination"
+	// PodHeader names the pod on a response when envoy.debug_headers is set.
+	PodHeader = "x-stateful-route-pod"
+	// ReasonHeader says on a response why the request was refused.
+	ReasonHeader = "x-stateful-route-reason"
+	// DecidedKey is the dynamic metadata key extproc sets on every request it
+	// answered; on_extproc_loss: deny lets only such requests pass.
+	DecidedKey = "decided"
+)
+
+// The values of ReasonHeader.
+const (
+	// ReasonPodLost: the session's pod is gone and its service says reject.
+	ReasonPodLost = "pod-lost"
+	// ReasonNoPods: no pod takes new sessions.
+	ReasonNoPods = "no-pods"
+	// ReasonExtprocLost: no external processor answered and its service says deny.
+	ReasonExtprocLost = "extproc-lost"
+)
