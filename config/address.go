@@ -1,0 +1,33 @@
+package config
+
+import (
+	"net/netip"
+	"regexp"
+	"strings"
+)
+
+const unixPrefix = "unix:"
+
+// listenAddress checks an IP:PORT a process of ours, or Envoy, binds or dials.
+func (d *document) listenAddress(at path, value string) {
+	if _, err := netip.ParseAddrPort(value); err != nil {
+		d.refuse(at, "%q is not an IP:PORT such as 127.0.0.1:18000", value)
+	}
+}
+
+// grpcAddress is listenAddress, or unix:PATH.
+func (d *document) grpcAddress(at path, value string) {
+	if file, ok := strings.CutPrefix(value, unixPrefix); ok {
+		if file == "" || len(file) > 100 {
+			d.refuse(at, "unix: needs a path of 1 to 100 bytes")
+		}
+		return
+	}
+	d.listenAddress(at, value)
+}
+
+var (
+	serviceName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
+	token       = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+	hostName    = regexp.MustCompile(`^(\*|(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*)(:[0-9]{1,5})?$`)
+)

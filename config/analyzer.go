@@ -1,0 +1,76 @@
+package config
+
+import "time"
+
+type rawAnalyzer struct {
+	Interval   *duration `yaml:"interval"`
+	History    *int      `yaml:"history"`
+	RealTime   *bool     `yaml:"real_time"`
+	Historical *bool     `yaml:"historical"`
+	Rules      []rawRule `yaml:"rules"`
+}
+
+type rawRule struct {
+	Name       string   `yaml:"name"`
+	Metric     string   `yaml:"metric"`
+	Above      *float64 `yaml:"above"`
+	Below      *float64 `yaml:"below"`
+	Severity   string   `yaml:"severity"`
+	For        duration `yaml:"for"`
+	Suggestion string   `yaml:"suggestion"`
+	Impact     string   `yaml:"impact"`
+	Effort     string   `yaml:"effort"`
+	Priority   int      `yaml:"priority"`
+}
+
+// ruleMetrics are the metrics a rule may watch, ruleSeverities what it may say.
+func ruleMetrics() []string {
+	return []string{"request_rate", "response_time_seconds", "error_rate", "cache_hit_rate", "memory_usage", "cpu_usage", "connection_count"}
+}
+
+func ruleSeverities() []string { return []string{"low", "medium", "high", "critical"} }
+
+func (raw *rawAnalyzer) check(doc *document, at path) Analyzer {
+	a := Analyzer{
+		Interval:   orDuration(raw.Interval, 5*time.Second),
+		History:    or(raw.History, 720),
+		RealTime:   or(raw.RealTime, true),
+		Historical: or(raw.Historical, true),
+	}
+	if a.Interval < 100*time.Millisecond {
+		doc.refuse(at.with("interval"), "must be at least 100ms")
+	}
+	if a.History < 1 || a.History > 100_000 {
+		doc.refuse(at.with("history"), "%d must be 1 to 100000", a.History)
+	}
+	names := map[string]bool{}
+	for i := range raw.Rules {
+		where := at.with("rules", i)
+		rule := raw.Rules[i].check(doc, where)
+		if names[rule.Name] {
+			doc.refuse(where.with("name"), "rule %q is listed twice", rule.Name)
+		}
+		names[rule.Name] = true
+		a.Rules = append(a.Rules, rule)
+	}
+	return a
+}
+
+func (raw *rawRule) check(doc *document, at path) Rule {
+	if raw.Name == "" {
+		doc.refuse(at.with("name"), "a rule needs a name")
+	}
+	doc.known(at.with("metric"), raw.Metric, ruleMetrics())
+	doc.known(at.with("severity"), raw.Severity, ruleSeverities())
+	if n := count(raw.Above != nil, raw.Below != nil); n != 1 {
+		doc.refuse(at, "exactly one of above and below is needed, found %d", n)
+	}
+	if raw.For < 0 {
+		doc.refuse(at.with("for"), "must not be negative")
+	}
+	return Rule{
+		Name: raw.Name, Metric: raw.Metric, Above: raw.Above, Below: raw.Below,
+		Severity: raw.Severity, For: time.Duration(raw.For),
+		Suggestion: raw.Suggestion, Impact: raw.Impact, Effort: raw.Effort, Priority: raw.Priority,
+	}
+}

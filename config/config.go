@@ -1,0 +1,102 @@
+// Package config reads the strict YAML of xds-server and extproc. Whatever is
+// unknown, doubled, missing or out of range is refused with the file, the line
+// and the reason; nothing is guessed, and a caller that reloads keeps its last
+// good value when an error comes back:
+//
+//	cfg, err := config.LoadXDSServer("envoy/xds-server.yaml")
+//	// err: envoy/xds-server.yaml:14: services[0].pods.static[0].address: "chat.internal:80" is not an IP:PORT ...
+package config
+
+import (
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// XDSServer is the configuration of cmd/xds-server.
+type XDSServer struct {
+	// Listen is where Envoys and extprocs connect. Default 127.0.0.1:18000.
+	Listen string
+	// Admin is the HTTP address of the page, API and metrics. Default 127.0.0.1:18001.
+	Admin    string
+	Envoy    Envoy
+	Services []statefulroute.Service
+	Analyzer Analyzer
+}
+
+// Envoy is what xds-server tells every Envoy beside the services.
+type Envoy struct {
+	// Listener is the address Envoy accepts clients on. Default 0.0.0.0:10000.
+	Listener string
+	Extproc  Extprocs
+	// DebugHeaders puts x-stateful-route-pod on every response. Default false.
+	DebugHeaders bool
+}
+
+// Extprocs is where Envoy finds its external processors.
+type Extprocs struct {
+	// Addresses are IP:PORT or unix:PATH, one per replica. Default 127.0.0.1:18080.
+	Addresses []string
+	// MessageTimeout bounds one answer of the external processor. Default 200ms.
+	MessageTimeout time.Duration
+}
+
+// Analyzer configures the performance analyzer.
+type Analyzer struct {
+	// Interval is the time between two evaluations. Default 5s.
+	Interval time.Duration
+	// History is how many evaluations are kept. Default 720.
+	History int
+	// RealTime logs high and critical issues as they open and resolve. Default true.
+	RealTime bool
+	// Historical adds trends and changes over the history. Default true.
+	Historical bool
+	Rules      []Rule
+}
+
+// Rule is one analyzer rule from the configuration; exactly one of Above and
+// Below is set.
+type Rule struct {
+	Name, Metric               string
+	Above, Below               *float64
+	Severity                   string
+	For                        time.Duration
+	Suggestion, Impact, Effort string
+	Priority                   int
+}
+
+// Extproc is the configuration of cmd/extproc.
+type Extproc struct {
+	// Listen is the gRPC address, IP:PORT or unix:PATH. Default 127.0.0.1:18080.
+	Listen string
+	// Admin is the HTTP address of the session API and metrics. Default 127.0.0.1:18081.
+	Admin string
+	// XDS is xds-server's address. Default 127.0.0.1:18000.
+	XDS      string
+	Affinity Affinity
+	Store    Store
+}
+
+// Affinity configures the session table.
+type Affinity struct {
+	// Strategy is a name registered in package affinity. Default lru.
+	Strategy string
+	// Capacity is the most bindings kept. Default 1000000.
+	Capacity int
+	// DefaultExpiration is how long an unused binding lives where its service
+	// sets no idle_timeout. Default 30m.
+	DefaultExpiration time.Duration
+	// CleanupInterval is the time between two sweeps for expired bindings. Default 1m.
+	CleanupInterval time.Duration
+}
+
+// Store says where bindings outlive the process; exactly one field is set.
+type Store struct {
+	Memory *MemoryStore
+}
+
+// MemoryStore keeps bindings in memory and, with a Path, in a file as well.
+type MemoryStore struct {
+	// Path is the file; empty means bindings end with the process.
+	Path string
+}

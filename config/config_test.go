@@ -1,0 +1,158 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// Each *.bad.yml says in its first line what its refusal must read.
+func TestBadFilesAreRefusedWithFileLineAndReason(t *testing.T) {
+	loaders := map[string]func(string) error{
+		"testdata/*.bad.yml":         func(f string) error { _, err := LoadXDSServer(f); return err },
+		"testdata/extproc/*.bad.yml": func(f string) error { _, err := LoadExtproc(f); return err },
+	}
+	least := map[string]int{"testdata/*.bad.yml": 20, "testdata/extproc/*.bad.yml": 5}
+	for glob, load := range loaders {
+		files, _ := filepath.Glob(glob)
+		if len(files) < least[glob] {
+			t.Fatalf("%s: found %d files", glob, len(files))
+		}
+		for _, file := range files {
+			t.Run(filepath.Base(file), func(t *testing.T) {
+				err := load(file)
+				if err == nil {
+					t.Fatal("accepted")
+				}
+				got := strings.TrimPrefix(err.Error(), filepath.Dir(file)+"/")
+				if want := wanted(t, file); got != want {
+					t.Errorf("got  %s\nwant %s", got, want)
+				}
+			})
+		}
+	}
+}
+
+func wanted(t *testing.T, file string) string {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(raw), "\n")
+	return strings.TrimPrefix(first, "# want: ")
+}
+
+func TestFullFile(t *testing.T) {
+	cfg, err := LoadXDSServer("testdata/full.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	chat := cfg.Services[0]
+	wantKeys := []statefulroute.SessionSource{
+		{Kind: statefulroute.FromHeader, Name: "x-session-id"},
+		{Kind: statefulroute.FromCookie, Name: "sid"},
+		{Kind: statefulroute.FromQuery, Name: "session"},
+		{Kind: statefulroute.FromPath, Name: "^/rooms/([^/]+)"},
+		{Kind: statefulroute.FromHeader, Name: "mcp-session-id"},
+		{Kind: statefulroute.FromCookie, Name: "stateful-route"},
+	}
+	if !reflect.DeepEqual(chat.Session.Key, wantKeys) {
+		t.Errorf("keys, with what is learned and issued: %v", chat.Session.Key)
+	}
+	if !reflect.DeepEqual(chat.Hosts, []string{"chat.example.com", "*.chat.example.com"}) || chat.Prefix != "/v1" {
+		t.Errorf("match: %v %v", chat.Hosts, chat.Prefix)
+	}
+	if p := chat.Pods.Static; len(p) != 2 || p[0].Weight != 3 || p[0].Zone != "a" || p[1].Weight != 1 || p[1].Name != "<script>" {
+		t.Errorf("pods: %+v", p)
+	}
+	if h := chat.Health; !h.GRPCSet || h.GRPC != "" || h.Interval != 2*time.Second || h.UnhealthyAfter != 3 || h.HealthyAfter != 2 {
+		t.Errorf("health check: %+v", h)
+	}
+	if b := chat.Balancing; b.SlowStart != 0 || b.MaxConnections != 5 || b.MaxSessions != 6 || b.ResponseTimeWindow != 10*time.Second {
+		t.Errorf("balancing: %+v", b)
+	}
+	if e := cfg.Envoy; len(e.Extproc.Addresses) != 2 || e.Extproc.MessageTimeout != 150*time.Millisecond || !e.DebugHeaders {
+		t.Errorf("envoy: %+v", e)
+	}
+	if a := cfg.Analyzer; a.RealTime || !a.Historical || len(a.Rules) != 1 || *a.Rules[0].Above != 0.5 || a.Rules[0].For != 10*time.Second {
+		t.Errorf("analyzer: %+v", a)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	cfg, err := LoadXDSServer("testdata/full.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rooms := cfg.Services[1]
+	if rooms.Pods.File != filepath.Join("testdata", "pods.yaml") {
+		t.Errorf("a pods file is named relative to its configuration: %q", rooms.Pods.File)
+	}
+	if rooms.Prefix != "/" || !reflect.DeepEqual(rooms.Hosts, []string{"*"}) || rooms.Health != nil ||
+		rooms.Session.OnPodLoss != statefulroute.Rebind || rooms.Session.OnExtprocLoss != statefulroute.Allow ||
+		rooms.Balancing.Strategy != DefaultStrategy || rooms.Balancing.SlowStart != 30*time.Second {
+		t.Errorf("service defaults: %+v", rooms)
+	}
+	file := filepath.Join(t.TempDir(), "extproc.yaml")
+	if err := os.WriteFile(file, []byte("store: {memory: {}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := LoadExtproc(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Extproc{
+		Listen: "127.0.0.1:18080", Admin: "127.0.0.1:18081", XDS: "127.0.0.1:18000",
+		Affinity: Affinity{Strategy: "lru", Capacity: 1_000_000, DefaultExpiration: 30 * time.Minute, CleanupInterval: time.Minute},
+		Store:    Store{Memory: &MemoryStore{}},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("extproc defaults: %+v", got)
+	}
+}
+
+func TestEveryFaultIsReported(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "x.yaml")
+	text := "listen: nowhere\nservices:\n  - name: chat\n    pods: {static: [{name: a, address: b}, {name: a, address: '1.2.3.4:0'}]}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := LoadXDSServer(file)
+	if err == nil || strings.Count(err.Error(), "\n") != 3 {
+		t.Errorf("want four faults, got: %v", err)
+	}
+}
+
+func TestCustomStrategyNames(t *testing.T) {
+	if _, err := LoadXDSServer("testdata/strategy.bad.yml", WithStrategies("fastest", DefaultStrategy)); err != nil {
+		t.Error(err)
+	}
+	if _, err := LoadExtproc("testdata/extproc/strategy.bad.yml", WithCacheStrategies("arc")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPodsFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pods.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("- {name: a, address: '127.0.0.1:1', weight: 5}\n")
+	pods, err := LoadPods(file)
+	if err != nil || len(pods) != 1 || pods[0].Weight != 5 {
+		t.Errorf("got %v, %v", pods, err)
+	}
+	write("- {name: a, address: '127.0.0.1:1'}\n- {name: b, address: '127.0.0.1'}\n")
+	if _, err := LoadPods(file); err == nil || !strings.Contains(err.Error(), "pods.yaml:2: [1].address: ") {
+		t.Errorf("got %v", err)
+	}
+}

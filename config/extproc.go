@@ -1,0 +1,77 @@
+package config
+
+import "time"
+
+type rawExtproc struct {
+	Listen   *string `yaml:"listen"`
+	Admin    *string `yaml:"admin"`
+	XDS      *string `yaml:"xds"`
+	Affinity struct {
+		Strategy          *string   `yaml:"strategy"`
+		Capacity          *int      `yaml:"capacity"`
+		DefaultExpiration *duration `yaml:"default_expiration"`
+		CleanupInterval   *duration `yaml:"cleanup_interval"`
+	} `yaml:"affinity"`
+	Store struct {
+		Memory *struct {
+			Path string `yaml:"path"`
+		} `yaml:"memory"`
+		Valkey *struct {
+			Addresses []string       `yaml:"addresses"`
+			TLS       map[string]any `yaml:"tls"`
+		} `yaml:"valkey"`
+	} `yaml:"store"`
+}
+
+// LoadExtproc reads and checks extproc's configuration. It reports every fault
+// it finds, one a line.
+func LoadExtproc(file string, opts ...Option) (*Extproc, error) {
+	var raw rawExtproc
+	doc, err := decodeFile(file, &raw, opts)
+	if err != nil {
+		return nil, err
+	}
+	return raw.check(doc)
+}
+
+func (raw *rawExtproc) check(doc *document) (*Extproc, error) {
+	cfg := &Extproc{
+		Listen: or(raw.Listen, DefaultExtprocListen),
+		Admin:  or(raw.Admin, DefaultExtprocAdmin),
+		XDS:    or(raw.XDS, DefaultXDSListen),
+		Affinity: Affinity{
+			Strategy:          or(raw.Affinity.Strategy, "lru"),
+			Capacity:          or(raw.Affinity.Capacity, 1_000_000),
+			DefaultExpiration: orDuration(raw.Affinity.DefaultExpiration, 30*time.Minute),
+			CleanupInterval:   orDuration(raw.Affinity.CleanupInterval, time.Minute),
+		},
+		Store: Store{Memory: &MemoryStore{}},
+	}
+	doc.grpcAddress(path{"listen"}, cfg.Listen)
+	doc.listenAddress(path{"admin"}, cfg.Admin)
+	doc.grpcAddress(path{"xds"}, cfg.XDS)
+	cfg.Affinity.check(doc, path{"affinity"})
+	if raw.Store.Memory != nil {
+		cfg.Store.Memory.Path = raw.Store.Memory.Path
+	}
+	if raw.Store.Valkey != nil {
+		doc.refuse(path{"store", "valkey"}, "this store is not supported yet: use memory")
+	}
+	if err := doc.err(); err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+func (a *Affinity) check(doc *document, at path) {
+	doc.known(at.with("strategy"), a.Strategy, doc.cacheStrategies)
+	if a.Capacity < 1 {
+		doc.refuse(at.with("capacity"), "must be at least 1")
+	}
+	if a.DefaultExpiration < time.Second {
+		doc.refuse(at.with("default_expiration"), "must be at least 1s")
+	}
+	if a.CleanupInterval < 10*time.Millisecond {
+		doc.refuse(at.with("cleanup_interval"), "must be at least 10ms")
+	}
+}

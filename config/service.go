@@ -1,0 +1,131 @@
+package config
+
+import (
+	"strings"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// DefaultStrategy places new sessions where balancing.strategy is absent.
+const DefaultStrategy = "home_hcl"
+
+type rawService struct {
+	Name  string `yaml:"name"`
+	Match struct {
+		Hosts  []string `yaml:"hosts"`
+		Prefix *string  `yaml:"prefix"`
+	} `yaml:"match"`
+	Session     rawSession      `yaml:"session"`
+	Balancing   rawBalancing    `yaml:"balancing"`
+	Pods        rawPods         `yaml:"pods"`
+	HealthCheck *rawHealthCheck `yaml:"health_check"`
+}
+
+type rawBalancing struct {
+	Strategy           *string   `yaml:"strategy"`
+	MaxConnections     uint32    `yaml:"max_connections"`
+	MaxSessions        uint32    `yaml:"max_sessions"`
+	ResponseTimeWindow *duration `yaml:"response_time_window"`
+	SlowStart          *duration `yaml:"slow_start"`
+}
+
+type rawHealthCheck struct {
+	HTTP           *string   `yaml:"http"`
+	GRPC           *string   `yaml:"grpc"`
+	TCP            bool      `yaml:"tcp"`
+	Interval       *duration `yaml:"interval"`
+	Timeout        *duration `yaml:"timeout"`
+	UnhealthyAfter *int      `yaml:"unhealthy_after"`
+	HealthyAfter   *int      `yaml:"healthy_after"`
+}
+
+func (raw *rawService) check(doc *document, at path) statefulroute.Service {
+	svc := statefulroute.Service{
+		Name:      raw.Name,
+		Hosts:     raw.Match.Hosts,
+		Prefix:    or(raw.Match.Prefix, "/"),
+		Session:   raw.Session.check(doc, at.with("session")),
+		Balancing: raw.Balancing.check(doc, at.with("balancing")),
+		Pods:      raw.Pods.check(doc, at.with("pods")),
+	}
+	if raw.HealthCheck != nil {
+		svc.Health = raw.HealthCheck.check(doc, at.with("health_check"))
+	}
+	if !serviceName.MatchString(svc.Name) {
+		doc.refuse(at.with("name"), "%q must be 1 to 63 letters, digits, '-', '_' or '.', beginning and ending with a letter or digit", svc.Name)
+	}
+	if len(svc.Hosts) == 0 {
+		svc.Hosts = []string{"*"}
+	}
+	for i, h := range svc.Hosts {
+		svc.Hosts[i] = strings.ToLower(h)
+		if !hostName.MatchString(svc.Hosts[i]) {
+			doc.refuse(at.with("match", "hosts", i), "%q is not a host name, *.SUFFIX or *", h)
+		}
+	}
+	if !strings.HasPrefix(svc.Prefix, "/") || strings.ContainsAny(svc.Prefix, "?#") {
+		doc.refuse(at.with("match", "prefix"), "%q must begin with / and hold no ? or #", svc.Prefix)
+	}
+	return svc
+}
+
+func (raw *rawBalancing) check(doc *document, at path) statefulroute.BalancingPolicy {
+	b := statefulroute.BalancingPolicy{
+		Strategy:           or(raw.Strategy, DefaultStrategy),
+		MaxConnections:     raw.MaxConnections,
+		MaxSessions:        raw.MaxSessions,
+		ResponseTimeWindow: orDuration(raw.ResponseTimeWindow, 30*time.Second),
+		SlowStart:          orDuration(raw.SlowStart, 30*time.Second),
+	}
+	doc.known(at.with("strategy"), b.Strategy, doc.strategies)
+	if b.ResponseTimeWindow <= 0 {
+		doc.refuse(at.with("response_time_window"), "must be more than 0")
+	}
+	if b.SlowStart < 0 {
+		doc.refuse(at.with("slow_start"), "must not be negative")
+	}
+	return b
+}
+
+func (raw *rawHealthCheck) check(doc *document, at path) *statefulroute.HealthCheck {
+	h := &statefulroute.HealthCheck{
+		HTTP:           or(raw.HTTP, ""),
+		GRPC:           or(raw.GRPC, ""),
+		GRPCSet:        raw.GRPC != nil,
+		TCP:            raw.TCP,
+		Interval:       orDuration(raw.Interval, time.Second),
+		Timeout:        orDuration(raw.Timeout, 500*time.Millisecond),
+		UnhealthyAfter: or(raw.UnhealthyAfter, 2),
+		HealthyAfter:   or(raw.HealthyAfter, 1),
+	}
+	if n := count(raw.HTTP != nil, raw.GRPC != nil, raw.TCP); n != 1 {
+		doc.refuse(at, "exactly one of http, grpc and tcp is needed, found %d", n)
+	}
+	if raw.HTTP != nil && !strings.HasPrefix(h.HTTP, "/") {
+		doc.refuse(at.with("http"), "%q must begin with /", h.HTTP)
+	}
+	if h.Interval < 10*time.Millisecond {
+		doc.refuse(at.with("interval"), "must be at least 10ms")
+	}
+	if h.Timeout < time.Millisecond {
+		doc.refuse(at.with("timeout"), "must be at least 1ms")
+	}
+	if h.UnhealthyAfter < 1 {
+		doc.refuse(at.with("unhealthy_after"), "must be at least 1")
+	}
+	if h.HealthyAfter < 1 {
+		doc.refuse(at.with("healthy_after"), "must be at least 1")
+	}
+	return h
+}
+
+func count(set ...bool) int {
+	n := 0
+	for _, s := range set {
+		if s {
+			n++
+		}
+	}
+	return n
+}

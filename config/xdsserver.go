@@ -1,0 +1,116 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// Defaults of xds-server's configuration.
+const (
+	DefaultXDSListen      = "127.0.0.1:18000"
+	DefaultXDSAdmin       = "127.0.0.1:18001"
+	DefaultEnvoyListener  = "0.0.0.0:10000"
+	DefaultExtprocListen  = "127.0.0.1:18080"
+	DefaultExtprocAdmin   = "127.0.0.1:18081"
+	defaultMessageTimeout = 200 * time.Millisecond
+)
+
+type rawXDSServer struct {
+	Listen   *string      `yaml:"listen"`
+	Admin    *string      `yaml:"admin"`
+	Envoy    rawEnvoy     `yaml:"envoy"`
+	Services []rawService `yaml:"services"`
+	Analyzer rawAnalyzer  `yaml:"analyzer"`
+}
+
+type rawEnvoy struct {
+	Listener *string `yaml:"listener"`
+	Extproc  struct {
+		Address        oneOrMore `yaml:"address"`
+		MessageTimeout *duration `yaml:"message_timeout"`
+	} `yaml:"extproc"`
+	DebugHeaders bool `yaml:"debug_headers"`
+}
+
+// LoadXDSServer reads and checks xds-server's configuration. It reports every
+// fault it finds, one a line.
+func LoadXDSServer(file string, opts ...Option) (*XDSServer, error) {
+	var raw rawXDSServer
+	doc, err := decodeFile(file, &raw, opts)
+	if err != nil {
+		return nil, err
+	}
+	return raw.check(doc)
+}
+
+func (raw *rawXDSServer) check(doc *document) (*XDSServer, error) {
+	cfg := &XDSServer{
+		Listen:   or(raw.Listen, DefaultXDSListen),
+		Admin:    or(raw.Admin, DefaultXDSAdmin),
+		Envoy:    raw.Envoy.check(doc, path{"envoy"}),
+		Analyzer: raw.Analyzer.check(doc, path{"analyzer"}),
+	}
+	doc.listenAddress(path{"listen"}, cfg.Listen)
+	doc.listenAddress(path{"admin"}, cfg.Admin)
+	if len(raw.Services) == 0 {
+		doc.refuse(path{"services"}, "at least one service is needed")
+	}
+	for i := range raw.Services {
+		cfg.Services = append(cfg.Services, raw.Services[i].check(doc, path{"services", i}))
+	}
+	doc.uniqueServices(cfg.Services)
+	if err := doc.err(); err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+func (raw *rawEnvoy) check(doc *document, at path) Envoy {
+	e := Envoy{
+		Listener: or(raw.Listener, DefaultEnvoyListener),
+		Extproc: Extprocs{
+			Addresses:      raw.Extproc.Address,
+			MessageTimeout: orDuration(raw.Extproc.MessageTimeout, defaultMessageTimeout),
+		},
+		DebugHeaders: raw.DebugHeaders,
+	}
+	doc.listenAddress(at.with("listener"), e.Listener)
+	if len(e.Extproc.Addresses) == 0 {
+		e.Extproc.Addresses = []string{DefaultExtprocListen}
+	}
+	for i, a := range e.Extproc.Addresses {
+		where := at.with("extproc", "address", i)
+		doc.grpcAddress(where, a)
+		if slices.Contains(e.Extproc.Addresses[:i], a) {
+			doc.refuse(where, "%q is listed twice", a)
+		}
+	}
+	if e.Extproc.MessageTimeout < time.Millisecond {
+		doc.refuse(at.with("extproc", "message_timeout"), "must be at least 1ms")
+	}
+	return e
+}
+
+// uniqueServices refuses two services of one name, and two that would match
+// the same requests.
+func (d *document) uniqueServices(services []statefulroute.Service) {
+	names, matches := map[string]int{}, map[string]string{}
+	for i, svc := range services {
+		at := path{"services", i}
+		if first, ok := names[svc.Name]; ok {
+			d.refuse(at.with("name"), "service %q is already defined at services[%d]", svc.Name, first)
+			continue
+		}
+		names[svc.Name] = i
+		for _, host := range svc.Hosts {
+			m := fmt.Sprintf("host %s, prefix %s", host, svc.Prefix)
+			if other, ok := matches[m]; ok {
+				d.refuse(at.with("match"), "%s is already taken by service %q", m, other)
+			}
+			matches[m] = svc.Name
+		}
+	}
+}
