@@ -1,0 +1,113 @@
+package insight
+
+import (
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// waits are the classic buckets of what a client waits for, in seconds.
+var waits = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+
+// choices are those of a choice among pods, which takes microseconds.
+var choices = []float64{250e-9, 500e-9, 1e-6, 2.5e-6, 5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 1e-3, 10e-3}
+
+// metrics are the collectors of the built-in metrics.
+type metrics struct {
+	requests, errors             *prometheus.CounterVec
+	hits, misses, rebound        *prometheus.CounterVec
+	selections, misroutes        *prometheus.CounterVec
+	healthChecks, unhealthy      *prometheus.CounterVec
+	nacks, reloads               *prometheus.CounterVec
+	podWeight, podSessions       *prometheus.GaugeVec
+	issues                       *prometheus.GaugeVec
+	reloadOK                     prometheus.Gauge
+	requestDuration              *prometheus.HistogramVec
+	selectionDuration            *prometheus.HistogramVec
+	healthDuration, pushDuration *prometheus.HistogramVec
+}
+
+func newMetrics() metrics {
+	return metrics{
+		requests:     counter("requests_total", "Requests answered, by method and class of the response's status.", "service", "pod", "method", "code"),
+		errors:       counter("request_errors_total", "Requests that failed, by kind: upstream is a 5xx of the pod.", "service", "pod", "kind"),
+		hits:         counter("cache_hits_total", "Requests whose session had a binding.", "service"),
+		misses:       counter("cache_misses_total", "Requests whose session had no binding.", "service"),
+		rebound:      counter("sessions_rebound_total", "Sessions that moved to another pod, by reason.", "service", "reason"),
+		selections:   counter("load_balancer_requests_total", "Choices of a pod for a new or lost session.", "service", "pod", "result"),
+		misroutes:    counter("misroutes_total", "Requests served by another pod than the session's, counted at the bound pod.", "service", "pod"),
+		healthChecks: counter("health_check_total", "Active health checks made.", "service", "pod"),
+		unhealthy:    counter("health_check_failures_total", "Active health checks that failed.", "service", "pod"),
+		nacks:        counter("xds_nacks_total", "Resource updates refused by a client, by type.", "type"),
+		reloads:      counter("config_reloads_total", "Changed configuration files, by what became of them.", "result"),
+		podWeight:    gauge("pod_weight", "Weight of the pod as given to Envoy.", "service", "pod"),
+		podSessions:  gauge("pod_sessions", "Sessions bound to the pod.", "service", "pod"),
+		issues:       gauge("analysis_issues", "Issues the analyzer holds open, by severity.", "severity"),
+		reloadOK: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "stateful_route_config_last_reload_successful", Help: "Whether the last configuration file read was accepted."}),
+		requestDuration:   histogram("request_duration_seconds", "Time from a request's arrival to its response.", waits, "service", "pod"),
+		selectionDuration: histogram("pod_selection_duration_seconds", "Time the choice of a pod took.", choices, "service"),
+		healthDuration:    histogram("health_check_duration_seconds", "Time an active health check took.", waits, "service"),
+		pushDuration:      histogram("xds_push_duration_seconds", "Time from a change to its acknowledgement, by resource type.", waits, "type"),
+	}
+}
+
+func counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "stateful_route_" + name, Help: help}, labels)
+}
+
+func gauge(name, help string, labels ...string) *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "stateful_route_" + name, Help: help}, labels)
+}
+
+// histogram serves the classic buckets to every scraper and, to one that asks
+// for them, native ones whose quantiles are off by at most 4.4 %. The native
+// side holds at most 160 buckets and is coarsened rather than outgrow that.
+func histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:                            "stateful_route_" + name,
+		Help:                            help,
+		Buckets:                         buckets,
+		NativeHistogramBucketFactor:     1.1,
+		NativeHistogramMaxBucketNumber:  160,
+		NativeHistogramMinResetDuration: time.Hour,
+	}, labels)
+}
+
+func (m *metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{
+		m.requests, m.errors, m.hits, m.misses, m.rebound, m.selections, m.misroutes,
+		m.healthChecks, m.unhealthy, m.nacks, m.reloads, m.podWeight, m.podSessions, m.issues,
+		m.reloadOK, m.requestDuration, m.selectionDuration, m.healthDuration, m.pushDuration,
+	}
+}
+
+// shortType turns an xDS type URL into the name of its discovery service.
+func shortType(typeURL string) string {
+	name := typeURL[strings.LastIndexByte(typeURL, '.')+1:]
+	switch name {
+	case "Listener", "LDS":
+		return "LDS"
+	case "RouteConfiguration", "RDS":
+		return "RDS"
+	case "Cluster", "CDS":
+		return "CDS"
+	case "ClusterLoadAssignment", "EDS":
+		return "EDS"
+	case "Secret", "SDS":
+		return "SDS"
+	}
+	return other
+}
+
+// forget removes every series of one pod.
+func (m *metrics) forget(service, pod string) {
+	labels := prometheus.Labels{"service": service, "pod": pod}
+	for _, vec := range []*prometheus.CounterVec{m.requests, m.errors, m.selections, m.misroutes, m.healthChecks, m.unhealthy} {
+		vec.DeletePartialMatch(labels)
+	}
+	m.podWeight.Delete(labels)
+	m.podSessions.Delete(labels)
+	m.requestDuration.Delete(labels)
+}

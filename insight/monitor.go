@@ -1,0 +1,163 @@
+package insight
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// MonitorOptions configures a Monitor.
+type MonitorOptions struct {
+	// Process names the binary ("extproc", "xds-server") in
+	// stateful_route_build_info. Required.
+	Process string
+	// Version is the binary's version; empty means "unknown".
+	Version string
+	// MaxPods bounds the distinct values of the pod label over all services;
+	// further pods are counted together as "other". 0 means 200.
+	MaxPods int
+	// MaxServices bounds the service label in the same way. 0 means 200.
+	MaxServices int
+}
+
+func (o *MonitorOptions) validate() error {
+	if o.Process == "" {
+		return errors.New("insight: MonitorOptions.Process is empty")
+	}
+	if o.MaxPods < 0 || o.MaxServices < 0 {
+		return fmt.Errorf("insight: negative bound: MaxPods %d, MaxServices %d", o.MaxPods, o.MaxServices)
+	}
+	if o.MaxPods == 0 {
+		o.MaxPods = 200
+	}
+	if o.MaxServices == 0 {
+		o.MaxServices = 200
+	}
+	if o.Version == "" {
+		o.Version = "unknown"
+	}
+	return nil
+}
+
+// Monitor owns one process's metrics. Its methods may be called from any
+// goroutine.
+type Monitor struct {
+	registry *prometheus.Registry
+	metrics  metrics
+	services *handles[*ServiceMetrics]
+	pushes   *handles[prometheus.Observer]
+	pods     podNames
+
+	mu     sync.Mutex
+	custom map[string]prometheus.Collector
+}
+
+// NewMonitor returns a monitor with its own registry, which also holds the Go
+// runtime's and the process's metrics.
+func NewMonitor(o MonitorOptions) (*Monitor, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	m := &Monitor{
+		registry: prometheus.NewRegistry(),
+		metrics:  newMetrics(),
+		pods:     podNames{max: o.MaxPods, uses: make(map[string]int)},
+		custom:   make(map[string]prometheus.Collector),
+	}
+	m.services = newHandles(o.MaxServices, m.newService)
+	m.pushes = newHandles(16, func(kind string) prometheus.Observer { return m.metrics.pushDuration.WithLabelValues(kind) })
+	for _, c := range append(m.metrics.collectors(),
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		buildInfo(o)) {
+		if err := m.registry.Register(c); err != nil {
+			return nil, fmt.Errorf("insight: register a built-in metric: %w", err)
+		}
+	}
+	return m, nil
+}
+
+func buildInfo(o MonitorOptions) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name:        "stateful_route_build_info",
+		Help:        "Always 1; the labels say which program this is.",
+		ConstLabels: prometheus.Labels{"process": o.Process, "version": o.Version, "goversion": runtime.Version()},
+	}, func() float64 { return 1 })
+}
+
+// Handler serves the metrics: the Prometheus text format, OpenMetrics with
+// exemplars, or protobuf with native histograms, as the scraper asks.
+func (m *Monitor) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		Registry:          m.registry,
+		EnableOpenMetrics: true,
+		ErrorHandling:     promhttp.ContinueOnError,
+	})
+}
+
+// Register adds a collector of the caller's under a name by which it can be
+// removed again. A name in use, or metrics that clash with those already
+// served, are an error.
+func (m *Monitor) Register(name string, c prometheus.Collector) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, taken := m.custom[name]; taken {
+		return fmt.Errorf("insight: a collector named %q is already registered", name)
+	}
+	if err := m.registry.Register(c); err != nil {
+		return fmt.Errorf("insight: register collector %q: %w", name, err)
+	}
+	m.custom[name] = c
+	return nil
+}
+
+// Unregister removes the collector registered under name and reports whether
+// there was one.
+func (m *Monitor) Unregister(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, ok := m.custom[name]
+	if !ok {
+		return false
+	}
+	delete(m.custom, name)
+	return m.registry.Unregister(c)
+}
+
+// Service returns the handle for one service's metrics; keep it or ask again,
+// both are cheap.
+func (m *Monitor) Service(name string) *ServiceMetrics { return m.services.get(name) }
+
+// XDSPush records how long it took from a change to its acknowledgement by a
+// client, by resource type (a type URL or its short name, such as EDS).
+func (m *Monitor) XDSPush(typeURL string, d time.Duration) {
+	m.pushes.get(shortType(typeURL)).Observe(d.Seconds())
+}
+
+// XDSNack counts a resource update that a client refused.
+func (m *Monitor) XDSNack(typeURL string) { m.metrics.nacks.WithLabelValues(shortType(typeURL)).Inc() }
+
+// AnalysisIssues sets the number of open issues by severity; a severity not in
+// the map has none.
+func (m *Monitor) AnalysisIssues(open map[Severity]int) {
+	for s := Low; s <= Critical; s++ {
+		m.metrics.issues.WithLabelValues(s.String()).Set(float64(open[s]))
+	}
+}
+
+// ConfigReload counts an attempt to load a changed configuration file.
+func (m *Monitor) ConfigReload(ok bool) {
+	result, last := "refused", 0.0
+	if ok {
+		result, last = "accepted", 1
+	}
+	m.metrics.reloads.WithLabelValues(result).Inc()
+	m.metrics.reloadOK.Set(last)
+}

@@ -1,0 +1,182 @@
+package insight
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// ServiceMetrics counts for one service. Its methods take the pod's name, look
+// it up without a lock, and allocate nothing once a pod has been seen. An empty
+// pod name means that no pod is known, for example because none could be chosen.
+type ServiceMetrics struct {
+	name      string
+	monitor   *Monitor
+	hits      prometheus.Counter
+	misses    prometheus.Counter
+	rebound   *handles[prometheus.Counter]
+	selection prometheus.Observer
+	health    prometheus.Observer
+
+	pods     atomic.Pointer[map[string]*podMetrics] // replaced, never changed
+	overflow atomic.Pointer[podMetrics]             // the pods past the bound
+	mu       sync.Mutex                             // serialises changes of pods and overflow
+}
+
+func (m *Monitor) newService(name string) *ServiceMetrics {
+	s := &ServiceMetrics{
+		name:      name,
+		monitor:   m,
+		hits:      m.metrics.hits.WithLabelValues(name),
+		misses:    m.metrics.misses.WithLabelValues(name),
+		selection: m.metrics.selectionDuration.WithLabelValues(name),
+		health:    m.metrics.healthDuration.WithLabelValues(name),
+	}
+	s.rebound = newHandles(16, func(reason string) prometheus.Counter {
+		return m.metrics.rebound.WithLabelValues(name, reason)
+	})
+	s.pods.Store(&map[string]*podMetrics{})
+	return s
+}
+
+// CacheHit counts a request whose session had a binding.
+func (s *ServiceMetrics) CacheHit() { s.hits.Inc() }
+
+// CacheMiss counts a request whose session had none.
+func (s *ServiceMetrics) CacheMiss() { s.misses.Inc() }
+
+// Rebound counts a session that moved to another pod. Reasons are a fixed
+// vocabulary of the caller's; past 16 of them, "other".
+func (s *ServiceMetrics) Rebound(reason string) { s.rebound.get(reason).Inc() }
+
+// Selected records one choice of a pod: what was chosen, how long the choice
+// itself took, and whether there was a pod to choose.
+func (s *ServiceMetrics) Selected(pod string, d time.Duration, ok bool) {
+	s.selection.Observe(d.Seconds())
+	s.pod(pod).choice(ok).Inc()
+}
+
+// Request records an answered request: the status the client got, 0 when there
+// was no response, and d from the request's arrival to its response. A 5xx also
+// counts as an error of kind upstream; for other failures call Error. A traceID
+// that is not empty is kept as the exemplar of its bucket.
+func (s *ServiceMetrics) Request(pod, method string, status int, d time.Duration, traceID string) {
+	p := s.pod(pod)
+	p.request(methodIndex(method), codeIndex(status)).Inc()
+	if status >= 500 {
+		p.errors.get("upstream").Inc()
+	}
+	durations := p.durations()
+	if exemplars, ok := durations.(prometheus.ExemplarObserver); ok && traceID != "" {
+		exemplars.ObserveWithExemplar(d.Seconds(), prometheus.Labels{"trace_id": traceID})
+		return
+	}
+	durations.Observe(d.Seconds())
+}
+
+// Error counts a request that failed otherwise than by a 5xx of its pod. Kinds
+// are a fixed vocabulary (extproc_loss, pod_lost, no_pods, timeout, aborted,
+// upstream); past 16 of them, "other".
+func (s *ServiceMetrics) Error(pod, kind string) { s.pod(pod).errors.get(kind).Inc() }
+
+// Misroute counts a request of a session bound to pod that another pod served.
+func (s *ServiceMetrics) Misroute(pod string) { s.pod(pod).misroute().Inc() }
+
+// HealthCheck records one active health check.
+func (s *ServiceMetrics) HealthCheck(pod string, d time.Duration, ok bool) {
+	s.health.Observe(d.Seconds())
+	p := s.pod(pod)
+	p.check().Inc()
+	if failures := p.checkFailure(); !ok {
+		failures.Inc()
+	}
+}
+
+// PodWeight sets the weight Envoy was given for pod. The pods past the bound
+// have no gauges: their values cannot be told apart.
+func (s *ServiceMetrics) PodWeight(pod string, w uint32) {
+	if p := s.pod(pod); p.name == pod {
+		s.monitor.metrics.podWeight.WithLabelValues(s.name, pod).Set(float64(w))
+	}
+}
+
+// PodSessions sets the number of sessions bound to pod.
+func (s *ServiceMetrics) PodSessions(pod string, n int) {
+	if p := s.pod(pod); p.name == pod {
+		s.monitor.metrics.podSessions.WithLabelValues(s.name, pod).Set(float64(n))
+	}
+}
+
+// ForgetPod removes every series of a pod that is gone. A request that ends
+// later brings some back, until KeepPods or another call removes them.
+func (s *ServiceMetrics) ForgetPod(pod string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgetLocked(pod)
+}
+
+// KeepPods forgets every pod that is not in pods; call it with the whole list
+// whenever the list changes.
+func (s *ServiceMetrics) KeepPods(pods []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for pod := range *s.pods.Load() {
+		if pod != "" && !slices.Contains(pods, pod) {
+			s.forgetLocked(pod)
+		}
+	}
+}
+
+func (s *ServiceMetrics) forgetLocked(pod string) {
+	current := *s.pods.Load()
+	if current[pod] == nil {
+		return
+	}
+	next := maps.Clone(current)
+	delete(next, pod)
+	s.pods.Store(&next)
+	s.monitor.metrics.forget(s.name, pod)
+	s.monitor.pods.release(pod)
+}
+
+// pod returns the handle for a pod's metrics.
+func (s *ServiceMetrics) pod(name string) *podMetrics {
+	if p := (*s.pods.Load())[name]; p != nil {
+		return p
+	}
+	return s.addPod(name)
+}
+
+func (s *ServiceMetrics) addPod(name string) *podMetrics {
+	if p := s.overflow.Load(); p != nil && name != "" && s.monitor.pods.full() {
+		return p
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	current := *s.pods.Load()
+	if p := current[name]; p != nil {
+		return p
+	}
+	if name != "" && !s.monitor.pods.take(name) {
+		return s.overflowLocked()
+	}
+	name = strings.Clone(name) // it may alias a buffer of the request that brought it
+	next := maps.Clone(current)
+	next[name] = newPodMetrics(&s.monitor.metrics, s.name, name)
+	s.pods.Store(&next)
+	return next[name]
+}
+
+func (s *ServiceMetrics) overflowLocked() *podMetrics {
+	p := s.overflow.Load()
+	if p == nil {
+		p = newPodMetrics(&s.monitor.metrics, s.name, other)
+		s.overflow.Store(p)
+	}
+	return p
+}
