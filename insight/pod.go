@@ -13,7 +13,7 @@ type podMetrics struct {
 	vectors       *metrics
 	service, name string
 
-	requests         [len(methods)][len(codes)]lazy[prometheus.Counter]
+	requests         [len(methods)][len(statusClasses)]lazy[prometheus.Counter]
 	errors           *handles[prometheus.Counter]
 	chosen, unchosen lazy[prometheus.Counter]
 	misroutes        lazy[prometheus.Counter]
@@ -31,7 +31,7 @@ func newPodMetrics(vectors *metrics, service, name string) *podMetrics {
 
 func (p *podMetrics) request(method, code int) prometheus.Counter {
 	return p.requests[method][code].get(func() prometheus.Counter {
-		return p.vectors.requests.WithLabelValues(p.service, p.name, methods[method], codes[code])
+		return p.vectors.requests.WithLabelValues(p.service, p.name, methods[method], statusClasses[code])
 	})
 }
 
@@ -86,14 +86,14 @@ func methodIndex(method string) int {
 	return len(methods) - 1
 }
 
-// codes are the values of the code label: no response, the classes, the rest.
-var codes = [...]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx", other}
+// statusClasses are the values of the code label: no response, the classes, the rest.
+var statusClasses = [...]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx", other}
 
-func codeIndex(status int) int {
+func statusClass(status int) int {
 	if class := status / 100; status == 0 || class >= 1 && class <= 5 {
 		return class
 	}
-	return len(codes) - 1
+	return len(statusClasses) - 1
 }
 
 // podNames bounds the pod label over all services of a process.

@@ -67,7 +67,7 @@ func (s *ServiceMetrics) Selected(pod string, d time.Duration, ok bool) {
 // that is not empty is kept as the exemplar of its bucket.
 func (s *ServiceMetrics) Request(pod, method string, status int, d time.Duration, traceID string) {
 	p := s.pod(pod)
-	p.request(methodIndex(method), codeIndex(status)).Inc()
+	p.request(methodIndex(method), statusClass(status)).Inc()
 	if status >= 500 {
 		p.errors.get("upstream").Inc()
 	}

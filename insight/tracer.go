@@ -1,0 +1,155 @@
+package insight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/contrib/exporters/autoexport"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// tracerName is the instrumentation scope of every span made here.
+const tracerName = "stateful-route"
+
+// TracerOptions configures a Tracer.
+type TracerOptions struct {
+	// Process names the binary; "stateful-route-" + Process is the service.name
+	// unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES says otherwise.
+	// Required.
+	Process string
+	// Version is the binary's version; empty leaves service.version out.
+	Version string
+	// Provider makes the spans instead of one built from the environment; its
+	// owner shuts it down. nil means the environment decides.
+	Provider trace.TracerProvider
+}
+
+// Tracer makes the spans of requests and health checks. A nil Tracer, and one
+// that is off, makes none and costs nothing. Its methods may be called from any
+// goroutine.
+type Tracer struct {
+	tracer   trace.Tracer             // nil when off
+	provider *sdktrace.TracerProvider // nil when off or owned by the caller
+}
+
+// NewTracer returns a tracer set up by the standard OTEL_* variables: exporter
+// (OTEL_TRACES_EXPORTER, OTEL_EXPORTER_OTLP_*), sampler (OTEL_TRACES_SAMPLER),
+// batching (OTEL_BSP_*) and resource (OTEL_SERVICE_NAME,
+// OTEL_RESOURCE_ATTRIBUTES). Unlike the specification's default, an exporter
+// that is not named means off: nobody asked for a collector on localhost.
+func NewTracer(ctx context.Context, o TracerOptions) (*Tracer, error) {
+	if o.Process == "" {
+		return nil, errors.New("insight: TracerOptions.Process is empty")
+	}
+	if o.Provider != nil {
+		return &Tracer{tracer: o.Provider.Tracer(tracerName)}, nil
+	}
+	if !tracingWanted() {
+		return &Tracer{}, nil
+	}
+	exporter, err := autoexport.NewSpanExporter(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("insight: trace exporter from OTEL_TRACES_EXPORTER: %w", err)
+	}
+	described, err := describeProcess(ctx, o)
+	if err != nil {
+		return nil, errors.Join(err, exporter.Shutdown(ctx))
+	}
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(described))
+	return &Tracer{tracer: provider.Tracer(tracerName), provider: provider}, nil
+}
+
+// tracingWanted reads the two variables that can turn tracing off.
+func tracingWanted() bool {
+	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
+		return false
+	}
+	exporter := os.Getenv("OTEL_TRACES_EXPORTER")
+	return exporter != "" && exporter != "none"
+}
+
+func describeProcess(ctx context.Context, o TracerOptions) (*resource.Resource, error) {
+	known := []attribute.KeyValue{attribute.String("service.name", "stateful-route-"+o.Process)}
+	if o.Version != "" {
+		known = append(known, attribute.String("service.version", o.Version))
+	}
+	// Later sources win, so the environment has the last word.
+	r, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithHost(),
+		resource.WithAttributes(known...), resource.WithFromEnv())
+	if err != nil {
+		return nil, fmt.Errorf("insight: describe the process from OTEL_RESOURCE_ATTRIBUTES: %w", err)
+	}
+	return r, nil
+}
+
+// Enabled reports whether spans are made at all.
+func (t *Tracer) Enabled() bool { return t != nil && t.tracer != nil }
+
+// Shutdown exports what is left and stops exporting.
+func (t *Tracer) Shutdown(ctx context.Context) error {
+	if t == nil || t.provider == nil {
+		return nil
+	}
+	if err := t.provider.Shutdown(ctx); err != nil {
+		return fmt.Errorf("insight: shut tracing down: %w", err)
+	}
+	return nil
+}
+
+// Request starts the span of one request to service. Its parent is the
+// traceparent that meta holds (the metadata of the callout: the proxy's own
+// span), else the one in the request's headers, else none. Either function may
+// be nil; both must find lower-case names.
+func (t *Tracer) Request(ctx context.Context, meta, header func(name string) string, service string) (context.Context, RequestSpan) {
+	if !t.Enabled() {
+		return ctx, RequestSpan{}
+	}
+	ctx, span := t.tracer.Start(withParent(ctx, meta, header), "request",
+		trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attribute.String("stateful_route.service", service)))
+	return ctx, RequestSpan{tracer: t, ctx: ctx, span: span}
+}
+
+// withParent returns ctx with the first usable remote parent.
+func withParent(ctx context.Context, sources ...func(string) string) context.Context {
+	for _, source := range sources {
+		if source == nil {
+			continue
+		}
+		carrier := propagation.MapCarrier{
+			"traceparent": source("traceparent"), "tracestate": source("tracestate"),
+		}
+		parent := propagation.TraceContext{}.Extract(ctx, carrier)
+		if trace.SpanContextFromContext(parent).IsRemote() {
+			return parent
+		}
+	}
+	return ctx
+}
+
+// HealthCheck starts the span of one active health check of a pod.
+func (t *Tracer) HealthCheck(ctx context.Context, service, pod string) (context.Context, HealthSpan) {
+	if !t.Enabled() {
+		return ctx, HealthSpan{}
+	}
+	ctx, span := t.tracer.Start(ctx, "healthcheck.check", trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(attribute.String("healthcheck.service", service), attribute.String("healthcheck.pod_id", pod)))
+	return ctx, HealthSpan{span: span}
+}
+
+// child makes a finished span that began at start.
+func (t *Tracer) child(ctx context.Context, name string, start time.Time, attributes ...attribute.KeyValue) trace.Span {
+	options := []trace.SpanStartOption{trace.WithAttributes(attributes...)}
+	if !start.IsZero() {
+		options = append(options, trace.WithTimestamp(start))
+	}
+	_, span := t.tracer.Start(ctx, name, options...)
+	return span
+}
