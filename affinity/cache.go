@@ -1,0 +1,159 @@
+package affinity
+
+import (
+	"errors"
+	"hash/maphash"
+	"math/bits"
+	"slices"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+var (
+	// ErrFull means that the strategy keeps what it has and has no room for a
+	// new binding: the session has to be served unbound.
+	ErrFull = errors.New("affinity: the table is full")
+	// ErrNotFound means that there is no live binding of the key.
+	ErrNotFound = errors.New("affinity: no such binding")
+)
+
+// Cache is the session table. Its methods may be called concurrently.
+type Cache struct {
+	services services
+	shards   []shard
+	shift    int // of an id to its shard's index
+	seed     maphash.Seed
+	options  Options
+	tuner    tuner
+}
+
+// New returns an empty table, or an error that says which option is wrong.
+func New(o Options) (*Cache, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	strategy, err := o.Registry.New(o.Strategy)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cache{
+		services: services{dflt: o.DefaultExpiration},
+		shards:   make([]shard, o.Shards),
+		shift:    64 - bits.TrailingZeros(uint(o.Shards)),
+		seed:     maphash.MakeSeed(),
+		options:  o,
+		tuner:    tuner{strategy: strategy},
+	}
+	for i := range c.shards {
+		c.shards[i].init(strategy, shareOf(o.Capacity, o.Shards, i), o.Journal)
+	}
+	return c, nil
+}
+
+// shareOf splits a capacity into parts that differ by at most one.
+func shareOf(capacity, shards, i int) int {
+	share := capacity / shards
+	if i < capacity%shards {
+		share++
+	}
+	return share
+}
+
+func (sh *shard) init(s Strategy, capacity int, j Journal) {
+	if j == nil {
+		j = noJournal{}
+	}
+	sh.policy = s.NewPolicy(capacity)
+	sh.groups = map[groupKey]*group{}
+	sh.ghosts = newGhosts(capacity)
+	sh.journal = j
+}
+
+type noJournal struct{}
+
+func (noJournal) Put(statefulroute.Binding) {}
+func (noJournal) Delete(string, string)     {}
+
+// at returns where a key of a service lives.
+func (c *Cache) at(s *service, key string) (*shard, uint64) {
+	id := maphash.String(c.seed, key) ^ s.salt
+	return &c.shards[id>>c.shift], id
+}
+
+// Lookup returns the binding of a session's request and renews it. It does not
+// allocate.
+func (c *Cache) Lookup(service, key string, now time.Time) (statefulroute.Binding, bool) {
+	s := c.services.getOrAdd(service)
+	sh, id := c.at(s, key)
+	return sh.lookup(s, id, key, now.UnixNano())
+}
+
+// Peek returns a live binding and leaves it as it is, uncounted.
+func (c *Cache) Peek(service, key string, now time.Time) (statefulroute.Binding, bool) {
+	s := c.services.getOrAdd(service)
+	sh, id := c.at(s, key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if e := sh.peekLocked(s, id, key, now.UnixNano()); e != nil {
+		return e.binding(), true
+	}
+	return statefulroute.Binding{}, false
+}
+
+// Claim binds a key to a pod if it has no live binding. It returns the binding
+// in force and whether this call made it; ErrFull where the strategy refuses.
+func (c *Cache) Claim(service, key, pod string, now time.Time) (b statefulroute.Binding, won bool, err error) {
+	s := c.services.getOrAdd(service)
+	sh, id := c.at(s, key)
+	return sh.claim(s, id, key, pod, now.UnixNano())
+}
+
+// Rebind binds a key to another pod if it is still bound to from. It returns
+// the binding in force and whether this call made it; ErrNotFound if there is
+// none.
+func (c *Cache) Rebind(service, key, from, to string, now time.Time) (b statefulroute.Binding, won bool, err error) {
+	s := c.services.getOrAdd(service)
+	sh, id := c.at(s, key)
+	return sh.rebind(s, id, key, from, to, now.UnixNano())
+}
+
+// Move binds a key to a pod, whatever it was bound to, for an operator. It is
+// not a use of the session: neither its idle time nor its requests change.
+func (c *Cache) Move(service, key, to string, now time.Time) (statefulroute.Binding, error) {
+	s := c.services.getOrAdd(service)
+	sh, id := c.at(s, key)
+	return sh.move(s, id, key, to, now.UnixNano())
+}
+
+// Delete forgets a binding and reports whether there was one.
+func (c *Cache) Delete(service, key string) bool {
+	s := c.services.getOrAdd(service)
+	sh, id := c.at(s, key)
+	return sh.delete(s, id, key)
+}
+
+// Restore puts back bindings that a store kept, the least recently seen first,
+// and returns how many. It leaves out the expired and those whose key is bound
+// again already, and does not tell the journal of those it takes.
+func (c *Cache) Restore(bs []statefulroute.Binding, now time.Time) (n int) {
+	slices.SortFunc(bs, func(a, b statefulroute.Binding) int { return a.LastSeen.Compare(b.LastSeen) })
+	for i := range bs {
+		s := c.services.getOrAdd(bs[i].Service)
+		sh, id := c.at(s, bs[i].Key)
+		if sh.restore(s, id, bs[i], now.UnixNano()) {
+			n++
+		}
+	}
+	return n
+}
+
+// SetIdleTimeout sets how long an unused binding of the service is kept, for
+// the present bindings too; 0 means Options.DefaultExpiration.
+func (c *Cache) SetIdleTimeout(service string, d time.Duration) {
+	c.services.getOrAdd(service).idle.Store(int64(max(d, 0)))
+}
+
+// CleanupInterval is how often the owner should call Expire.
+func (c *Cache) CleanupInterval() time.Duration { return c.options.CleanupInterval }

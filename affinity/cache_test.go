@@ -1,0 +1,97 @@
+package affinity
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+var t0 = time.Unix(1_800_000_000, 0)
+
+func newCache(t testing.TB, o Options) *Cache {
+	t.Helper()
+	c, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// claim binds key to pod and fails the test if it was not free.
+func claim(t testing.TB, c *Cache, service, key, pod string, now time.Time) {
+	t.Helper()
+	b, won, err := c.Claim(service, key, pod, now)
+	if err != nil || !won || b.Pod != pod {
+		t.Fatalf("Claim(%q, %q, %q) = %+v, %v, %v", service, key, pod, b, won, err)
+	}
+}
+
+func checkIdentity(t testing.TB, c *Cache) Stats {
+	t.Helper()
+	st := c.Stats()
+	if st.Inserts != uint64(st.Size)+st.Evicted+st.Expirations+st.Deletes {
+		t.Fatalf("inserts %d != size %d + evicted %d + expired %d + deleted %d",
+			st.Inserts, st.Size, st.Evicted, st.Expirations, st.Deletes)
+	}
+	return st
+}
+
+func TestFirstWriterWins(t *testing.T) {
+	c := newCache(t, Options{})
+	claim(t, c, "chat", "k", "a", t0)
+	b, won, err := c.Claim("chat", "k", "b", t0.Add(time.Second))
+	if err != nil || won || b.Pod != "a" || b.Requests != 2 {
+		t.Fatalf("second claim: %+v, won %v, %v", b, won, err)
+	}
+	claim(t, c, "other", "k", "b", t0)
+	want := statefulroute.Binding{Service: "chat", Key: "k", Pod: "a", Created: t0, LastSeen: t0.Add(time.Minute), Requests: 3}
+	got, ok := c.Lookup("chat", "k", t0.Add(time.Minute))
+	if !ok || got != want {
+		t.Fatalf("Lookup = %+v, want %+v", got, want)
+	}
+}
+
+func TestRebindReplacesOnlyWhatItNames(t *testing.T) {
+	c := newCache(t, Options{})
+	claim(t, c, "chat", "k", "a", t0)
+	if b, won, err := c.Rebind("chat", "k", "b", "c", t0); err != nil || won || b.Pod != "a" {
+		t.Fatalf("rebind of another pod's binding: %+v, %v, %v", b, won, err)
+	}
+	b, won, err := c.Rebind("chat", "k", "a", "b", t0)
+	if err != nil || !won || b.Pod != "b" || b.PreviousPod != "a" {
+		t.Fatalf("rebind: %+v, %v, %v", b, won, err)
+	}
+	if _, _, err := c.Rebind("chat", "none", "a", "b", t0); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("rebind of nothing: %v", err)
+	}
+	if a, b := c.PodSessions("chat", "a"), c.PodSessions("chat", "b"); a != 0 || b != 1 {
+		t.Fatalf("sessions: a %d, b %d", a, b)
+	}
+}
+
+func TestIdleTimeoutSlides(t *testing.T) {
+	c := newCache(t, Options{DefaultExpiration: time.Minute})
+	c.SetIdleTimeout("short", time.Second)
+	claim(t, c, "chat", "k", "a", t0)
+	claim(t, c, "short", "k", "a", t0)
+	if n := c.Expire(t0.Add(time.Second)); n != 0 {
+		t.Fatalf("expired %d at their very timeout", n)
+	}
+	if n := c.Expire(t0.Add(2 * time.Second)); n != 1 {
+		t.Fatalf("expired %d, want only the short one", n)
+	}
+	for i := range 10 {
+		if _, ok := c.Lookup("chat", "k", t0.Add(time.Duration(i)*time.Minute)); !ok {
+			t.Fatalf("a binding used each minute was gone after %d", i)
+		}
+	}
+	if _, ok := c.Lookup("chat", "k", t0.Add(11*time.Minute)); ok {
+		t.Fatal("an idle binding was found")
+	}
+	claim(t, c, "chat", "k", "b", t0.Add(11*time.Minute))
+	if st := checkIdentity(t, c); st.Expirations != 2 || st.Hits != 10 || st.Misses != 1 {
+		t.Fatalf("%+v", st)
+	}
+}

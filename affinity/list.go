@@ -1,0 +1,98 @@
+package affinity
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// DefaultPage is the number of bindings List returns when limit is not given.
+const DefaultPage = 100
+
+// ValidCursor reports whether List can go on from after.
+func ValidCursor(after string) bool {
+	_, err := parseCursor(after)
+	return err == nil
+}
+
+// parseCursor returns the first id that a page may hold.
+func parseCursor(after string) (first uint64, err error) {
+	if after == "" {
+		return 0, nil
+	}
+	id, err := strconv.ParseUint(after, 16, 64)
+	if err != nil || len(after) != 16 || id == 1<<64-1 {
+		return 0, fmt.Errorf("affinity: bad cursor %q", after)
+	}
+	return id + 1, nil
+}
+
+// List returns up to limit bindings of a service and pod; "" matches all, and
+// a limit of 0 or less means DefaultPage. The order is that of the keys'
+// hashes; next is where to go on, and empty on the last page. Whoever follows
+// it sees each binding that exists all the while exactly once. A cursor is of
+// no use in another process; one that is not valid lists nothing.
+func (c *Cache) List(service, pod string, limit int, after string) (bs []statefulroute.Binding, next string) {
+	first, err := parseCursor(after)
+	s := c.services.get(service)
+	if err != nil || (service != "" && s == nil) {
+		return nil, ""
+	}
+	if limit <= 0 {
+		limit = DefaultPage
+	}
+	last := uint64(0)
+	for i := int(first >> c.shift); i < len(c.shards); i++ {
+		page := c.shards[i].page(s, pod, first, limit+1-len(bs))
+		for _, e := range page {
+			if len(bs) == limit {
+				return bs, fmt.Sprintf("%016x", last)
+			}
+			bs, last = append(bs, e.b), e.id
+		}
+	}
+	return bs, ""
+}
+
+type listed struct {
+	id uint64
+	b  statefulroute.Binding
+}
+
+// page returns the shard's first limit bindings from an id on. The pointers
+// are copied under the lock, a few thousand in microseconds; ids never change
+// and are sorted without it.
+func (sh *shard) page(s *service, pod string, first uint64, limit int) []listed {
+	var all []*Entry
+	for _, g := range sh.groupsOf(s, pod) {
+		sh.mu.Lock()
+		all = append(all, g.members...)
+		sh.mu.Unlock()
+	}
+	all = slices.DeleteFunc(all, func(e *Entry) bool { return e.id < first })
+	slices.SortFunc(all, func(a, b *Entry) int { return cmp.Compare(a.id, b.id) })
+	all = slices.Compact(all) // an entry that moved between the groups meanwhile
+	var out []listed
+	for chunk := range slices.Chunk(all, walkStep) {
+		if out = sh.appendListed(out, chunk, s, pod); len(out) >= limit {
+			return out[:limit]
+		}
+	}
+	return out
+}
+
+// appendListed reads the entries that are still there and still match.
+func (sh *shard) appendListed(out []listed, es []*Entry, s *service, pod string) []listed {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for _, e := range es {
+		if e.group == nil || (pod != "" && e.group.pod.name != pod) || (s != nil && e.group.service != s) {
+			continue
+		}
+		out = append(out, listed{e.id, e.binding()})
+	}
+	return out
+}

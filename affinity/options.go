@@ -1,0 +1,117 @@
+package affinity
+
+import (
+	"fmt"
+	"math/bits"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// The defaults of Options.
+const (
+	DefaultStrategy          = "lru"
+	DefaultCapacity          = 1_000_000
+	DefaultDefaultExpiration = 30 * time.Minute
+	DefaultCleanupInterval   = time.Minute
+)
+
+const (
+	// minPerShard keeps the shards large enough for their fill to stay even:
+	// the keys of a shard of n entries vary by about the square root of n.
+	minPerShard = 1024
+	// perShard is the number of entries a shard has when there are many.
+	perShard  = 16 * 1024
+	maxShards = 4096
+	// maxCapacity keeps indexes within a group in the bits of Entry.seat.
+	maxCapacity = 1 << (32 - markBits)
+)
+
+// Options configure a Cache. The zero value is valid.
+type Options struct {
+	// Strategy is the name of a registered strategy; empty means "lru".
+	Strategy string
+	// Registry knows the strategies by name; nil means the built-in ones.
+	Registry *Registry
+	// Capacity is the largest number of bindings kept; 0 means 1,000,000.
+	// With more than one shard each has an equal part of it, so that a full
+	// table begins to drop entries at about 97 % of it.
+	Capacity int
+	// DefaultExpiration is how long a binding that is not used is kept, where
+	// its service sets nothing else; 0 means 30 minutes.
+	DefaultExpiration time.Duration
+	// CleanupInterval is how often the owner will call Expire; 0 means one
+	// minute. The cache itself has no clock and only hands it on.
+	CleanupInterval time.Duration
+	// Shards is the number of independently locked parts, a power of two;
+	// 0 means as many as Capacity needs, 1 makes the order of eviction exact.
+	Shards int
+	// Journal is told every change of a binding, in the order of the changes of
+	// its key; nil means that nothing is kept beyond the process.
+	Journal Journal
+	// OnSwitch is called when the adaptive strategy changes its way, from
+	// within Expire and without a lock held; nil means that nobody listens.
+	OnSwitch func(from, to, why string)
+}
+
+// Journal is told what to keep beyond the process. It is called with a shard
+// locked: it must neither block nor call the cache.
+type Journal interface {
+	// Put says that b is in force now: made, moved, or still in use. Ordinary
+	// use of a binding is told at most once per eighth of its idle timeout.
+	Put(b statefulroute.Binding)
+	// Delete says that the binding of key is gone: deleted, expired or evicted.
+	Delete(service, key string)
+}
+
+func (o *Options) withDefaults() Options {
+	out := *o
+	if out.Strategy == "" {
+		out.Strategy = DefaultStrategy
+	}
+	if out.Registry == nil {
+		out.Registry = NewRegistry()
+	}
+	if out.Capacity == 0 {
+		out.Capacity = DefaultCapacity
+	}
+	if out.DefaultExpiration == 0 {
+		out.DefaultExpiration = DefaultDefaultExpiration
+	}
+	if out.CleanupInterval == 0 {
+		out.CleanupInterval = DefaultCleanupInterval
+	}
+	if out.Shards == 0 {
+		out.Shards = defaultShards(out.Capacity)
+	}
+	return out
+}
+
+func (o *Options) validate() error {
+	switch {
+	case o.Capacity < 0 || o.Capacity > maxCapacity:
+		return fmt.Errorf("affinity: capacity %d is not in 1..%d", o.Capacity, maxCapacity)
+	case o.DefaultExpiration < 0:
+		return fmt.Errorf("affinity: negative default_expiration %s", o.DefaultExpiration)
+	case o.CleanupInterval < 0:
+		return fmt.Errorf("affinity: negative cleanup_interval %s", o.CleanupInterval)
+	case o.Shards < 0 || o.Shards > maxShards || bits.OnesCount(uint(o.Shards)) != 1:
+		return fmt.Errorf("affinity: shards %d is not a power of two in 1..%d", o.Shards, maxShards)
+	case o.Shards > o.Capacity:
+		return fmt.Errorf("affinity: %d shards for a capacity of %d", o.Shards, o.Capacity)
+	}
+	return nil
+}
+
+// defaultShards wants enough shards for many cores to rarely meet, large
+// enough ones for an even fill, and few enough for pods' groups to stay small.
+func defaultShards(capacity int) int {
+	shards := 1
+	for shards < 64 && capacity/(shards*2) >= minPerShard {
+		shards *= 2
+	}
+	for shards < maxShards && capacity/shards > perShard {
+		shards *= 2
+	}
+	return shards
+}

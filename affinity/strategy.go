@@ -1,0 +1,108 @@
+package affinity
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Policy keeps the entries of one shard and chooses what to drop. It is called
+// with the shard's lock held, by one goroutine at a time, and must be quick.
+type Policy interface {
+	// Get finds an entry and takes note of its use; nil if there is none. The
+	// entry's facts are those before this use.
+	Get(id uint64) *Entry
+	// Peek finds an entry and takes no note.
+	Peek(id uint64) *Entry
+	// Add keeps a new entry. A policy that has to drop another for it returns
+	// that victim and why; one that would rather not returns ErrFull and does
+	// not keep e.
+	Add(e *Entry) (victim *Entry, why Reason, err error)
+	// Remove forgets an entry that is there.
+	Remove(e *Entry)
+	// Len is the number of entries.
+	Len() int
+}
+
+// Strategy makes the policies of one Cache, one for each shard.
+type Strategy interface {
+	NewPolicy(capacity int) Policy
+}
+
+// Adaptive is a Strategy that changes its way on what is measured.
+type Adaptive interface {
+	Strategy
+	// Observe is given the rates since the last call. It returns the mode it is
+	// in from now on, and why if that is another one than before.
+	Observe(Rates) (mode, why string)
+}
+
+// Rates are what happened between two calls of Cache.Expire.
+type Rates struct {
+	// Lookups, and how many of them found a binding.
+	Lookups, Hits uint64
+	// Broken sessions: see Stats.
+	Broken uint64
+}
+
+// HitRate is the share of lookups that found a binding; 0 without any.
+func (r Rates) HitRate() float64 { return share(r.Hits, r.Lookups) }
+
+// BrokenRate is broken sessions by lookups; 0 without any.
+func (r Rates) BrokenRate() float64 { return share(r.Broken, r.Lookups) }
+
+func share(part, whole uint64) float64 {
+	if whole == 0 {
+		return 0
+	}
+	return float64(part) / float64(whole)
+}
+
+// Registry knows strategies by name.
+type Registry struct {
+	mu     sync.Mutex
+	byName map[string]func() Strategy
+}
+
+// NewRegistry returns a registry with the built-in strategies: lru, lfu, ttl
+// and adaptive.
+func NewRegistry() *Registry {
+	return &Registry{byName: map[string]func() Strategy{
+		"lru": func() Strategy { return lruStrategy{} },
+	}}
+}
+
+// Register adds a strategy; build is called once for each Cache. A name that is
+// empty or taken is an error.
+func (r *Registry) Register(name string, build func() Strategy) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if name == "" || build == nil {
+		return fmt.Errorf("affinity: a strategy needs a name and a constructor")
+	}
+	if _, taken := r.byName[name]; taken {
+		return fmt.Errorf("affinity: strategy %q is registered already", name)
+	}
+	r.byName[name] = build
+	return nil
+}
+
+// Names lists the strategies in alphabetical order.
+func (r *Registry) Names() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(maps.Keys(r.byName))
+}
+
+// New makes the strategy of a name.
+func (r *Registry) New(name string) (Strategy, error) {
+	r.mu.Lock()
+	build := r.byName[name]
+	r.mu.Unlock()
+	if build == nil {
+		return nil, fmt.Errorf("affinity: unknown strategy %q (known: %s)", name, strings.Join(r.Names(), ", "))
+	}
+	return build(), nil
+}

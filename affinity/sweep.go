@@ -1,0 +1,60 @@
+package affinity
+
+import "time"
+
+// Expire removes the bindings that have been idle for too long, lets an
+// adaptive strategy look at the rates since the last call, and returns how many
+// it removed. It never holds a lock for more than a few hundred entries.
+func (c *Cache) Expire(now time.Time) (n int) {
+	at := now.UnixNano()
+	for i := range c.shards {
+		sh := &c.shards[i]
+		n += sh.removeWhere(nil, "", &sh.counts.expired, func(e *Entry) bool { return e.expiredAt(at) })
+	}
+	c.tuner.observe(c.Stats(), c.options.OnSwitch)
+	return n
+}
+
+// DropPod forgets every binding to a pod and returns how many there were. It
+// costs as much as the pod has bindings.
+func (c *Cache) DropPod(service, pod string) int {
+	s := c.services.get(service)
+	if s == nil || pod == "" {
+		return 0
+	}
+	return c.deleteAll(s, pod)
+}
+
+// Flush forgets every binding of a service, or of all with "", and returns how
+// many there were.
+func (c *Cache) Flush(service string) int {
+	if service == "" {
+		return c.deleteAll(nil, "")
+	}
+	s := c.services.get(service)
+	if s == nil {
+		return 0
+	}
+	return c.deleteAll(s, "")
+}
+
+func (c *Cache) deleteAll(s *service, pod string) (n int) {
+	for i := range c.shards {
+		sh := &c.shards[i]
+		n += sh.removeWhere(s, pod, &sh.counts.deleted, func(*Entry) bool { return true })
+	}
+	return n
+}
+
+// removeWhere removes the matching entries that are there when it begins.
+func (sh *shard) removeWhere(s *service, pod string, counter *uint64, match func(*Entry) bool) (n int) {
+	for _, g := range sh.groupsOf(s, pod) {
+		sh.walk(g, func(e *Entry) {
+			if match(e) {
+				sh.removeLocked(e, counter)
+				n++
+			}
+		})
+	}
+	return n
+}
