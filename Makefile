@@ -1,0 +1,61 @@
+# `make help` lists the targets. Needed: Go, Python 3 with venv, make, and on the
+# first run the network for Go modules and Envoy.
+
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME  ?= 20s
+BENCHTIME ?= 200ms
+PACKAGES  ?= ./...
+
+GO       ?= go
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+LDFLAGS  := -X main.version=$(VERSION)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build all programs into bin/
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+.PHONY: run
+run: build ## demo pods, xds-server, extproc and a real Envoy on this machine; Ctrl-C stops all
+	@exec bin/run $(RUNFLAGS)
+
+# -count=1: the end-to-end tests depend on programs that the test cache does not see.
+.PHONY: test
+test: ## every test that needs no container engine, the end-to-end tests included
+	$(GO) run ./internal/testrun -count=1 -timeout 20m $(PACKAGES)
+
+.PHONY: race
+race: ## the same with the race detector, also in the programs that the end-to-end tests start
+	E2E_RACE=1 $(GO) run ./internal/testrun -race -count=1 -timeout 40m $(PACKAGES)
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (default 20s)
+	scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: ## every Go benchmark for BENCHTIME (default 200ms)
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PACKAGES)
+
+.PHONY: bench-sim
+bench-sim: ## the balancing simulator's table
+	$(GO) run ./bench/sim $(SIMFLAGS)
+
+.PHONY: lint
+lint: ## go vet, gofmt and golangci-lint
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(GOLANGCI) run
+
+.PHONY: compose-test
+compose-test: ## the docker-compose set-up on a real container engine
+	@test -x scripts/compose-test.sh || { echo "compose-test: there is no compose set-up yet" >&2; exit 1; }
+	scripts/compose-test.sh
+
+.PHONY: clean
+clean: ## remove what was built, and the installed Envoy
+	rm -rf bin out .tools

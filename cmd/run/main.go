@@ -1,0 +1,29 @@
+// Command run is behind `make run`: it starts three demo pods, xds-server,
+// extproc and a real Envoy on this machine, waits until a request was served
+// through them, says what to try, and stops them all on Ctrl-C.
+//
+// Every address is taken from the two configuration files, so that what runs is
+// what they say; Envoy's bootstrap is rendered to fit. If one of the processes
+// ends by itself the others are stopped and its last lines are shown:
+//
+//	$ go build -o bin ./cmd/... && bin/run
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A second Ctrl-C ends at once; the kernel then ends the children.
+	context.AfterFunc(ctx, stop)
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "run:", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/envoy"
+)
+
+// plan is what the configuration says is to run where.
+type plan struct {
+	options
+	xds     *config.XDSServer
+	extproc *config.Extproc
+	pods    []statefulroute.Pod // those that the demo can provide itself
+}
+
+// spec is one program to start.
+type spec struct {
+	name string
+	path string
+	args []string
+}
+
+func newPlan(o options) (*plan, error) {
+	xds, err := config.LoadXDSServer(o.xdsConfig)
+	if err != nil {
+		return nil, err
+	}
+	extproc, err := config.LoadExtproc(o.extprocConfig)
+	if err != nil {
+		return nil, err
+	}
+	if extproc.XDS != xds.Listen {
+		return nil, fmt.Errorf("%s: xds is %s, but %s listens on %s", o.extprocConfig, extproc.XDS, o.xdsConfig, xds.Listen)
+	}
+	if !slices.Contains(xds.Envoy.Extproc.Addresses, extproc.Listen) {
+		return nil, fmt.Errorf("%s: envoy.extproc.address is %v, but %s listens on %s", o.xdsConfig, xds.Envoy.Extproc.Addresses, o.extprocConfig, extproc.Listen)
+	}
+	return &plan{options: o, xds: xds, extproc: extproc, pods: demoPods(xds.Services)}, nil
+}
+
+// demoPods are the static pods on loopback addresses; others are the user's own.
+func demoPods(services []statefulroute.Service) []statefulroute.Pod {
+	var pods []statefulroute.Pod
+	for _, svc := range services {
+		for _, p := range svc.Pods.Static {
+			if p.Address.Addr().IsLoopback() {
+				pods = append(pods, p)
+			}
+		}
+	}
+	return pods
+}
+
+// programs lists what to start, in order; each needs only those before it.
+func (p *plan) programs(dir string, bin envoy.Binary) ([]spec, error) {
+	bootstrap, err := envoy.Bootstrap(envoy.BootstrapOptions{XDS: p.xds.Listen, Admin: p.envoyAdmin})
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "bootstrap.yaml")
+	if err := os.WriteFile(file, bootstrap, 0o644); err != nil {
+		return nil, err
+	}
+	var all []spec
+	for _, pod := range p.pods {
+		all = append(all, p.ours(pod.Name, "demo-pod", "--name", pod.Name, "--listen", pod.Address.String()))
+	}
+	return append(all,
+		p.ours("xds-server", "xds-server", "--config", p.xdsConfig),
+		p.ours("extproc", "extproc", "--config", p.extprocConfig),
+		spec{"envoy", bin.Path, []string{"--config-path", file, "--disable-hot-restart", "--log-level", "warning", "--concurrency", strconv.Itoa(p.concurrency)}},
+	), nil
+}
+
+// ours is a program of this repository.
+func (p *plan) ours(name, program string, args ...string) spec {
+	return spec{name, filepath.Join(p.bin, program), args}
+}
+
+// url is how a program on this machine reaches an address something listens on.
+func url(address, path string) string {
+	a, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return "http://" + address + path
+	}
+	host := a.Addr()
+	switch {
+	case host == netip.IPv4Unspecified():
+		host = netip.MustParseAddr("127.0.0.1")
+	case host == netip.IPv6Unspecified():
+		host = netip.IPv6Loopback()
+	}
+	return "http://" + net.JoinHostPort(host.String(), strconv.Itoa(int(a.Port()))) + path
+}
+
+// describe says what runs and what to try.
+func (p *plan) describe(out io.Writer, bin envoy.Binary) {
+	front := url(p.xds.Envoy.Listener, p.xds.Services[0].Prefix)
+	_, _ = fmt.Fprintf(out, `
+run: ready, a request was served through Envoy %s (%s)
+
+  Envoy for clients   %s
+  Envoy's own admin   %s
+  xds-server          %s
+  sessions            %s
+
+  curl -H 'x-session-id: alice' %s
+
+Ctrl-C stops everything.
+
+`, bin.Version, bin.Source, front, url(p.envoyAdmin, "/"), url(p.xds.Admin, "/"), url(p.extproc.Admin, "/api/v1/sessions"), front)
+}

@@ -1,0 +1,103 @@
+package harness
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Config is xds-server's configuration file, as far as the tests vary it.
+type Config struct {
+	Listen   string         `yaml:"listen"`
+	Admin    string         `yaml:"admin"`
+	Envoy    EnvoyConfig    `yaml:"envoy"`
+	Services []Service      `yaml:"services"`
+	Analyzer map[string]any `yaml:"analyzer,omitempty"`
+}
+
+// EnvoyConfig is what all Envoys get beside the services.
+type EnvoyConfig struct {
+	Listener     string  `yaml:"listener"`
+	Extproc      Extproc `yaml:"extproc"`
+	DebugHeaders bool    `yaml:"debug_headers,omitempty"`
+}
+
+// Extproc says where Envoy finds the external processors.
+type Extproc struct {
+	Address        []string `yaml:"address"`
+	MessageTimeout string   `yaml:"message_timeout,omitempty"`
+}
+
+// Service is one entry of services.
+type Service struct {
+	Name        string         `yaml:"name"`
+	Match       map[string]any `yaml:"match,omitempty"`
+	Session     Session        `yaml:"session,omitempty"`
+	Balancing   map[string]any `yaml:"balancing,omitempty"`
+	Pods        Pods           `yaml:"pods"`
+	HealthCheck map[string]any `yaml:"health_check,omitempty"`
+}
+
+// Session is a service's session policy.
+type Session struct {
+	Key           []map[string]string `yaml:"key,omitempty"`
+	Learn         []map[string]string `yaml:"learn,omitempty"`
+	Issue         map[string]string   `yaml:"issue,omitempty"`
+	IdleTimeout   string              `yaml:"idle_timeout,omitempty"`
+	OnPodLoss     string              `yaml:"on_pod_loss,omitempty"`
+	OnExtprocLoss string              `yaml:"on_extproc_loss,omitempty"`
+}
+
+// Pods is a service's source of pods; the tests use the static one.
+type Pods struct {
+	Static []Pod `yaml:"static"`
+}
+
+// Pod is one entry of pods.static. The harness gives it an address and starts a
+// demo pod there when it has none.
+type Pod struct {
+	Name    string `yaml:"name"`
+	Address string `yaml:"address"`
+	Weight  uint32 `yaml:"weight,omitempty"`
+	Zone    string `yaml:"zone,omitempty"`
+}
+
+// AllSources are the four places of the sample configuration.
+func AllSources() []map[string]string {
+	return []map[string]string{
+		{"header": "x-session-id"}, {"cookie": "sid"}, {"query": "session"}, {"path": "^/rooms/([^/]+)"},
+	}
+}
+
+// Chat is a service with n pods, chat-0 and so on, and all four key sources.
+func Chat(n int) Service {
+	s := Service{Name: "chat", Session: Session{Key: AllSources()}}
+	for i := range n {
+		s.Pods.Static = append(s.Pods.Static, Pod{Name: fmt.Sprintf("chat-%d", i), Weight: 1})
+	}
+	return s
+}
+
+// write replaces file in one step, as a careful editor does.
+func (c *Config) write(t testing.TB, file string) {
+	t.Helper()
+	writeYAML(t, file, c)
+}
+
+func writeYAML(t testing.TB, file string, v any) {
+	t.Helper()
+	var b bytes.Buffer
+	enc := yaml.NewEncoder(&b)
+	if err := enc.Encode(v); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file+".new", b.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(file+".new", file); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,181 @@
+package harness
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stateful-route/stateful-route/envoy"
+)
+
+// Options is what differs between the stacks of two tests. The zero value is
+// one service with three pods of equal weight and a delta Envoy.
+type Options struct {
+	// Services default to Chat(3). Pods without an address get a demo pod.
+	Services []Service
+	// StateOfTheWorld gives Envoy the older xDS variant.
+	StateOfTheWorld bool
+	// Affinity and Store are the sections of extproc's configuration; by default
+	// bindings are kept in a file of the test's.
+	Affinity, Store map[string]any
+	// DebugHeaders adds the pod's name to responses.
+	DebugHeaders bool
+	// Env is added to the environment of extproc and xds-server, as NAME=VALUE.
+	MessageTimeout string
+}
+
+// Stack is a running whole. Its processes are stopped at the end of the test.
+type Stack struct {
+	// URL is the root of the first service, through Envoy.
+	URL string
+	// EnvoyAdmin, XDSAdmin and ExtprocAdmin are URLs without a path.
+	EnvoyAdmin, XDSAdmin, ExtprocAdmin string
+
+	XDS, Extproc, Envoy *Process
+	Pods                map[string]*Process // by name
+
+	config     Config
+	configFile string
+	programs   Programs
+	client     *http.Client
+}
+
+// Start starts a stack and returns when a request was served through it.
+func Start(t testing.TB, programs Programs, o Options) *Stack {
+	t.Helper()
+	if o.Services == nil {
+		o.Services = []Service{Chat(3)}
+	}
+	if o.MessageTimeout == "" {
+		// The machine that runs the tests may be slow; what is tested is not.
+		o.MessageTimeout = "2s"
+	}
+	s := &Stack{Pods: map[string]*Process{}, programs: programs, client: newClient()}
+	t.Cleanup(s.client.CloseIdleConnections)
+	dir := t.TempDir()
+	s.configFile = filepath.Join(dir, "xds-server.yaml")
+	s.config = Config{
+		Listen: Address(t), Admin: Address(t), Services: o.Services,
+		Envoy: EnvoyConfig{Listener: Address(t), DebugHeaders: o.DebugHeaders, Extproc: Extproc{[]string{Address(t)}, o.MessageTimeout}},
+	}
+	s.startPods(t)
+	s.config.write(t, s.configFile)
+	s.XDS = s.program(t, "xds-server", "--config", s.configFile)
+	s.startExtproc(t, dir, o)
+	s.startEnvoy(t, dir, o)
+	s.URL = "http://" + s.config.Envoy.Listener + "/"
+	s.XDSAdmin = "http://" + s.config.Admin
+	s.WaitReady(t)
+	return s
+}
+
+// newClient allows the tests' concurrency without opening a connection for
+// every request.
+func newClient() *http.Client {
+	return &http.Client{
+		Timeout:   20 * time.Second,
+		Transport: &http.Transport{MaxIdleConnsPerHost: 512},
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		},
+	}
+}
+
+func (s *Stack) program(t testing.TB, name string, args ...string) *Process {
+	t.Helper()
+	return NewProcess(t, name, filepath.Join(s.programs.Dir, name), args...)
+}
+
+// startPods gives every pod without an address a demo pod of its own.
+func (s *Stack) startPods(t testing.TB) {
+	t.Helper()
+	for _, svc := range s.config.Services {
+		for i := range svc.Pods.Static {
+			pod := &svc.Pods.Static[i]
+			if pod.Address == "" {
+				pod.Address = Address(t)
+				s.Pods[pod.Name] = NewProcess(t, pod.Name, filepath.Join(s.programs.Dir, "demo-pod"), "--name", pod.Name, "--listen", pod.Address)
+			}
+		}
+	}
+}
+
+func (s *Stack) startExtproc(t testing.TB, dir string, o Options) {
+	t.Helper()
+	adminAddress := Address(t)
+	cfg := map[string]any{"listen": s.config.Envoy.Extproc.Address[0], "admin": adminAddress, "xds": s.config.Listen}
+	cfg["store"] = map[string]any{"memory": map[string]any{"path": filepath.Join(dir, "pins.db")}}
+	if o.Store != nil {
+		cfg["store"] = o.Store
+	}
+	if o.Affinity != nil {
+		cfg["affinity"] = o.Affinity
+	}
+	file := filepath.Join(dir, "extproc.yaml")
+	writeYAML(t, file, cfg)
+	s.ExtprocAdmin = "http://" + adminAddress
+	s.Extproc = s.program(t, "extproc", "--config", file)
+}
+
+func (s *Stack) startEnvoy(t testing.TB, dir string, o Options) {
+	t.Helper()
+	adminAddress := Address(t)
+	bootstrap, err := envoy.Bootstrap(envoy.BootstrapOptions{
+		NodeID: "e2e", XDS: s.config.Listen, Admin: adminAddress, StateOfTheWorld: o.StateOfTheWorld,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "bootstrap.yaml")
+	if err := os.WriteFile(file, bootstrap, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.EnvoyAdmin = "http://" + adminAddress
+	s.Envoy = NewProcess(t, "envoy", s.programs.Envoy, "--config-path", file, "--disable-hot-restart", "--log-level", "warning", "--concurrency", "2")
+}
+
+// WaitReady returns when all parts are ready and a request was served. It fails
+// the test at once when a part has ended.
+func (s *Stack) WaitReady(t testing.TB) {
+	t.Helper()
+	for _, part := range []struct{ what, url string }{
+		{"xds-server", s.XDSAdmin + "/readyz"}, {"extproc", s.ExtprocAdmin + "/readyz"}, {"Envoy", s.EnvoyAdmin + "/ready"},
+	} {
+		Eventually(t, Patience, part.what+" is ready", func() error {
+			s.mustRun(t)
+			_, err := Body(part.url)
+			return err
+		})
+	}
+	Eventually(t, Patience, "a request is served", func() error {
+		s.mustRun(t)
+		_, err := s.OK()
+		return err
+	})
+}
+
+func (s *Stack) mustRun(t testing.TB) {
+	t.Helper()
+	for _, p := range []*Process{s.XDS, s.Extproc, s.Envoy} {
+		if !p.Running() {
+			t.Fatalf("%s ended by itself, exit code %d", p.Name, p.ExitCode())
+		}
+	}
+}
+
+// PodAddress is the address of a pod in the configuration.
+func (s *Stack) PodAddress(t testing.TB, name string) string {
+	t.Helper()
+	for _, svc := range s.config.Services {
+		for _, p := range svc.Pods.Static {
+			if p.Name == name {
+				return p.Address
+			}
+		}
+	}
+	t.Fatal(fmt.Errorf("no pod %q", name))
+	return ""
+}

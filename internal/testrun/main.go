@@ -1,0 +1,48 @@
+// Command testrun runs `go test` and says how much of it did not run: it passes
+// its arguments on, shows the output of what failed, then counts the skipped
+// tests with their reasons, and ends with go test's own lines and exit status:
+//
+//	$ go run ./internal/testrun -count=1 ./...
+//	…
+//	1 test was skipped:
+//	  e2e.TestScrape: prometheus is not on PATH: scripts/test-deps.sh installs it
+//	ok  	github.com/stateful-route/stateful-route/config	0.021s
+//	ok  	github.com/stateful-route/stateful-route/e2e	93.412s
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+)
+
+func main() {
+	code, err := run(os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "testrun:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// run returns go test's exit status.
+func run(args []string) (int, error) {
+	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
+	cmd.Stderr = os.Stderr
+	events, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	r := newReport(os.Stdout)
+	readErr := r.read(events)
+	waitErr := cmd.Wait()
+	var exit *exec.ExitError
+	if waitErr != nil && !errors.As(waitErr, &exit) {
+		return 0, errors.Join(readErr, waitErr)
+	}
+	return cmd.ProcessState.ExitCode(), errors.Join(readErr, r.close(waitErr != nil))
+}

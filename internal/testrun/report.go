@@ -1,0 +1,127 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+)
+
+// event is one line of `go test -json`; see `go doc test2json`.
+type event struct {
+	Action  string
+	Package string
+	Test    string
+	Output  string
+	Elapsed float64
+}
+
+// report collects the events of one run.
+type report struct {
+	w       io.Writer
+	output  map[[2]string][]string // by package and test, of those not ended
+	skipped []string
+	results []string // go test's own line for each package
+	err     error    // the first failure to write
+}
+
+func newReport(w io.Writer) *report {
+	return &report{w: w, output: map[[2]string][]string{}}
+}
+
+func (r *report) read(events io.Reader) error {
+	d := json.NewDecoder(events)
+	for {
+		var e event
+		err := d.Decode(&e)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("go test -json: %w", err)
+		}
+		r.add(e)
+	}
+}
+
+func (r *report) add(e event) {
+	id := [2]string{e.Package, e.Test}
+	switch e.Action {
+	case "build-output":
+		r.print(e.Output)
+	case "output":
+		r.line(id, e.Output)
+	case "skip":
+		if e.Test != "" {
+			r.skipped = append(r.skipped, fmt.Sprintf("%s.%s: %s", path.Base(e.Package), e.Test, reason(r.output[id])))
+		}
+		delete(r.output, id)
+	case "fail":
+		r.print(r.output[id]...)
+		delete(r.output, id)
+	case "pass":
+		delete(r.output, id)
+	}
+	if e.Test == "" && (e.Action == "pass" || e.Action == "fail") {
+		r.print(fmt.Sprintf("testrun: %s: %s after %.1fs\n", e.Package, e.Action, e.Elapsed))
+	}
+}
+
+// line keeps a line of output: a package's result for the end, all else until
+// it is known whether its test failed.
+func (r *report) line(id [2]string, line string) {
+	if id[1] == "" {
+		for _, prefix := range []string{"ok  \t", "FAIL\t", "?   \t", "---\t"} {
+			if strings.HasPrefix(line, prefix) {
+				r.results = append(r.results, line)
+				return
+			}
+		}
+	}
+	r.output[id] = append(r.output[id], line)
+}
+
+// reason is what a test said when it skipped itself.
+func reason(output []string) string {
+	var said []string
+	for _, line := range output {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "=== ") && !strings.HasPrefix(line, "--- ") {
+			said = append(said, line)
+		}
+	}
+	if len(said) == 0 {
+		return "no reason given"
+	}
+	return strings.Join(said, " ")
+}
+
+// close prints what was held back for the end.
+func (r *report) close(failed bool) error {
+	switch n := len(r.skipped); n {
+	case 0:
+		r.print("no test was skipped\n")
+	case 1:
+		r.print("1 test was skipped:\n")
+	default:
+		r.print(fmt.Sprintf("%d tests were skipped:\n", n))
+	}
+	for _, s := range r.skipped {
+		r.print("  " + s + "\n")
+	}
+	r.print(r.results...)
+	if failed {
+		r.print("FAIL\n")
+	}
+	return r.err
+}
+
+func (r *report) print(lines ...string) {
+	for _, line := range lines {
+		if _, err := io.WriteString(r.w, line); err != nil && r.err == nil {
+			r.err = err
+		}
+	}
+}
