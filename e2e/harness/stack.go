@@ -23,7 +23,8 @@ type Options struct {
 	Affinity, Store map[string]any
 	// DebugHeaders adds the pod's name to responses.
 	DebugHeaders bool
-	// Env is added to the environment of extproc and xds-server, as NAME=VALUE.
+	// MessageTimeout bounds one answer of extproc; 2s by default, as the machine
+	// that runs the tests may be slow.
 	MessageTimeout string
 }
 
@@ -50,7 +51,6 @@ func Start(t testing.TB, programs Programs, o Options) *Stack {
 		o.Services = []Service{Chat(3)}
 	}
 	if o.MessageTimeout == "" {
-		// The machine that runs the tests may be slow; what is tested is not.
 		o.MessageTimeout = "2s"
 	}
 	s := &Stack{Pods: map[string]*Process{}, programs: programs, client: newClient()}

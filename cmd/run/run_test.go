@@ -1,0 +1,135 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stateful-route/stateful-route/e2e/harness"
+)
+
+// demo is the whole of `make run` on ports of its own, with real signals.
+type demo struct {
+	*harness.Process
+	url string
+}
+
+var (
+	curlLine = regexp.MustCompile(`curl -H 'x-session-id: alice' (\S+)`)
+	pidLine  = regexp.MustCompile(`started (\S+), pid (\d+)`)
+)
+
+func startDemo(t *testing.T, programs string) *demo {
+	t.Helper()
+	replace := []string{"path: pins.db", "path: " + filepath.Join(t.TempDir(), "pins.db")}
+	for _, old := range []string{
+		"0.0.0.0:10000", "127.0.0.1:18000", "127.0.0.1:18001", "127.0.0.1:18080", "127.0.0.1:18081",
+		"127.0.0.1:9101", "127.0.0.1:9102", "127.0.0.1:9103",
+	} {
+		replace = append(replace, old, harness.Address(t))
+	}
+	o := samples(t, replace...)
+	d := &demo{Process: harness.NewProcess(t, "run", filepath.Join(programs, "run"),
+		"--xds-config", o.xdsConfig, "--extproc-config", o.extprocConfig, "--envoy-admin", harness.Address(t))}
+	harness.Eventually(t, 2*harness.Patience, "make run is ready", func() error {
+		if !d.Running() {
+			t.Fatalf("it ended with exit code %d:\n%s", d.ExitCode(), d.Log(t))
+		}
+		m := curlLine.FindStringSubmatch(d.Log(t))
+		if m == nil {
+			return fmt.Errorf("it has not said what to try")
+		}
+		d.url = m[1]
+		return nil
+	})
+	return d
+}
+
+// pids are the processes that it started, by name.
+func (d *demo) pids(t *testing.T) map[string]int {
+	t.Helper()
+	pids := map[string]int{}
+	for _, m := range pidLine.FindAllStringSubmatch(d.Log(t), -1) {
+		pid, err := strconv.Atoi(m[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		pids[m[1]] = pid
+	}
+	if len(pids) != 6 {
+		t.Fatalf("it started %v, want six programs", pids)
+	}
+	return pids
+}
+
+func noneLeft(t *testing.T, pids map[string]int) {
+	t.Helper()
+	for name, pid := range pids {
+		harness.Eventually(t, harness.Patience, name+" is gone", func() error {
+			if alive(pid) {
+				return fmt.Errorf("process %d is left", pid)
+			}
+			return nil
+		})
+	}
+}
+
+func TestMakeRun(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := harness.Build(t.Context(), dir, "run", "demo-pod", "xds-server", "extproc"); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("serves, and stops on Ctrl-C", func(t *testing.T) {
+		d := startDemo(t, dir)
+		for visit := 1; visit <= 3; visit++ {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.url, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("x-session-id", "alice")
+			req.Close = true
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body := make([]byte, 200)
+			n, _ := resp.Body.Read(body)
+			_ = resp.Body.Close()
+			if want := fmt.Sprintf(`"session":"alice","visits":%d`, visit); !strings.Contains(string(body[:n]), want) {
+				t.Errorf("got %q, want %s in it", body[:n], want)
+			}
+		}
+		pids := d.pids(t)
+		d.Signal(syscall.SIGINT)
+		if code := d.ExitCode(); code != 0 {
+			t.Errorf("exit code %d after Ctrl-C", code)
+		}
+		for name, pid := range pids {
+			if alive(pid) {
+				t.Errorf("%s is left", name)
+			}
+		}
+	})
+	t.Run("ends when a program dies", func(t *testing.T) {
+		d := startDemo(t, dir)
+		pids := d.pids(t)
+		if err := syscall.Kill(pids["extproc"], syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if code := d.ExitCode(); code != 1 || !strings.Contains(d.Log(t), "run: extproc ended by itself (signal: killed)") {
+			t.Errorf("exit code %d; it said\n%s", code, d.Log(t))
+		}
+		noneLeft(t, pids)
+	})
+	t.Run("leaves nothing when it is killed", func(t *testing.T) {
+		d := startDemo(t, dir)
+		pids := d.pids(t)
+		d.Kill(t)
+		noneLeft(t, pids)
+	})
+}

@@ -1,0 +1,128 @@
+package e2e
+
+import (
+	"math"
+	"sync"
+	"testing"
+
+	"github.com/stateful-route/stateful-route/e2e/harness"
+)
+
+var sources = []struct {
+	name string
+	put  func(key string) harness.Edit
+}{
+	{"header", harness.InHeader}, {"cookie", harness.InCookie}, {"query", harness.InQuery}, {"path", harness.InPath},
+}
+
+func TestSessionsStayOnTheirPod(t *testing.T) {
+	t.Parallel()
+	s := start(t, harness.Options{})
+	for _, source := range sources {
+		t.Run(source.name, func(t *testing.T) {
+			owners := s.Load(harness.Keys(200), 50, 32, source.put).Owners(t)
+			if len(owners) != 200 {
+				t.Errorf("%d sessions were served, want 200", len(owners))
+			}
+			for _, pod := range []string{"chat-0", "chat-1", "chat-2"} {
+				// A fair share is 67; a pod with fewer than 20 is being left out.
+				if n := len(harness.On(owners, pod)); n < 20 {
+					t.Errorf("%s got %d of 200 sessions", pod, n)
+				}
+			}
+		})
+	}
+}
+
+// The same key is the same session wherever it is, and the sources have an order.
+func TestKeySourcesAreOneSession(t *testing.T) {
+	t.Parallel()
+	s := start(t, harness.Options{Services: []harness.Service{harness.Chat(5)}})
+	for _, key := range harness.Keys(20) {
+		var first string
+		for _, source := range sources {
+			a, err := s.OK(source.put(key))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first == "" {
+				first = a.Pod
+			}
+			if a.Pod != first {
+				t.Errorf("%s in the %s is on %s, before on %s", key, source.name, a.Pod, first)
+			}
+		}
+		a, err := s.OK(harness.InHeader(key), harness.InCookie("other"), harness.InQuery("another"))
+		if err != nil || a.Pod != first {
+			t.Errorf("the header did not win: on %s, %v; want %s", a.Pod, err, first)
+		}
+	}
+}
+
+func TestFirstRequestsAtOnceAgree(t *testing.T) {
+	t.Parallel()
+	s := start(t, harness.Options{})
+	keys := harness.Keys(500)
+	pods := make([][2]string, len(keys))
+	errs := make([][2]error, len(keys))
+	harness.Each(len(keys), 8, func(i int) {
+		var ready, done sync.WaitGroup
+		ready.Add(2)
+		for j := range 2 {
+			done.Go(func() {
+				ready.Done()
+				ready.Wait()
+				a, err := s.OK(harness.InHeader(keys[i]))
+				pods[i][j], errs[i][j] = a.Pod, err
+			})
+		}
+		done.Wait()
+	})
+	split := 0
+	for i := range keys {
+		for _, err := range errs[i] {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if pods[i][0] != pods[i][1] {
+			split++
+		}
+	}
+	if split > 0 {
+		t.Errorf("%d of %d sessions were seen on two pods", split, len(keys))
+	}
+	// And they stay there.
+	owners := s.Load(keys, 2, 32, harness.InHeader).Owners(t)
+	for i, key := range keys {
+		if owners[key] != pods[i][0] {
+			t.Errorf("session %d began on %s and went on on %s", i, pods[i][0], owners[key])
+		}
+	}
+}
+
+func TestUnboundRequestsFollowTheWeights(t *testing.T) {
+	t.Parallel()
+	for _, strategy := range []string{"home_hcl", "weighted_round_robin"} {
+		t.Run(strategy, func(t *testing.T) {
+			t.Parallel()
+			svc := harness.Chat(3)
+			svc.Balancing = map[string]any{"strategy": strategy}
+			for i, weight := range []uint32{1, 2, 7} {
+				svc.Pods.Static[i].Weight = weight
+			}
+			s := start(t, harness.Options{Services: []harness.Service{svc}})
+			const n = 5000
+			tally := s.LoadUnbound(n, 8)
+			if f := tally.Failures(); len(f) > 0 {
+				t.Errorf("%d requests failed; the first: %s", len(f), f[0])
+			}
+			byPod := tally.ByPod()
+			for pod, want := range map[string]float64{"chat-0": 10, "chat-1": 20, "chat-2": 70} {
+				if got := float64(byPod[pod]) * 100 / n; math.Abs(got-want) > 3 {
+					t.Errorf("%s got %.1f %% of the requests, want %.0f ± 3", pod, got, want)
+				}
+			}
+		})
+	}
+}

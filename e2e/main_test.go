@@ -1,0 +1,48 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/stateful-route/stateful-route/e2e/harness"
+)
+
+var programDir string
+
+func TestMain(m *testing.M) {
+	os.Exit(runTests(m))
+}
+
+func runTests(m *testing.M) int {
+	var err error
+	if programDir, err = os.MkdirTemp("", "stateful-route-e2e-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(programDir) }()
+	code := m.Run()
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// build is done by the first test that needs it, not when tests are listed.
+var build = sync.OnceValues(func() (harness.Programs, error) {
+	return harness.Build(context.Background(), programDir, "demo-pod", "xds-server", "extproc")
+})
+
+func start(t *testing.T, o harness.Options) *harness.Stack {
+	t.Helper()
+	programs, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return harness.Start(t, programs, o)
+}
