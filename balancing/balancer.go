@@ -1,0 +1,173 @@
+package balancing
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// Options configure a Balancer.
+type Options struct {
+	// Strategy is a name in Registry; it must be set.
+	Strategy string
+	// Registry holds the strategies; nil means the built-in ones.
+	Registry *Registry
+	// MaxConnections caps a pod's in-flight requests for picks; 0 means no cap.
+	// A bound request ([Balancer.Start]) goes to its pod whatever the cap.
+	MaxConnections uint32
+	// MaxSessions caps a pod's sessions for picks; 0 means no cap. Sessions are
+	// counted by the caller ([Balancer.AddSessions]) after a pick, so concurrent
+	// picks can pass the cap by their number.
+	MaxSessions uint32
+	// ResponseTimeWindow is how long what is known of a quiet pod lasts: its
+	// response time and error rate fade to a sixteenth over the window, so that a
+	// pod that was slow or failing is tried again. 0 means 30s.
+	ResponseTimeWindow time.Duration
+	// SlowStart is how long a pod that joins, or becomes ready, later than the
+	// first SetPods takes to reach its full weight; 0 means at once. A home does
+	// not wait: replicas that saw the pod at different times must agree on it.
+	SlowStart time.Duration
+	// Seed starts the random choices. Replicas should be given different seeds,
+	// else they make the same choices at the same time.
+	Seed uint64
+	// Repeatable makes the same calls with the same Seed choose the same pods, for
+	// simulations. Without it concurrent picks draw from separate sequences, which
+	// costs less on many cores.
+	Repeatable bool
+}
+
+const defaultResponseTimeWindow = 30 * time.Second
+
+func (o Options) validate() error {
+	if o.ResponseTimeWindow < 0 {
+		return fmt.Errorf("negative response time window %v", o.ResponseTimeWindow)
+	}
+	if o.SlowStart < 0 {
+		return fmt.Errorf("negative slow start %v", o.SlowStart)
+	}
+	return nil
+}
+
+// Balancer picks pods of one service. Its methods may be called concurrently.
+type Balancer struct {
+	opts     Options
+	strategy Strategy
+	flights  sync.Pool // of *flight
+	made     atomic.Uint64
+	shards   [shards]shard
+
+	snap atomic.Pointer[snapshot]
+	mu   sync.Mutex // serialises SetPods
+}
+
+// New returns a balancer without pods. An unknown strategy is an error that lists
+// the known ones.
+func New(opts Options) (*Balancer, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	if opts.ResponseTimeWindow == 0 {
+		opts.ResponseTimeWindow = defaultResponseTimeWindow
+	}
+	reg := opts.Registry
+	if reg == nil {
+		reg = NewRegistry()
+	}
+	s, err := reg.build(opts)
+	if err != nil {
+		return nil, err
+	}
+	b := &Balancer{opts: opts, strategy: s}
+	for i := range b.shards {
+		b.shards[i].seed = mix(mix(opts.Seed) + uint64(i))
+	}
+	b.flights.New = b.newFlight
+	b.snap.Store(&snapshot{})
+	return b, nil
+}
+
+func (b *Balancer) newFlight() any {
+	f := &flight{b: b, shard: &b.shards[0]}
+	if !b.opts.Repeatable {
+		f.shard = &b.shards[b.made.Add(1)%shards]
+	}
+	return f
+}
+
+// SetPods replaces the set of pods. What is known of a pod that stays, by name,
+// is kept; requests in flight on a pod that leaves still end correctly. A weight
+// of 0 counts as 1; of two pods with one name the first is kept.
+func (b *Balancer) SetPods(now time.Time, pods []statefulroute.Pod) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.snap.Store(newSnapshot(b.snap.Load(), now.UnixNano(), pods, b.opts))
+}
+
+// Pick chooses a pod among those that take new sessions and counts the request
+// in flight on it until the ticket is Done. The key is the session's, "" for
+// none. When no pod will do the error is a *NoPodsError.
+func (b *Balancer) Pick(now time.Time, key string) (Ticket, error) {
+	s := b.snap.Load()
+	if len(s.pods) == 0 {
+		return Ticket{}, s.noPods()
+	}
+	nano := now.UnixNano()
+	f := b.flights.Get().(*flight)
+	count, random := f.shard.draw(nano)
+	if count%s.refreshEvery == 0 {
+		s.refresh(nano)
+	}
+	v := View{snap: s, now: nano, draw: random}
+	i := b.strategy.Pick(key, v)
+	if i < 0 || i >= len(s.pods) || !s.admit(i) {
+		if i = s.admitAny(v.Random(pickFallback)); i < 0 {
+			b.flights.Put(f)
+			return Ticket{}, s.noPods()
+		}
+	}
+	return f.ticket(s.pods[i], nano), nil
+}
+
+// Start counts a bound request in flight on its pod until the ticket is Done.
+// A pod that SetPods was not given is an error.
+func (b *Balancer) Start(now time.Time, pod string) (Ticket, error) {
+	p, ok := b.snap.Load().byName[pod]
+	if !ok {
+		return Ticket{}, fmt.Errorf("unknown pod %q", pod)
+	}
+	nano := now.UnixNano()
+	f := b.flights.Get().(*flight)
+	f.shard.draw(nano)
+	p.inFlight.Add(1)
+	return f.ticket(p, nano), nil
+}
+
+// Home returns the key's weighted-rendezvous home among the pods that take new
+// sessions, caps aside, so that replicas that know the same pods agree on it
+// without talking. ok is false when there is no such pod.
+func (b *Balancer) Home(key string) (pod string, ok bool) {
+	s := b.snap.Load()
+	if len(s.pods) == 0 {
+		return "", false
+	}
+	return s.pods[s.home(key)].name, true
+}
+
+// SetSessions records the number of sessions bound to the pod; an unknown pod is
+// ignored.
+func (b *Balancer) SetSessions(pod string, n int64) {
+	if p, ok := b.snap.Load().byName[pod]; ok {
+		p.sessions.Store(n)
+	}
+}
+
+// AddSessions adds delta to the number of sessions bound to the pod; an unknown
+// pod is ignored.
+func (b *Balancer) AddSessions(pod string, delta int64) {
+	if p, ok := b.snap.Load().byName[pod]; ok {
+		p.sessions.Add(delta)
+	}
+}

@@ -1,0 +1,115 @@
+package balancing
+
+import (
+	"sync/atomic"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// shards spreads what every pick counts over cache lines.
+const shards = 64
+
+// shard is what the requests that were given the same shard count.
+type shard struct {
+	requests  atomic.Uint64 // also the source of the random choices
+	succeeded atomic.Uint64
+	failed    atomic.Uint64
+	timed     atomic.Uint64 // responses whose time was seen
+	time      atomic.Int64  // their sum, nanoseconds
+	last      atomic.Int64  // the latest request, Unix nanoseconds
+	seed      uint64
+	_         [8]byte // a cache line of its own
+}
+
+// draw counts a request and returns its number and a random number.
+func (t *shard) draw(now int64) (count, random uint64) {
+	n := t.requests.Add(1)
+	if now > t.last.Load() {
+		t.last.Store(now)
+	}
+	return n, mix(t.seed + n*golden)
+}
+
+func (t *shard) end(o Outcome) {
+	switch o.Kind {
+	case Success:
+		t.succeeded.Add(1)
+	case Failure:
+		t.failed.Add(1)
+	}
+	if o.ResponseTime > 0 {
+		t.timed.Add(1)
+		t.time.Add(int64(o.ResponseTime))
+	}
+}
+
+// Stats are a balancer's totals since it was made.
+type Stats struct {
+	// TotalRequests counts every pick and start.
+	TotalRequests uint64
+	// Successful and Failed count their outcomes; requests in flight, aborted and
+	// unknown ones are in neither.
+	Successful uint64
+	Failed     uint64
+	// AverageResponseTime is over the requests whose response time was seen; 0
+	// when there was none.
+	AverageResponseTime time.Duration
+	// LastRequest is when the latest request started; zero when there was none.
+	LastRequest time.Time
+}
+
+// Stats returns the totals.
+func (b *Balancer) Stats() Stats {
+	var out Stats
+	var timed, last int64
+	var sum time.Duration
+	for i := range b.shards {
+		t := &b.shards[i]
+		out.TotalRequests += t.requests.Load()
+		out.Successful += t.succeeded.Load()
+		out.Failed += t.failed.Load()
+		timed += int64(t.timed.Load())
+		sum += time.Duration(t.time.Load())
+		last = max(last, t.last.Load())
+	}
+	if timed > 0 {
+		out.AverageResponseTime = sum / time.Duration(timed)
+	}
+	if last > 0 {
+		out.LastRequest = time.Unix(0, last)
+	}
+	return out
+}
+
+// PodLoad is what is known of one pod, for reports.
+type PodLoad struct {
+	Pod    string
+	State  statefulroute.PodState
+	Weight uint32
+	statefulroute.Load
+}
+
+// Loads reports every pod, in the order given to SetPods.
+func (b *Balancer) Loads() []PodLoad {
+	s := b.snap.Load()
+	out := make([]PodLoad, len(s.all))
+	for i, fact := range s.all {
+		p := s.byName[fact.Name]
+		out[i] = PodLoad{Pod: fact.Name, State: fact.State, Weight: max(fact.Weight, 1), Load: p.load()}
+	}
+	return out
+}
+
+func (p *pod) load() statefulroute.Load {
+	l := statefulroute.Load{
+		InFlight:     p.inFlight.Load(),
+		ResponseTime: time.Duration(loadFloat(&p.latency)),
+		ErrorRate:    loadFloat(&p.errors),
+		Sessions:     p.sessions.Load(),
+	}
+	if at := p.answered.Load(); at != 0 {
+		l.LastResponse = time.Unix(0, at)
+	}
+	return l
+}

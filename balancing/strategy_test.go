@@ -1,0 +1,282 @@
+package balancing_test
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/stateful-route/stateful-route/balancing"
+)
+
+func TestSmoothWeightedRoundRobinIsNginxs(t *testing.T) {
+	b := newBalancer(t, balancing.Options{Strategy: "weighted_round_robin"}, makePods(3, 5, 1, 1))
+	var got strings.Builder
+	for range 14 {
+		got.WriteByte('a' + mustPick(t, b, t0, "").Pod()[4] - '0')
+	}
+	if want := "aabacaaaabacaa"; got.String() != want {
+		t.Errorf("sequence %s, want %s", got.String(), want)
+	}
+}
+
+func TestWeightedRoundRobinIsExactOverACycle(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		weights := rapid.SliceOfN(rapid.Uint32Range(1, 60), 1, 20).Draw(rt, "weights")
+		var cycle int
+		for _, w := range weights {
+			cycle += int(w)
+		}
+		b := newBalancer(t, balancing.Options{
+			Strategy: "weighted_round_robin", Seed: rapid.Uint64().Draw(rt, "seed"),
+		}, makePods(len(weights), weights...))
+		seen := map[string]uint32{}
+		for range cycle {
+			seen[mustPick(t, b, t0, "").Pod()]++
+		}
+		for i, w := range weights {
+			if seen[podName(i)] != w {
+				rt.Fatalf("%s picked %d times in a cycle, weight %d", podName(i), seen[podName(i)], w)
+			}
+		}
+	})
+}
+
+// Weights that change every few picks must not favour the pods listed first.
+func TestWeightedRoundRobinGoesOnOverNewSnapshots(t *testing.T) {
+	b := newBalancer(t, balancing.Options{Strategy: "weighted_round_robin"}, makePods(10))
+	seen := map[string]int{}
+	for range 100 {
+		seen[mustPick(t, b, t0, "").Pod()]++
+		b.SetPods(t0, makePods(10))
+	}
+	for i := range 10 {
+		if seen[podName(i)] != 10 {
+			t.Errorf("%s picked %d times of 100, want 10", podName(i), seen[podName(i)])
+		}
+	}
+}
+
+func TestRoundRobinTakesTurns(t *testing.T) {
+	b := newBalancer(t, balancing.Options{Strategy: "round_robin"}, makePods(4))
+	seen := map[string]int{}
+	for range 400 {
+		seen[mustPick(t, b, t0, "").Pod()]++
+	}
+	for i := range 4 {
+		if seen[podName(i)] != 100 {
+			t.Errorf("%s picked %d times, want 100", podName(i), seen[podName(i)])
+		}
+	}
+}
+
+func TestLeastConnectionsTakesTheLeastBusyByWeight(t *testing.T) {
+	b := newBalancer(t, balancing.Options{Strategy: "least_connections"}, makePods(3, 1, 2, 4))
+	for range 70 {
+		mustPick(t, b, t0, "")
+	}
+	for i, want := range []int64{10, 20, 40} {
+		if got := loadOf(t, b, podName(i)).InFlight; got < want-1 || got > want+1 {
+			t.Errorf("%s has %d in flight, want about %d", podName(i), got, want)
+		}
+	}
+}
+
+// feed gives each pod one response of its own time.
+func feed(t *testing.T, b *balancing.Balancer, now time.Time, times ...time.Duration) {
+	t.Helper()
+	for i, took := range times {
+		ticket, err := b.Start(now, podName(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticket.Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: took})
+	}
+}
+
+func TestLeastResponseTimeWeighsTimeAgainstInFlight(t *testing.T) {
+	b := newBalancer(t, balancing.Options{Strategy: "least_response_time"}, makePods(2))
+	feed(t, b, t0, 10*time.Millisecond, 40*time.Millisecond)
+	for range 4 { // (3+1) × 10 is not above (0+1) × 40 yet
+		mustPick(t, b, t0, "")
+	}
+	if n := loadOf(t, b, "pod-0").InFlight; n < 3 {
+		t.Errorf("the fast pod got %d of 4", n)
+	}
+	for range 6 {
+		mustPick(t, b, t0, "")
+	}
+	if n := loadOf(t, b, "pod-1").InFlight; n != 2 {
+		t.Errorf("the slow pod got %d of 10, want 2", n)
+	}
+}
+
+// The strategies that know errors send a pod that fails at once hardly anything,
+// though it is never busy and answers fastest.
+func TestAFastFailingPodIsAvoided(t *testing.T) {
+	for _, name := range []string{"least_connections", "least_response_time", "peak_ewma", "prequal_hcl", "home_hcl"} {
+		t.Run(name, func(t *testing.T) {
+			b := newBalancer(t, balancing.Options{Strategy: name, Repeatable: true}, makePods(5))
+			now, failed := t0, 0
+			var open []balancing.Ticket
+			for i := range 5000 {
+				now = now.Add(time.Millisecond)
+				ticket := mustPick(t, b, now, fmt.Sprint(i))
+				if ticket.Pod() == "pod-3" {
+					failed++
+					ticket.Done(now, balancing.Outcome{Kind: balancing.Failure, ResponseTime: 100 * time.Microsecond})
+					continue
+				}
+				if open = append(open, ticket); len(open) > 8 {
+					open[0].Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: 8 * time.Millisecond})
+					open = open[1:]
+				}
+			}
+			if failed == 0 || failed > 100 {
+				t.Errorf("the failing pod got %d of 5000 requests, want a few", failed)
+			}
+		})
+	}
+}
+
+// A pod that was slow is tried again, and used again once it is fast.
+func TestASlowPodIsForgiven(t *testing.T) {
+	for _, name := range []string{"least_response_time", "peak_ewma", "prequal_hcl"} {
+		t.Run(name, func(t *testing.T) {
+			b := newBalancer(t, balancing.Options{Strategy: name, Repeatable: true}, makePods(3))
+			feed(t, b, t0, 10*time.Millisecond, 10*time.Millisecond, time.Second)
+			now, recovered := t0, 0
+			for i := range 60_000 {
+				now = now.Add(10 * time.Millisecond)
+				ticket := mustPick(t, b, now, "")
+				took := time.Duration(5+i*7%11) * time.Millisecond
+				ticket.Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: took})
+				if ticket.Pod() == "pod-2" {
+					recovered++
+				}
+			}
+			if recovered < 1000 {
+				t.Errorf("the recovered pod got %d of 60,000 requests", recovered)
+			}
+		})
+	}
+}
+
+// A pod that hangs is left before it has answered anything.
+func TestASilentPodIsLeft(t *testing.T) {
+	b := newBalancer(t, balancing.Options{Strategy: "least_response_time", Repeatable: true}, makePods(4))
+	feed(t, b, t0, 10*time.Millisecond, 10*time.Millisecond, 10*time.Millisecond, 10*time.Millisecond)
+	hung, now := 0, t0
+	for range 10_000 {
+		now = now.Add(10 * time.Millisecond)
+		ticket := mustPick(t, b, now, "")
+		if ticket.Pod() == "pod-1" {
+			hung++
+			continue
+		}
+		ticket.Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: 10 * time.Millisecond})
+	}
+	if hung == 0 || hung > 20 {
+		t.Errorf("the silent pod got %d of 10,000 requests, want a few", hung)
+	}
+}
+
+func TestHomeIsWeightedAndStable(t *testing.T) {
+	weights := []uint32{1, 2, 3, 4}
+	b := newBalancer(t, balancing.Options{Strategy: "home_hcl"}, makePods(4, weights...))
+	without := newBalancer(t, balancing.Options{Strategy: "home_hcl"}, makePods(4, weights...)[:3])
+	const keys = 100_000
+	seen := map[string]int{}
+	for i := range keys {
+		key := fmt.Sprint("session-", i)
+		home, _ := b.Home(key)
+		seen[home]++
+		if other, _ := without.Home(key); home != "pod-3" && other != home {
+			t.Fatalf("key %s moved from %s to %s when pod-3 left", key, home, other)
+		}
+	}
+	for i, w := range weights {
+		want := float64(keys) * float64(w) / 10
+		if got := float64(seen[podName(i)]); math.Abs(got-want) > 5*math.Sqrt(want) {
+			t.Errorf("%s is home of %v keys, want about %v", podName(i), got, want)
+		}
+	}
+}
+
+func TestHomesOfEqualWeightsAgreeWithTheGeneralRule(t *testing.T) {
+	even := newBalancer(t, balancing.Options{Strategy: "home_hcl"}, makePods(7))
+	near := newBalancer(t, balancing.Options{Strategy: "home_hcl"}, makePods(7, 4e9, 4e9, 4e9, 4e9, 4e9, 4e9, 4e9-1))
+	for i := range 10_000 {
+		a, _ := even.Home(fmt.Sprint(i))
+		if b, _ := near.Home(fmt.Sprint(i)); a != b {
+			t.Fatalf("key %d: home %s, and %s by the rule for unequal weights", i, a, b)
+		}
+	}
+}
+
+func TestHomeHCLUsesTheHomeUntilItIsBusy(t *testing.T) {
+	b := newBalancer(t, balancing.Options{Strategy: "home_hcl", Repeatable: true}, makePods(10))
+	home, _ := b.Home("hot key")
+	away := 0
+	for range 100 {
+		if mustPick(t, b, t0, "hot key").Pod() != home {
+			away++
+		}
+	}
+	if got := loadOf(t, b, home).InFlight; got < 2 || got > 25 || away == 0 {
+		t.Errorf("home has %d of 100 in flight, %d went away", got, away)
+	}
+}
+
+func TestPicksAllocateNothing(t *testing.T) {
+	for _, name := range []string{"prequal_hcl", "peak_ewma", "home_hcl", "least_response_time", "least_connections", "round_robin"} {
+		b := newBalancer(t, balancing.Options{Strategy: name}, makePods(1000))
+		now := t0
+		if raceEnabled {
+			t.Skip("sync.Pool drops at random under the race detector")
+		}
+		got := testing.AllocsPerRun(2000, func() {
+			now = now.Add(time.Millisecond)
+			ticket, _ := b.Pick(now, "session")
+			ticket.Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: time.Millisecond})
+		})
+		if got != 0 {
+			t.Errorf("%s: %v allocations per pick", name, got)
+		}
+	}
+}
+
+func TestRepeatablePicksRepeat(t *testing.T) {
+	run := func(seed uint64) string {
+		b := newBalancer(t, balancing.Options{Strategy: "prequal_hcl", Seed: seed, Repeatable: true}, makePods(20))
+		var out strings.Builder
+		for range 200 {
+			out.WriteString(mustPick(t, b, t0, "").Pod())
+		}
+		return out.String()
+	}
+	if run(1) != run(1) {
+		t.Error("the same seed gave different picks")
+	}
+	if run(1) == run(2) {
+		t.Error("different seeds gave the same picks")
+	}
+}
+
+// A pod that joins late gets a share that grows over the slow start.
+func TestSlowStart(t *testing.T) {
+	share := func(after time.Duration) int64 {
+		b := newBalancer(t, balancing.Options{Strategy: "least_connections", SlowStart: 10 * time.Second}, makePods(4))
+		b.SetPods(t0, makePods(5))
+		for range 400 {
+			mustPick(t, b, t0.Add(after), "")
+		}
+		return loadOf(t, b, "pod-4").InFlight
+	}
+	if at0, at5, at10 := share(0), share(5*time.Second), share(10*time.Second); at0 > 15 || at5 < 40 || at5 > 60 || at10 != 80 {
+		t.Errorf("the joining pod got %d, %d, %d of 400 at 0, 5, 10 s; want about 10, 48, 80", at0, at5, at10)
+	}
+}

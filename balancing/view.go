@@ -1,0 +1,150 @@
+package balancing
+
+import "time"
+
+// View is what a strategy may see: the pods that take new sessions, by index from
+// 0 to Len()-1. It is valid for one pick.
+type View struct {
+	snap *snapshot
+	now  int64
+	draw uint64
+}
+
+const (
+	// errorPenalty scales the square of a pod's error rate into a factor on its
+	// cost: 2 at one error in ten, 101 when all fail.
+	errorPenalty = 100
+	// quiet is the silence, as a multiple of the response time, after which a pod
+	// is taken to be as slow as it has been silent.
+	quiet = 2
+)
+
+// Len is the number of pods, at least 1 in a call of Strategy.Pick.
+func (v View) Len() int { return len(v.snap.pods) }
+
+// Now is the time of the pick.
+func (v View) Now() time.Time { return time.Unix(0, v.now) }
+
+// Name returns the name of pod i.
+func (v View) Name(i int) string { return v.snap.pods[i].name }
+
+// Eligible reports whether pod i has room under max_connections and max_sessions.
+func (v View) Eligible(i int) bool { return v.snap.eligible(i) }
+
+// InFlight returns the number of requests that pod i has not finished.
+func (v View) InFlight(i int) int64 { return v.snap.pods[i].inFlight.Load() }
+
+// Sessions returns the number of sessions bound to pod i.
+func (v View) Sessions(i int) int64 { return v.snap.pods[i].sessions.Load() }
+
+// Weight returns pod i's weight relative to the mean of all, which is 1; that of a
+// pod in slow start is smaller.
+func (v View) Weight(i int) float64 { return v.snap.weight[i] * v.rampOf(i) }
+
+// rampOf is the share of its weight that slow start leaves pod i.
+func (v View) rampOf(i int) float64 {
+	joined := v.snap.joined[i]
+	if joined == 0 {
+		return 1
+	}
+	return ramp(float64(v.now-joined), v.snap.ramp)
+}
+
+// ramp is the share of its weight that a pod has after age of a slow start of
+// length whole: it rises from a tenth to one.
+func ramp(age, whole float64) float64 {
+	if age >= whole {
+		return 1
+	}
+	return 0.1 + 0.9*max(age, 0)/whole
+}
+
+// Load returns pod i's in-flight requests over its weight.
+func (v View) Load(i int) float64 { return float64(v.InFlight(i)) / v.Weight(i) }
+
+// MeanLoad returns the mean Load, at most Len()/16 picks old.
+func (v View) MeanLoad() float64 { return loadFloat(&v.snap.meanInFlight) }
+
+// HotLoad returns the Load above which a pod counts as hot, at most Len()/16
+// picks old.
+func (v View) HotLoad() float64 { return loadFloat(&v.snap.hotInFlight) }
+
+// ResponseTime estimates how long pod i takes to answer, from its smoothed
+// response times. A pod that never answered is taken for an average one. A pod
+// that has not answered for a while is forgiven, else one that was slow would
+// never be tried again. A pod that has requests and is silent for longer than
+// usual is at least as slow as it has been silent.
+func (v View) ResponseTime(i int) time.Duration {
+	p := v.snap.pods[i]
+	return time.Duration(v.latency(p, loadFloat(&p.latency), v.meanLatency()))
+}
+
+// ErrorRate estimates the share of pod i's responses that are failures; it fades
+// with time since the last response.
+func (v View) ErrorRate(i int) float64 {
+	p := v.snap.pods[i]
+	rate := loadFloat(&p.errors)
+	if rate == 0 {
+		return 0
+	}
+	return rate * v.snap.fade(v.now-p.learned.Load())
+}
+
+func (v View) meanLatency() float64 { return loadFloat(&v.snap.meanLatency) }
+
+// latency corrects a smoothed response time for what the time since tells.
+func (v View) latency(p *pod, smoothed, mean float64) float64 {
+	return v.unlessSilent(p, v.faded(p, smoothed, mean))
+}
+
+// faded is a smoothed response time after forgiveness; for an unknown one, the mean.
+func (v View) faded(p *pod, smoothed, mean float64) float64 {
+	if smoothed == 0 {
+		return mean
+	}
+	return smoothed * v.snap.fade(v.now-p.learned.Load())
+}
+
+// unlessSilent is the expected time, or p's silence where that is much longer.
+func (v View) unlessSilent(p *pod, expected float64) float64 {
+	if since := p.silent.Load(); since != 0 && expected != 0 {
+		if age := float64(v.now - since); age > quiet*expected && p.inFlight.Load() > 0 {
+			return age
+		}
+	}
+	return max(expected, 1)
+}
+
+// penalty is the factor on pod i's cost for its errors.
+func (v View) penalty(i int) float64 {
+	if v.snap.pods[i].errors.Load() == 0 {
+		return 1
+	}
+	rate := v.ErrorRate(i)
+	return 1 + errorPenalty*rate*rate
+}
+
+// Home returns the key's weighted-rendezvous home.
+func (v View) Home(key string) int { return v.snap.home(key) }
+
+// Random returns the pick's nth random number; the same n gives the same number.
+func (v View) Random(n uint64) uint64 { return mix(v.draw + n*golden) }
+
+// Sample returns up to two different eligible pods at random, -1 for one that was
+// not found in a few tries. It costs the same however many pods there are.
+func (v View) Sample() (a, b int) {
+	const tries = 8
+	a, b = -1, -1
+	n := v.Len()
+	for t := range uint64(tries) {
+		r := v.Random(pickMore + t)
+		switch i := below(r, n); {
+		case i == a || !v.Eligible(i):
+		case a < 0:
+			a = i
+		default:
+			return a, i
+		}
+	}
+	return a, b
+}
