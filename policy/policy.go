@@ -44,3 +44,22 @@ const (
 	// ReasonExtprocLost: no external processor answered and its service says deny.
 	ReasonExtprocLost = "extproc-lost"
 )
+
+// Names of the load metrics that extproc reports per pod over LRS, beside what
+// Envoys count themselves.
+const (
+	// MetricResponseTime sums response times in seconds; its count is the
+	// number of responses seen.
+	MetricResponseTime = "stateful-route.response_time_seconds"
+	// MetricResponseTimeBucket, followed by an upper bound in seconds such as
+	// 0.1, counts the responses at most that slow and slower than the bound below.
+	MetricResponseTimeBucket = "stateful-route.response_time_le."
+	// MetricSessions is the number of sessions bound to the pod, as a total.
+	MetricSessions = "stateful-route.sessions"
+)
+
+// ResponseTimeBounds are the upper bounds, in seconds, of the response time
+// histogram that extproc reports: about three per decade from 1 ms to 100 s.
+func ResponseTimeBounds() []float64 {
+	return []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 20, 50, 100}
+}

@@ -1,0 +1,102 @@
+package adminhttp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestCommonPaths(t *testing.T) {
+	ready := errors.New("no configuration from xds-server yet")
+	mux := http.NewServeMux()
+	Register(mux, Options{
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("up 1\n")) }),
+		Ready:   func() error { return ready },
+	})
+	mux.HandleFunc("POST /change", func(w http.ResponseWriter, _ *http.Request) { WriteJSON(w, http.StatusOK, nil) })
+	base := start(t, mux)
+
+	for _, c := range []struct {
+		method, path string
+		header       map[string]string
+		status       int
+		holds        string
+	}{
+		{"GET", "/healthz", nil, 200, `"ok"`},
+		{"GET", "/readyz", nil, 503, `{"error":"no configuration from xds-server yet"}`},
+		{"GET", "/metrics", nil, 200, "up 1"},
+		{"GET", "/debug/pprof/", nil, 200, "goroutine"},
+		{"GET", "/nowhere", nil, 404, `{"error":"GET /nowhere: Not Found"}`},
+		{"DELETE", "/healthz", nil, 405, `{"error":"DELETE /healthz: Method Not Allowed"}`},
+		{"POST", "/change", nil, 200, "null"},
+		{"POST", "/change", map[string]string{"Origin": "https://evil.example"}, 403, "cross-origin"},
+		{"POST", "/change", map[string]string{"Sec-Fetch-Site": "cross-site"}, 403, "cross-origin"},
+	} {
+		status, body := call(t, c.method, base+c.path, c.header)
+		if status != c.status || !strings.Contains(compact(body), c.holds) {
+			t.Errorf("%s %s: got %d %q, want %d %q", c.method, c.path, status, body, c.status, c.holds)
+		}
+	}
+	ready = nil
+	if status, _ := call(t, "GET", base+"/readyz", nil); status != 200 {
+		t.Errorf("ready: got %d", status)
+	}
+}
+
+func start(t *testing.T, handler http.Handler) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- Serve(ctx, listener, handler) }()
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return "http://" + listener.Addr().String()
+}
+
+func call(t *testing.T, method, url string, header map[string]string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range header {
+		req.Header.Set(k, v)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+func compact(s string) string {
+	var v any
+	if json.Unmarshal([]byte(s), &v) != nil {
+		return s
+	}
+	out, _ := json.Marshal(v)
+	return string(out)
+}

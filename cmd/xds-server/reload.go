@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"sync"
+
+	"go.uber.org/zap"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/config"
+)
+
+// reloader keeps the configuration in force equal to the file, or, when the
+// file is bad, to its last good version.
+type reloader struct {
+	app *app
+
+	mu      sync.Mutex
+	current *config.XDSServer
+	failure error
+	cancel  context.CancelFunc // ends the sources of current
+	done    chan struct{}      // closed when they have ended
+}
+
+// run follows the file until ctx ends.
+func (r *reloader) run(ctx context.Context) error {
+	defer r.stopSources()
+	return config.Watch(ctx, r.app.process.ConfigFile, 0, func() { r.changed(ctx) })
+}
+
+func (r *reloader) changed(ctx context.Context) {
+	cfg, err := config.LoadXDSServer(r.app.process.ConfigFile)
+	if err == nil && r.same(cfg) {
+		return
+	}
+	if err == nil {
+		err = r.apply(ctx, cfg)
+	}
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	r.note(nil, err)
+	r.app.process.Logger.Error("the new configuration is bad: the last good one stays", zap.Error(err))
+}
+
+// same reports whether cfg is in force already, and clears an earlier failure.
+func (r *reloader) same(cfg *config.XDSServer) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !reflect.DeepEqual(r.current, cfg) {
+		return false
+	}
+	if r.failure != nil {
+		r.app.monitor.ConfigReload(true)
+	}
+	r.failure = nil
+	return true
+}
+
+// apply brings cfg into force and starts following its pod sources.
+func (r *reloader) apply(ctx context.Context, cfg *config.XDSServer) error {
+	pods, err := r.app.sources.Load(ctx, cfg.Services)
+	if err != nil {
+		return err
+	}
+	if err := r.app.server.SetConfig(ctx, gateway(cfg.Envoy), cfg.Services, pods); err != nil {
+		return fmt.Errorf("%s: %w", r.app.process.ConfigFile, err)
+	}
+	if before := r.note(cfg, nil); before != nil {
+		r.app.process.Logger.Info("configuration reloaded", zap.Int("services", len(cfg.Services)))
+		if names := fixed(before, cfg); names != "" {
+			r.app.process.Logger.Warn("these settings change only with a restart", zap.String("settings", names))
+		}
+	}
+	r.startSources(ctx, cfg)
+	return nil
+}
+
+// note books the outcome of a load and returns the configuration before it.
+func (r *reloader) note(cfg *config.XDSServer, failure error) (before *config.XDSServer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before = r.current
+	r.failure = failure
+	r.app.monitor.ConfigReload(failure == nil)
+	if failure == nil {
+		r.current = cfg
+	}
+	return before
+}
+
+func (r *reloader) startSources(ctx context.Context, cfg *config.XDSServer) {
+	r.stopSources()
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	r.mu.Lock()
+	r.cancel, r.done = cancel, done
+	r.mu.Unlock()
+	go func() {
+		defer close(done)
+		err := r.app.sources.Run(ctx, cfg.Services, func(service string, pods []statefulroute.Pod) error {
+			return r.app.server.SetPods(ctx, service, pods)
+		})
+		if err != nil {
+			r.app.process.Logger.Error("pod sources are no longer followed", zap.Error(err))
+		}
+	}()
+}
+
+func (r *reloader) stopSources() {
+	r.mu.Lock()
+	cancel, done := r.cancel, r.done
+	r.cancel = nil
+	r.mu.Unlock()
+	if cancel != nil {
+		cancel()
+		<-done
+	}
+}
+
+// report is the configuration's part of the status.
+func (r *reloader) report() map[string]any {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := map[string]any{"file": r.app.process.ConfigFile, "good": r.failure == nil}
+	if r.failure != nil {
+		out["error"] = r.failure.Error()
+	}
+	return out
+}

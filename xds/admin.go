@@ -1,0 +1,130 @@
+package xds
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/adminhttp"
+)
+
+// PodReport is a pod as the admin API shows it.
+type PodReport struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	Zone    string `json:"zone"`
+	State   string `json:"state"`
+	Weight  uint32 `json:"weight"`
+	// InFlight, ResponseTime, ErrorRate and Sessions come from the load
+	// reports of Envoys and extprocs; 0 before the first.
+	InFlight     int64   `json:"in_flight"`
+	ResponseTime float64 `json:"response_time_seconds"`
+	ErrorRate    float64 `json:"error_rate"`
+	Sessions     int64   `json:"sessions"`
+}
+
+// ServiceReport is a service as the admin API shows it.
+type ServiceReport struct {
+	Name          string         `json:"name"`
+	Hosts         []string       `json:"hosts"`
+	Prefix        string         `json:"prefix"`
+	Strategy      string         `json:"strategy"`
+	OnPodLoss     string         `json:"on_pod_loss"`
+	OnExtprocLoss string         `json:"on_extproc_loss"`
+	Pods          map[string]int `json:"pods"` // how many in each state
+}
+
+// LoadReader tells what the load reports say of a pod.
+type LoadReader interface {
+	Load(service, pod string) statefulroute.Load
+}
+
+// Admin answers the part of the admin API that is about services, pods and
+// xDS clients.
+type Admin struct {
+	Server *Server
+	Loads  LoadReader
+}
+
+// Register adds the API's paths to mux.
+func (a *Admin) Register(mux *http.ServeMux) {
+	mux.HandleFunc("GET /api/v1/services", a.services)
+	mux.HandleFunc("GET /api/v1/services/{service}/pods", a.pods)
+	mux.HandleFunc("GET /api/v1/envoys", a.envoys)
+	for verb, state := range map[string]statefulroute.PodState{
+		"drain": statefulroute.Draining, "ready": statefulroute.Ready, "maintenance": statefulroute.Maintenance,
+	} {
+		mux.HandleFunc("POST /api/v1/services/{service}/pods/{pod}/"+verb, a.override(state))
+	}
+}
+
+func (a *Admin) services(w http.ResponseWriter, _ *http.Request) {
+	out := []ServiceReport{}
+	for _, svc := range a.Server.Model().Services {
+		r := ServiceReport{
+			Name: svc.Name, Hosts: svc.Hosts, Prefix: svc.Prefix, Strategy: svc.Balancing.Strategy,
+			OnPodLoss: string(svc.Session.OnPodLoss), OnExtprocLoss: string(svc.Session.OnExtprocLoss),
+			Pods: map[string]int{},
+		}
+		for _, m := range svc.Members {
+			r.Pods[m.State.String()]++
+		}
+		out = append(out, r)
+	}
+	adminhttp.WriteJSON(w, http.StatusOK, out)
+}
+
+func (a *Admin) pods(w http.ResponseWriter, r *http.Request) {
+	svc, ok := a.Server.Model().service(r.PathValue("service"))
+	if !ok {
+		adminhttp.WriteError(w, http.StatusNotFound, fmt.Errorf("no service %q", r.PathValue("service")))
+		return
+	}
+	adminhttp.WriteJSON(w, http.StatusOK, a.PodReports(svc))
+}
+
+// PodReports joins a service's pods with what the load reports say of them.
+func (a *Admin) PodReports(svc ServiceView) []PodReport {
+	out := make([]PodReport, 0, len(svc.Members))
+	for _, m := range svc.Members {
+		load := a.Loads.Load(svc.Name, m.Name)
+		out = append(out, PodReport{
+			Name: m.Name, Address: m.Address.String(), Zone: m.Zone, State: m.State.String(), Weight: m.EffectiveWeight,
+			InFlight: load.InFlight, ResponseTime: load.ResponseTime.Seconds(), ErrorRate: load.ErrorRate, Sessions: load.Sessions,
+		})
+	}
+	return out
+}
+
+func (a *Admin) envoys(w http.ResponseWriter, _ *http.Request) {
+	adminhttp.WriteJSON(w, http.StatusOK, a.Server.Clients())
+}
+
+func (a *Admin) override(state statefulroute.PodState) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		service, pod := r.PathValue("service"), r.PathValue("pod")
+		err := a.Server.SetOverride(r.Context(), service, pod, state)
+		switch {
+		case errors.Is(err, ErrUnknownPod):
+			adminhttp.WriteError(w, http.StatusNotFound, err)
+		case err != nil:
+			adminhttp.WriteError(w, http.StatusInternalServerError, err)
+		default:
+			a.answerPod(w, service, pod)
+		}
+	}
+}
+
+// answerPod shows the pod as the order left it: a drained pod that is
+// unhealthy stays unhealthy.
+func (a *Admin) answerPod(w http.ResponseWriter, service, pod string) {
+	svc, _ := a.Server.Model().service(service)
+	for _, r := range a.PodReports(svc) {
+		if r.Name == pod {
+			adminhttp.WriteJSON(w, http.StatusOK, r)
+			return
+		}
+	}
+	adminhttp.WriteError(w, http.StatusNotFound, fmt.Errorf("pod %q of service %q: %w", pod, service, ErrUnknownPod))
+}

@@ -1,0 +1,220 @@
+package xds
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	serverv3 "github.com/envoyproxy/go-control-plane/pkg/server/v3"
+	"google.golang.org/genproto/googleapis/rpc/status"
+)
+
+// ClientStatus is how far one xDS client is with one resource type.
+type ClientStatus struct {
+	Node     string `json:"node"`
+	Client   string `json:"client"`   // envoy or extproc
+	Protocol string `json:"protocol"` // delta or sotw
+	Type     string `json:"type"`     // lds, rds, cds, eds
+	Version  string `json:"version"`  // sent last
+	Status   string `json:"status"`   // ack, nack, pending, or waiting when nothing was sent
+	Reason   string `json:"reason,omitempty"`
+	// Age is how long the status has been so, Connected how long the stream.
+	Age       float64 `json:"age_seconds"`
+	Connected float64 `json:"connected_seconds"`
+}
+
+// PushObserver hears of acknowledged and refused pushes.
+type PushObserver interface {
+	XDSPush(resourceType string, d time.Duration)
+	XDSNack(resourceType string)
+}
+
+// clients follows every stream: what was sent, and what became of it.
+type clients struct {
+	observer PushObserver
+	refused  func(ClientStatus)
+	// changed wakes the loop: a stage may be acknowledged.
+	changed chan struct{}
+
+	mu      sync.Mutex
+	streams map[streamKey]*stream
+}
+
+type streamKey struct {
+	protocol string
+	id       int64
+}
+
+type stream struct {
+	node      string
+	audience  Audience
+	connected time.Time
+	types     map[string]*progress
+}
+
+// progress is the state of one type on one stream: sent, answered, refused.
+type progress struct {
+	nonce, version string
+	answered       bool
+	reason         string
+	since          time.Time
+}
+
+func newClients(observer PushObserver, refused func(ClientStatus)) *clients {
+	return &clients{observer: observer, refused: refused, changed: make(chan struct{}, 1), streams: map[streamKey]*stream{}}
+}
+
+// callbacks are what go-control-plane calls on every message.
+func (c *clients) callbacks() serverv3.Callbacks {
+	return serverv3.CallbackFuncs{
+		StreamOpenFunc:        func(_ context.Context, id int64, _ string) error { c.open(streamKey{"sotw", id}); return nil },
+		DeltaStreamOpenFunc:   func(_ context.Context, id int64, _ string) error { c.open(streamKey{"delta", id}); return nil },
+		StreamClosedFunc:      func(id int64, _ *corev3.Node) { c.close(streamKey{"sotw", id}) },
+		DeltaStreamClosedFunc: func(id int64, _ *corev3.Node) { c.close(streamKey{"delta", id}) },
+		StreamRequestFunc: func(id int64, req *discoveryv3.DiscoveryRequest) error {
+			c.request(streamKey{"sotw", id}, req.GetNode(), req.GetTypeUrl(), req.GetResponseNonce(), req.GetErrorDetail())
+			return nil
+		},
+		StreamDeltaRequestFunc: func(id int64, req *discoveryv3.DeltaDiscoveryRequest) error {
+			c.request(streamKey{"delta", id}, req.GetNode(), req.GetTypeUrl(), req.GetResponseNonce(), req.GetErrorDetail())
+			return nil
+		},
+		StreamResponseFunc: func(_ context.Context, id int64, _ *discoveryv3.DiscoveryRequest, resp *discoveryv3.DiscoveryResponse) {
+			c.response(streamKey{"sotw", id}, resp.GetTypeUrl(), resp.GetNonce(), resp.GetVersionInfo())
+		},
+		StreamDeltaResponseFunc: func(id int64, req *discoveryv3.DeltaDiscoveryRequest, resp *discoveryv3.DeltaDiscoveryResponse) {
+			c.response(streamKey{"delta", id}, req.GetTypeUrl(), resp.GetNonce(), resp.GetSystemVersionInfo())
+		},
+	}
+}
+
+func (c *clients) open(key streamKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.streams[key] = &stream{connected: time.Now(), types: map[string]*progress{}}
+}
+
+func (c *clients) close(key streamKey) {
+	c.mu.Lock()
+	delete(c.streams, key)
+	c.mu.Unlock()
+	c.wake()
+}
+
+func (c *clients) request(key streamKey, node *corev3.Node, typeURL, nonce string, refusal *status.Status) {
+	row, refused := c.note(key, node, typeURL, nonce, refusal)
+	if refused {
+		c.observer.XDSNack(row.Type)
+		c.refused(row)
+	}
+	c.wake()
+}
+
+// note books a request; refused tells that it is a new NACK.
+func (c *clients) note(key streamKey, node *corev3.Node, typeURL, nonce string, refusal *status.Status) (row ClientStatus, refused bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.streams[key]
+	if s == nil {
+		return row, false
+	}
+	if node != nil {
+		s.node, s.audience = node.GetId(), audienceOf(node.GetUserAgentName())
+	}
+	t := s.types[typeURL]
+	if t == nil {
+		t = &progress{since: time.Now()}
+		s.types[typeURL] = t
+	}
+	if nonce == "" || nonce != t.nonce || t.answered {
+		return row, false
+	}
+	if refusal == nil {
+		c.observer.XDSPush(shortType(typeURL), time.Since(t.since))
+	}
+	t.answered, t.since = true, time.Now()
+	if refusal != nil {
+		t.reason = cmp.Or(refusal.GetMessage(), "no reason given")
+	}
+	return s.status(key, typeURL, time.Now()), refusal != nil
+}
+
+func (c *clients) response(key streamKey, typeURL, nonce, version string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.streams[key]; s != nil && s.types[typeURL] != nil {
+		*s.types[typeURL] = progress{nonce: nonce, version: version, since: time.Now()}
+	}
+}
+
+func (c *clients) wake() {
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
+
+// settled reports whether every client of the audience has answered all that
+// was published to it. A refusal counts: waiting would not mend it.
+func (c *clients) settled(audience Audience, openWatches func(Audience, string) int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	subscribed := map[string]int{}
+	for _, s := range c.streams {
+		if s.audience != audience {
+			continue
+		}
+		for typeURL, t := range s.types {
+			if t.nonce != "" && !t.answered {
+				return false
+			}
+			subscribed[typeURL]++
+		}
+	}
+	for _, typeURL := range publishOrder() {
+		if openWatches(audience, typeURL) < subscribed[typeURL] {
+			return false
+		}
+	}
+	return true
+}
+
+// list returns a row per client and type.
+func (c *clients) list(now time.Time) []ClientStatus {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rows := []ClientStatus{}
+	for key, s := range c.streams {
+		for typeURL := range s.types {
+			rows = append(rows, s.status(key, typeURL, now))
+		}
+	}
+	slices.SortFunc(rows, func(a, b ClientStatus) int {
+		return cmp.Or(cmp.Compare(a.Client, b.Client), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Type, b.Type), cmp.Compare(b.Connected, a.Connected))
+	})
+	return rows
+}
+
+func (s *stream) status(key streamKey, typeURL string, now time.Time) ClientStatus {
+	t := s.types[typeURL]
+	row := ClientStatus{
+		Node: s.node, Client: s.audience.String(), Protocol: key.protocol, Type: shortType(typeURL),
+		Version: t.version, Reason: t.reason,
+		Age: now.Sub(t.since).Seconds(), Connected: now.Sub(s.connected).Seconds(),
+	}
+	switch {
+	case t.nonce == "":
+		row.Status = "waiting"
+	case !t.answered:
+		row.Status = "pending"
+	case t.reason != "":
+		row.Status = "nack"
+	default:
+		row.Status = "ack"
+	}
+	return row
+}

@@ -1,0 +1,139 @@
+package xds
+
+import (
+	"fmt"
+	"hash/fnv"
+	"math"
+	"net/netip"
+	"strings"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/stateful-route/stateful-route/policy"
+)
+
+// buildCluster is a service's Envoy cluster. Its EDS name ends with a hash of
+// the cluster itself: with delta ADS a changed cluster whose EDS name stays
+// the same is left warming for 15 s, because nothing is sent again for it.
+func buildCluster(svc ServiceView) (*clusterv3.Cluster, error) {
+	meta, err := policy.EncodeService(svc.Service)
+	if err != nil {
+		return nil, err
+	}
+	c := &clusterv3.Cluster{
+		Name:                 svc.Name,
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
+		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: adsSource()},
+		ConnectTimeout:       durationpb.New(time.Second),
+		LbPolicy:             lbPolicy(svc.Balancing.Strategy),
+		CommonLbConfig:       commonLb(),
+		CircuitBreakers:      noBreakers(),
+		Metadata:             &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{policy.Namespace: meta}},
+	}
+	generation, err := hashOf(c)
+	if err != nil {
+		return nil, err
+	}
+	c.EdsClusterConfig.ServiceName = fmt.Sprintf("%s@%08x", svc.Name, generation)
+	return c, nil
+}
+
+// lbPolicy is how Envoy itself balances unbound requests over the weights.
+func lbPolicy(strategy string) clusterv3.Cluster_LbPolicy {
+	if strings.HasSuffix(strategy, "round_robin") {
+		return clusterv3.Cluster_ROUND_ROBIN
+	}
+	return clusterv3.Cluster_LEAST_REQUEST
+}
+
+func commonLb() *clusterv3.Cluster_CommonLbConfig {
+	return &clusterv3.Cluster_CommonLbConfig{
+		// In panic mode draining pods would get new traffic (envoy #46800).
+		HealthyPanicThreshold: &typev3.Percent{Value: 0},
+		UpdateMergeWindow:     durationpb.New(0),
+		// A draining pod still serves the sessions bound to it.
+		OverrideHostStatus: &corev3.HealthStatusSet{Statuses: []corev3.HealthStatus{
+			corev3.HealthStatus_UNKNOWN, corev3.HealthStatus_HEALTHY, corev3.HealthStatus_DRAINING,
+		}},
+	}
+}
+
+// noBreakers lifts Envoy's default of 1024: it is caps in our own
+// configuration that limit a pod.
+func noBreakers() *clusterv3.CircuitBreakers {
+	most := wrapperspb.UInt32(math.MaxUint32)
+	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+		MaxConnections: most, MaxPendingRequests: most, MaxRequests: most, MaxRetries: most,
+	}}}
+}
+
+func hashOf(m proto.Message) (uint32, error) {
+	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		return 0, fmt.Errorf("hash %s: %w", m.ProtoReflect().Descriptor().FullName(), err)
+	}
+	h := fnv.New32a()
+	_, _ = h.Write(raw) // a hash.Hash never fails
+	return h.Sum32(), nil
+}
+
+// buildExtprocCluster is where Envoy finds the external processors.
+func buildExtprocCluster(addresses []string) (*clusterv3.Cluster, error) {
+	endpoints := &endpointv3.LocalityLbEndpoints{}
+	for _, a := range addresses {
+		address, err := grpcAddress(a)
+		if err != nil {
+			return nil, fmt.Errorf("envoy.extproc.address: %w", err)
+		}
+		endpoints.LbEndpoints = append(endpoints.LbEndpoints, &endpointv3.LbEndpoint{
+			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: address}},
+		})
+	}
+	options, err := http2Options()
+	if err != nil {
+		return nil, err
+	}
+	return &clusterv3.Cluster{
+		Name:                          ExtprocCluster,
+		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
+		ConnectTimeout:                durationpb.New(250 * time.Millisecond),
+		LoadAssignment:                &endpointv3.ClusterLoadAssignment{ClusterName: ExtprocCluster, Endpoints: []*endpointv3.LocalityLbEndpoints{endpoints}},
+		CircuitBreakers:               noBreakers(),
+		TypedExtensionProtocolOptions: options,
+	}, nil
+}
+
+func http2Options() (map[string]*anypb.Any, error) {
+	typed, err := toAny(&httpv3.HttpProtocolOptions{
+		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+			ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
+				Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+			},
+		}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed}, nil
+}
+
+func grpcAddress(a string) (*corev3.Address, error) {
+	if file, ok := strings.CutPrefix(a, "unix:"); ok {
+		return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: file}}}, nil
+	}
+	ap, err := netip.ParseAddrPort(a)
+	if err != nil {
+		return nil, err
+	}
+	return addrPort(ap), nil
+}

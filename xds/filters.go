@@ -1,0 +1,181 @@
+package xds
+
+import (
+	"maps"
+	"slices"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	sessionv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/stateful_session/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	headersessionv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/stateful_session/header/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/policy"
+)
+
+// The filters' names; routes refer to them to override them per service.
+const (
+	filterClean   = "stateful-route.clean-response"
+	filterExtproc = "envoy.filters.http.ext_proc"
+	filterDecided = "envoy.filters.http.rbac"
+	filterSession = "envoy.filters.http.stateful_session"
+)
+
+// stripInternalHeaders removes our headers from what clients send before any
+// filter or route sees the request, so that a client can never choose a pod:
+// not when extproc is off for a route, and not when it failed open.
+func stripInternalHeaders() (*corev3.TypedExtensionConfig, error) {
+	typed, err := toAny(&earlyv3.HeaderMutation{Mutations: []*mutationv3.HeaderMutation{{
+		Action: &mutationv3.HeaderMutation_RemoveOnMatch_{RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{
+			KeyMatcher: &matcherv3.StringMatcher{
+				MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: policy.HeaderPrefix},
+				IgnoreCase:   true,
+			},
+		}},
+	}}})
+	if err != nil {
+		return nil, err
+	}
+	return &corev3.TypedExtensionConfig{Name: "envoy.http.early_header_mutation.header_mutation", TypedConfig: typed}, nil
+}
+
+// buildFilters lists the HTTP filters in the order a request meets them.
+func buildFilters(m Model) ([]*hcmv3.HttpFilter, error) {
+	makers := []func(Model) (*hcmv3.HttpFilter, error){
+		cleanResponseFilter, extprocFilter, decidedFilter, sessionFilter,
+		func(Model) (*hcmv3.HttpFilter, error) { return routerFilter() },
+	}
+	filters := make([]*hcmv3.HttpFilter, len(makers))
+	for i, build := range makers {
+		f, err := build(m)
+		if err != nil {
+			return nil, err
+		}
+		filters[i] = f
+	}
+	return filters, nil
+}
+
+// cleanResponseFilter comes first, so it sees responses last: stateful_session
+// adds its header to a response whose pod was not the asked one.
+func cleanResponseFilter(Model) (*hcmv3.HttpFilter, error) {
+	return httpFilter(filterClean, &headermutationv3.HeaderMutation{Mutations: &headermutationv3.Mutations{
+		ResponseMutations: []*mutationv3.HeaderMutation{{Action: &mutationv3.HeaderMutation_Remove{Remove: policy.DestinationHeader}}},
+	}})
+}
+
+// extprocFilter asks the external processor about request headers only; it
+// turns the response phase on itself for requests that need it.
+func extprocFilter(m Model) (*hcmv3.HttpFilter, error) {
+	return httpFilter(filterExtproc, &extprocv3.ExternalProcessor{
+		GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+			EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: ExtprocCluster},
+		}},
+		ProcessingMode: &extprocv3.ProcessingMode{
+			RequestHeaderMode:   extprocv3.ProcessingMode_SEND,
+			ResponseHeaderMode:  extprocv3.ProcessingMode_SKIP,
+			RequestTrailerMode:  extprocv3.ProcessingMode_SKIP,
+			ResponseTrailerMode: extprocv3.ProcessingMode_SKIP,
+		},
+		AllowModeOverride:  true,
+		MessageTimeout:     durationpb.New(m.Gateway.MessageTimeout),
+		StatPrefix:         "stateful_route",
+		ForwardRules:       &extprocv3.HeaderForwardingRules{AllowedHeaders: forwardedHeaders(m)},
+		ResponseAttributes: []string{"upstream.address"},
+		MetadataOptions: &extprocv3.MetadataOptions{ReceivingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{
+			Untyped: []string{policy.Namespace},
+		}},
+		StatusOnError: &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
+	})
+}
+
+// forwardedHeaders is the union of what all services' policies read: every
+// header more costs both Envoy and extproc.
+func forwardedHeaders(m Model) *matcherv3.ListStringMatcher {
+	names := map[string]bool{":path": true, ":method": true, ":status": true}
+	for _, svc := range m.Services {
+		for _, src := range slices.Concat(svc.Session.Key, svc.Session.Learn) {
+			switch src.Kind {
+			case statefulroute.FromHeader:
+				names[src.Name] = true
+			case statefulroute.FromCookie:
+				names["cookie"] = true
+			}
+		}
+		for _, src := range svc.Session.Learn {
+			if src.Kind == statefulroute.FromCookie {
+				names["set-cookie"] = true
+			}
+		}
+		if svc.Session.Issue != nil {
+			names["cookie"], names["x-forwarded-proto"] = true, true
+		}
+	}
+	out := &matcherv3.ListStringMatcher{}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		out.Patterns = append(out.Patterns, &matcherv3.StringMatcher{
+			MatchPattern: &matcherv3.StringMatcher_Exact{Exact: name}, IgnoreCase: true,
+		})
+	}
+	return out
+}
+
+// decidedFilter does nothing by itself; routes of services that deny unbound
+// requests switch it on.
+func decidedFilter(Model) (*hcmv3.HttpFilter, error) {
+	return httpFilter(filterDecided, &rbacv3.RBAC{})
+}
+
+// sessionFilter sends a request to the address extproc named and nowhere else:
+// strict, because a pod Envoy does not know must be an error that is seen, not
+// another pod.
+func sessionFilter(Model) (*hcmv3.HttpFilter, error) {
+	state, err := toAny(&headersessionv3.HeaderBasedSessionState{Name: policy.DestinationHeader})
+	if err != nil {
+		return nil, err
+	}
+	return httpFilter(filterSession, &sessionv3.StatefulSession{
+		SessionState: &corev3.TypedExtensionConfig{Name: "envoy.http.stateful_session.header", TypedConfig: state},
+		Strict:       true,
+	})
+}
+
+// localReplies gives one status and reason to every way in which Envoy refuses
+// a request because no external processor answered: a gRPC error, a timeout
+// (504 by itself), or a stream closed without an answer (403 from the decided
+// filter).
+func localReplies() (*hcmv3.LocalReplyConfig, error) {
+	lost, err := toAny(&celv3.ExpressionFilter{Expression: `response.code_details.startsWith("ext_proc_error") || response.code_details.startsWith("rbac_access_denied")`})
+	if err != nil {
+		return nil, err
+	}
+	return &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{{
+		Filter: &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ExtensionFilter{
+			ExtensionFilter: &accesslogv3.ExtensionFilter{
+				Name:       "envoy.access_loggers.extension_filters.cel",
+				ConfigType: &accesslogv3.ExtensionFilter_TypedConfig{TypedConfig: lost},
+			},
+		}},
+		StatusCode: wrapperspb.UInt32(503),
+		Body:       inlineText("no external processor answered\n"),
+		HeadersToAdd: []*corev3.HeaderValueOption{{
+			Header:       &corev3.HeaderValue{Key: policy.ReasonHeader, Value: policy.ReasonExtprocLost},
+			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+		}},
+	}}}, nil
+}
+
+func inlineText(text string) *corev3.DataSource {
+	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: text}}
+}

@@ -1,0 +1,121 @@
+package xds
+
+import (
+	"fmt"
+	"net/netip"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/wellknown"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// Names of the resources that are not a service's own.
+const (
+	listenerName = "stateful-route"
+	routesName   = "stateful-route"
+	// ExtprocCluster is the Envoy cluster of the external processors.
+	ExtprocCluster = "stateful-route-extproc"
+)
+
+// buildListener is Envoy's public listener: one HTTP connection manager whose
+// filters ask extproc, then pin the request to the pod it chose.
+func buildListener(m Model) (*listenerv3.Listener, error) {
+	address, err := socketAddress(m.Gateway.Listener)
+	if err != nil {
+		return nil, fmt.Errorf("envoy.listener: %w", err)
+	}
+	manager, err := buildConnectionManager(m)
+	if err != nil {
+		return nil, err
+	}
+	typed, err := toAny(manager)
+	if err != nil {
+		return nil, err
+	}
+	return &listenerv3.Listener{
+		Name:    listenerName,
+		Address: address,
+		FilterChains: []*listenerv3.FilterChain{{
+			Filters: []*listenerv3.Filter{{
+				Name:       wellknown.HTTPConnectionManager,
+				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: typed},
+			}},
+		}},
+		PerConnectionBufferLimitBytes: wrapperspb.UInt32(1 << 20),
+	}, nil
+}
+
+func buildConnectionManager(m Model) (*hcmv3.HttpConnectionManager, error) {
+	early, err := stripInternalHeaders()
+	if err != nil {
+		return nil, err
+	}
+	filters, err := buildFilters(m)
+	if err != nil {
+		return nil, err
+	}
+	replies, err := localReplies()
+	if err != nil {
+		return nil, err
+	}
+	return &hcmv3.HttpConnectionManager{
+		StatPrefix:                    "stateful_route",
+		RouteSpecifier:                &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{RouteConfigName: routesName, ConfigSource: adsSource()}},
+		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{early},
+		HttpFilters:                   filters,
+		LocalReplyConfig:              replies,
+		UseRemoteAddress:              wrapperspb.Bool(true),
+		NormalizePath:                 wrapperspb.Bool(true),
+		UpgradeConfigs:                []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+	}, nil
+}
+
+func adsSource() *corev3.ConfigSource {
+	return &corev3.ConfigSource{
+		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+		ResourceApiVersion:    corev3.ApiVersion_V3,
+	}
+}
+
+func socketAddress(hostPort string) (*corev3.Address, error) {
+	ap, err := netip.ParseAddrPort(hostPort)
+	if err != nil {
+		return nil, err
+	}
+	return addrPort(ap), nil
+}
+
+func addrPort(ap netip.AddrPort) *corev3.Address {
+	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+		Address:       ap.Addr().String(),
+		PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(ap.Port())},
+	}}}
+}
+
+func routerFilter() (*hcmv3.HttpFilter, error) {
+	// Envoy's x-envoy-* response headers tell clients about our pods' timing.
+	return httpFilter(wellknown.Router, &routerv3.Router{SuppressEnvoyHeaders: true})
+}
+
+func httpFilter(name string, config proto.Message) (*hcmv3.HttpFilter, error) {
+	typed, err := toAny(config)
+	if err != nil {
+		return nil, err
+	}
+	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: typed}}, nil
+}
+
+// toAny packs a message so that the same message always gives the same bytes:
+// a generation is a hash of them.
+func toAny(m proto.Message) (*anypb.Any, error) {
+	out := &anypb.Any{}
+	if err := anypb.MarshalFrom(out, m, proto.MarshalOptions{Deterministic: true}); err != nil {
+		return nil, fmt.Errorf("pack %s: %w", m.ProtoReflect().Descriptor().FullName(), err)
+	}
+	return out, nil
+}

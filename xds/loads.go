@@ -1,0 +1,240 @@
+package xds
+
+import (
+	"maps"
+	"math"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/policy"
+)
+
+// Window is what a pod did between two calls of Loads.Take, over all Envoys
+// and extprocs.
+type Window struct {
+	Service, Pod string
+	// Issued, Succeeded and Failed count requests as Envoys saw them; a 5xx
+	// answer is a failure.
+	Issued, Succeeded, Failed uint64
+	// InFlight is what Envoys had in progress at their last reports.
+	InFlight int64
+	// Responses were timed by extprocs, ResponseTime is their sum, and Buckets
+	// count them by policy.ResponseTimeBounds; the last bucket is for slower ones.
+	Responses    uint64
+	ResponseTime time.Duration
+	Buckets      []uint64
+	// Sessions are bound to the pod, as extprocs said last.
+	Sessions int64
+}
+
+// Loads adds up the load reports of all clients. Safe for concurrent use.
+type Loads struct {
+	mu      sync.Mutex
+	windows map[podID]*Window
+	gauges  map[string]map[podID]gauge // by client
+	recent  map[podID]*recent
+}
+
+// gauge is what one client says it has now.
+type gauge struct{ inFlight, sessions int64 }
+
+// recent holds sums that fade with recentHalfLife, for people to look at.
+type recent struct {
+	at                               time.Time
+	answered, failed, timed, seconds float64
+	lastResponse                     time.Time
+}
+
+const recentHalfLife = 5 * time.Second
+
+// NewLoads returns an empty book.
+func NewLoads() *Loads {
+	return &Loads{windows: map[podID]*Window{}, gauges: map[string]map[podID]gauge{}, recent: map[podID]*recent{}}
+}
+
+// Report books what a client reported of its clusters. podAt names the pod at
+// an address of a service; reports of pods that are gone are dropped.
+func (l *Loads) Report(now time.Time, client string, stats []*endpointv3.ClusterStats, podAt func(service string, at netip.AddrPort) (string, bool)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, cluster := range stats {
+		seen := map[podID]gauge{}
+		for _, locality := range cluster.GetUpstreamLocalityStats() {
+			for _, e := range locality.GetUpstreamEndpointStats() {
+				at, ok := endpointAddress(e)
+				if !ok {
+					continue
+				}
+				if pod, ok := podAt(cluster.GetClusterName(), at); ok {
+					id := podID{cluster.GetClusterName(), pod}
+					l.addLocked(now, id, e)
+					g := seen[id]
+					g.inFlight += int64(e.GetTotalRequestsInProgress())
+					g.sessions += sessionsOf(e)
+					seen[id] = g
+				}
+			}
+		}
+		l.setGaugesLocked(client, cluster.GetClusterName(), seen)
+	}
+}
+
+// setGaugesLocked replaces what the client said of the service: a pod it no
+// longer mentions has nothing in progress there.
+func (l *Loads) setGaugesLocked(client, service string, seen map[podID]gauge) {
+	mine := l.gauges[client]
+	if mine == nil {
+		mine = map[podID]gauge{}
+		l.gauges[client] = mine
+	}
+	maps.DeleteFunc(mine, func(id podID, _ gauge) bool { return id.service == service })
+	maps.Copy(mine, seen)
+}
+
+func (l *Loads) addLocked(now time.Time, id podID, e *endpointv3.UpstreamEndpointStats) {
+	w := l.windowLocked(id)
+	w.Issued += e.GetTotalIssuedRequests()
+	w.Succeeded += e.GetTotalSuccessfulRequests()
+	w.Failed += e.GetTotalErrorRequests()
+	count, seconds := addMetrics(w, e)
+	r := l.recent[id]
+	if r == nil {
+		r = &recent{at: now}
+		l.recent[id] = r
+	}
+	r.fade(now)
+	answered := e.GetTotalSuccessfulRequests() + e.GetTotalErrorRequests()
+	r.answered += float64(answered)
+	r.failed += float64(e.GetTotalErrorRequests())
+	r.timed += count
+	r.seconds += seconds
+	if answered > 0 {
+		r.lastResponse = now
+	}
+}
+
+func (l *Loads) windowLocked(id podID) *Window {
+	w := l.windows[id]
+	if w == nil {
+		w = &Window{Service: id.service, Pod: id.pod, Buckets: make([]uint64, len(policy.ResponseTimeBounds())+1)}
+		l.windows[id] = w
+	}
+	return w
+}
+
+func addMetrics(w *Window, e *endpointv3.UpstreamEndpointStats) (count, seconds float64) {
+	bounds := policy.ResponseTimeBounds()
+	for _, m := range e.GetLoadMetricStats() {
+		if m.GetMetricName() == policy.MetricResponseTime {
+			count, seconds = float64(m.GetNumRequestsFinishedWithMetric()), m.GetTotalMetricValue()
+			w.Responses += m.GetNumRequestsFinishedWithMetric()
+			w.ResponseTime += time.Duration(seconds * float64(time.Second))
+			continue
+		}
+		bound, ok := strings.CutPrefix(m.GetMetricName(), policy.MetricResponseTimeBucket)
+		if !ok {
+			continue
+		}
+		le, err := strconv.ParseFloat(bound, 64)
+		if err != nil {
+			continue
+		}
+		i := 0
+		for i < len(bounds) && bounds[i] < le {
+			i++
+		}
+		w.Buckets[i] += m.GetNumRequestsFinishedWithMetric()
+	}
+	return count, seconds
+}
+
+func sessionsOf(e *endpointv3.UpstreamEndpointStats) int64 {
+	for _, m := range e.GetLoadMetricStats() {
+		if m.GetMetricName() == policy.MetricSessions {
+			return int64(m.GetTotalMetricValue())
+		}
+	}
+	return 0
+}
+
+func endpointAddress(e *endpointv3.UpstreamEndpointStats) (netip.AddrPort, bool) {
+	socket := e.GetAddress().GetSocketAddress()
+	addr, err := netip.ParseAddr(socket.GetAddress())
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(addr, uint16(socket.GetPortValue())), true
+}
+
+// Forget drops what a client that went away had in progress.
+func (l *Loads) Forget(client string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.gauges, client)
+}
+
+// Take returns what every pod that was reported on did since the last Take.
+func (l *Loads) Take() []Window {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, mine := range l.gauges {
+		for id, g := range mine {
+			w := l.windowLocked(id)
+			w.InFlight += g.inFlight
+			w.Sessions += g.sessions
+		}
+	}
+	out := make([]Window, 0, len(l.windows))
+	for _, w := range l.windows {
+		out = append(out, *w)
+	}
+	clear(l.windows)
+	return out
+}
+
+// Keep drops the facts of pods for which known is false.
+func (l *Loads) Keep(known func(service, pod string) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.DeleteFunc(l.recent, func(id podID, _ *recent) bool { return !known(id.service, id.pod) })
+	for _, mine := range l.gauges {
+		maps.DeleteFunc(mine, func(id podID, _ gauge) bool { return !known(id.service, id.pod) })
+	}
+}
+
+// Load returns what the reports of the last seconds say of a pod: response
+// time and error rate are means that fade with a half-life of 5 s.
+func (l *Loads) Load(service, pod string) statefulroute.Load {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	id := podID{service, pod}
+	var out statefulroute.Load
+	for _, mine := range l.gauges {
+		out.InFlight += mine[id].inFlight
+		out.Sessions += mine[id].sessions
+	}
+	r := l.recent[id]
+	if r == nil {
+		return out
+	}
+	out.LastResponse = r.lastResponse
+	if r.timed > 0 {
+		out.ResponseTime = time.Duration(r.seconds / r.timed * float64(time.Second))
+	}
+	if r.answered > 0 {
+		out.ErrorRate = r.failed / r.answered
+	}
+	return out
+}
+
+func (r *recent) fade(now time.Time) {
+	factor := math.Exp2(-now.Sub(r.at).Seconds() / recentHalfLife.Seconds())
+	r.answered, r.failed, r.timed, r.seconds = r.answered*factor, r.failed*factor, r.timed*factor, r.seconds*factor
+	r.at = now
+}

@@ -1,0 +1,199 @@
+package xds
+
+import (
+	"net/netip"
+	"reflect"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// Audience is one of the two kinds of xDS client.
+type Audience uint8
+
+// Envoys route requests; Extprocs choose the pods they are routed to.
+const (
+	Envoys Audience = iota
+	Extprocs
+)
+
+func (a Audience) String() string {
+	if a == Extprocs {
+		return "extproc"
+	}
+	return "envoy"
+}
+
+// Rollout brings a changed model to both audiences so that at every moment
+// Envoy can reach whatever extproc may choose:
+//
+//	widen   Envoys get what is new, and keep what goes away, draining
+//	switch  extprocs get the target, and keep services that go away
+//	narrow  Envoys stop routing to what went away, but keep its clusters
+//	finish  both get the target itself
+//
+// A stage begins when the audience of the one before has acknowledged it, or
+// after Hold: a client that hangs must not stop the others. A new target in
+// the middle starts over from what the extprocs were last given. Rollout is
+// pure; the zero value holds nothing back (Hold 0).
+type Rollout struct {
+	// Hold bounds the wait for acknowledgements of one stage.
+	Hold time.Duration
+
+	target  Model
+	extproc Model // what extprocs were last given
+	envoy   Model // what Envoys were last given
+	stage   stage
+	since   time.Time
+	started bool
+}
+
+type stage uint8
+
+const (
+	idle stage = iota
+	widen
+	switched
+	narrow
+	finish
+)
+
+// Publication is a model to give to one audience.
+type Publication struct {
+	To    Audience
+	Model Model
+}
+
+// Set makes target what the rollout leads to.
+func (r *Rollout) Set(target Model) {
+	if r.started && reflect.DeepEqual(target, r.target) {
+		return
+	}
+	r.target = target
+	r.stage = widen
+	r.since = time.Time{}
+}
+
+// Idle reports whether both audiences were given the target.
+func (r *Rollout) Idle() bool { return r.stage == idle }
+
+// Next returns what to publish now. Without a publication, wake is when to ask
+// again even if nobody acknowledges; zero means only after Set.
+func (r *Rollout) Next(now time.Time, settled func(Audience) bool) (pubs []Publication, wake time.Time) {
+	for r.stage != idle {
+		if wait, who := r.waitsFor(); wait && !settled(who) && now.Before(r.since.Add(r.Hold)) {
+			return pubs, r.since.Add(r.Hold)
+		}
+		stagePubs := r.enter(now)
+		pubs = append(pubs, stagePubs...)
+		if len(stagePubs) > 0 {
+			// The caller publishes before it asks again: settled does not know
+			// of these yet.
+			return pubs, now
+		}
+	}
+	return pubs, time.Time{}
+}
+
+// waitsFor names the audience whose acknowledgement the stage needs first.
+func (r *Rollout) waitsFor() (bool, Audience) {
+	switch r.stage {
+	case switched, finish:
+		return !r.since.IsZero(), Envoys
+	case narrow:
+		return !r.since.IsZero(), Extprocs
+	default:
+		return false, Envoys
+	}
+}
+
+// enter carries out the stage and moves on to the next; it publishes only what
+// differs from what the audience has.
+func (r *Rollout) enter(now time.Time) []Publication {
+	if !r.started {
+		// Nobody holds anything yet: the target at once, or Envoys that come
+		// back to a restarted server would find their routes gone.
+		r.started, r.stage = true, idle
+		r.envoy, r.extproc = r.target, r.target
+		return []Publication{{Extprocs, r.target}, {Envoys, r.target}}
+	}
+	r.since = now
+	switch r.stage {
+	case widen:
+		r.stage = switched
+		return r.give(Envoys, widened(r.target, r.extproc, r.envoy))
+	case switched:
+		r.stage = narrow
+		return r.give(Extprocs, withRemoved(r.target, r.extproc, false))
+	case narrow:
+		r.stage = finish
+		return r.give(Envoys, withRemoved(r.target, r.envoy, true))
+	default:
+		r.stage = idle
+		return append(r.give(Extprocs, r.target), r.give(Envoys, r.target)...)
+	}
+}
+
+func (r *Rollout) give(to Audience, m Model) []Publication {
+	last := &r.envoy
+	if to == Extprocs {
+		last = &r.extproc
+	}
+	if reflect.DeepEqual(*last, m) {
+		return nil
+	}
+	*last = m
+	return []Publication{{to, m}}
+}
+
+// widened is the target with everything extprocs may still choose, and without
+// routes to services Envoys have no cluster for yet.
+func widened(target, extproc, envoy Model) Model {
+	out := withRemoved(target, extproc, false)
+	for i := range out.Services {
+		svc := &out.Services[i]
+		if had, ok := envoy.service(svc.Name); !ok || had.Unrouted {
+			svc.Unrouted = true
+		}
+		if before, ok := extproc.service(svc.Name); ok {
+			svc.Members = widenedMembers(svc.Members, before.Members)
+		}
+	}
+	return out
+}
+
+// widenedMembers adds, as draining, the members extprocs may still send bound
+// sessions to.
+func widenedMembers(target, before []Member) []Member {
+	out := append([]Member(nil), target...)
+	at := make(map[netip.AddrPort]int, len(out))
+	for i, m := range out {
+		at[m.Address] = i
+	}
+	for _, m := range before {
+		if !m.State.ServesBound() {
+			continue
+		}
+		i, kept := at[m.Address]
+		switch {
+		case !kept:
+			m.State = statefulroute.Draining
+			out = append(out, m)
+		case out[i].Name == m.Name && !out[i].State.ServesBound():
+			out[i].State = statefulroute.Draining
+		}
+	}
+	return out
+}
+
+// withRemoved is the target and, after it, the services of have that it lacks.
+func withRemoved(target, have Model, unrouted bool) Model {
+	out := target.clone()
+	for _, svc := range have.Services {
+		if _, ok := target.service(svc.Name); !ok {
+			svc.Unrouted = svc.Unrouted || unrouted
+			out.Services = append(out.Services, svc)
+		}
+	}
+	return out
+}

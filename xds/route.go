@@ -1,0 +1,205 @@
+package xds
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	configrbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/policy"
+)
+
+// buildRoutes gives every host its own virtual host. Envoy uses only the most
+// specific one, so each also holds the routes of less specific hosts, after
+// its own: a service on "*" still gets the paths a named host leaves.
+func buildRoutes(m Model) (*routev3.RouteConfiguration, error) {
+	out := &routev3.RouteConfiguration{
+		Name:                            routesName,
+		IgnorePortInHostMatching:        true,
+		RequestHeadersToRemove:          []string{policy.DestinationHeader},
+		ResponseHeadersToRemove:         []string{policy.PodHeader, policy.ReasonHeader},
+		MostSpecificHeaderMutationsWins: true,
+		ValidateClusters:                wrapperspb.Bool(false),
+	}
+	if m.Gateway.DebugHeaders {
+		out.ResponseHeadersToAdd = []*corev3.HeaderValueOption{podHeader()}
+	}
+	for _, host := range hosts(m) {
+		vhost, err := buildVirtualHost(m, host)
+		if err != nil {
+			return nil, err
+		}
+		out.VirtualHosts = append(out.VirtualHosts, vhost)
+	}
+	return out, nil
+}
+
+func podHeader() *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header: &corev3.HeaderValue{
+			Key:   policy.PodHeader,
+			Value: "%UPSTREAM_METADATA(" + policy.Namespace + ":pod)%",
+		},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
+}
+
+func hosts(m Model) []string {
+	set := map[string]bool{}
+	for _, svc := range m.Services {
+		for _, h := range svc.Hosts {
+			set[h] = !svc.Unrouted || set[h]
+		}
+	}
+	maps.DeleteFunc(set, func(_ string, routed bool) bool { return !routed })
+	return slices.Sorted(maps.Keys(set))
+}
+
+// hostRoute is one service on one of its hosts, as seen from a virtual host.
+type hostRoute struct {
+	host string
+	svc  ServiceView
+}
+
+func buildVirtualHost(m Model, host string) (*routev3.VirtualHost, error) {
+	var found []hostRoute
+	for _, svc := range m.Services {
+		if h, ok := bestHost(svc.Hosts, host); ok && !svc.Unrouted {
+			found = append(found, hostRoute{h, svc})
+		}
+	}
+	slices.SortStableFunc(found, func(a, b hostRoute) int {
+		return cmp.Or(
+			-cmp.Compare(specificity(a.host), specificity(b.host)),
+			-cmp.Compare(len(a.svc.Prefix), len(b.svc.Prefix)),
+			cmp.Compare(a.svc.Name, b.svc.Name),
+		)
+	})
+	vhost := &routev3.VirtualHost{Name: host, Domains: []string{host}}
+	for _, f := range found {
+		route, err := buildRoute(f.svc.Service)
+		if err != nil {
+			return nil, err
+		}
+		vhost.Routes = append(vhost.Routes, route)
+	}
+	return vhost, nil
+}
+
+// bestHost returns the most specific of a service's hosts that covers every
+// name the virtual host stands for.
+func bestHost(own []string, host string) (best string, ok bool) {
+	for _, h := range own {
+		if covers(h, host) && (!ok || specificity(h) > specificity(best)) {
+			best, ok = h, true
+		}
+	}
+	return best, ok
+}
+
+func covers(pattern, host string) bool {
+	if pattern == "*" || pattern == host {
+		return true
+	}
+	suffix, wild := strings.CutPrefix(pattern, "*")
+	return wild && strings.HasSuffix(strings.TrimPrefix(host, "*"), suffix) && len(host) > len(suffix)
+}
+
+// specificity orders hosts as Envoy does: exact names, then longer suffixes,
+// then "*".
+func specificity(host string) int {
+	if !strings.HasPrefix(host, "*") {
+		return 1 << 20
+	}
+	return len(host)
+}
+
+func buildRoute(svc statefulroute.Service) (*routev3.Route, error) {
+	perFilter, err := perFilterConfig(svc)
+	if err != nil {
+		return nil, err
+	}
+	return &routev3.Route{
+		Name:  svc.Name,
+		Match: routeMatch(svc.Prefix),
+		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: svc.Name},
+			// Sessions hold long requests: streams, websockets, agents. Idle
+			// ones still end by the stream idle timeout.
+			Timeout: durationpb.New(0),
+			// Only what never reached a pod is tried again.
+			RetryPolicy: &routev3.RetryPolicy{
+				RetryOn:    "connect-failure,refused-stream",
+				NumRetries: wrapperspb.UInt32(2),
+			},
+		}},
+		TypedPerFilterConfig: perFilter,
+	}, nil
+}
+
+// routeMatch matches a prefix by whole segments: /v1 covers /v1 and /v1/x, not /v10.
+func routeMatch(prefix string) *routev3.RouteMatch {
+	if strings.HasSuffix(prefix, "/") {
+		return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: prefix}}
+	}
+	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: prefix}}
+}
+
+func perFilterConfig(svc statefulroute.Service) (map[string]*anypb.Any, error) {
+	configs := map[string]proto.Message{filterExtproc: extprocPerRoute(svc)}
+	if svc.Session.OnExtprocLoss == statefulroute.Deny && len(svc.Session.Key) > 0 {
+		configs[filterDecided] = onlyDecided()
+	}
+	out := make(map[string]*anypb.Any, len(configs))
+	for name, c := range configs {
+		typed, err := toAny(c)
+		if err != nil {
+			return nil, err
+		}
+		out[name] = typed
+	}
+	return out, nil
+}
+
+// extprocPerRoute names the service to extproc and says what its silence means.
+// A service that recognises no session does not pay for the question.
+func extprocPerRoute(svc statefulroute.Service) *extprocv3.ExtProcPerRoute {
+	if len(svc.Session.Key) == 0 {
+		return &extprocv3.ExtProcPerRoute{Override: &extprocv3.ExtProcPerRoute_Disabled{Disabled: true}}
+	}
+	return &extprocv3.ExtProcPerRoute{Override: &extprocv3.ExtProcPerRoute_Overrides{Overrides: &extprocv3.ExtProcOverrides{
+		GrpcInitialMetadata: []*corev3.HeaderValue{{Key: policy.ServiceMetadata, Value: svc.Name}},
+		FailureModeAllow:    wrapperspb.Bool(svc.Session.OnExtprocLoss == statefulroute.Allow),
+	}}}
+}
+
+// onlyDecided lets pass what extproc answered. Envoy fails open when a stream
+// ends without an answer, whatever failure_mode_allow says.
+func onlyDecided() *rbacv3.RBACPerRoute {
+	decided := &matcherv3.MetadataMatcher{
+		Filter: policy.Namespace,
+		Path:   []*matcherv3.MetadataMatcher_PathSegment{{Segment: &matcherv3.MetadataMatcher_PathSegment_Key{Key: policy.DecidedKey}}},
+		Value:  &matcherv3.ValueMatcher{MatchPattern: &matcherv3.ValueMatcher_BoolMatch{BoolMatch: true}},
+	}
+	return &rbacv3.RBACPerRoute{Rbac: &rbacv3.RBAC{Rules: &configrbacv3.RBAC{
+		Action: configrbacv3.RBAC_ALLOW,
+		Policies: map[string]*configrbacv3.Policy{"decided": {
+			Permissions: []*configrbacv3.Permission{{Rule: &configrbacv3.Permission_Any{Any: true}}},
+			Principals: []*configrbacv3.Principal{{Identifier: &configrbacv3.Principal_SourcedMetadata{
+				SourcedMetadata: &configrbacv3.SourcedMetadata{MetadataMatcher: decided, MetadataSource: configrbacv3.MetadataSource_DYNAMIC},
+			}}},
+		}},
+	}}}
+}

@@ -1,0 +1,233 @@
+package xds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"sync/atomic"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/server/sotw/v3"
+	serverv3 "github.com/envoyproxy/go-control-plane/pkg/server/v3"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// Options configure a Server.
+type Options struct {
+	Logger *zap.Logger
+	// Observer hears of pushes; required.
+	Observer PushObserver
+	// Hold bounds the wait for acknowledgements of one stage of a change. 0
+	// means one second.
+	Hold time.Duration
+	// Boot must differ between two runs of the server: it marks its versions.
+	Boot string
+}
+
+func (o *Options) validate() error {
+	if o.Logger == nil || o.Observer == nil {
+		return errors.New("xds: Logger and Observer are required")
+	}
+	if o.Boot == "" {
+		return errors.New("xds: Boot is required: versions of two runs must differ")
+	}
+	if o.Hold == 0 {
+		o.Hold = time.Second
+	}
+	return nil
+}
+
+// Server owns the desk, the rollout and the caches, and changes them in one
+// loop. Its other methods are safe for concurrent use; they wait for the loop.
+type Server struct {
+	opts    Options
+	caches  *caches
+	clients *clients
+	edits   chan edit
+	current atomic.Pointer[Model]
+
+	// Owned by the loop.
+	desk    *Desk
+	rollout Rollout
+}
+
+// edit is a change of the desk; done gets its error once it is in force here.
+type edit struct {
+	apply func(*Desk) error
+	done  chan error
+}
+
+// New returns a server that holds no service yet.
+func New(opts Options) (*Server, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		opts:    opts,
+		caches:  newCaches(opts.Boot + "-"),
+		edits:   make(chan edit),
+		desk:    NewDesk(),
+		rollout: Rollout{Hold: opts.Hold},
+	}
+	s.current.Store(&Model{})
+	s.clients = newClients(opts.Observer, s.refused)
+	return s, nil
+}
+
+func (s *Server) refused(row ClientStatus) {
+	s.opts.Logger.Error("a client refused a push: it keeps its last good state",
+		zap.String("node", row.Node), zap.String("type", row.Type), zap.String("version", row.Version), zap.String("reason", row.Reason))
+}
+
+// Run drives changes to the clients until ctx ends.
+func (s *Server) Run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		wake, err := s.advance(time.Now())
+		if err != nil {
+			return err
+		}
+		if timer.Stop(); !wake.IsZero() {
+			timer.Reset(time.Until(wake))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-s.edits:
+			e.done <- s.edit(e.apply)
+		case <-s.clients.changed:
+		case <-timer.C:
+		}
+	}
+}
+
+// edit changes a copy's worth of facts and proves that the result can be
+// built: what Envoy would refuse never becomes the target.
+func (s *Server) edit(apply func(*Desk) error) error {
+	before := s.desk.clone()
+	if err := apply(s.desk); err != nil {
+		s.desk = before
+		return err
+	}
+	model := s.desk.Model()
+	if _, err := Build(model); err != nil {
+		s.desk = before
+		return err
+	}
+	s.current.Store(&model)
+	s.rollout.Set(model)
+	return nil
+}
+
+// advance publishes every stage that is due.
+func (s *Server) advance(now time.Time) (wake time.Time, err error) {
+	settled := func(a Audience) bool { return s.clients.settled(a, s.caches.openWatches) }
+	for {
+		pubs, wake := s.rollout.Next(now, settled)
+		if len(pubs) == 0 {
+			return wake, nil
+		}
+		for _, p := range pubs {
+			if err := s.publish(p); err != nil {
+				return now, err
+			}
+		}
+	}
+}
+
+func (s *Server) publish(p Publication) error {
+	resources, err := Build(p.Model)
+	if err != nil {
+		return fmt.Errorf("build resources for %s: %w", p.To, err)
+	}
+	return s.caches.publish(p.To, resources)
+}
+
+// do hands an edit to the loop and waits for it.
+func (s *Server) do(ctx context.Context, apply func(*Desk) error) error {
+	e := edit{apply: apply, done: make(chan error, 1)}
+	select {
+	case s.edits <- e:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-e.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// SetConfig replaces gateway and services, and pods is called for each service
+// whose source is not static. Any error leaves everything as it was.
+func (s *Server) SetConfig(ctx context.Context, g Gateway, services []statefulroute.Service, pods map[string][]statefulroute.Pod) error {
+	return s.do(ctx, func(d *Desk) error {
+		d.SetConfig(g, services)
+		for name, list := range pods {
+			if err := d.SetPods(name, list); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// SetPods replaces the pods of a service whose source is not static.
+func (s *Server) SetPods(ctx context.Context, service string, pods []statefulroute.Pod) error {
+	return s.do(ctx, func(d *Desk) error { return d.SetPods(service, pods) })
+}
+
+// SetOverride drains a pod, takes it out, or takes either back.
+func (s *Server) SetOverride(ctx context.Context, service, pod string, state statefulroute.PodState) error {
+	return s.do(ctx, func(d *Desk) error { return d.SetOverride(service, pod, state) })
+}
+
+// Model returns the services and pods as they are meant to be now. The result
+// is shared: read only.
+func (s *Server) Model() Model { return *s.current.Load() }
+
+// Clients returns a row per connected client and resource type.
+func (s *Server) Clients() []ClientStatus { return s.clients.list(time.Now()) }
+
+// Serve answers xDS on the listener until ctx ends.
+func (s *Server) Serve(ctx context.Context, listener net.Listener, register ...func(*grpc.Server)) error {
+	server := grpc.NewServer(
+		grpc.MaxConcurrentStreams(math.MaxUint32),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+	)
+	xdsCtx, stopStreams := context.WithCancel(ctx)
+	defer stopStreams()
+	discoveryv3.RegisterAggregatedDiscoveryServiceServer(server, serverv3.NewServer(xdsCtx, s.caches, s.clients.callbacks(), sotw.WithOrderedADS()))
+	healthServer := health.NewServer()
+	healthv1.RegisterHealthServer(server, healthServer)
+	for _, r := range register {
+		r(server)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return server.Serve(listener) })
+	group.Go(func() error {
+		<-ctx.Done()
+		healthServer.Shutdown()
+		stopStreams()
+		// xDS streams never end by themselves: there is nothing to wait for.
+		server.Stop()
+		return nil
+	})
+	if err := group.Wait(); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("serve xDS: %w", err)
+	}
+	return nil
+}
