@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+
+	"github.com/stateful-route/stateful-route/affinity"
+	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/extproc"
+	"github.com/stateful-route/stateful-route/insight"
+)
+
+// Options configures the process.
+type Options struct {
+	// ConfigFile is watched for changes; empty watches nothing.
+	ConfigFile string
+	// Config is what ConfigFile held at the start.
+	Config config.Extproc
+	// Log is where everything is reported. Required.
+	Log *zap.Logger
+	// Version names the build in metrics, traces and the xDS node.
+	Version string
+	// DrainTimeout bounds how long requests in flight are waited for at the
+	// end; what is left is cut off. 0 means 5s.
+	DrainTimeout time.Duration
+}
+
+// App is the running process: the parts, and the order in which they end.
+type App struct {
+	opts      Options
+	log       *zap.Logger
+	monitor   *insight.Monitor
+	tracer    *insight.Tracer
+	table     *affinity.Cache
+	idle      *idleTimeouts
+	directory *extproc.Directory
+	watcher   *extproc.Watcher
+	reload    *reloader
+	xds       *grpc.ClientConn
+	grpc      *grpc.Server
+	health    *health.Server
+	admin     *http.Server
+	draining  atomic.Bool
+
+	grpcListener, adminListener net.Listener
+}
+
+// New builds every part and takes the two listening addresses, so that one in
+// use is an error here and not later.
+func New(ctx context.Context, o Options) (*App, error) {
+	if o.Log == nil {
+		return nil, errors.New("the process needs a logger")
+	}
+	if o.DrainTimeout == 0 {
+		o.DrainTimeout = 5 * time.Second
+	}
+	a := &App{opts: o, log: o.Log}
+	steps := []func(context.Context) error{a.observe, a.buildTable, a.buildDirectory, a.buildWatcher, a.buildServer, a.buildAdmin, a.listen}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return nil, errors.Join(err, a.close())
+		}
+	}
+	return a, nil
+}
+
+// close frees what New took; it is for an App that does not Run.
+func (a *App) close() error {
+	var errs []error
+	if a.xds != nil {
+		errs = append(errs, a.xds.Close())
+	}
+	for _, l := range []net.Listener{a.grpcListener, a.adminListener} {
+		if l != nil {
+			errs = append(errs, l.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Run serves until ctx ends, then stops: no longer ready, requests in flight
+// finished or cut off after DrainTimeout, what is buffered written out.
+func (a *App) Run(ctx context.Context) error {
+	a.log.Info("extproc starts", zap.String("version", a.opts.Version),
+		zap.Stringer("listen", a.grpcListener.Addr()), zap.Stringer("admin", a.adminListener.Addr()),
+		zap.String("xds", a.opts.Config.XDS))
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.serveGRPC() })
+	group.Go(func() error { return a.serveAdmin() })
+	group.Go(func() error { return until(ctx, a.watcher.Run(ctx)) })
+	group.Go(func() error { return a.sweep(ctx) })
+	group.Go(func() error { return a.countSessions(ctx) })
+	if a.opts.ConfigFile != "" {
+		group.Go(func() error { return a.reload.watch(ctx, a.opts.ConfigFile) })
+	}
+	group.Go(func() error { return a.stopWhenDone(ctx) })
+	err := group.Wait()
+	a.log.Info("extproc has stopped")
+	return err
+}
+
+// until drops the error with which a loop reports that its context ended.
+func until(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// stopWhenDone ends the servers, which do not watch the context themselves.
+func (a *App) stopWhenDone(ctx context.Context) error {
+	<-ctx.Done()
+	a.draining.Store(true)
+	a.health.Shutdown()
+	bounded, cancel := context.WithTimeout(context.Background(), a.opts.DrainTimeout)
+	defer cancel()
+	stopGRPC(bounded, a.grpc)
+	return errors.Join(
+		a.admin.Shutdown(bounded),
+		a.xds.Close(),
+		a.tracer.Shutdown(bounded),
+	)
+}
+
+// stopGRPC lets requests in flight finish until ctx ends.
+func stopGRPC(ctx context.Context, s *grpc.Server) {
+	done := make(chan struct{})
+	go func() {
+		s.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		s.Stop()
+		<-done
+	}
+}
+
+// ready says why the process is not ready; nil means that it is.
+func (a *App) ready() error {
+	switch {
+	case a.draining.Load():
+		return errors.New("shutting down")
+	case !a.directory.Complete():
+		return errors.New("services and pods have not arrived from xds-server yet")
+	}
+	return nil
+}
+
+func nodeID() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("node id: %w", err)
+	}
+	return "extproc/" + host, nil
+}

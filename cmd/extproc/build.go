@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/stateful-route/stateful-route/affinity"
+	"github.com/stateful-route/stateful-route/extproc"
+	"github.com/stateful-route/stateful-route/insight"
+)
+
+func (a *App) observe(ctx context.Context) (err error) {
+	if a.monitor, err = insight.NewMonitor(insight.MonitorOptions{Process: "extproc", Version: a.opts.Version}); err != nil {
+		return err
+	}
+	a.tracer, err = insight.NewTracer(ctx, insight.TracerOptions{Process: "extproc", Version: a.opts.Version})
+	return err
+}
+
+func (a *App) buildTable(context.Context) (err error) {
+	c := a.opts.Config.Affinity
+	a.table, err = affinity.New(affinity.Options{
+		Strategy:          c.Strategy,
+		Capacity:          c.Capacity,
+		DefaultExpiration: c.DefaultExpiration,
+		CleanupInterval:   c.CleanupInterval,
+		OnSwitch: func(from, to, why string) {
+			a.log.Info("the adaptive strategy switched", zap.String("from", from), zap.String("to", to), zap.String("why", why))
+		},
+	})
+	if err != nil {
+		return err
+	}
+	a.idle = newIdleTimeouts(a.table, c.DefaultExpiration)
+	return a.monitor.CacheStats(func() insight.CacheStats {
+		s := a.table.Stats()
+		return insight.CacheStats{Size: s.Size, Evictions: s.Evictions}
+	})
+}
+
+func (a *App) buildDirectory(context.Context) (err error) {
+	a.health = health.NewServer()
+	a.setHealth(healthv1.HealthCheckResponse_NOT_SERVING)
+	a.directory, err = extproc.NewDirectory(extproc.DirectoryOptions{
+		Seed:         rand.Uint64(),
+		Monitor:      a.monitor,
+		IdleTimeouts: a.idle,
+		OnComplete: func() {
+			a.log.Info("services and pods have arrived: ready")
+			a.setHealth(healthv1.HealthCheckResponse_SERVING)
+		},
+	})
+	return err
+}
+
+func (a *App) setHealth(s healthv1.HealthCheckResponse_ServingStatus) {
+	a.health.SetServingStatus("", s)
+	a.health.SetServingStatus(extprocv3.ExternalProcessor_ServiceDesc.ServiceName, s)
+}
+
+func (a *App) buildWatcher(context.Context) (err error) {
+	// A dead peer is noticed although the stream may be silent for hours.
+	alive := keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}
+	a.xds, err = grpc.NewClient(a.opts.Config.XDS, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithKeepaliveParams(alive), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(256<<20)))
+	if err != nil {
+		return fmt.Errorf("connect to xds-server: %w", err)
+	}
+	id, err := nodeID()
+	if err != nil {
+		return err
+	}
+	a.watcher, err = extproc.NewWatcher(extproc.WatcherOptions{
+		Conn:     a.xds,
+		NodeID:   id,
+		Version:  a.opts.Version,
+		Services: a.directory,
+		OnNack:   func(typeURL string, _ error) { a.monitor.XDSNack(typeURL) },
+		Log:      a.log,
+	})
+	return err
+}
+
+func (a *App) buildServer(context.Context) error {
+	server, err := extproc.NewServer(extproc.ServerOptions{
+		Directory: a.directory, Table: a.table, Tracer: a.tracer, Log: a.log,
+	})
+	if err != nil {
+		return err
+	}
+	a.grpc = grpc.NewServer(
+		// Every HTTP request in flight is a stream; Envoy's circuit breaker is
+		// the limit, not we.
+		grpc.MaxConcurrentStreams(1<<31-1),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 10 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+	)
+	extprocv3.RegisterExternalProcessorServer(a.grpc, server)
+	healthv1.RegisterHealthServer(a.grpc, a.health)
+	return nil
+}
+
+func (a *App) buildAdmin(context.Context) error {
+	a.reload = newReloader(a.opts.Config, a.idle, a.directory, a.monitor, a.log)
+	h, err := extproc.NewAdmin(extproc.AdminOptions{
+		Directory:  a.directory,
+		Lister:     a.table,
+		Editor:     a.table,
+		Metrics:    a.monitor.Handler(),
+		CacheStats: func() any { return toCacheJSON(a.table.Stats()) },
+		Ready:      a.ready,
+		Log:        a.log,
+	})
+	if err != nil {
+		return err
+	}
+	a.admin = &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
+	return nil
+}

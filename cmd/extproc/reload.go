@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/extproc"
+)
+
+// idleTimeouts gives services that set no idle_timeout the default, which the
+// configuration may change while the process runs.
+type idleTimeouts struct {
+	table    extproc.IdleTimeouts
+	mu       sync.Mutex
+	standard time.Duration
+}
+
+func newIdleTimeouts(table extproc.IdleTimeouts, standard time.Duration) *idleTimeouts {
+	return &idleTimeouts{table: table, standard: standard}
+}
+
+// SetIdleTimeout implements extproc.IdleTimeouts.
+func (t *idleTimeouts) SetIdleTimeout(service string, d time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if d == 0 {
+		d = t.standard
+	}
+	t.table.SetIdleTimeout(service, d)
+}
+
+func (t *idleTimeouts) setStandard(d time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.standard = d
+}
+
+// reloadCounter counts attempts to load a changed configuration.
+type reloadCounter interface{ ConfigReload(ok bool) }
+
+// reloader takes over what may change while the process runs, and says what
+// may not.
+type reloader struct {
+	idle      *idleTimeouts
+	directory *extproc.Directory
+	counter   reloadCounter
+	log       *zap.Logger
+
+	mu      sync.Mutex
+	current config.Extproc
+}
+
+func newReloader(current config.Extproc, idle *idleTimeouts, d *extproc.Directory, c reloadCounter, log *zap.Logger) *reloader {
+	return &reloader{current: current, idle: idle, directory: d, counter: c, log: log}
+}
+
+// watch reloads file whenever it changes. A file that cannot be watched is no
+// reason to stop serving.
+func (r *reloader) watch(ctx context.Context, file string) error {
+	if err := config.Watch(ctx, file, 0, func() { r.load(file) }); err != nil {
+		r.log.Error("the configuration is no longer watched", zap.Error(err))
+	}
+	return nil
+}
+
+// load takes over a changed file, or keeps the good version if it is bad.
+func (r *reloader) load(file string) {
+	next, err := config.LoadExtproc(file)
+	if err != nil {
+		r.counter.ConfigReload(false)
+		r.log.Error("changed configuration refused; the last good one stays in force", zap.Error(err))
+		return
+	}
+	if r.apply(*next) {
+		r.counter.ConfigReload(true)
+	}
+}
+
+// apply reports whether anything changed.
+func (r *reloader) apply(next config.Extproc) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fixed := needRestart(r.current, next)
+	live := r.current.Affinity.DefaultExpiration != next.Affinity.DefaultExpiration ||
+		r.current.Affinity.CleanupInterval != next.Affinity.CleanupInterval
+	r.current = next
+	if live {
+		r.idle.setStandard(next.Affinity.DefaultExpiration)
+		for _, s := range r.directory.Services() {
+			r.idle.SetIdleTimeout(s.Service.Name, s.Service.Session.IdleTimeout)
+		}
+		r.log.Info("configuration reloaded", zap.Duration("default_expiration", next.Affinity.DefaultExpiration),
+			zap.Duration("cleanup_interval", next.Affinity.CleanupInterval))
+	}
+	if len(fixed) > 0 {
+		r.log.Warn("changed settings take effect at the next start", zap.Strings("settings", fixed))
+	}
+	return live || len(fixed) > 0
+}
+
+// needRestart lists the changed settings that cannot be taken over live.
+func needRestart(a, b config.Extproc) []string {
+	var out []string
+	for _, s := range []struct {
+		name    string
+		changed bool
+	}{
+		{"listen", a.Listen != b.Listen},
+		{"admin", a.Admin != b.Admin},
+		{"xds", a.XDS != b.XDS},
+		{"affinity.strategy", a.Affinity.Strategy != b.Affinity.Strategy},
+		{"affinity.capacity", a.Affinity.Capacity != b.Affinity.Capacity},
+		{"store", storePath(a) != storePath(b)},
+	} {
+		if s.changed {
+			out = append(out, s.name)
+		}
+	}
+	return out
+}
+
+func storePath(c config.Extproc) string {
+	if c.Store.Memory == nil {
+		return ""
+	}
+	return c.Store.Memory.Path
+}
+
+// cleanupInterval is the pause between two sweeps; a change holds from the next
+// pause on.
+func (r *reloader) cleanupInterval() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.current.Affinity.CleanupInterval
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func (a *App) listen(ctx context.Context) (err error) {
+	if a.grpcListener, err = listen(ctx, a.opts.Config.Listen); err != nil {
+		return err
+	}
+	a.adminListener, err = listen(ctx, a.opts.Config.Admin)
+	return err
+}
+
+// listen takes a TCP address or "unix:PATH".
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	network := "tcp"
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, address = "unix", path
+		if err := removeStaleSocket(path); err != nil {
+			return nil, err
+		}
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, network, address)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return l, nil
+}
+
+// removeStaleSocket removes the socket of a process that was killed, but
+// neither another kind of file nor the socket of one that still answers.
+func removeStaleSocket(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("listen on unix:%s: %w", path, err)
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("listen on unix:%s: the path is there and is not a socket", path)
+	}
+	c, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		c.Close()
+		return fmt.Errorf("listen on unix:%s: %w", path, syscall.EADDRINUSE)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("listen on unix:%s: %w", path, err)
+	}
+	return nil
+}
+
+func (a *App) serveGRPC() error {
+	if err := a.grpc.Serve(a.grpcListener); err != nil {
+		return fmt.Errorf("serve Envoy: %w", err)
+	}
+	return nil
+}
+
+func (a *App) serveAdmin() error {
+	if err := a.admin.Serve(a.adminListener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the admin API: %w", err)
+	}
+	return nil
+}
+
+// sweep removes expired bindings now and then.
+func (a *App) sweep(ctx context.Context) error {
+	for {
+		timer := time.NewTimer(a.reload.cleanupInterval())
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case now := <-timer.C:
+			a.table.Expire(now)
+		}
+	}
+}
+
+// countSessions keeps the balancers' and the gauges' session counts true.
+func (a *App) countSessions(ctx context.Context) error {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			a.directory.CountSessions(a.table)
+		}
+	}
+}

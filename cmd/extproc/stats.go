@@ -1,0 +1,34 @@
+package main
+
+import "github.com/stateful-route/stateful-route/affinity"
+
+// cacheJSON is the session table's part of /api/v1/stats.
+type cacheJSON struct {
+	Strategy    string            `json:"strategy"`
+	Mode        string            `json:"mode,omitempty"`
+	Switches    uint64            `json:"switches"`
+	Hits        uint64            `json:"hits"`
+	Misses      uint64            `json:"misses"`
+	HitRate     float64           `json:"hit_rate"`
+	Size        int               `json:"size"`
+	Capacity    int               `json:"capacity"`
+	Inserts     uint64            `json:"inserts"`
+	Deletes     uint64            `json:"deletes"`
+	Expirations uint64            `json:"expirations"`
+	Evicted     uint64            `json:"evicted"`
+	Evictions   map[string]uint64 `json:"evictions"`
+	Rebinds     uint64            `json:"rebinds"`
+	Moves       uint64            `json:"moves"`
+	Refused     uint64            `json:"refused"`
+	Broken      uint64            `json:"broken"`
+}
+
+func toCacheJSON(s affinity.Stats) cacheJSON {
+	return cacheJSON{
+		Strategy: s.Strategy, Mode: s.Mode, Switches: s.Switches,
+		Hits: s.Hits, Misses: s.Misses, HitRate: s.HitRate, Size: s.Size, Capacity: s.Capacity,
+		Inserts: s.Inserts, Deletes: s.Deletes, Expirations: s.Expirations,
+		Evicted: s.Evicted, Evictions: s.Evictions,
+		Rebinds: s.Rebinds, Moves: s.Moves, Refused: s.Refused, Broken: s.Broken,
+	}
+}

@@ -1,0 +1,123 @@
+package extproc
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/pprof"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// SessionLister pages through the session table.
+type SessionLister interface {
+	List(service, pod string, limit int, after string) (page []statefulroute.Binding, next string)
+}
+
+// SessionEditor shows and changes single sessions for an operator.
+type SessionEditor interface {
+	Mover
+	// Peek returns a binding without renewing or counting it.
+	Peek(service, key string, now time.Time) (statefulroute.Binding, bool)
+	Delete(service, key string) bool
+}
+
+// AdminOptions configures the admin handler.
+type AdminOptions struct {
+	// Directory knows the services and pods. Required.
+	Directory *Directory
+	// Lister and Editor are the session table. Required.
+	Lister SessionLister
+	Editor SessionEditor
+	// Metrics serves /metrics. Required.
+	Metrics http.Handler
+	// CacheStats returns what /api/v1/stats shows of the session table, as JSON
+	// would encode it. Required.
+	CacheStats func() any
+	// Ready says why the process is not ready; nil means that it is. Required.
+	Ready func() error
+	// Log receives every change an operator makes, without the key. nil means silence.
+	Log *zap.Logger
+	// Now is the clock. nil means time.Now.
+	Now func() time.Time
+}
+
+// admin serves the operator's HTTP API.
+type admin struct {
+	AdminOptions
+	hasher *keyHasher
+}
+
+// NewAdmin returns the handler of the admin API: metrics, health, profiles,
+// sessions and statistics. A browser's cross-origin requests are refused, since
+// the API has no other defence than the address it listens on.
+func NewAdmin(o AdminOptions) (http.Handler, error) {
+	if o.Directory == nil || o.Lister == nil || o.Editor == nil || o.Metrics == nil || o.CacheStats == nil || o.Ready == nil {
+		return nil, errors.New("extproc: the admin API needs Directory, Lister, Editor, Metrics, CacheStats and Ready")
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	a := &admin{AdminOptions: o, hasher: o.Directory.hasher}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", o.Metrics)
+	mux.HandleFunc("GET /healthz", a.healthz)
+	mux.HandleFunc("GET /readyz", a.readyz)
+	mux.HandleFunc("GET /api/v1/stats", a.stats)
+	mux.HandleFunc("GET /api/v1/sessions", a.list)
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		writeError(w, http.StatusNotFound, "there is nothing here")
+	})
+	return http.NewCrossOriginProtection().Handler(a.route(mux)), nil
+}
+
+// sessionPath precedes SERVICE/KEY.
+const sessionPath = "/api/v1/sessions/"
+
+// route takes single sessions out before the mux sees them: it would redirect
+// keys that look like paths to be cleaned ("..", "a//b").
+func (a *admin) route(mux http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if rest, ok := strings.CutPrefix(r.URL.EscapedPath(), sessionPath); ok && rest != "" {
+			a.session(w, r, rest)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func (a *admin) healthz(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+func (a *admin) readyz(w http.ResponseWriter, _ *http.Request) {
+	if err := a.Ready(); err != nil {
+		writeError(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+}
+
+func writeJSON(w http.ResponseWriter, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(code)
+	json.NewEncoder(w).Encode(v) // fails only when the client has gone away
+}
+
+func writeError(w http.ResponseWriter, code int, message string) {
+	writeJSON(w, code, map[string]string{"error": message})
+}

@@ -1,0 +1,180 @@
+package extproc
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// Bounds of one page of sessions.
+const (
+	defaultPage = 100
+	maxPage     = 1000
+)
+
+// sessionJSON is one session as the admin API shows it. Path leads to the
+// session whatever bytes its key holds, those that JSON cannot carry included.
+type sessionJSON struct {
+	Service     string    `json:"service"`
+	Key         string    `json:"key"`
+	Pod         string    `json:"pod"`
+	PreviousPod string    `json:"previous_pod"`
+	Created     time.Time `json:"created"`
+	LastSeen    time.Time `json:"last_seen"`
+	Requests    uint64    `json:"requests"`
+	Path        string    `json:"path"`
+}
+
+func toSessionJSON(b statefulroute.Binding) sessionJSON {
+	return sessionJSON{
+		Service: b.Service, Key: b.Key, Pod: b.Pod, PreviousPod: b.PreviousPod,
+		Created: b.Created, LastSeen: b.LastSeen, Requests: b.Requests,
+		Path: sessionPath + escapeSegment(b.Service) + "/" + escapeSegment(b.Key),
+	}
+}
+
+// escapeSegment also escapes the dots that clients take for "this" and "up".
+func escapeSegment(s string) string {
+	if s == "." || s == ".." {
+		return strings.ReplaceAll(s, ".", "%2E")
+	}
+	return url.PathEscape(s)
+}
+
+// list serves one page of sessions.
+func (a *admin) list(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	limit := defaultPage
+	if text := q.Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxPage {
+			writeError(w, http.StatusBadRequest, fmt.Sprintf("limit %q is not a number from 1 to %d", text, maxPage))
+			return
+		}
+		limit = n
+	}
+	page, next := a.Lister.List(q.Get("service"), q.Get("pod"), limit, q.Get("after"))
+	sessions := make([]sessionJSON, len(page))
+	for i, b := range page {
+		sessions[i] = toSessionJSON(b)
+	}
+	writeJSON(w, http.StatusOK, struct {
+		Sessions []sessionJSON `json:"sessions"`
+		Next     string        `json:"next"`
+	}{sessions, next})
+}
+
+// session serves one session; path is SERVICE/KEY, still escaped. Everything
+// after the first slash is the key, so one that holds slashes may come escaped
+// or as it is.
+func (a *admin) session(w http.ResponseWriter, r *http.Request, path string) {
+	service, key, err := splitSession(path)
+	if err != nil {
+		writeError(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		a.show(w, service, key)
+	case http.MethodPut:
+		a.move(w, r, service, key)
+	case http.MethodDelete:
+		a.forget(w, service, key)
+	default:
+		w.Header().Set("Allow", "GET, HEAD, PUT, DELETE")
+		writeError(w, http.StatusMethodNotAllowed, r.Method+" is not possible on a session")
+	}
+}
+
+func splitSession(path string) (service, key string, err error) {
+	service, key, _ = strings.Cut(path, "/")
+	if service, err = url.PathUnescape(service); err != nil {
+		return "", "", fmt.Errorf("service: %w", err)
+	}
+	if key, err = url.PathUnescape(key); err != nil {
+		return "", "", fmt.Errorf("key: %w", err)
+	}
+	switch {
+	case service == "" || key == "":
+		return "", "", fmt.Errorf("a session is %sSERVICE/KEY", sessionPath)
+	case len(key) > MaxKey:
+		return "", "", fmt.Errorf("the key is longer than %d bytes", MaxKey)
+	}
+	return service, key, nil
+}
+
+func (a *admin) show(w http.ResponseWriter, service, key string) {
+	b, ok := a.Editor.Peek(service, key, a.Now())
+	if !ok {
+		writeNoSession(w)
+		return
+	}
+	writeJSON(w, http.StatusOK, toSessionJSON(b))
+}
+
+// move binds a session to the pod an operator names, whether or not it had one.
+func (a *admin) move(w http.ResponseWriter, r *http.Request, service, key string) {
+	var body struct {
+		Pod string `json:"pod"`
+	}
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&body); err != nil {
+		writeError(w, http.StatusBadRequest, `the body must be {"pod": "NAME"}: `+err.Error())
+		return
+	}
+	if code, err := a.mayServe(service, body.Pod); err != nil {
+		writeError(w, code, err.Error())
+		return
+	}
+	b, err := a.Editor.Move(service, key, body.Pod, a.Now())
+	if err != nil {
+		writeError(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	a.Log.Info("session moved by an operator", zap.String("service", service),
+		zap.String("session", a.hasher.hash(service, key)), zap.String("from", b.PreviousPod), zap.String("to", b.Pod))
+	writeJSON(w, http.StatusOK, toSessionJSON(b))
+}
+
+// mayServe refuses to bind a session where it could not be served.
+func (a *admin) mayServe(service, pod string) (code int, err error) {
+	services := a.Directory.Services()
+	i := slices.IndexFunc(services, func(s ServiceState) bool { return s.Service.Name == service })
+	if i < 0 {
+		return http.StatusNotFound, fmt.Errorf("there is no service %q", service)
+	}
+	for _, p := range services[i].Pods {
+		if p.Name != pod {
+			continue
+		}
+		if !p.State.ServesBound() {
+			return http.StatusConflict, fmt.Errorf("pod %q is %s: it serves no session", pod, p.State)
+		}
+		return 0, nil
+	}
+	return http.StatusUnprocessableEntity, fmt.Errorf("service %q has no pod %q", service, pod)
+}
+
+func (a *admin) forget(w http.ResponseWriter, service, key string) {
+	if !a.Editor.Delete(service, key) {
+		writeNoSession(w)
+		return
+	}
+	a.Log.Info("session forgotten by an operator", zap.String("service", service),
+		zap.String("session", a.hasher.hash(service, key)))
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func writeNoSession(w http.ResponseWriter) {
+	writeError(w, http.StatusNotFound, "there is no such session")
+}

@@ -1,0 +1,68 @@
+package extproc
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/stateful-route/stateful-route/balancing"
+)
+
+// balancerJSON is what a balancer counted.
+type balancerJSON struct {
+	TotalRequests       uint64     `json:"total_requests"`
+	SuccessfulRequests  uint64     `json:"successful_requests"`
+	FailedRequests      uint64     `json:"failed_requests"`
+	AverageResponseTime float64    `json:"average_response_time_seconds"`
+	LastRequest         *time.Time `json:"last_request"`
+}
+
+type balancersJSON struct {
+	balancerJSON
+	Services map[string]balancerJSON `json:"services"`
+}
+
+// stats serves the statistics of the table and of the balancers, these in total
+// and by service.
+func (a *admin) stats(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, struct {
+		Cache    any           `json:"cache"`
+		Balancer balancersJSON `json:"balancer"`
+	}{a.CacheStats(), a.Directory.balancerStats()})
+}
+
+func (d *Directory) balancerStats() balancersJSON {
+	out := balancersJSON{Services: map[string]balancerJSON{}}
+	var timed float64 // seconds over all responses seen
+	var seen uint64
+	for name, s := range *d.services.Load() {
+		stats := s.balancer.Stats()
+		one := toBalancerJSON(stats)
+		out.Services[name] = one
+		out.TotalRequests += one.TotalRequests
+		out.SuccessfulRequests += one.SuccessfulRequests
+		out.FailedRequests += one.FailedRequests
+		n := one.SuccessfulRequests + one.FailedRequests
+		timed += one.AverageResponseTime * float64(n)
+		seen += n
+		if one.LastRequest != nil && (out.LastRequest == nil || one.LastRequest.After(*out.LastRequest)) {
+			out.LastRequest = one.LastRequest
+		}
+	}
+	if seen > 0 {
+		out.AverageResponseTime = timed / float64(seen)
+	}
+	return out
+}
+
+func toBalancerJSON(s balancing.Stats) balancerJSON {
+	out := balancerJSON{
+		TotalRequests:       s.TotalRequests,
+		SuccessfulRequests:  s.Successful,
+		FailedRequests:      s.Failed,
+		AverageResponseTime: s.AverageResponseTime.Seconds(),
+	}
+	if !s.LastRequest.IsZero() {
+		out.LastRequest = &s.LastRequest
+	}
+	return out
+}

@@ -1,0 +1,140 @@
+package extproc
+
+import (
+	"encoding/base64"
+	"net/netip"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	filterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/stateful-route/stateful-route/policy"
+)
+
+// Answers to request headers never change for a given pod, so each is built
+// once and sent many times.
+//
+// Each one asks for response trailers. Most responses have none, so no message
+// follows; but Envoy 1.40 then keeps the gRPC stream until the exchange is over
+// (without it, it resets the stream at once), and the end of the stream is the
+// end of the request: the in-flight count and the duration need no callout.
+
+// answerPair is an answer without and with a look at the response headers.
+type answerPair struct {
+	hold *extprocv3.ProcessingResponse
+	ask  *extprocv3.ProcessingResponse
+}
+
+func (a *answerPair) choose(ask bool) *extprocv3.ProcessingResponse {
+	if ask {
+		return a.ask
+	}
+	return a.hold
+}
+
+// boundAnswers send a request to the pod at address.
+func boundAnswers(address netip.AddrPort) answerPair {
+	destination := base64.StdEncoding.EncodeToString([]byte(address.String()))
+	return newAnswerPair(&extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{{
+		Header:       &corev3.HeaderValue{Key: policy.DestinationHeader, RawValue: []byte(destination)},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}}})
+}
+
+// unboundAnswers leave the choice to Envoy, and what a client may have put in
+// our header with nobody.
+func unboundAnswers() answerPair {
+	return newAnswerPair(&extprocv3.HeaderMutation{RemoveHeaders: []string{policy.DestinationHeader}})
+}
+
+func newAnswerPair(m *extprocv3.HeaderMutation) answerPair {
+	answer := func(responseHeaders filterv3.ProcessingMode_HeaderSendMode) *extprocv3.ProcessingResponse {
+		return &extprocv3.ProcessingResponse{
+			Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{
+				Response: &extprocv3.CommonResponse{HeaderMutation: m},
+			}},
+			DynamicMetadata: decidedMetadata(),
+			ModeOverride: &filterv3.ProcessingMode{
+				ResponseHeaderMode:  responseHeaders,
+				ResponseTrailerMode: filterv3.ProcessingMode_SEND,
+			},
+		}
+	}
+	return answerPair{
+		hold: answer(filterv3.ProcessingMode_SKIP),
+		ask:  answer(filterv3.ProcessingMode_SEND),
+	}
+}
+
+// decidedMetadata marks a request as answered by us; where on_extproc_loss is
+// deny, Envoy lets no other pass.
+func decidedMetadata() *structpb.Struct {
+	return &structpb.Struct{Fields: map[string]*structpb.Value{
+		policy.Namespace: structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
+			policy.DecidedKey: structpb.NewBoolValue(true),
+		}}),
+	}}
+}
+
+// refusal answers 503 with a reason that programs can read; setCookie, when not
+// empty, goes with it.
+func refusal(reason, body, setCookie string) *extprocv3.ProcessingResponse {
+	set := []*corev3.HeaderValueOption{
+		setHeader(policy.ReasonHeader, reason),
+		setHeader("content-type", "text/plain; charset=utf-8"),
+	}
+	if setCookie != "" {
+		set = append(set, setHeader("set-cookie", setCookie))
+	}
+	return &extprocv3.ProcessingResponse{
+		Response: &extprocv3.ProcessingResponse_ImmediateResponse{ImmediateResponse: &extprocv3.ImmediateResponse{
+			Status:  &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
+			Headers: &extprocv3.HeaderMutation{SetHeaders: set},
+			Body:    []byte(body + "\n"),
+			Details: "stateful_route_" + reason,
+		}},
+	}
+}
+
+func setHeader(name, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: name, RawValue: []byte(value)},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
+}
+
+// continueResponse answers response headers; setCookie, when not empty, is
+// added to the pod's own cookies.
+func continueResponse(setCookie string) *extprocv3.ProcessingResponse {
+	r := &extprocv3.HeadersResponse{}
+	if setCookie != "" {
+		h := setHeader("set-cookie", setCookie)
+		h.AppendAction = corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
+		r.Response = &extprocv3.CommonResponse{HeaderMutation: &extprocv3.HeaderMutation{
+			SetHeaders: []*corev3.HeaderValueOption{h},
+		}}
+	}
+	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: r}}
+}
+
+// passOn answers a message that needs nothing done: trailers, or a body that a
+// differently configured filter sends. It returns nil for one it does not know.
+func passOn(m *extprocv3.ProcessingRequest) *extprocv3.ProcessingResponse {
+	switch m.GetRequest().(type) {
+	case *extprocv3.ProcessingRequest_ResponseTrailers:
+		return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseTrailers{
+			ResponseTrailers: &extprocv3.TrailersResponse{}}}
+	case *extprocv3.ProcessingRequest_RequestTrailers:
+		return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_RequestTrailers{
+			RequestTrailers: &extprocv3.TrailersResponse{}}}
+	case *extprocv3.ProcessingRequest_RequestBody:
+		return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_RequestBody{
+			RequestBody: &extprocv3.BodyResponse{}}}
+	case *extprocv3.ProcessingRequest_ResponseBody:
+		return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseBody{
+			ResponseBody: &extprocv3.BodyResponse{}}}
+	}
+	return nil
+}

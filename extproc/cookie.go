@@ -1,0 +1,71 @@
+package extproc
+
+import "strings"
+
+// cookieValue returns the first non-empty value of the cookie called name in
+// one Cookie header, reading it as net/http does: pairs with an invalid name
+// or value are skipped, quotes around a value are dropped.
+func cookieValue(header, name string) string {
+	for header != "" {
+		var pair string
+		pair, header, _ = strings.Cut(header, ";")
+		n, v, _ := strings.Cut(trimSpace(pair), "=")
+		if trimSpace(n) != name {
+			continue
+		}
+		if v, ok := parseCookieValue(v); ok && v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// setCookieValue returns the value that one Set-Cookie header gives to the
+// cookie called name, and "" for another cookie or one being deleted: a pod
+// that ends a session does not create one.
+func setCookieValue(header, name string) string {
+	pair, attributes, _ := strings.Cut(header, ";")
+	n, v, _ := strings.Cut(trimSpace(pair), "=")
+	if trimSpace(n) != name || deletesCookie(attributes) {
+		return ""
+	}
+	v, ok := parseCookieValue(trimSpace(v))
+	if !ok {
+		return ""
+	}
+	return v
+}
+
+// deletesCookie reports whether Set-Cookie attributes hold a Max-Age that is
+// zero or negative.
+func deletesCookie(attributes string) bool {
+	for attributes != "" {
+		var a string
+		a, attributes, _ = strings.Cut(attributes, ";")
+		n, v, _ := strings.Cut(trimSpace(a), "=")
+		if strings.EqualFold(n, "max-age") {
+			return strings.HasPrefix(v, "0") || strings.HasPrefix(v, "-")
+		}
+	}
+	return false
+}
+
+func parseCookieValue(v string) (string, bool) {
+	if len(v) > 1 && v[0] == '"' && v[len(v)-1] == '"' {
+		v = v[1 : len(v)-1]
+	}
+	for i := range len(v) {
+		if !validCookieByte(v[i]) {
+			return "", false
+		}
+	}
+	return v, true
+}
+
+func validCookieByte(b byte) bool {
+	return 0x20 <= b && b < 0x7f && b != '"' && b != ';' && b != '\\'
+}
+
+// trimSpace trims what HTTP calls optional white space, and nothing that
+// Unicode calls space.
+func trimSpace(s string) string { return strings.Trim(s, " \t") }

@@ -1,0 +1,51 @@
+package extproc
+
+import (
+	"slices"
+
+	"go.uber.org/zap"
+)
+
+// count makes a decision visible: metrics, session counts, and a log line for
+// what an operator may want to know of.
+func (x *exchange) count() {
+	d, svc := &x.decision, x.service
+	if d.outcome == unbound {
+		return
+	}
+	if d.hit {
+		svc.metrics.CacheHit()
+	} else if !x.issued { // a session we have just named cannot have been known
+		svc.metrics.CacheMiss()
+	}
+	switch d.outcome {
+	case claimed:
+		svc.balancer.AddSessions(d.pod.Name, 1)
+	case rebound:
+		svc.balancer.AddSessions(d.pod.Name, 1)
+		svc.balancer.AddSessions(d.lost, -1)
+		svc.metrics.Rebound(d.why)
+		x.server.log.Info("session rebound", x.fields(zap.String("from", d.lost),
+			zap.String("to", d.pod.Name), zap.String("why", d.why))...)
+	case podLost:
+		svc.metrics.Error("", "pod_lost")
+		x.server.log.Info("request refused: its session's pod is lost", x.fields(
+			zap.String("pod", d.lost), zap.String("why", d.why))...)
+	case noPods:
+		svc.metrics.Error("", "no_pods")
+		x.server.log.Warn("request refused: no pod can take its session", x.fields(zap.Error(d.err))...)
+	case atHome:
+		if log := x.server.log.Check(zap.DebugLevel, "session not bound, served at its home"); log != nil {
+			log.Write(x.fields(zap.Error(d.err))...)
+		}
+	}
+}
+
+// fields names the session in a log line, by the hash of its key.
+func (x *exchange) fields(more ...zap.Field) []zap.Field {
+	name := x.service.policy.Name
+	return slices.Concat([]zap.Field{
+		zap.String("service", name),
+		zap.String("session", x.server.hasher.hash(name, x.key)),
+	}, more)
+}

@@ -1,0 +1,193 @@
+package extproc
+
+import (
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/balancing"
+)
+
+// Table is the session table a decision reads and writes.
+type Table interface {
+	// Lookup returns a session's binding and renews it.
+	Lookup(service, key string, now time.Time) (statefulroute.Binding, bool)
+	// Claim binds a session that has no binding; the first writer wins and the
+	// others get the winner's binding.
+	Claim(service, key, pod string, now time.Time) (b statefulroute.Binding, won bool, err error)
+	// Rebind replaces exactly the binding to from and returns the one in force.
+	Rebind(service, key, from, to string, now time.Time) (b statefulroute.Binding, won bool, err error)
+}
+
+// placer chooses pods and counts requests in flight on them.
+type placer interface {
+	Pick(now time.Time, key string) (balancing.Ticket, error)
+	Start(now time.Time, pod string) (balancing.Ticket, error)
+	Home(key string) (pod string, ok bool)
+}
+
+// outcome is the kind of decision taken for a request.
+type outcome uint8
+
+const (
+	// unbound: no session key; Envoy balances the request.
+	unbound outcome = iota
+	// known: the session had a binding and goes to its pod.
+	known
+	// claimed: the session was new and is now bound to a chosen pod.
+	claimed
+	// joined: another request of the same new session claimed first.
+	joined
+	// rebound: the session's pod was lost and it is now bound to another.
+	rebound
+	// atHome: the table would not take the binding; the request goes to the
+	// key's home, where every replica sends it, without being bound.
+	atHome
+	// podLost: the session's pod was lost and its service says reject.
+	podLost
+	// noPods: no pod takes the session.
+	noPods
+)
+
+// Why a session's pod is lost, as counted and logged.
+const (
+	lostRemoved     = "removed"
+	lostUnhealthy   = "unhealthy"
+	lostMaintenance = "maintenance"
+)
+
+// decision is where one request goes and what was done for it.
+type decision struct {
+	outcome outcome
+	hit     bool             // the table had a binding before this request
+	pod     *podView         // nil where no pod was chosen
+	ticket  balancing.Ticket // in flight on pod until Done
+	lost    string           // the pod lost, for rebound and podLost
+	why     string           // why it was lost
+	err     error            // why there are no pods, or why the table refused
+}
+
+// decide says where a request of the session key goes. It is a function of the
+// service as it stands, the table, the balancer and now; whatever the table
+// says about a first writer holds, so concurrent first requests of one session
+// end on one pod. An empty key is an unbound request.
+func (s *service) decide(table Table, place placer, key string, now time.Time) decision {
+	if key == "" {
+		return decision{outcome: unbound}
+	}
+	c := chooser{service: s, table: table, place: place, key: key, now: now}
+	b, ok := table.Lookup(s.policy.Name, key, now)
+	if !ok {
+		return c.claim()
+	}
+	d := c.follow(b, known)
+	d.hit = true
+	return d
+}
+
+// chooser holds what every step of one decision needs.
+type chooser struct {
+	service *service
+	table   Table
+	place   placer
+	key     string
+	now     time.Time
+	tries   int
+}
+
+// maxTries bounds the races one request can lose before it takes the last
+// binding seen at its word: more means that pods come and go faster than
+// requests are decided.
+const maxTries = 4
+
+// claim binds a session without a binding to a chosen pod.
+func (c *chooser) claim() decision {
+	ticket, err := c.place.Pick(c.now, c.key)
+	if err != nil {
+		return decision{outcome: noPods, err: err}
+	}
+	b, won, err := c.table.Claim(c.service.policy.Name, c.key, ticket.Pod(), c.now)
+	switch {
+	case err != nil:
+		giveBack(ticket, c.now)
+		return c.home(err)
+	case won:
+		return c.taken(decision{outcome: claimed, ticket: ticket})
+	}
+	giveBack(ticket, c.now)
+	return c.follow(b, joined)
+}
+
+// taken completes a decision whose ticket names the pod. A pod that left
+// between the pick and now is replaced whatever on_pod_loss says: no request of
+// the session has reached it.
+func (c *chooser) taken(d decision) decision {
+	name := d.ticket.Pod()
+	if d.pod = c.service.pod(name); d.pod != nil {
+		return d
+	}
+	giveBack(d.ticket, c.now)
+	return c.rebind(name, lostRemoved)
+}
+
+// follow sends the session to the pod of its binding, or deals with its loss.
+func (c *chooser) follow(b statefulroute.Binding, as outcome) decision {
+	pod := c.service.pod(b.Pod)
+	if pod != nil && pod.State.ServesBound() {
+		ticket, _ := c.place.Start(c.now, b.Pod) // an unknown pod's zero ticket counts nothing
+		return decision{outcome: as, pod: pod, ticket: ticket}
+	}
+	why := lostBecause(pod)
+	if c.service.policy.Session.OnPodLoss == statefulroute.Reject {
+		return decision{outcome: podLost, lost: b.Pod, why: why}
+	}
+	return c.rebind(b.Pod, why)
+}
+
+func lostBecause(pod *podView) string {
+	switch {
+	case pod == nil:
+		return lostRemoved
+	case pod.State == statefulroute.Maintenance:
+		return lostMaintenance
+	}
+	return lostUnhealthy
+}
+
+// rebind replaces the binding to a lost pod, and only that: whoever replaced
+// it first is followed.
+func (c *chooser) rebind(lost, why string) decision {
+	c.tries++
+	if c.tries > maxTries {
+		return decision{outcome: podLost, lost: lost, why: why}
+	}
+	ticket, err := c.place.Pick(c.now, c.key)
+	if err != nil {
+		return decision{outcome: noPods, lost: lost, why: why, err: err}
+	}
+	b, won, err := c.table.Rebind(c.service.policy.Name, c.key, lost, ticket.Pod(), c.now)
+	switch {
+	case err != nil: // gone meanwhile: a new session again
+		giveBack(ticket, c.now)
+		return c.claim()
+	case won:
+		return c.taken(decision{outcome: rebound, ticket: ticket, lost: lost, why: why})
+	}
+	giveBack(ticket, c.now)
+	return c.follow(b, known)
+}
+
+// home serves a session that the table would not take.
+func (c *chooser) home(why error) decision {
+	name, ok := c.place.Home(c.key)
+	pod := c.service.pod(name)
+	if !ok || pod == nil {
+		return decision{outcome: noPods, err: why}
+	}
+	ticket, _ := c.place.Start(c.now, name) // an unknown pod's zero ticket counts nothing
+	return decision{outcome: atHome, pod: pod, ticket: ticket, err: why}
+}
+
+// giveBack ends a ticket that no request used.
+func giveBack(t balancing.Ticket, now time.Time) {
+	t.Done(now, balancing.Outcome{Kind: balancing.Aborted})
+}

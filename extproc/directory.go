@@ -1,0 +1,276 @@
+package extproc
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/insight"
+)
+
+// IdleTimeouts is told how long each service keeps an unused binding; 0 means
+// the table's default.
+type IdleTimeouts interface {
+	SetIdleTimeout(service string, d time.Duration)
+}
+
+// DirectoryOptions configures a Directory.
+type DirectoryOptions struct {
+	// Registry holds the balancing strategies. nil means the built-in ones.
+	Registry *balancing.Registry
+	// Seed makes the balancers' random choices; replicas need different ones.
+	Seed uint64
+	// Monitor counts per service. Required.
+	Monitor *insight.Monitor
+	// IdleTimeouts, when set, follows each service's idle_timeout.
+	IdleTimeouts IdleTimeouts
+	// OnComplete, when set, is called once, when every service announced has
+	// its pods for the first time.
+	OnComplete func()
+	// Now is the clock. nil means time.Now.
+	Now func() time.Time
+}
+
+// Directory holds the services as they stand: policy, pods and balancer of
+// each. The request path reads one immutable map without a lock; a Watcher
+// replaces it. A Directory that loses its Watcher keeps serving what it has.
+type Directory struct {
+	opts     DirectoryOptions
+	hasher   *keyHasher // of all that extproc logs
+	services atomic.Pointer[map[string]*service]
+	complete atomic.Bool
+	mu       sync.Mutex // serialises Set
+}
+
+// service is one service at one moment. Only the balancer, the metrics and the
+// pods' sampling marks change inside it.
+type service struct {
+	policy    statefulroute.Service
+	keys      *keyReader
+	issueFrom int // index of the issued cookie among keys, -1 for none
+	learn     []statefulroute.SessionSource
+	balancer  *balancing.Balancer
+	place     placer
+	metrics   *insight.ServiceMetrics
+	pods      map[string]*podView
+	newest    func() *service     // the service as it stands now; nil when it is gone
+	addresses map[string]*podView // by "IP:PORT", as Envoy names an upstream
+	unbound   *sampler
+}
+
+// podView is a pod with what is ready to be sent for it.
+type podView struct {
+	statefulroute.Pod
+	answers answerPair
+	sampler *sampler
+}
+
+// NewDirectory returns a directory without services.
+func NewDirectory(o DirectoryOptions) (*Directory, error) {
+	if o.Monitor == nil {
+		return nil, errors.New("extproc: a directory needs a Monitor")
+	}
+	if o.Registry == nil {
+		o.Registry = balancing.NewRegistry()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	d := &Directory{opts: o, hasher: newKeyHasher()}
+	d.services.Store(&map[string]*service{})
+	return d, nil
+}
+
+// Complete reports whether the directory has once been whole; extproc is ready
+// from then on.
+func (d *Directory) Complete() bool { return d.complete.Load() }
+
+// Services lists the services in force, by name.
+func (d *Directory) Services() []ServiceState {
+	current := *d.services.Load()
+	out := make([]ServiceState, 0, len(current))
+	for _, name := range slices.Sorted(maps.Keys(current)) {
+		s := current[name]
+		state := ServiceState{Service: s.policy}
+		for _, pod := range slices.Sorted(maps.Keys(s.pods)) {
+			state.Pods = append(state.Pods, s.pods[pod].Pod)
+		}
+		out = append(out, state)
+	}
+	return out
+}
+
+func (d *Directory) service(name string) *service { return (*d.services.Load())[name] }
+
+// Check refuses a service whose key sources or balancing strategy are not
+// understood here.
+func (d *Directory) Check(svc statefulroute.Service) error {
+	if _, err := newKeyReader(svc.Session.Key); err != nil {
+		return err
+	}
+	_, err := d.newBalancer(svc.Balancing)
+	return err
+}
+
+// Set replaces the services. A service that stays keeps its balancer's
+// knowledge unless its balancing policy changed.
+//
+// A balancer must not choose a pod that a request cannot look up: pods that
+// leave are taken from the balancer before the new map is published, pods that
+// join are given to it after.
+func (d *Directory) Set(services []ServiceState, complete bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old := *d.services.Load()
+	next := make(map[string]*service, len(services))
+	for _, state := range services {
+		if s, err := d.build(old[state.Service.Name], state); err == nil { // Check has refused what cannot be built
+			next[state.Service.Name] = s
+			s.balancer.SetPods(d.opts.Now(), s.staying(old[state.Service.Name], state.Pods))
+		}
+	}
+	d.services.Store(&next)
+	for _, state := range services {
+		if s := next[state.Service.Name]; s != nil {
+			s.balancer.SetPods(d.opts.Now(), state.Pods)
+		}
+	}
+	forgetPods(old, next)
+	if complete && d.complete.CompareAndSwap(false, true) && d.opts.OnComplete != nil {
+		d.opts.OnComplete()
+	}
+}
+
+func (d *Directory) build(old *service, state ServiceState) (*service, error) {
+	svc := state.Service
+	sources, issueFrom := withIssued(svc.Session)
+	keys, err := newKeyReader(sources)
+	if err != nil {
+		return nil, err
+	}
+	s := &service{
+		policy: svc, keys: keys, issueFrom: issueFrom,
+		learn:     learnSources(svc.Session.Learn),
+		metrics:   d.opts.Monitor.Service(svc.Name),
+		pods:      make(map[string]*podView, len(state.Pods)),
+		addresses: make(map[string]*podView, len(state.Pods)),
+		unbound:   &sampler{},
+		newest:    func() *service { return d.service(svc.Name) },
+	}
+	if old != nil && old.policy.Balancing == svc.Balancing {
+		s.balancer = old.balancer
+	} else if s.balancer, err = d.newBalancer(svc.Balancing); err != nil {
+		return nil, err
+	}
+	for _, p := range state.Pods {
+		v := newPodView(old, p)
+		s.pods[p.Name] = v
+		s.addresses[p.Address.String()] = v
+	}
+	s.place = &timedPlacer{Balancer: s.balancer, metrics: s.metrics, now: d.opts.Now}
+	if d.opts.IdleTimeouts != nil {
+		d.opts.IdleTimeouts.SetIdleTimeout(svc.Name, svc.Session.IdleTimeout)
+	}
+	return s, nil
+}
+
+// newPodView keeps the sampling mark of a pod that stays.
+func newPodView(old *service, p statefulroute.Pod) *podView {
+	v := &podView{Pod: p, answers: boundAnswers(p.Address), sampler: &sampler{}}
+	if old != nil {
+		if o, ok := old.pods[p.Name]; ok {
+			v.sampler = o.sampler
+		}
+	}
+	return v
+}
+
+func (d *Directory) newBalancer(b statefulroute.BalancingPolicy) (*balancing.Balancer, error) {
+	balancer, err := balancing.New(balancing.Options{
+		Strategy:           b.Strategy,
+		Registry:           d.opts.Registry,
+		MaxConnections:     b.MaxConnections,
+		MaxSessions:        b.MaxSessions,
+		ResponseTimeWindow: b.ResponseTimeWindow,
+		SlowStart:          b.SlowStart,
+		Seed:               d.opts.Seed,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("balancing: %w", err)
+	}
+	return balancer, nil
+}
+
+// withIssued makes sure that the cookie we hand out is also read back, and
+// says which source it is.
+func withIssued(p statefulroute.SessionPolicy) ([]statefulroute.SessionSource, int) {
+	if p.Issue == nil {
+		return p.Key, -1
+	}
+	issued := statefulroute.SessionSource{Kind: statefulroute.FromCookie, Name: p.Issue.Name}
+	if i := slices.Index(p.Key, issued); i >= 0 {
+		return p.Key, i
+	}
+	return append(slices.Clone(p.Key), issued), len(p.Key)
+}
+
+// staying returns the pods that were there before, all of them for a service
+// that is new or whose pods were replaced as a whole.
+func (s *service) staying(old *service, pods []statefulroute.Pod) []statefulroute.Pod {
+	if old == nil {
+		return pods
+	}
+	stay := make([]statefulroute.Pod, 0, len(pods))
+	for _, p := range pods {
+		if old.pods[p.Name] != nil {
+			stay = append(stay, p)
+		}
+	}
+	if len(stay) == 0 {
+		return pods
+	}
+	return stay
+}
+
+// pod returns the pod called name as this request sees it or, where another
+// request already saw newer pods, as it is now.
+func (s *service) pod(name string) *podView {
+	if p := s.pods[name]; p != nil {
+		return p
+	}
+	if n := s.newest(); n != nil && n != s {
+		return n.pods[name]
+	}
+	return nil
+}
+
+// podAt returns the pod that lives at an address as Envoy writes it.
+func (s *service) podAt(address string) *podView {
+	if p, ok := s.addresses[address]; ok {
+		return p
+	}
+	a, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil
+	}
+	return s.addresses[netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).String()]
+}
+
+// forgetPods ends the gauges of pods and services that are gone.
+func forgetPods(old, next map[string]*service) {
+	for name, was := range old {
+		now := next[name]
+		for pod := range was.pods {
+			if now == nil || now.pods[pod] == nil {
+				was.metrics.ForgetPod(pod)
+			}
+		}
+	}
+}

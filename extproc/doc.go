@@ -1,0 +1,30 @@
+// Package extproc is Envoy's external processor: it is asked about every HTTP
+// request before the request leaves for a pod, and answers where its session
+// lives.
+//
+// The idea is that a decision is complete before the request moves. The session
+// key is read from the request, the session table says which pod owns it, and
+// where nobody does yet the balancer's choice is claimed in the table, where the
+// first writer wins: two first requests of one session, decided at the same
+// instant, end on one pod. Only then is Envoy told the pod's address, in a
+// header that a client cannot keep, and Envoy sends the request there or
+// nowhere. The response is looked at only if it has something to tell: a new
+// binding's route, a session id that the pod created, a sample of the response
+// time.
+//
+// What a service is (its key sources, its strategy, its pods) comes from
+// xds-server by xDS; a Watcher puts it into a Directory, which keeps the last
+// good state whatever becomes of xds-server:
+//
+//	directory, err := extproc.NewDirectory(extproc.DirectoryOptions{Monitor: monitor})
+//	watcher, err := extproc.NewWatcher(extproc.WatcherOptions{Conn: conn, NodeID: id, Services: directory})
+//	server, err := extproc.NewServer(extproc.ServerOptions{Directory: directory, Table: table})
+//	extprocv3.RegisterExternalProcessorServer(grpcServer, server)
+//	go watcher.Run(ctx)
+//
+// Two traits of Envoy shape the stream handler. A stream that ends cleanly
+// before its first answer lets the request pass undecided, so every way out
+// before that is an error. And Envoy 1.40 resets a stream as soon as it expects
+// no further message; asking for response trailers, which most responses do not
+// have, makes the end of the stream the end of the exchange.
+package extproc

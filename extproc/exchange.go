@@ -1,0 +1,210 @@
+package extproc
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/policy"
+)
+
+// exchange is one HTTP request and its response, from the first message of its
+// stream to the stream's end.
+type exchange struct {
+	server  *Server
+	service *service
+	span    insight.RequestSpan
+	began   time.Time
+
+	// From the request.
+	method string
+	tls    bool
+	key    string
+	issued bool // key is an id of ours that the client does not have yet
+	source int  // of key, -1 for none or an issued one
+
+	// What was decided.
+	decision decision
+	answer   *extprocv3.ProcessingResponse
+	asked    bool // the response headers were asked for
+
+	// From the response; zero until then.
+	status   int
+	answered time.Time
+	served   string // the pod that served an unbound request
+}
+
+// begin reads the request and decides.
+func (x *exchange) begin(ctx context.Context, md metadata.MD, values []*corev3.HeaderValue) {
+	h := headers(values)
+	s := x.server
+	_, x.span = s.tracer.Request(ctx, metadataValue(md), h.value, x.service.policy.Name)
+	x.method = h.value(":method")
+	x.tls = strings.EqualFold(h.value("x-forwarded-proto"), "https") || h.value(":scheme") == "https"
+	x.key, x.source = x.service.keys.key(h)
+	if x.key == "" && x.service.policy.Session.Issue != nil {
+		x.key, x.issued = newSessionID(), true
+	}
+	table, place := x.cores()
+	x.decision = x.service.decide(table, place, x.key, x.began)
+	x.count()
+	x.answer = x.requestAnswer()
+}
+
+// requestAnswer builds the answer to the request headers and settles whether
+// the response is worth a look.
+func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
+	d, svc := &x.decision, x.service
+	switch d.outcome {
+	case podLost:
+		x.status = 503
+		return refusal(policy.ReasonPodLost, "the pod of this session is gone", x.cookieOfLostSession())
+	case noPods:
+		x.status = 503
+		return refusal(policy.ReasonNoPods, "no pod can take this session", "")
+	case unbound:
+		x.asked = svc.unbound.take(x.began) || len(svc.learn) > 0
+		return x.server.unbound.choose(x.asked)
+	}
+	x.asked = d.pod.sampler.take(x.began) || len(svc.learn) > 0 || x.issued ||
+		d.outcome == claimed || d.outcome == rebound
+	return d.pod.answers.choose(x.asked)
+}
+
+// refused reports whether the request was answered in the pod's stead.
+func (x *exchange) refused() bool {
+	return x.decision.outcome == podLost || x.decision.outcome == noPods
+}
+
+// cookieOfLostSession takes back a cookie of ours whose pod is gone for good:
+// the client could not begin a new session by itself.
+func (x *exchange) cookieOfLostSession() string {
+	if x.decision.why != lostRemoved || x.source < 0 || x.source != x.service.issueFrom {
+		return ""
+	}
+	return expiredCookie(x.service.policy.Session.Issue)
+}
+
+// next answers a message after the first; nil for one that cannot be answered.
+func (x *exchange) next(m *extprocv3.ProcessingRequest) *extprocv3.ProcessingResponse {
+	r := m.GetResponseHeaders()
+	if r == nil {
+		return passOn(m)
+	}
+	return x.response(headers(r.GetHeaders().GetHeaders()), upstreamAddress(m))
+}
+
+// response looks at the response headers: who served, how it went, which
+// session it names.
+func (x *exchange) response(h headers, upstream string) *extprocv3.ProcessingResponse {
+	x.answered = x.server.now()
+	x.status, _ = strconv.Atoi(h.value(":status")) // 0 for what is not a number: not known
+	pod := x.servingPod(upstream)
+	if pod != nil {
+		x.served = pod.Name
+		x.checkRoute(pod)
+	}
+	x.learn(h, pod, x.answered)
+	if !x.issued || x.decision.pod == nil || x.decision.outcome == atHome {
+		return continueResponse("")
+	}
+	return continueResponse(issuedCookie(x.service.policy.Session.Issue, x.key, x.tls))
+}
+
+// servingPod is the pod at the upstream address or, where Envoy did not tell,
+// the one the request was sent to.
+func (x *exchange) servingPod(upstream string) *podView {
+	if upstream == "" {
+		return x.decision.pod
+	}
+	if pod := x.service.podAt(upstream); pod != nil {
+		return pod
+	}
+	if n := x.service.newest(); n != nil {
+		return n.podAt(upstream)
+	}
+	return nil
+}
+
+func (x *exchange) checkRoute(served *podView) {
+	bound := x.decision.pod
+	if bound == nil || bound.Name == served.Name {
+		return
+	}
+	x.service.metrics.Misroute(bound.Name)
+	x.span.Event("misroute", served.Name)
+	x.server.log.Warn("request served by another pod than its session's", x.fields(
+		zap.String("pod", bound.Name), zap.String("served_by", served.Name))...)
+}
+
+// end settles the exchange when its stream is over, however it ended.
+func (x *exchange) end() {
+	now := x.server.now()
+	x.decision.ticket.Done(now, x.outcome())
+	pod := x.podName()
+	if x.aborted() {
+		x.service.metrics.Error(pod, "aborted")
+	}
+	x.service.metrics.Request(pod, x.method, x.status, now.Sub(x.began), x.span.TraceID())
+	x.span.End(x.status, x.failure())
+}
+
+// aborted reports whether the stream ended before a response that was asked for.
+func (x *exchange) aborted() bool { return x.asked && x.status == 0 }
+
+func (x *exchange) outcome() balancing.Outcome {
+	switch {
+	case x.aborted():
+		return balancing.Outcome{Kind: balancing.Aborted}
+	case x.status == 0:
+		return balancing.Outcome{Kind: balancing.Unknown}
+	case x.status >= 500:
+		return balancing.Outcome{Kind: balancing.Failure, ResponseTime: x.answered.Sub(x.began)}
+	}
+	return balancing.Outcome{Kind: balancing.Success, ResponseTime: x.answered.Sub(x.began)}
+}
+
+func (x *exchange) podName() string {
+	if x.decision.pod != nil {
+		return x.decision.pod.Name
+	}
+	return x.served
+}
+
+var (
+	errAborted = errors.New("the exchange ended before its response")
+	errPodLost = errors.New("the session's pod is lost")
+	errNoPods  = errors.New("no pod can take the session")
+)
+
+func (x *exchange) failure() error {
+	switch {
+	case x.decision.outcome == podLost:
+		return errPodLost
+	case x.decision.outcome == noPods:
+		return errNoPods
+	case x.aborted():
+		return errAborted
+	}
+	return nil
+}
+
+// upstreamAddress is the address that served, from the attributes Envoy sends
+// along with the response headers.
+func upstreamAddress(m *extprocv3.ProcessingRequest) string {
+	for _, a := range m.GetAttributes() {
+		if v, ok := a.GetFields()["upstream.address"]; ok {
+			return v.GetStringValue()
+		}
+	}
+	return ""
+}

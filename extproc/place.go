@@ -1,0 +1,41 @@
+package extproc
+
+import (
+	"time"
+
+	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/insight"
+)
+
+// timedPlacer is a service's balancer with its choices counted and timed.
+type timedPlacer struct {
+	*balancing.Balancer
+	metrics *insight.ServiceMetrics
+	now     func() time.Time
+}
+
+// Pick implements placer.
+func (p *timedPlacer) Pick(now time.Time, key string) (balancing.Ticket, error) {
+	began := p.now()
+	t, err := p.Balancer.Pick(now, key)
+	p.metrics.Selected(t.Pod(), p.now().Sub(began), err == nil)
+	return t, err
+}
+
+// SessionCounter tells how many sessions each pod of a service has.
+type SessionCounter interface {
+	PodSessionCounts(service string) map[string]int
+}
+
+// CountSessions brings the balancers' session counts, which decisions keep up
+// roughly, and the session gauges to what the table says: expiries and an
+// operator's changes are seen only there. Its owner calls it every second or so.
+func (d *Directory) CountSessions(table SessionCounter) {
+	for name, s := range *d.services.Load() {
+		counts := table.PodSessionCounts(name)
+		for pod := range s.pods {
+			s.balancer.SetSessions(pod, int64(counts[pod]))
+			s.metrics.PodSessions(pod, counts[pod])
+		}
+	}
+}

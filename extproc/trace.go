@@ -1,0 +1,75 @@
+package extproc
+
+import (
+	"time"
+
+	"google.golang.org/grpc/metadata"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/insight"
+)
+
+// cores returns the table and the balancer a decision works on: as they are
+// or, where the request's span is kept, recording their steps in it.
+func (x *exchange) cores() (Table, placer) {
+	if !x.span.Recording() {
+		return x.server.table, x.service.place
+	}
+	return &tracedTable{Table: x.server.table, span: x.span, hasher: x.server.hasher},
+		&tracedPlacer{placer: x.service.place, span: x.span, service: x.service}
+}
+
+type tracedTable struct {
+	Table
+	span   insight.RequestSpan
+	hasher *keyHasher
+}
+
+func (t *tracedTable) Lookup(service, key string, now time.Time) (statefulroute.Binding, bool) {
+	step := t.span.At(time.Now())
+	b, ok := t.Table.Lookup(service, key, now)
+	step.CacheGet(t.hasher.hash(service, key), ok)
+	return b, ok
+}
+
+func (t *tracedTable) Claim(service, key, pod string, now time.Time) (statefulroute.Binding, bool, error) {
+	step := t.span.At(time.Now())
+	b, won, err := t.Table.Claim(service, key, pod, now)
+	step.CacheSet(t.hasher.hash(service, key), err)
+	return b, won, err
+}
+
+func (t *tracedTable) Rebind(service, key, from, to string, now time.Time) (statefulroute.Binding, bool, error) {
+	step := t.span.At(time.Now())
+	b, won, err := t.Table.Rebind(service, key, from, to, now)
+	step.CacheSet(t.hasher.hash(service, key), err)
+	if won {
+		t.span.Event("rebound", to)
+	}
+	return b, won, err
+}
+
+type tracedPlacer struct {
+	placer
+	span    insight.RequestSpan
+	service *service
+}
+
+func (p *tracedPlacer) Pick(now time.Time, key string) (balancing.Ticket, error) {
+	step := p.span.At(time.Now())
+	t, err := p.placer.Pick(now, key)
+	step.Select(p.service.policy.Name, len(p.service.pods), t.Pod(), err)
+	return t, err
+}
+
+// metadataValue reads gRPC metadata, in which Envoy sends the trace context of
+// its own span.
+func metadataValue(md metadata.MD) func(string) string {
+	return func(name string) string {
+		if v := md.Get(name); len(v) > 0 {
+			return v[0]
+		}
+		return ""
+	}
+}

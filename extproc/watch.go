@@ -1,0 +1,225 @@
+package extproc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"go.uber.org/zap"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/policy"
+)
+
+// Services is where a Watcher puts what it learns.
+type Services interface {
+	// Check refuses a service that could not be set.
+	Check(statefulroute.Service) error
+	// Set brings the services into force, all at once, before it returns.
+	// complete says that every service announced has its pods.
+	Set(services []ServiceState, complete bool)
+}
+
+// WatcherOptions configures a Watcher.
+type WatcherOptions struct {
+	// Conn leads to xds-server. Required; the caller closes it.
+	Conn grpc.ClientConnInterface
+	// NodeID is the xDS node id, for example "extproc/HOSTNAME". Required.
+	NodeID string
+	// Version is sent as the node's user_agent_version; empty sends none.
+	Version string
+	// Services receives each accepted state. Required.
+	Services Services
+	// MinBackoff and MaxBackoff bound the pause before a lost stream is opened
+	// again; it doubles and is jittered. 0 means 100ms and 5s.
+	MinBackoff, MaxBackoff time.Duration
+	// OnNack, when set, is told of every response that was refused.
+	OnNack func(typeURL string, err error)
+	// Log receives connection changes and refusals. nil means silence.
+	Log *zap.Logger
+}
+
+// Watcher is a client of xds-server: one delta ADS stream that carries the
+// services (CDS) and their pods (EDS). A response is acknowledged after it is
+// in force, which is what lets xds-server order a roll-out by acknowledgements;
+// a bad one is refused with its reason and the last good state kept. While
+// xds-server is away the state stays as it is.
+type Watcher struct {
+	opts  WatcherOptions
+	state *watchState
+}
+
+// NewWatcher returns a watcher that does nothing until Run.
+func NewWatcher(o WatcherOptions) (*Watcher, error) {
+	if o.Conn == nil || o.NodeID == "" || o.Services == nil {
+		return nil, errors.New("extproc: a watcher needs Conn, NodeID and Services")
+	}
+	if o.MinBackoff <= 0 {
+		o.MinBackoff = 100 * time.Millisecond
+	}
+	if o.MaxBackoff <= 0 {
+		o.MaxBackoff = 5 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	return &Watcher{opts: o, state: newWatchState(o.Services.Check)}, nil
+}
+
+// Run watches until ctx ends, reconnecting by itself, and returns ctx's error.
+func (w *Watcher) Run(ctx context.Context) error {
+	backoff := w.opts.MinBackoff
+	for {
+		answered, err := w.stream(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if answered {
+			backoff = w.opts.MinBackoff
+		}
+		pause := backoff/2 + rand.N(backoff/2+1)
+		w.opts.Log.Warn("xDS stream lost; the last state stays in force",
+			zap.Error(err), zap.Duration("retry_in", pause))
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+		backoff = min(2*backoff, w.opts.MaxBackoff)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// stream runs one ADS stream to its end. answered reports whether the server
+// sent anything, that is, whether the connection was of use.
+func (w *Watcher) stream(ctx context.Context) (answered bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	client, err := discoveryv3.NewAggregatedDiscoveryServiceClient(w.opts.Conn).
+		DeltaAggregatedResources(ctx, grpc.WaitForReady(true))
+	if err != nil {
+		return false, fmt.Errorf("open ADS stream: %w", err)
+	}
+	s := &adsStream{watcher: w, client: client, subscribed: map[string]bool{}}
+	if err := s.begin(); err != nil {
+		return false, err
+	}
+	for {
+		r, err := client.Recv()
+		if err != nil {
+			return answered, fmt.Errorf("receive from ADS: %w", err)
+		}
+		if !answered {
+			answered = true
+			w.opts.Log.Info("xDS stream established")
+		}
+		if err := s.handle(r); err != nil {
+			return answered, err
+		}
+	}
+}
+
+// adsStream is what ends with one stream: its subscriptions. One goroutine
+// receives and sends, so there is nothing to lock.
+type adsStream struct {
+	watcher    *Watcher
+	client     discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
+	subscribed map[string]bool // EDS resources
+	askedPods  bool
+}
+
+// begin asks for all clusters and, on a resumed stream, for the endpoints
+// already known of.
+func (s *adsStream) begin() error {
+	st := s.watcher.state
+	err := s.send(&discoveryv3.DeltaDiscoveryRequest{
+		Node: &corev3.Node{
+			Id:            s.watcher.opts.NodeID,
+			UserAgentName: policy.UserAgent,
+			UserAgentVersionType: &corev3.Node_UserAgentVersion{
+				UserAgentVersion: s.watcher.opts.Version,
+			},
+		},
+		TypeUrl:                 clusterType,
+		ResourceNamesSubscribe:  []string{"*"},
+		InitialResourceVersions: st.clusterVersions(),
+	})
+	if err != nil {
+		return err
+	}
+	return s.subscribe()
+}
+
+// handle applies one response, answers it, and follows with the subscriptions
+// it calls for.
+func (s *adsStream) handle(r *discoveryv3.DeltaDiscoveryResponse) error {
+	w := s.watcher
+	refused := w.state.apply(r)
+	if refused == nil {
+		w.opts.Services.Set(w.state.services(), w.state.complete())
+	} else {
+		w.opts.Log.Error("xDS response refused; the last good state stays in force",
+			zap.String("type", r.GetTypeUrl()), zap.Error(refused))
+		if w.opts.OnNack != nil {
+			w.opts.OnNack(r.GetTypeUrl(), refused)
+		}
+	}
+	answer := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()}
+	if refused != nil {
+		answer.ErrorDetail = &rpcstatus.Status{Code: int32(codes.InvalidArgument), Message: refused.Error()}
+	}
+	if err := s.send(answer); err != nil {
+		return err
+	}
+	return s.subscribe()
+}
+
+// subscribe tells the server how the wanted endpoints differ from those
+// subscribed to on this stream.
+func (s *adsStream) subscribe() error {
+	wanted := s.watcher.state.wanted()
+	r := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: endpointType}
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		if !s.subscribed[name] {
+			r.ResourceNamesSubscribe = append(r.ResourceNamesSubscribe, name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.subscribed)) {
+		if !wanted[name] {
+			r.ResourceNamesUnsubscribe = append(r.ResourceNamesUnsubscribe, name)
+		}
+	}
+	if len(r.ResourceNamesSubscribe)+len(r.ResourceNamesUnsubscribe) == 0 {
+		return nil
+	}
+	if !s.askedPods { // only the first request of a type may carry versions
+		r.InitialResourceVersions = s.watcher.state.assignmentVersions(wanted)
+		s.askedPods = true
+	}
+	s.subscribed = wanted
+	return s.send(r)
+}
+
+func (s *adsStream) send(r *discoveryv3.DeltaDiscoveryRequest) error {
+	if err := s.client.Send(r); err != nil {
+		return fmt.Errorf("send to ADS: %w", err)
+	}
+	return nil
+}
