@@ -1,0 +1,105 @@
+package insight
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// WriteText renders the report for a terminal.
+func (r Report) WriteText(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Report of %s\n%s\n", r.Time.UTC().Format(time.RFC3339), printable(r.Summary))
+	r.writeIssues(&b)
+	r.writeSuggestions(&b)
+	if len(r.Changes) > 0 {
+		b.WriteString("\nChanges\n")
+	}
+	for _, c := range r.Changes {
+		fmt.Fprintf(&b, "  %s\n", printable(c.Message))
+	}
+	r.Statistics.writeTable(&b)
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("insight: write report: %w", err)
+	}
+	return nil
+}
+
+func (r Report) writeIssues(b *strings.Builder) {
+	if len(r.Issues) > 0 {
+		b.WriteString("\nIssues\n")
+	}
+	for _, i := range r.Issues {
+		fmt.Fprintf(b, "  [%s] %s, since %s UTC\n      %s\n", strings.ToUpper(i.Severity.String()), printable(i.Rule),
+			i.Since.UTC().Format(time.TimeOnly), printable(i.Message))
+	}
+}
+
+func (r Report) writeSuggestions(b *strings.Builder) {
+	if len(r.Suggestions) > 0 {
+		b.WriteString("\nSuggestions\n")
+	}
+	for n, s := range r.Suggestions {
+		fmt.Fprintf(b, "  %d. %s\n", n+1, printable(s.Suggestion))
+		if s.Impact != "" || s.Effort != "" {
+			fmt.Fprintf(b, "     impact %s; effort %s\n", orDash(printable(s.Impact)), orDash(printable(s.Effort)))
+		}
+	}
+}
+
+func (s Statistics) writeTable(b *strings.Builder) {
+	if len(s.Services)+len(s.Processes) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\nAverages over %v (%s)\n", time.Duration(s.PeriodSeconds*float64(time.Second)).Round(time.Second), count(s.Samples, "sample"))
+	table := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "  \trequests\tresponse time\tp50\tp95\tp99\terrors\tcache hits\tin flight\tmemory\tcpu")
+	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
+		service := s.Services[name]
+		writeRow(table, name, service.Averages)
+		for _, pod := range slices.Sorted(maps.Keys(service.Pods)) {
+			writeRow(table, "  "+pod, service.Pods[pod])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Processes)) {
+		writeRow(table, name, s.Processes[name])
+	}
+	table.Flush() //nolint:errcheck // a strings.Builder does not fail
+}
+
+func writeRow(w io.Writer, name string, a Averages) {
+	cell := func(m Metric, v *float64) string {
+		if v == nil {
+			return "-"
+		}
+		return m.unit(*v)
+	}
+	times := "-\t-\t-\t-"
+	if t := a.ResponseTime; t != nil {
+		times = strings.Join([]string{seconds(t.Average), seconds(t.P50), seconds(t.P95), seconds(t.P99)}, "\t")
+	}
+	fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(name), cell(RequestRate, a.RequestRate), times,
+		cell(ErrorRate, a.ErrorRate), cell(CacheHitRate, a.CacheHitRate), cell(ConnectionCount, a.ConnectionCount),
+		cell(MemoryUsage, a.MemoryUsage), cell(CPUUsage, a.CPUUsage))
+}
+
+// printable keeps what a name could do to a terminal out of the text.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
