@@ -132,7 +132,8 @@ func (s *Server) edit(apply func(*Desk) error) error {
 
 // advance publishes every stage that is due.
 func (s *Server) advance(now time.Time) (wake time.Time, err error) {
-	settled := func(a Audience) bool { return s.clients.settled(a, s.caches.openWatches) }
+	// What is published is first pending, then sent, then answered.
+	settled := func(a Audience) bool { return !s.caches.pending(a) && s.clients.answered(a) }
 	for {
 		pubs, wake := s.rollout.Next(now, settled)
 		if len(pubs) == 0 {
