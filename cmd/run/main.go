@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -23,7 +24,13 @@ func main() {
 	// A second Ctrl-C ends at once; the kernel then ends the children.
 	context.AfterFunc(ctx, stop)
 	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "run:", err)
+		// Several things can be wrong at once, one a line.
+		for line := range strings.Lines(err.Error()) {
+			if !strings.HasPrefix(line, " ") {
+				line = "run: " + line
+			}
+			fmt.Fprintln(os.Stderr, strings.TrimRight(line, "\n"))
+		}
 		os.Exit(1)
 	}
 }

@@ -84,7 +84,7 @@ func TestMakeRun(t *testing.T) {
 	if _, err := harness.Build(t.Context(), dir, "run", "demo-pod", "xds-server", "extproc"); err != nil {
 		t.Fatal(err)
 	}
-	t.Run("serves, and stops on Ctrl-C", func(t *testing.T) {
+	t.Run("serves and stops on Ctrl-C", func(t *testing.T) {
 		d := startDemo(t, dir)
 		for visit := 1; visit <= 3; visit++ {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.url, nil)
