@@ -1,16 +1,16 @@
 package extproc
 
 import (
-	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
-	"net/http/pprof"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/adminhttp"
 )
 
 // SessionLister pages through the session table.
@@ -53,8 +53,8 @@ type admin struct {
 }
 
 // NewAdmin returns the handler of the admin API: metrics, health, profiles,
-// sessions and statistics. A browser's cross-origin requests are refused, since
-// the API has no other defence than the address it listens on.
+// sessions and statistics. It is to be served by [adminhttp.Serve], which
+// refuses what other sites' pages ask for.
 func NewAdmin(o AdminOptions) (http.Handler, error) {
 	if o.Directory == nil || o.Lister == nil || o.Editor == nil || o.Metrics == nil || o.CacheStats == nil || o.Ready == nil {
 		return nil, errors.New("extproc: the admin API needs Directory, Lister, Editor, Metrics, CacheStats and Ready")
@@ -67,20 +67,13 @@ func NewAdmin(o AdminOptions) (http.Handler, error) {
 	}
 	a := &admin{AdminOptions: o, hasher: o.Directory.hasher}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", o.Metrics)
-	mux.HandleFunc("GET /healthz", a.healthz)
-	mux.HandleFunc("GET /readyz", a.readyz)
+	adminhttp.Register(mux, adminhttp.Options{Metrics: o.Metrics, Ready: o.Ready})
 	mux.HandleFunc("GET /api/v1/stats", a.stats)
 	mux.HandleFunc("GET /api/v1/sessions", a.list)
-	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeError(w, http.StatusNotFound, "there is nothing here")
+		adminhttp.WriteError(w, http.StatusNotFound, fmt.Errorf("there is nothing to %s at %s", r.Method, r.URL.Path))
 	})
-	return http.NewCrossOriginProtection().Handler(a.route(mux)), nil
+	return a.route(mux), nil
 }
 
 // sessionPath precedes SERVICE/KEY.
@@ -96,28 +89,4 @@ func (a *admin) route(mux http.Handler) http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
-}
-
-func (a *admin) healthz(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
-}
-
-func (a *admin) readyz(w http.ResponseWriter, _ *http.Request) {
-	if err := a.Ready(); err != nil {
-		writeError(w, http.StatusServiceUnavailable, err.Error())
-		return
-	}
-	writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
-}
-
-func writeJSON(w http.ResponseWriter, code int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(code)
-	json.NewEncoder(w).Encode(v) // fails only when the client has gone away
-}
-
-func writeError(w http.ResponseWriter, code int, message string) {
-	writeJSON(w, code, map[string]string{"error": message})
 }

@@ -2,6 +2,7 @@ package extproc
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -13,6 +14,8 @@ import (
 	"go.uber.org/zap"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/adminhttp"
+	"github.com/stateful-route/stateful-route/affinity"
 )
 
 // Bounds of one page of sessions.
@@ -57,17 +60,21 @@ func (a *admin) list(w http.ResponseWriter, r *http.Request) {
 	if text := q.Get("limit"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > maxPage {
-			writeError(w, http.StatusBadRequest, fmt.Sprintf("limit %q is not a number from 1 to %d", text, maxPage))
+			adminhttp.WriteError(w, http.StatusBadRequest, fmt.Errorf("limit %q is not a number from 1 to %d", text, maxPage))
 			return
 		}
 		limit = n
+	}
+	if after := q.Get("after"); after != "" && !affinity.ValidCursor(after) {
+		adminhttp.WriteError(w, http.StatusBadRequest, fmt.Errorf("after %q is not what an earlier page gave as next", after))
+		return
 	}
 	page, next := a.Lister.List(q.Get("service"), q.Get("pod"), limit, q.Get("after"))
 	sessions := make([]sessionJSON, len(page))
 	for i, b := range page {
 		sessions[i] = toSessionJSON(b)
 	}
-	writeJSON(w, http.StatusOK, struct {
+	adminhttp.WriteJSON(w, http.StatusOK, struct {
 		Sessions []sessionJSON `json:"sessions"`
 		Next     string        `json:"next"`
 	}{sessions, next})
@@ -79,7 +86,7 @@ func (a *admin) list(w http.ResponseWriter, r *http.Request) {
 func (a *admin) session(w http.ResponseWriter, r *http.Request, path string) {
 	service, key, err := splitSession(path)
 	if err != nil {
-		writeError(w, http.StatusBadRequest, err.Error())
+		adminhttp.WriteError(w, http.StatusBadRequest, err)
 		return
 	}
 	switch r.Method {
@@ -91,7 +98,7 @@ func (a *admin) session(w http.ResponseWriter, r *http.Request, path string) {
 		a.forget(w, service, key)
 	default:
 		w.Header().Set("Allow", "GET, HEAD, PUT, DELETE")
-		writeError(w, http.StatusMethodNotAllowed, r.Method+" is not possible on a session")
+		adminhttp.WriteError(w, http.StatusMethodNotAllowed, fmt.Errorf("%s is not possible on a session", r.Method))
 	}
 }
 
@@ -118,7 +125,7 @@ func (a *admin) show(w http.ResponseWriter, service, key string) {
 		writeNoSession(w)
 		return
 	}
-	writeJSON(w, http.StatusOK, toSessionJSON(b))
+	adminhttp.WriteJSON(w, http.StatusOK, toSessionJSON(b))
 }
 
 // move binds a session to the pod an operator names, whether or not it had one.
@@ -129,21 +136,21 @@ func (a *admin) move(w http.ResponseWriter, r *http.Request, service, key string
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&body); err != nil {
-		writeError(w, http.StatusBadRequest, `the body must be {"pod": "NAME"}: `+err.Error())
+		adminhttp.WriteError(w, http.StatusBadRequest, fmt.Errorf(`the body must be {"pod": "NAME"}: %w`, err))
 		return
 	}
 	if code, err := a.mayServe(service, body.Pod); err != nil {
-		writeError(w, code, err.Error())
+		adminhttp.WriteError(w, code, err)
 		return
 	}
 	b, err := a.Editor.Move(service, key, body.Pod, a.Now())
 	if err != nil {
-		writeError(w, http.StatusServiceUnavailable, err.Error())
+		adminhttp.WriteError(w, http.StatusServiceUnavailable, err)
 		return
 	}
 	a.Log.Info("session moved by an operator", zap.String("service", service),
 		zap.String("session", a.hasher.hash(service, key)), zap.String("from", b.PreviousPod), zap.String("to", b.Pod))
-	writeJSON(w, http.StatusOK, toSessionJSON(b))
+	adminhttp.WriteJSON(w, http.StatusOK, toSessionJSON(b))
 }
 
 // mayServe refuses to bind a session where it could not be served.
@@ -176,5 +183,5 @@ func (a *admin) forget(w http.ResponseWriter, service, key string) {
 }
 
 func writeNoSession(w http.ResponseWriter) {
-	writeError(w, http.StatusNotFound, "there is no such session")
+	adminhttp.WriteError(w, http.StatusNotFound, errors.New("there is no such session"))
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/stateful-route/stateful-route/adminhttp"
 	"github.com/stateful-route/stateful-route/balancing"
 )
 
@@ -24,7 +25,7 @@ type balancersJSON struct {
 // stats serves the statistics of the table and of the balancers, these in total
 // and by service.
 func (a *admin) stats(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, struct {
+	adminhttp.WriteJSON(w, http.StatusOK, struct {
 		Cache    any           `json:"cache"`
 		Balancer balancersJSON `json:"balancer"`
 	}{a.CacheStats(), a.Directory.balancerStats()})

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 
+	"github.com/stateful-route/stateful-route/adminhttp"
 	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/extproc"
@@ -50,7 +51,7 @@ type App struct {
 	xds       *grpc.ClientConn
 	grpc      *grpc.Server
 	health    *health.Server
-	admin     *http.Server
+	admin     http.Handler
 	draining  atomic.Bool
 
 	grpcListener, adminListener net.Listener
@@ -97,7 +98,7 @@ func (a *App) Run(ctx context.Context) error {
 		zap.String("xds", a.opts.Config.XDS))
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.serveGRPC() })
-	group.Go(func() error { return a.serveAdmin() })
+	group.Go(func() error { return adminhttp.Serve(ctx, a.adminListener, a.admin) })
 	group.Go(func() error { return until(ctx, a.watcher.Run(ctx)) })
 	group.Go(func() error { return a.sweep(ctx) })
 	group.Go(func() error { return a.countSessions(ctx) })
@@ -127,7 +128,6 @@ func (a *App) stopWhenDone(ctx context.Context) error {
 	defer cancel()
 	stopGRPC(bounded, a.grpc)
 	return errors.Join(
-		a.admin.Shutdown(bounded),
 		a.xds.Close(),
 		a.tracer.Shutdown(bounded),
 	)

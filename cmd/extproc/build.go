@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"time"
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
@@ -113,7 +112,8 @@ func (a *App) buildServer(context.Context) error {
 
 func (a *App) buildAdmin(context.Context) error {
 	a.reload = newReloader(a.opts.Config, a.idle, a.directory, a.monitor, a.log)
-	h, err := extproc.NewAdmin(extproc.AdminOptions{
+	var err error
+	a.admin, err = extproc.NewAdmin(extproc.AdminOptions{
 		Directory:  a.directory,
 		Lister:     a.table,
 		Editor:     a.table,
@@ -122,9 +122,5 @@ func (a *App) buildAdmin(context.Context) error {
 		Ready:      a.ready,
 		Log:        a.log,
 	})
-	if err != nil {
-		return err
-	}
-	a.admin = &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
-	return nil
+	return err
 }

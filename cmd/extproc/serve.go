@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -63,13 +62,6 @@ func removeStaleSocket(path string) error {
 func (a *App) serveGRPC() error {
 	if err := a.grpc.Serve(a.grpcListener); err != nil {
 		return fmt.Errorf("serve Envoy: %w", err)
-	}
-	return nil
-}
-
-func (a *App) serveAdmin() error {
-	if err := a.admin.Serve(a.adminListener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve the admin API: %w", err)
 	}
 	return nil
 }
