@@ -10,7 +10,8 @@ import (
 type advice struct {
 	message    string
 	suggestion string
-	factor     float64 // of the pod's weight; 0 leaves it alone
+	lowers     bool    // the pod's weight, if it is about a pod
+	factor     float64 // of that weight
 }
 
 // adviseLocked words an issue. The built-in metrics have advice of their own,
@@ -20,10 +21,7 @@ func (a *Analyzer) adviseLocked(rule *Rule, scope Scope, v verdict) advice {
 	if rule.Suggestion != "" {
 		out.suggestion = fmt.Sprintf("%s (%s)", rule.Suggestion, out.message)
 	}
-	if scope.Pod == "" {
-		out.factor = 0
-	}
-	if out.factor > 0 {
+	if out.lowers {
 		out.factor = min(max(out.factor, leastFactor), 1)
 		out.message += fmt.Sprintf("; its weight is lowered to %s meanwhile", percent(out.factor))
 	}
@@ -53,7 +51,7 @@ func (a *Analyzer) generalAdvice(rule *Rule, scope Scope, v verdict) advice {
 	if rule.Measure != nil {
 		name = rule.Name
 	}
-	message := fmt.Sprintf("%s: %s is %s, which is %s %s", scope, name, rule.Metric.unit(v.value), rule.Compare, rule.Metric.unit(rule.Threshold))
+	message := fmt.Sprintf("%s: %s is %s, which is %s %s", scope.Subject(), name, rule.Metric.unit(v.value), rule.Compare, rule.Metric.unit(rule.Threshold))
 	return advice{message: message, suggestion: message}
 }
 
@@ -76,6 +74,7 @@ func (a *Analyzer) slowAdvice(rule *Rule, scope Scope, v verdict) advice {
 		message: fmt.Sprintf("pod %s answers in %s (p95 %s), its peers in %s", scope.Pod, seconds(v.value), p95, seconds(peers)),
 		suggestion: fmt.Sprintf("Pod %s answers in %s, its peers in %s: drain it with `routectl pods drain %s %s --wait` (%d sessions are bound to it) and look at what it waits for",
 			scope.Pod, seconds(v.value), seconds(peers), scope.Service, scope.Pod, v.window.Sessions),
+		lowers: true,
 		factor: peers / v.value,
 	}
 }
@@ -100,7 +99,7 @@ func (a *Analyzer) failingAdvice(_ *Rule, scope Scope, v verdict) advice {
 		return advice{
 			message: fmt.Sprintf("service %s failed %s over %s", scope.Service, failed, count(a.podsLocked(scope.Service), "pod")),
 			suggestion: fmt.Sprintf("Service %s failed %s and no single pod is the cause: look at its last deployment and at what all pods depend on, from %s on",
-				scope.Service, failed, v.window.Start.UTC().Format(time.TimeOnly)),
+				scope.Service, failed, v.since.UTC().Format(time.TimeOnly)),
 		}
 	}
 	peers := "no peer served requests to compare with"
@@ -110,7 +109,8 @@ func (a *Analyzer) failingAdvice(_ *Rule, scope Scope, v verdict) advice {
 	return advice{
 		message: fmt.Sprintf("pod %s failed %s, %s", scope.Pod, failed, peers),
 		suggestion: fmt.Sprintf("Pod %s failed %s, %s: take it out with `routectl pods drain %s %s` and look at its log from %s UTC on",
-			scope.Pod, failed, peers, scope.Service, scope.Pod, v.window.Start.UTC().Format(time.TimeOnly)),
+			scope.Pod, failed, peers, scope.Service, scope.Pod, v.since.UTC().Format(time.TimeOnly)),
+		lowers: true,
 		factor: 1 - v.value,
 	}
 }
@@ -172,8 +172,8 @@ func (a *Analyzer) podsLocked(service string) (n int) {
 	return n
 }
 
-// String names the scope as a person would.
-func (s Scope) String() string {
+// Subject names the scope as a person would: "pod chat-2".
+func (s Scope) Subject() string {
 	switch {
 	case s.Process != "":
 		return "process " + s.Process

@@ -43,10 +43,9 @@ type Analyzer struct {
 	mu      sync.Mutex
 	history map[Scope]*series
 	issues  map[issueKey]*issueState
+	digests map[string]digest // of the history as it is, by service
 	table   TableSample
-	first   time.Time
-	last    time.Time
-	samples int
+	last    time.Time // when the newest sample was taken; zero before the first
 }
 
 // NewAnalyzer returns an analyzer that has observed nothing.
@@ -63,6 +62,7 @@ func NewAnalyzer(o AnalyzerOptions) (*Analyzer, error) {
 		rules:   rules,
 		history: make(map[Scope]*series),
 		issues:  make(map[issueKey]*issueState),
+		digests: make(map[string]digest),
 	}, nil
 }
 
@@ -73,16 +73,14 @@ func (a *Analyzer) Observe(now time.Time, s Sample) []Event {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	span := a.options.Interval
-	if a.samples > 0 {
+	if !a.last.IsZero() {
 		span = now.Sub(a.last)
 	}
 	if span <= 0 {
 		return nil
 	}
-	if a.samples == 0 {
-		a.first = now.Add(-span)
-	}
-	a.samples, a.last, a.table = a.samples+1, now, s.Table
+	a.last, a.table = now, s.Table
+	clear(a.digests)
 	a.recordLocked(now, span, s)
 	a.forgetLocked(now)
 	return a.evaluateLocked(now)
@@ -107,11 +105,12 @@ func (a *Analyzer) recordLocked(now time.Time, span time.Duration, s Sample) {
 
 func (a *Analyzer) pushLocked(scope Scope, p point) {
 	of := a.history[scope]
+	p.grown = p.sessions
 	if of == nil {
 		of = &series{}
 		a.history[scope] = of
 	} else {
-		p.grown = p.sessions - of.at(0).sessions
+		p.grown -= of.at(0).sessions
 	}
 	of.push(p, a.options.History)
 }

@@ -1,12 +1,16 @@
 package insight
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
 // A verdict is what one rule says of one scope at one moment.
 type verdict struct {
 	broken bool
 	value  float64
 	window Window
+	since  time.Time // when the rule was first found broken
 }
 
 const (

@@ -44,7 +44,7 @@ type issueState struct {
 	scope   Scope
 	open    bool
 	since   time.Time
-	kept    int
+	kept    int     // samples in a row that kept the rule
 	verdict verdict // the newest that broke the rule
 	advice  advice
 }
@@ -70,6 +70,7 @@ func (a *Analyzer) advanceLocked(now time.Time, broken map[issueKey]verdict) []E
 				state = &issueState{rule: rule, scope: key.scope, since: now}
 				a.issues[key] = state
 			}
+			v.since = state.since
 			state.kept, state.verdict = 0, v
 			state.advice = a.adviseLocked(rule, key.scope, v)
 			if !state.open && now.Sub(state.since) >= rule.For {
@@ -150,7 +151,7 @@ func (a *Analyzer) Findings() []Finding {
 	defer a.mu.Unlock()
 	var findings []Finding
 	for _, state := range a.openLocked("") {
-		if state.advice.factor > 0 {
+		if state.advice.lowers {
 			findings = append(findings, Finding{
 				Service: state.scope.Service, Pod: state.scope.Pod, Rule: state.rule.Name, Factor: state.advice.factor,
 			})

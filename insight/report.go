@@ -33,11 +33,12 @@ type Suggestion struct {
 }
 
 // Report sums up what is known of a service, or of everything for "". Without
-// any request observed its lists are empty and its summary says so.
+// any request observed its lists are empty and its summary says so. Reports
+// share what is in them with each other: do not change it.
 func (a *Analyzer) Report(now time.Time, service string) Report {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	r := Report{Time: now, Issues: []Issue{}, Suggestions: []Suggestion{}, Changes: []Change{}}
+	r := Report{Time: now, Issues: []Issue{}, Suggestions: []Suggestion{}}
 	for _, state := range a.openLocked(service) {
 		r.Issues = append(r.Issues, state.issue())
 		r.Suggestions = append(r.Suggestions, Suggestion{
@@ -46,10 +47,8 @@ func (a *Analyzer) Report(now time.Time, service string) Report {
 		})
 	}
 	slices.SortStableFunc(r.Suggestions, func(x, y Suggestion) int { return cmp.Compare(y.Priority, x.Priority) })
-	r.Statistics = a.statisticsLocked(service)
-	if a.options.Historical {
-		r.Changes = append(r.Changes, a.changesLocked(service)...)
-	}
+	past := a.digestLocked(service)
+	r.Statistics, r.Changes = past.statistics, past.changes
 	r.Summary = r.summarise(service)
 	return r
 }

@@ -61,6 +61,28 @@ func averages(w *Window) Averages {
 	return out
 }
 
+// digest is what the whole history says; it takes a while to work out (0.1 s
+// for 200 pods and an hour) and stays true until the next sample.
+type digest struct {
+	statistics Statistics
+	changes    []Change
+}
+
+// digestLocked returns the digest of a service, or of all for "".
+func (a *Analyzer) digestLocked(service string) digest {
+	if known, ok := a.digests[service]; ok {
+		return known
+	}
+	d := digest{statistics: a.statisticsLocked(service), changes: []Change{}}
+	if a.options.Historical {
+		d.changes = append(d.changes, a.changesLocked(service)...)
+	}
+	if service == "" || a.history[Scope{Service: service}] != nil {
+		a.digests[service] = d // names that a visitor made up are not kept
+	}
+	return d
+}
+
 // statisticsLocked sums up the history of a service, or of all for "".
 func (a *Analyzer) statisticsLocked(service string) Statistics {
 	out := Statistics{Services: map[string]ServiceStatistics{}, Processes: map[string]Averages{}}
@@ -127,10 +149,10 @@ func newChange(scope Scope, metric Metric, found change, since time.Time) Change
 	if found.after < found.before {
 		direction = "fell"
 	}
-	text := fmt.Sprintf("%s: %s %s from %s to %s at about %s UTC", scope, metric, direction,
+	text := fmt.Sprintf("%s: %s %s from %s to %s at about %s UTC", scope.Subject(), metric, direction,
 		metric.unit(found.before), metric.unit(found.after), since.UTC().Format(time.TimeOnly))
 	if found.kind == Trend {
-		text = fmt.Sprintf("%s: %s %s steadily from %s to %s since %s UTC", scope, metric, direction,
+		text = fmt.Sprintf("%s: %s %s steadily from %s to %s since %s UTC", scope.Subject(), metric, direction,
 			metric.unit(max(0, found.before)), metric.unit(max(0, found.after)), since.UTC().Format(time.TimeOnly))
 	}
 	return Change{Scope: scope, Metric: metric, Kind: found.kind, Since: since, Before: found.before, After: found.after, Message: text}

@@ -1,0 +1,82 @@
+package insight
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+func TestLoopLogsEachSevereIssueOnceWhenItOpensAndOnceWhenItIsResolved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, err := NewAnalyzer(AnalyzerOptions{Interval: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		core, logs := observer.New(zap.InfoLevel)
+		m := newTestMonitor(t, MonitorOptions{})
+		start := time.Now()
+		collect := func(now time.Time) Sample {
+			var times Durations
+			times.AddN(2*time.Second, 50) // medium: never logged
+			pod := PodSample{Requests: 50, ResponseTimes: times}
+			if s := now.Sub(start); s > 10*time.Second && s <= 20*time.Second {
+				pod.Errors = 25
+			}
+			return Sample{Services: map[string]ServiceSample{"chat": {Pods: map[string]PodSample{"chat-0": pod}}}}
+		}
+		var openAt []float64
+		loop, err := NewLoop(LoopOptions{
+			Analyzer: a, Collect: collect, Interval: time.Second, Logger: zap.New(core), Monitor: m,
+			After: func(time.Time, []Event) {
+				values, err := m.Snapshot()
+				if err != nil {
+					t.Error(err)
+				}
+				openAt = append(openAt, values[`stateful_route_analysis_issues{severity="high"}`])
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- loop.Run(ctx) }()
+		time.Sleep(30*time.Second + time.Millisecond) // of the bubble's clock
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		if got := logs.All(); len(got) != 2 || got[0].Message != "issue opened" || got[1].Message != "issue resolved" ||
+			got[0].ContextMap()["pod"] != "chat-0" || got[1].ContextMap()["lasted"] != 12*time.Second {
+			t.Errorf("logs: %+v", got)
+		}
+		if len(openAt) != 30 || openAt[9] != 0 || openAt[10] != 1 || openAt[21] != 1 || openAt[22] != 0 {
+			t.Errorf("open high issues per second: %v", openAt)
+		}
+	})
+}
+
+func TestLoopEndsWithItsContext(t *testing.T) {
+	a, err := NewAnalyzer(AnalyzerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	loop, err := NewLoop(LoopOptions{Analyzer: a, Collect: func(time.Time) Sample { return Sample{} }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := loop.Run(ctx); err == nil {
+		t.Error("a deadline is reported as a clean end")
+	}
+	for name, o := range map[string]LoopOptions{"nothing": {}, "no collect": {Analyzer: a}, "negative": {Analyzer: a, Collect: func(time.Time) Sample { return Sample{} }, Interval: -1}} {
+		if _, err := NewLoop(o); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
