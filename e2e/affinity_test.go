@@ -1,8 +1,9 @@
 package e2e
 
 import (
+	"fmt"
+	"maps"
 	"math"
-	"sync"
 	"testing"
 
 	"github.com/stateful-route/stateful-route/e2e/harness"
@@ -59,45 +60,27 @@ func TestKeySourcesAreOneSession(t *testing.T) {
 	}
 }
 
+// Round robin chooses another pod for every request, so that only the claim can
+// make simultaneous first requests agree.
 func TestFirstRequestsAtOnceAgree(t *testing.T) {
 	t.Parallel()
-	s := start(t, harness.Options{})
-	keys := harness.Keys(500)
-	pods := make([][2]string, len(keys))
-	errs := make([][2]error, len(keys))
-	harness.Each(len(keys), 8, func(i int) {
-		var ready, done sync.WaitGroup
-		ready.Add(2)
-		for j := range 2 {
-			done.Go(func() {
-				ready.Done()
-				ready.Wait()
-				a, err := s.OK(harness.InHeader(keys[i]))
-				pods[i][j], errs[i][j] = a.Pod, err
-			})
-		}
-		done.Wait()
-	})
-	split := 0
-	for i := range keys {
-		for _, err := range errs[i] {
-			if err != nil {
-				t.Error(err)
+	s := start(t, harness.Options{Services: []harness.Service{roundRobin(3)}})
+	// The pods answer late, so that a binding made with the answer would be too late.
+	for name := range s.Pods {
+		s.Misbehave(t, name, `{"delay":"5ms"}`)
+	}
+	for _, c := range []struct{ sessions, atOnce int }{{500, 2}, {100, 20}} {
+		t.Run(fmt.Sprintf("%d requests", c.atOnce), func(t *testing.T) {
+			keys := harness.Keys(c.sessions)
+			firsts := make([]*harness.Tally, c.sessions)
+			harness.Each(c.sessions, 4, func(i int) { firsts[i] = s.AtOnce(keys[i], c.atOnce) })
+			// What each session's first requests saw is where it stays.
+			began := map[string]string{}
+			for _, first := range firsts {
+				maps.Copy(began, first.Owners(t))
 			}
-		}
-		if pods[i][0] != pods[i][1] {
-			split++
-		}
-	}
-	if split > 0 {
-		t.Errorf("%d of %d sessions were seen on two pods", split, len(keys))
-	}
-	// And they stay there.
-	owners := s.Load(keys, 2, 32, harness.InHeader).Owners(t)
-	for i, key := range keys {
-		if owners[key] != pods[i][0] {
-			t.Errorf("session %d began on %s and went on on %s", i, pods[i][0], owners[key])
-		}
+			harness.SameOwners(t, began, s.Load(keys, 2, 32, harness.InHeader).Owners(t))
+		})
 	}
 }
 

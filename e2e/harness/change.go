@@ -96,6 +96,15 @@ func (s *Stack) EnvoyStat(name string) (int, error) {
 	return 0, fmt.Errorf("envoy has no statistic %s", name)
 }
 
+// Misbehave tells a demo pod to be slow or failing, or well again; see the
+// /control of cmd/demo-pod.
+func (s *Stack) Misbehave(t testing.TB, pod, control string) {
+	t.Helper()
+	if _, err := Call("POST", "http://"+s.PodAddress(t, pod)+"/control", control); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Validate has xds-server check a configuration and returns what it printed.
 func (s *Stack) Validate(t testing.TB, c Config) (output string, ok bool) {
 	t.Helper()

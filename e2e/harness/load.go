@@ -100,6 +100,23 @@ func (s *Stack) Load(keys []string, rounds, concurrency int, where func(key stri
 	return ta
 }
 
+// AtOnce sends n requests of one session at the same instant.
+func (s *Stack) AtOnce(key string, n int) *Tally {
+	ta := &Tally{pods: map[string]map[string]int{}}
+	var ready, done sync.WaitGroup
+	ready.Add(n)
+	for range n {
+		done.Go(func() {
+			ready.Done()
+			ready.Wait()
+			a, err := s.OK(InHeader(key))
+			ta.add(key, a, err)
+		})
+	}
+	done.Wait()
+	return ta
+}
+
 // LoadUnbound sends n requests without a session.
 func (s *Stack) LoadUnbound(n, concurrency int, edits ...Edit) *Tally {
 	ta := &Tally{pods: map[string]map[string]int{}}
