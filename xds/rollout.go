@@ -3,6 +3,7 @@ package xds
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
@@ -34,13 +35,18 @@ func (a Audience) String() string {
 //
 // A stage begins when the audience of the one before has acknowledged it, or
 // after Hold: a client that hangs must not stop the others. A new target in
-// the middle starts over from what the extprocs were last given. Rollout is
-// pure; the zero value holds nothing back (Hold 0).
+// the middle starts over from what the extprocs were last given.
+//
+// A pod at an address that extprocs still know as another pod's waits for a
+// second round of the stages: sessions of the old pod must not reach it.
+//
+// Rollout is pure; the zero value holds nothing back (Hold 0).
 type Rollout struct {
 	// Hold bounds the wait for acknowledgements of one stage.
 	Hold time.Duration
 
-	target  Model
+	goal    Model // what Set asked for
+	target  Model // the part of it that this round leads to
 	extproc Model // what extprocs were last given
 	envoy   Model // what Envoys were last given
 	stage   stage
@@ -66,10 +72,16 @@ type Publication struct {
 
 // Set makes target what the rollout leads to.
 func (r *Rollout) Set(target Model) {
-	if r.started && reflect.DeepEqual(target, r.target) {
+	if r.started && reflect.DeepEqual(target, r.goal) {
 		return
 	}
-	r.target = target
+	r.goal = target
+	r.begin()
+}
+
+// begin starts a round of the stages.
+func (r *Rollout) begin() {
+	r.target = withoutTakenAddresses(r.goal, r.extproc)
 	r.stage = widen
 	r.since = time.Time{}
 }
@@ -130,6 +142,9 @@ func (r *Rollout) enter(now time.Time) []Publication {
 		return r.give(Envoys, withRemoved(r.target, r.envoy, true))
 	default:
 		r.stage = idle
+		if !reflect.DeepEqual(r.target, r.goal) {
+			defer r.begin()
+		}
 		return append(r.give(Extprocs, r.target), r.give(Envoys, r.target)...)
 	}
 }
@@ -179,9 +194,25 @@ func widenedMembers(target, before []Member) []Member {
 		case !kept:
 			m.State = statefulroute.Draining
 			out = append(out, m)
-		case out[i].Name == m.Name && !out[i].State.ServesBound():
+		case !out[i].State.ServesBound():
 			out[i].State = statefulroute.Draining
 		}
+	}
+	return out
+}
+
+// withoutTakenAddresses is the goal without the pods at addresses that have
+// knows as another pod's.
+func withoutTakenAddresses(goal, have Model) Model {
+	out := goal.clone()
+	for i := range out.Services {
+		svc := &out.Services[i]
+		before, _ := have.service(svc.Name)
+		svc.Members = slices.DeleteFunc(svc.Members, func(m Member) bool {
+			return slices.ContainsFunc(before.Members, func(b Member) bool {
+				return b.Address == m.Address && b.Name != m.Name && b.State.ServesBound()
+			})
+		})
 	}
 	return out
 }

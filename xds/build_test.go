@@ -1,0 +1,219 @@
+package xds
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/config"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
+
+// The golden files are what Envoy gets for testdata/*.yaml, one per type.
+func TestGoldenResources(t *testing.T) {
+	files, _ := filepath.Glob("testdata/*.yaml")
+	if len(files) < 2 {
+		t.Fatalf("found %d configurations", len(files))
+	}
+	for _, file := range files {
+		cfg, err := config.LoadXDSServer(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		desk := NewDesk()
+		desk.SetConfig(Gateway{
+			Listener: cfg.Envoy.Listener, Extprocs: cfg.Envoy.Extproc.Addresses,
+			MessageTimeout: cfg.Envoy.Extproc.MessageTimeout, DebugHeaders: cfg.Envoy.DebugHeaders,
+		}, cfg.Services)
+		resources, err := Build(desk.Model())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for typeURL := range resources {
+			name := strings.TrimSuffix(file, ".yaml") + "." + shortType(typeURL) + ".json"
+			t.Run(filepath.Base(name), func(t *testing.T) { golden(t, name, asJSON(t, resources, typeURL)) })
+		}
+	}
+}
+
+func asJSON(t *testing.T, r Resources, typeURL string) []byte {
+	t.Helper()
+	all := map[string]json.RawMessage{}
+	for name, res := range r[typeURL] {
+		raw, err := protojson.Marshal(res)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[name] = raw
+	}
+	out, err := json.MarshalIndent(all, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(out, '\n')
+}
+
+func golden(t *testing.T, file string, got []byte) {
+	t.Helper()
+	if *rewrite {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs from what is built now (go test ./xds -rewrite writes it anew):\n%s", file, got)
+	}
+}
+
+func TestTheSameModelGivesTheSameBytes(t *testing.T) {
+	model := testModel(testPod("a", 1), testPod("b", 2))
+	first, err := Build(model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		again, err := Build(model)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for typeURL := range first {
+			if changed, gone := difference(first[typeURL], again[typeURL]); len(changed)+len(gone) > 0 {
+				t.Fatalf("%s differs: %v %v", typeURL, changed, gone)
+			}
+		}
+	}
+}
+
+// With delta ADS a changed cluster under an unchanged EDS name warms for 15 s.
+func TestAChangedClusterChangesItsEndpointsName(t *testing.T) {
+	edsName := func(m Model) string {
+		r, err := Build(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r[resourcev3.ClusterType]["chat"].(*clusterv3.Cluster).EdsClusterConfig.ServiceName
+	}
+	model := testModel(testPod("a", 1))
+	before := edsName(model)
+	morePods := testModel(testPod("a", 1), testPod("b", 2))
+	if got := edsName(morePods); got != before {
+		t.Errorf("pods alone changed the cluster: %s, %s", before, got)
+	}
+	model.Services[0].Session.IdleTimeout = time.Minute
+	if got := edsName(model); got == before {
+		t.Errorf("the policy changed but the name %s stayed", got)
+	}
+}
+
+func TestWhatEnvoyWouldRefuseIsAnError(t *testing.T) {
+	heavy := testModel(testPod("a", 1), testPod("b", 2))
+	for i := range heavy.Services[0].Members {
+		heavy.Services[0].Members[i].EffectiveWeight = 1 << 31
+	}
+	badListener := testModel(testPod("a", 1))
+	badListener.Gateway.Listener = "localhost:80"
+	badExtproc := testModel(testPod("a", 1))
+	badExtproc.Gateway.Extprocs = []string{"nowhere"}
+	unnamed := testModel()
+	unnamed.Services[0].Name = ""
+	for want, m := range map[string]Model{
+		`the weights of service "chat" add up to 4294967296`: heavy,
+		"envoy.listener":        badListener,
+		"envoy.extproc.address": badExtproc,
+		"is not valid":          unnamed,
+	} {
+		if _, err := Build(m); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
+
+func TestHostsAndPrefixesPickTheMostSpecificService(t *testing.T) {
+	services := map[string]struct {
+		hosts  []string
+		prefix string
+	}{
+		"any":      {[]string{"*"}, "/"},
+		"any-api":  {[]string{"*"}, "/api"},
+		"suffix":   {[]string{"*.example.com"}, "/"},
+		"exact":    {[]string{"chat.example.com"}, "/rooms"},
+		"deep":     {[]string{"chat.example.com"}, "/rooms/big"},
+		"two-ways": {[]string{"*", "solo.test"}, "/solo"},
+	}
+	model := Model{Gateway: testGateway()}
+	for _, name := range []string{"any", "any-api", "suffix", "exact", "deep", "two-ways"} {
+		svc := testService(name)
+		svc.Hosts, svc.Prefix = services[name].hosts, services[name].prefix
+		model.Services = append(model.Services, ServiceView{Service: svc})
+	}
+	got := map[string][]string{}
+	for _, v := range mustRoutes(t, model).VirtualHosts {
+		for _, r := range v.Routes {
+			got[v.Name] = append(got[v.Name], r.Name)
+		}
+	}
+	want := map[string]string{
+		"*":                "two-ways any-api any",
+		"*.example.com":    "suffix two-ways any-api any",
+		"chat.example.com": "deep exact suffix two-ways any-api any",
+		"solo.test":        "two-ways any-api any",
+	}
+	for host, order := range want {
+		if strings.Join(got[host], " ") != order {
+			t.Errorf("%s: got %v, want %s", host, got[host], order)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("virtual hosts: %v", got)
+	}
+}
+
+func mustRoutes(t *testing.T, m Model) *routev3.RouteConfiguration {
+	t.Helper()
+	routes, err := buildRoutes(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return routes
+}
+
+func TestAPrefixMatchesWholeSegments(t *testing.T) {
+	if m := routeMatch("/v1"); m.GetPathSeparatedPrefix() != "/v1" {
+		t.Errorf("/v1 would match /v10: %v", m)
+	}
+	if m := routeMatch("/"); m.GetPrefix() != "/" {
+		t.Errorf("/: %v", m)
+	}
+}
+
+func TestOnlyADenyingServiceNeedsADecision(t *testing.T) {
+	svc := testService("chat")
+	allow, err := perFilterConfig(svc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	svc.Session.OnExtprocLoss = statefulroute.Deny
+	deny, err := perFilterConfig(svc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if allow[filterDecided] != nil || deny[filterDecided] == nil {
+		t.Errorf("allow: %v, deny: %v", allow, deny)
+	}
+}

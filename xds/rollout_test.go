@@ -1,0 +1,184 @@
+package xds
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// show writes a model as "chat: a@1 b@2(draining)"; unrouted services in brackets.
+func show(m Model) string {
+	var services []string
+	for _, svc := range m.Services {
+		name := svc.Name
+		if svc.Unrouted {
+			name = "[" + name + "]"
+		}
+		text := name + ":"
+		for _, p := range svc.Members {
+			text += fmt.Sprintf(" %s@%d", p.Name, p.Address.Port())
+			if p.State != statefulroute.Ready {
+				text += "(" + p.State.String() + ")"
+			}
+		}
+		services = append(services, text)
+	}
+	return strings.Join(services, "; ")
+}
+
+// drive runs a rollout whose clients answer at once and notes each stage.
+func drive(r *Rollout, now time.Time) (log []string) {
+	for !r.Idle() {
+		pubs, _ := r.Next(now, func(Audience) bool { return true })
+		for _, p := range pubs {
+			log = append(log, fmt.Sprintf("%s <- %s", p.To, show(p.Model)))
+		}
+	}
+	return log
+}
+
+func TestStagesOfAChange(t *testing.T) {
+	a, b, c := testPod("a", 1), testPod("b", 2), testPod("c", 3)
+	rooms := testModel(a)
+	rooms.Services[0].Name = "rooms"
+	both := testModel(a)
+	both.Services = append(both.Services, rooms.Services...)
+	for _, test := range []struct {
+		name          string
+		before, after Model
+		want          []string
+	}{
+		{"a pod joins", testModel(a), testModel(a, b), []string{
+			"envoy <- chat: a@1 b@2", "extproc <- chat: a@1 b@2"}},
+		{"a pod leaves", testModel(a, b), testModel(a), []string{
+			"envoy <- chat: a@1 b@2(draining)", "extproc <- chat: a@1", "envoy <- chat: a@1"}},
+		{"a pod fails its checks", testModel(a, b), testModel(a, inState(b, statefulroute.Unhealthy)), []string{
+			"envoy <- chat: a@1 b@2(draining)", "extproc <- chat: a@1 b@2(unhealthy)", "envoy <- chat: a@1 b@2(unhealthy)"}},
+		{"a pod recovers", testModel(a, inState(b, statefulroute.Unhealthy)), testModel(a, b), []string{
+			"envoy <- chat: a@1 b@2", "extproc <- chat: a@1 b@2"}},
+		{"a pod moves", testModel(a, b), testModel(a, testPod("b", 9)), []string{
+			"envoy <- chat: a@1 b@9 b@2(draining)", "extproc <- chat: a@1 b@9", "envoy <- chat: a@1 b@9"}},
+		{"a pod's address is another's now", testModel(a, b), testModel(a, testPod("c", 2)), []string{
+			"envoy <- chat: a@1 b@2(draining)", "extproc <- chat: a@1", "envoy <- chat: a@1",
+			"envoy <- chat: a@1 c@2", "extproc <- chat: a@1 c@2"}},
+		{"a pod drains", testModel(a, b), testModel(a, inState(b, statefulroute.Draining)), []string{
+			"envoy <- chat: a@1 b@2(draining)", "extproc <- chat: a@1 b@2(draining)"}},
+		{"one for another", testModel(a, b), testModel(a, c), []string{
+			"envoy <- chat: a@1 c@3 b@2(draining)", "extproc <- chat: a@1 c@3", "envoy <- chat: a@1 c@3"}},
+		{"a service joins", testModel(a), both, []string{
+			"envoy <- chat: a@1; [rooms]: a@1", "extproc <- chat: a@1; rooms: a@1", "envoy <- chat: a@1; rooms: a@1"}},
+		{"a service leaves", both, testModel(a), []string{
+			"envoy <- chat: a@1; [rooms]: a@1", "extproc <- chat: a@1", "envoy <- chat: a@1"}},
+		{"nothing changes", testModel(a), testModel(a), nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r, now := &Rollout{Hold: time.Second}, time.Unix(0, 0)
+			r.Set(test.before)
+			first := drive(r, now)
+			if len(first) != 2 {
+				t.Fatalf("the first model goes out at once to both: %v", first)
+			}
+			r.Set(test.after)
+			if got := drive(r, now); !slices.Equal(got, test.want) {
+				t.Errorf("got\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(test.want, "\n\t"))
+			}
+		})
+	}
+}
+
+func TestAStageWaitsForAnswersButNotForEver(t *testing.T) {
+	r, now := &Rollout{Hold: time.Second}, time.Unix(100, 0)
+	r.Set(testModel(testPod("a", 1)))
+	drive(r, now)
+	r.Set(testModel(testPod("a", 1), testPod("b", 2)))
+	silent := func(Audience) bool { return false }
+	if pubs, _ := r.Next(now, silent); len(pubs) != 1 || pubs[0].To != Envoys {
+		t.Fatalf("widen: %v", pubs)
+	}
+	pubs, wake := r.Next(now.Add(999*time.Millisecond), silent)
+	if len(pubs) != 0 || !wake.Equal(now.Add(time.Second)) {
+		t.Fatalf("before the hold ends: %v, wake %v", pubs, wake)
+	}
+	if pubs, _ = r.Next(now.Add(time.Second), silent); len(pubs) != 1 || pubs[0].To != Extprocs {
+		t.Fatalf("after the hold: %v", pubs)
+	}
+}
+
+// Whatever changes, in whatever order answers come: extproc never knows a pod
+// that Envoy would not send a bound request to, and all ends at the target.
+func TestExtprocNeverKnowsMoreThanEnvoy(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r, now := &Rollout{Hold: time.Second}, time.Unix(0, 0)
+		given := map[Audience]Model{}
+		answered := map[Audience]bool{Envoys: true, Extprocs: true}
+		step := func(settled func(Audience) bool) {
+			pubs, _ := r.Next(now, settled)
+			for _, p := range pubs {
+				given[p.To], answered[p.To] = p.Model, false
+				checkSubset(t, given)
+			}
+		}
+		for range rapid.IntRange(1, 30).Draw(t, "steps") {
+			switch rapid.IntRange(0, 3).Draw(t, "what") {
+			case 0:
+				r.Set(drawModel(t))
+			case 1:
+				answered[Envoys] = true
+			case 2:
+				answered[Extprocs] = true
+			case 3:
+				now = now.Add(time.Duration(rapid.IntRange(0, 500).Draw(t, "ms")) * time.Millisecond)
+			}
+			step(func(a Audience) bool { return answered[a] })
+		}
+		target := drawModel(t)
+		r.Set(target)
+		for !r.Idle() {
+			step(func(Audience) bool { return true })
+		}
+		for _, a := range []Audience{Envoys, Extprocs} {
+			if got := show(given[a]); got != show(target) {
+				t.Fatalf("%s ends at %s, want %s", a, got, show(target))
+			}
+		}
+	})
+}
+
+func drawModel(t *rapid.T) Model {
+	m := Model{Gateway: testGateway()}
+	for _, name := range rapid.SliceOfDistinct(rapid.SampledFrom([]string{"chat", "rooms"}), rapid.ID).Draw(t, "services") {
+		view := ServiceView{Service: testService(name)}
+		used := map[uint16]bool{}
+		for _, pod := range rapid.SliceOfDistinct(rapid.SampledFrom([]string{"a", "b", "c"}), rapid.ID).Draw(t, "pods") {
+			port := rapid.Uint16Range(1, 4).Filter(func(p uint16) bool { return !used[p] }).Draw(t, "port")
+			used[port] = true
+			state := rapid.SampledFrom([]statefulroute.PodState{statefulroute.Ready, statefulroute.Draining, statefulroute.Unhealthy, statefulroute.Maintenance}).Draw(t, "state")
+			view.Members = append(view.Members, Member{Pod: inState(testPod(pod, port), state), EffectiveWeight: 1})
+		}
+		m.Services = append(m.Services, view)
+	}
+	return m
+}
+
+func checkSubset(t *rapid.T, given map[Audience]Model) {
+	for _, svc := range given[Extprocs].Services {
+		envoy, ok := given[Envoys].service(svc.Name)
+		for _, m := range svc.Members {
+			if !m.State.ServesBound() {
+				continue
+			}
+			served := ok && slices.ContainsFunc(envoy.Members, func(e Member) bool {
+				return e.Address == m.Address && e.Name == m.Name && e.State.ServesBound()
+			})
+			if !served && len(given) == 2 {
+				t.Fatalf("extproc may choose %s@%d of %s\nextproc: %s\nenvoy:   %s", m.Name, m.Address.Port(), svc.Name, show(given[Extprocs]), show(given[Envoys]))
+			}
+		}
+	}
+}

@@ -1,0 +1,363 @@
+package xds
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	"go.uber.org/zap"
+	"google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/policy"
+)
+
+// observed counts what the server reports.
+type observed struct {
+	mu            sync.Mutex
+	pushes, nacks []string
+}
+
+func (o *observed) XDSPush(kind string, _ time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.pushes = append(o.pushes, kind)
+}
+
+func (o *observed) XDSNack(kind string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.nacks = append(o.nacks, kind)
+}
+
+func (o *observed) nacked() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.nacks)
+}
+
+// running is a server on a loopback port, with a client connection to it.
+type running struct {
+	*Server
+	observed *observed
+	conn     *grpc.ClientConn
+}
+
+func startServer(t *testing.T, boot string, hold time.Duration) *running {
+	t.Helper()
+	seen := &observed{}
+	srv, err := New(Options{Logger: zap.NewNop(), Observer: seen, Hold: hold, Boot: boot})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 2)
+	go func() { ended <- srv.Run(ctx) }()
+	go func() { ended <- srv.Serve(ctx, listener) }()
+	t.Cleanup(func() {
+		conn.Close()
+		cancel()
+		for range 2 {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return &running{srv, seen, conn}
+}
+
+func (r *running) config(t *testing.T, pods ...statefulroute.Pod) {
+	t.Helper()
+	svc := testService("chat")
+	svc.Pods.Static = append([]statefulroute.Pod{}, pods...)
+	if err := r.SetConfig(t.Context(), testGateway(), []statefulroute.Service{svc}, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// client is one ADS stream of either protocol; what arrives is on got.
+type client struct {
+	t     *testing.T
+	node  *corev3.Node
+	delta discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
+	sotw  discoveryv3.AggregatedDiscoveryService_StreamAggregatedResourcesClient
+	got   chan push
+	asked map[string][]string // names by type: every sotw request repeats them
+}
+
+// push is a response, reduced to what the tests look at.
+type push struct {
+	typeURL, nonce, version string
+	names                   []string
+}
+
+func (r *running) client(t *testing.T, protocol, agent string) *client {
+	t.Helper()
+	c := &client{t: t, node: &corev3.Node{Id: "test-" + agent, UserAgentName: agent}, got: make(chan push, 100), asked: map[string][]string{}}
+	ads := discoveryv3.NewAggregatedDiscoveryServiceClient(r.conn)
+	var err error
+	var receive func() (push, error)
+	if protocol == "delta" {
+		c.delta, err = ads.DeltaAggregatedResources(t.Context())
+		receive = c.receiveDelta
+	} else {
+		c.sotw, err = ads.StreamAggregatedResources(t.Context())
+		receive = c.receiveSotw
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(c.got)
+		for {
+			p, err := receive()
+			if err != nil {
+				return
+			}
+			c.got <- p
+		}
+	}()
+	return c
+}
+
+func (c *client) receiveDelta() (push, error) {
+	resp, err := c.delta.Recv()
+	p := push{typeURL: resp.GetTypeUrl(), nonce: resp.GetNonce(), version: resp.GetSystemVersionInfo()}
+	for _, r := range resp.GetResources() {
+		p.names = append(p.names, r.GetName())
+	}
+	return p, err
+}
+
+func (c *client) receiveSotw() (push, error) {
+	resp, err := c.sotw.Recv()
+	p := push{typeURL: resp.GetTypeUrl(), nonce: resp.GetNonce(), version: resp.GetVersionInfo()}
+	for range resp.GetResources() {
+		p.names = append(p.names, "")
+	}
+	return p, err
+}
+
+// ask subscribes to names of a type, or to all of it; answer acknowledges, or
+// refuses when reason is not empty.
+func (c *client) ask(typeURL string, names ...string) {
+	c.asked[typeURL] = names
+	c.request(push{typeURL: typeURL}, "", "", names)
+}
+
+func (c *client) answer(p push, accepted, reason string) {
+	c.t.Helper()
+	names := c.asked[p.typeURL]
+	if c.delta != nil {
+		names = nil // they stay subscribed
+	}
+	c.request(p, accepted, reason, names)
+}
+
+func (c *client) request(p push, accepted, reason string, names []string) {
+	c.t.Helper()
+	var refusal *status.Status
+	if reason != "" {
+		refusal = &status.Status{Code: 13, Message: reason}
+	}
+	var err error
+	if c.delta != nil {
+		err = c.delta.Send(&discoveryv3.DeltaDiscoveryRequest{
+			Node: c.node, TypeUrl: p.typeURL, ResponseNonce: p.nonce, ErrorDetail: refusal, ResourceNamesSubscribe: names})
+	} else {
+		err = c.sotw.Send(&discoveryv3.DiscoveryRequest{
+			Node: c.node, TypeUrl: p.typeURL, ResponseNonce: p.nonce, ErrorDetail: refusal, VersionInfo: accepted, ResourceNames: names})
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *client) next() push {
+	c.t.Helper()
+	select {
+	case p, ok := <-c.got:
+		if !ok {
+			c.t.Fatal("the stream ended")
+		}
+		return p
+	case <-time.After(10 * time.Second):
+		c.t.Fatal("nothing was sent")
+	}
+	return push{}
+}
+
+func protocols(t *testing.T, run func(t *testing.T, protocol string)) {
+	for _, p := range []string{"delta", "sotw"} {
+		t.Run(p, func(t *testing.T) { run(t, p) })
+	}
+}
+
+// A refused push is not sent again by itself: that would be an endless loop
+// between us and an Envoy. The next change is sent.
+func TestARefusalIsHeldBackUntilSomethingChanges(t *testing.T) {
+	protocols(t, func(t *testing.T, protocol string) {
+		srv := startServer(t, "a", time.Second)
+		srv.config(t, testPod("a", 1))
+		envoy := srv.client(t, protocol, "envoy")
+		envoy.ask(resourcev3.ClusterType)
+		first := envoy.next()
+		envoy.answer(first, "", "bad cluster")
+		// A second type's answer proves that the refusal was handled before.
+		envoy.ask(resourcev3.ListenerType)
+		if p := envoy.next(); p.typeURL != resourcev3.ListenerType {
+			t.Fatalf("after the refusal came %s again", p.typeURL)
+		}
+		if got := srv.observed.nacked(); !slices.Equal(got, []string{"cds"}) {
+			t.Errorf("nacks counted: %v", got)
+		}
+		rows := slices.DeleteFunc(srv.Clients(), func(r ClientStatus) bool { return r.Type != "cds" })
+		if len(rows) != 1 || rows[0].Status != "nack" || rows[0].Reason != "bad cluster" || rows[0].Protocol != protocol || rows[0].Node != "test-envoy" {
+			t.Errorf("clients: %+v", rows)
+		}
+		changed := testService("chat")
+		changed.Session.IdleTimeout = time.Minute
+		changed.Pods.Static = []statefulroute.Pod{testPod("a", 1)}
+		if err := srv.SetConfig(t.Context(), testGateway(), []statefulroute.Service{changed}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if p := envoy.next(); p.typeURL != resourcev3.ClusterType || p.version == first.version {
+			t.Errorf("after a change: %+v", p)
+		}
+	})
+}
+
+// The three stages, with an Envoy that takes its time.
+func TestExtprocHearsOfAPodAfterEnvoyAnswered(t *testing.T) {
+	protocols(t, func(t *testing.T, protocol string) {
+		srv := startServer(t, "a", time.Hour)
+		srv.config(t, testPod("a", 1))
+		name := endpointsName(t, srv.Model())
+		envoy, extproc := srv.client(t, protocol, "envoy"), srv.client(t, protocol, policy.UserAgent)
+		for _, c := range []*client{envoy, extproc} {
+			c.ask(resourcev3.EndpointType, name)
+			p := c.next()
+			c.answer(p, p.version, "")
+		}
+		srv.waitAnswered(t)
+		srv.config(t, testPod("a", 1), testPod("b", 2))
+		toEnvoy := envoy.next()
+		select {
+		case p := <-extproc.got:
+			t.Fatalf("extproc was told before Envoy answered: %+v", p)
+		case <-time.After(50 * time.Millisecond):
+		}
+		envoy.answer(toEnvoy, toEnvoy.version, "")
+		extproc.next()
+	})
+}
+
+func TestASilentEnvoyDelaysExtprocByTheHoldOnly(t *testing.T) {
+	srv := startServer(t, "a", 50*time.Millisecond)
+	srv.config(t, testPod("a", 1))
+	name := endpointsName(t, srv.Model())
+	envoy, extproc := srv.client(t, "delta", "envoy"), srv.client(t, "delta", policy.UserAgent)
+	envoy.ask(resourcev3.EndpointType, name)
+	envoy.next() // and never answers
+	extproc.ask(resourcev3.EndpointType, name)
+	p := extproc.next()
+	extproc.answer(p, p.version, "")
+	srv.config(t, testPod("a", 1), testPod("b", 2))
+	extproc.next()
+}
+
+// waitAnswered returns once the server has booked every client's answer.
+func (r *running) waitAnswered(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		unanswered := func(row ClientStatus) bool { return row.Status != "ack" }
+		if !slices.ContainsFunc(r.Clients(), unanswered) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not answered: %+v", r.Clients())
+		}
+	}
+}
+
+func endpointsName(t *testing.T, m Model) string {
+	t.Helper()
+	r, err := Build(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range r[resourcev3.EndpointType] {
+		return name
+	}
+	t.Fatal("no endpoints")
+	return ""
+}
+
+// A type that we have nothing of must not end the stream of the others.
+func TestAnUnknownTypeIsNeverAnswered(t *testing.T) {
+	protocols(t, func(t *testing.T, protocol string) {
+		srv := startServer(t, "a", time.Second)
+		srv.config(t, testPod("a", 1))
+		envoy := srv.client(t, protocol, "envoy")
+		envoy.ask(resourcev3.SecretType, "cert")
+		envoy.ask(resourcev3.ListenerType)
+		if p := envoy.next(); p.typeURL != resourcev3.ListenerType {
+			t.Errorf("got %s", p.typeURL)
+		}
+	})
+}
+
+// An Envoy that comes back to a restarted server: in delta it is sent nothing
+// it has, in state-of-the-world everything once.
+func TestAfterARestartVersionsAreNotMistaken(t *testing.T) {
+	srv := startServer(t, "first", time.Second)
+	srv.config(t, testPod("a", 1))
+	before := srv.client(t, "sotw", "envoy")
+	before.ask(resourcev3.ListenerType)
+	old := before.next()
+
+	again := startServer(t, "second", time.Second)
+	again.config(t, testPod("a", 1))
+	back := again.client(t, "sotw", "envoy")
+	back.request(push{typeURL: resourcev3.ListenerType}, old.version, "", nil)
+	if p := back.next(); p.version == old.version {
+		t.Errorf("two runs gave the same version %s", p.version)
+	}
+}
+
+func TestAnEditThatCannotBeBuiltLeavesAllAsItWas(t *testing.T) {
+	srv := startServer(t, "a", time.Second)
+	srv.config(t, testPod("a", 1))
+	bad := testGateway()
+	bad.Listener = "nowhere"
+	if err := srv.SetConfig(t.Context(), bad, nil, nil); err == nil || !strings.Contains(err.Error(), "envoy.listener") {
+		t.Fatalf("got %v", err)
+	}
+	if m := srv.Model(); show(m) != "chat: a@1" {
+		t.Errorf("the model is now %s", show(m))
+	}
+	if err := srv.SetOverride(t.Context(), "chat", "nobody", statefulroute.Draining); !errors.Is(err, ErrUnknownPod) {
+		t.Errorf("got %v", err)
+	}
+	if err := srv.SetOverride(t.Context(), "chat", "a", statefulroute.Draining); err != nil || show(srv.Model()) != "chat: a@1(draining)" {
+		t.Errorf("got %v, %s", err, show(srv.Model()))
+	}
+}
