@@ -61,7 +61,8 @@ type Server struct {
 	rollout Rollout
 }
 
-// edit is a change of the desk; done gets its error once it is in force here.
+// edit is a change of the desk; done gets its error, or nil once the first stage
+// of the change is published.
 type edit struct {
 	apply func(*Desk) error
 	done  chan error
@@ -94,20 +95,25 @@ func (s *Server) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		wake, err := s.advance(time.Now())
-		if err != nil {
-			return err
-		}
-		if timer.Stop(); !wake.IsZero() {
-			timer.Reset(time.Until(wake))
-		}
+		var tell chan error
+		var result error
 		select {
 		case <-ctx.Done():
 			return nil
 		case e := <-s.edits:
-			e.done <- s.edit(e.apply)
+			tell, result = e.done, s.edit(e.apply)
 		case <-s.clients.changed:
 		case <-timer.C:
+		}
+		wake, err := s.advance(time.Now())
+		if err != nil {
+			return err
+		}
+		if tell != nil {
+			tell <- result
+		}
+		if timer.Stop(); !wake.IsZero() {
+			timer.Reset(time.Until(wake))
 		}
 	}
 }

@@ -1,0 +1,72 @@
+package xds
+
+import (
+	"errors"
+	"testing"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+func deskWith(pods ...statefulroute.Pod) *Desk {
+	d := NewDesk()
+	svc := testService("chat")
+	svc.Pods.Static = append([]statefulroute.Pod{}, pods...)
+	d.SetConfig(testGateway(), []statefulroute.Service{svc})
+	return d
+}
+
+func TestWhoseWordCounts(t *testing.T) {
+	d := deskWith(testPod("a", 1))
+	steps := []struct {
+		name string
+		do   func() error
+		want string
+	}{
+		{"drain", func() error { return d.SetOverride("chat", "a", statefulroute.Draining) }, "chat: a@1(draining)"},
+		{"checks fail", func() error { return d.SetHealthy("chat", "a", false) }, "chat: a@1(unhealthy)"},
+		{"maintenance", func() error { return d.SetOverride("chat", "a", statefulroute.Maintenance) }, "chat: a@1(maintenance)"},
+		{"ready while failing", func() error { return d.SetOverride("chat", "a", statefulroute.Ready) }, "chat: a@1(unhealthy)"},
+		{"checks pass", func() error { return d.SetHealthy("chat", "a", true) }, "chat: a@1"},
+	}
+	for _, s := range steps {
+		if err := s.do(); err != nil || show(d.Model()) != s.want {
+			t.Fatalf("%s: got %v, %s, want %s", s.name, err, show(d.Model()), s.want)
+		}
+	}
+	if err := d.SetOverride("chat", "a", statefulroute.Unhealthy); err == nil {
+		t.Error("an operator ordered a pod to be unhealthy")
+	}
+	for _, err := range []error{d.SetHealthy("chat", "b", true), d.SetWeight("rooms", "a", 1), d.SetPods("rooms", nil)} {
+		if !errors.Is(err, ErrUnknownPod) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func TestAPodThatComesBackStartsAfresh(t *testing.T) {
+	d := deskWith(testPod("a", 1), testPod("b", 2))
+	if err := errors.Join(d.SetOverride("chat", "b", statefulroute.Draining), d.SetWeight("chat", "a", 70)); err != nil {
+		t.Fatal(err)
+	}
+	// A new address under the same name is the same pod.
+	if err := d.SetPods("chat", []statefulroute.Pod{testPod("b", 9)}); err != nil || show(d.Model()) != "chat: b@9(draining)" {
+		t.Fatalf("got %v, %s", err, show(d.Model()))
+	}
+	if err := d.SetPods("chat", []statefulroute.Pod{testPod("a", 1)}); err != nil {
+		t.Fatal(err)
+	}
+	if m := d.Model().Services[0].Members[0]; m.EffectiveWeight != 1 {
+		t.Errorf("a pod that was gone kept weight %d", m.EffectiveWeight)
+	}
+}
+
+func TestAServiceThatIsGoneIsForgotten(t *testing.T) {
+	d := deskWith(testPod("a", 1))
+	if err := d.SetOverride("chat", "a", statefulroute.Draining); err != nil {
+		t.Fatal(err)
+	}
+	d.SetConfig(testGateway(), []statefulroute.Service{testService("rooms")})
+	if len(d.pods)+len(d.facts) != 0 {
+		t.Errorf("still there: %v %v", d.pods, d.facts)
+	}
+}

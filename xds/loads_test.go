@@ -1,0 +1,150 @@
+package xds
+
+import (
+	"cmp"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	loadstatsv3 "github.com/envoyproxy/go-control-plane/envoy/service/load_stats/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/policy"
+)
+
+// podStats is one pod's part of a report: requests as an Envoy counts them.
+func podStats(p statefulroute.Pod, ok, failed, inFlight uint64) *endpointv3.UpstreamEndpointStats {
+	return &endpointv3.UpstreamEndpointStats{
+		Address: addrPort(p.Address), TotalIssuedRequests: ok + failed, TotalSuccessfulRequests: ok,
+		TotalErrorRequests: failed, TotalRequestsInProgress: inFlight,
+	}
+}
+
+func clusterStats(pods ...*endpointv3.UpstreamEndpointStats) []*endpointv3.ClusterStats {
+	return []*endpointv3.ClusterStats{{ClusterName: "chat", UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{{UpstreamEndpointStats: pods}}}}
+}
+
+func TestReportsOfAllClientsAddUp(t *testing.T) {
+	a, b := testPod("a", 1), testPod("b", 2)
+	lrs := &LoadService{Model: func() Model { return testModel(a, b) }}
+	l, now := NewLoads(), time.Unix(100, 0)
+	l.Report(now, "envoy-1", clusterStats(podStats(a, 8, 2, 3), podStats(b, 1, 0, 0)), lrs.podAt)
+	l.Report(now, "envoy-2", clusterStats(podStats(a, 10, 0, 4)), lrs.podAt)
+	timed := podStats(a, 0, 0, 0)
+	timed.LoadMetricStats = []*endpointv3.EndpointLoadMetricStats{
+		{MetricName: policy.MetricResponseTime, NumRequestsFinishedWithMetric: 4, TotalMetricValue: 2},
+		{MetricName: policy.MetricResponseTimeBucket + "0.5", NumRequestsFinishedWithMetric: 3},
+		{MetricName: policy.MetricResponseTimeBucket + "1", NumRequestsFinishedWithMetric: 1},
+		{MetricName: policy.MetricSessions, NumRequestsFinishedWithMetric: 1, TotalMetricValue: 17},
+	}
+	l.Report(now, "extproc", clusterStats(timed), lrs.podAt)
+
+	load := l.Load("chat", "a")
+	if load.InFlight != 7 || load.Sessions != 17 || load.ErrorRate != .1 || load.ResponseTime != 500*time.Millisecond || !load.LastResponse.Equal(now) {
+		t.Errorf("load of a: %+v", load)
+	}
+	windows := l.Take()
+	slices.SortFunc(windows, func(x, y Window) int { return cmp.Compare(x.Pod, y.Pod) })
+	if len(windows) != 2 {
+		t.Fatalf("windows: %+v", windows)
+	}
+	w := windows[0]
+	if w.Issued != 20 || w.Succeeded != 18 || w.Failed != 2 || w.InFlight != 7 || w.Responses != 4 || w.ResponseTime != 2*time.Second || w.Sessions != 17 {
+		t.Errorf("window of a: %+v", w)
+	}
+	if bounds := policy.ResponseTimeBounds(); w.Buckets[slices.Index(bounds, .5)] != 3 || w.Buckets[slices.Index(bounds, 1)] != 1 {
+		t.Errorf("buckets: %v", w.Buckets)
+	}
+	// Counts start anew with each window; what is in flight stays until said otherwise.
+	for _, w := range l.Take() {
+		if w.Issued != 0 || (w.Pod == "a" && w.InFlight != 7) {
+			t.Errorf("second window: %+v", w)
+		}
+	}
+	l.Forget("envoy-2")
+	if got := l.Load("chat", "a").InFlight; got != 3 {
+		t.Errorf("in flight after an Envoy left: %d", got)
+	}
+	l.Report(now, "envoy-1", clusterStats(podStats(b, 0, 0, 1)), lrs.podAt)
+	if got := l.Load("chat", "a").InFlight; got != 0 {
+		t.Errorf("in flight on a pod no longer reported: %d", got)
+	}
+}
+
+func TestReportsOfUnknownPodsAreDropped(t *testing.T) {
+	lrs := &LoadService{Model: func() Model { return testModel(testPod("a", 1)) }}
+	l := NewLoads()
+	odd := &endpointv3.UpstreamEndpointStats{Address: &corev3.Address{}}
+	l.Report(time.Unix(1, 0), "envoy", clusterStats(podStats(testPod("gone", 7), 5, 5, 5), odd), lrs.podAt)
+	if got := l.Take(); len(got) != 0 {
+		t.Errorf("booked %+v", got)
+	}
+}
+
+func TestOldErrorsFade(t *testing.T) {
+	a := testPod("a", 1)
+	lrs := &LoadService{Model: func() Model { return testModel(a) }}
+	l, now := NewLoads(), time.Unix(100, 0)
+	l.Report(now, "envoy", clusterStats(podStats(a, 0, 100, 0)), lrs.podAt)
+	l.Report(now.Add(time.Minute), "envoy", clusterStats(podStats(a, 100, 0, 0)), lrs.podAt)
+	if got := l.Load("chat", "a").ErrorRate; got > .001 {
+		t.Errorf("a minute of health later the error rate is %v", got)
+	}
+	l.Keep(func(string, string) bool { return false })
+	if got := l.Load("chat", "a"); got != (statefulroute.Load{}) {
+		t.Errorf("a pod that is gone still has %+v", got)
+	}
+}
+
+func TestLoadServiceAsksForEveryPodEachSecond(t *testing.T) {
+	a := testPod("a", 1)
+	loads := NewLoads()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	(&LoadService{Loads: loads, Model: func() Model { return testModel(a) }}).RegisterOn(server)
+	go func() { _ = server.Serve(listener) }()
+	defer server.Stop()
+	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	stream, err := loadstatsv3.NewLoadReportingServiceClient(conn).StreamLoadStats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&loadstatsv3.LoadStatsRequest{Node: &corev3.Node{Id: "envoy"}}); err != nil {
+		t.Fatal(err)
+	}
+	asked, err := stream.Recv()
+	if err != nil || !asked.GetSendAllClusters() || !asked.GetReportEndpointGranularity() || asked.GetLoadReportingInterval().AsDuration() != time.Second {
+		t.Fatalf("asked for %v, %v", asked, err)
+	}
+	if err := stream.Send(&loadstatsv3.LoadStatsRequest{ClusterStats: clusterStats(podStats(a, 1, 0, 2))}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the report", func() bool { return loads.Load("chat", "a").InFlight == 2 })
+	if err := stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the client's end", func() bool { return loads.Load("chat", "a").InFlight == 0 })
+}
+
+// await polls until ok, for up to ten seconds.
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
