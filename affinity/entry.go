@@ -39,6 +39,9 @@ func (e *Entry) Requests() uint64 { return uint64(e.requests) }
 // LastSeen is when the binding was last used, before the present use.
 func (e *Entry) LastSeen() time.Time { return time.Unix(0, e.lastSeen) }
 
+// Proven reports whether the session came back at least once.
+func (e *Entry) Proven() bool { return e.requests > 1 }
+
 // Mark is what the policy noted on the entry with SetMark; 0 at first.
 func (e *Entry) Mark() uint8 { return uint8(e.seat & markMask) }
 

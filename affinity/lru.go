@@ -1,41 +1,54 @@
 package affinity
 
-import "github.com/hashicorp/golang-lru/v2/simplelru"
+// The marks that lru keeps on entries.
+const (
+	unproven uint8 = iota
+	proven
+)
 
-// lruStrategy drops the least recently used entry.
+// lruStrategy drops the least recently used entry, except that ids that were
+// used only once are on probation: see probation.
 type lruStrategy struct{}
 
 func (lruStrategy) NewPolicy(capacity int) Policy {
-	entries, err := simplelru.NewLRU[uint64, *Entry](capacity, nil)
-	if err != nil {
-		panic(err) // a capacity below 1, which Options.validate refuses
-	}
-	return &lru{entries: entries, capacity: capacity}
+	return &lru{recency: newRecency(capacity), probation: newProbation(capacity)}
 }
 
 type lru struct {
-	entries  *simplelru.LRU[uint64, *Entry]
-	capacity int
+	recency
+	probation
 }
 
+// Get also ends the entry's probation: its session came back.
 func (l *lru) Get(id uint64) *Entry {
-	e, _ := l.entries.Get(id)
-	return e
-}
-
-func (l *lru) Peek(id uint64) *Entry {
-	e, _ := l.entries.Peek(id)
+	e := l.recency.Get(id)
+	if e != nil && e.Mark() == unproven {
+		e.SetMark(proven)
+		l.promoted()
+	}
 	return e
 }
 
 func (l *lru) Add(e *Entry) (victim *Entry, why Reason, err error) {
-	if l.entries.Len() >= l.capacity {
-		_, victim, _ = l.entries.RemoveOldest()
+	if l.full() {
+		victim = l.choose(l.oldest(), e.lastSeen)
+		if why = ReasonCapacity; victim.Mark() == unproven {
+			why = ReasonProbation
+		}
+		l.Remove(victim)
+		l.dropped(victim.Mark())
 	}
 	l.entries.Add(e.id, e)
-	return victim, ReasonCapacity, nil
+	l.admitted(e)
+	return victim, why, nil
 }
 
-func (l *lru) Remove(e *Entry) { l.entries.Remove(e.id) }
+func (l *lru) Remove(e *Entry) {
+	l.recency.Remove(e)
+	if e.Mark() == unproven {
+		l.left()
+	}
+}
 
-func (l *lru) Len() int { return l.entries.Len() }
+// Broke makes probation learn from a session that should have been kept.
+func (l *lru) Broke(mark uint8) { l.learn(mark) }

@@ -79,8 +79,11 @@ func (sh *shard) claim(s *service, id uint64, key, podName string, now int64) (s
 
 // insertLocked puts a new entry in, at the cost of another one if need be.
 func (sh *shard) insertLocked(e *Entry, s *service, podName string, now int64) error {
-	if sh.ghosts.take(e.id) {
+	if mark, ok := sh.ghosts.take(e.id); ok {
 		sh.counts.broken++
+		if l, ok := sh.policy.(Learner); ok {
+			l.Broke(mark)
+		}
 	}
 	if other := sh.policy.Peek(e.id); other != nil {
 		// Two keys with one 64-bit hash, or an expired entry of this key: an
@@ -93,7 +96,7 @@ func (sh *shard) insertLocked(e *Entry, s *service, podName string, now int64) e
 	}
 	if err != nil {
 		sh.counts.refused++
-		sh.ghosts.put(e.id)
+		sh.ghosts.put(e.id, e.Mark())
 		return err
 	}
 	if victim != nil {
@@ -116,7 +119,7 @@ func (sh *shard) forgetVictimLocked(e *Entry, why Reason, now int64) {
 		sh.counts.expired++
 	} else {
 		sh.counts.evicted[why]++
-		sh.ghosts.put(e.id)
+		sh.ghosts.put(e.id, e.Mark())
 	}
 	sh.journal.Delete(e.group.service.name, e.key)
 	sh.leaveLocked(e)

@@ -26,6 +26,14 @@ type Policy interface {
 	Len() int
 }
 
+// Learner is a Policy that wants to hear of its mistakes.
+type Learner interface {
+	Policy
+	// Broke says that a session came back whose entry had been evicted, and
+	// which mark the entry had.
+	Broke(mark uint8)
+}
+
 // Strategy makes the policies of one Cache, one for each shard.
 type Strategy interface {
 	NewPolicy(capacity int) Policy
@@ -45,6 +53,8 @@ type Rates struct {
 	Lookups, Hits uint64
 	// Broken sessions: see Stats.
 	Broken uint64
+	// Inserts of new bindings, and live bindings Evicted for them.
+	Inserts, Evicted uint64
 }
 
 // HitRate is the share of lookups that found a binding; 0 without any.
@@ -70,7 +80,10 @@ type Registry struct {
 // and adaptive.
 func NewRegistry() *Registry {
 	return &Registry{byName: map[string]func() Strategy{
-		"lru": func() Strategy { return lruStrategy{} },
+		"lru":      func() Strategy { return lruStrategy{} },
+		"lfu":      func() Strategy { return lfuStrategy{} },
+		"ttl":      func() Strategy { return ttlStrategy{} },
+		"adaptive": newAdaptive,
 	}}
 }
 

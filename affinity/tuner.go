@@ -18,9 +18,8 @@ func (t *tuner) observe(st Stats, onSwitch func(from, to, why string)) {
 		return
 	}
 	t.mu.Lock()
-	lookups := st.Hits + st.Misses - t.seen.Hits - t.seen.Misses
 	from := t.mode
-	to, why := a.Observe(Rates{Lookups: lookups, Hits: st.Hits - t.seen.Hits, Broken: st.Broken - t.seen.Broken})
+	to, why := a.Observe(ratesBetween(t.seen, st))
 	t.seen, t.mode = st, to
 	if why != "" {
 		t.switches++
@@ -35,4 +34,14 @@ func (t *tuner) state() (mode string, switches uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.mode, t.switches
+}
+
+func ratesBetween(a, b Stats) Rates {
+	return Rates{
+		Lookups: b.Hits + b.Misses - a.Hits - a.Misses,
+		Hits:    b.Hits - a.Hits,
+		Broken:  b.Broken - a.Broken,
+		Inserts: b.Inserts - a.Inserts,
+		Evicted: b.Evicted - a.Evicted,
+	}
 }

@@ -1,0 +1,130 @@
+package affinity
+
+import "math"
+
+// probation decides between the entries whose session never came back and the
+// others, so that a flood of made-up ids costs as few live sessions as can be.
+//
+// Where unproven and proven entries return equally often it must behave as LRU
+// does. Where they do not, an unproven entry's age counts for more: multiplied
+// by weight, learned from the evicted entries that came back after all. At the
+// best weight one more second of age breaks equally many sessions of both
+// kinds; the gradient is that of adaptive replacement (ARC, Megiddo and Modha,
+// FAST '03), with the kinds of LRU-2Q's queues (Johnson and Shasha, VLDB '94).
+//
+// A flood is faster than any learning, so two limits stand beside it. A proven
+// entry is dropped only against credit, which sessions earn by coming back. And
+// unproven entries are kept until they are nearly as old as they usually become
+// before they are dropped: while the flood lasts, the newcomers that fill a
+// small nursery push out each other.
+type probation struct {
+	nursery fifo // the newest ids
+	elders  fifo // ids that left the nursery
+	// nurserySize is what the nursery holds before ids leave it.
+	nurserySize int
+	waiting     int // unproven entries in the table
+
+	weight  float64 // of an unproven entry's age, at least 1
+	evicted [2]float64
+	decay   float64 // of evicted, by one eviction
+
+	credit, maxCredit float64
+	usualAge          float64 // of elders when dropped, in nanoseconds
+	ageGain           float64 // of usualAge, by one eviction
+}
+
+const (
+	// learningRate is the change of weight's logarithm by one broken session.
+	// 0.02 settles within a few hundred and costs LRU less than 1 %.
+	learningRate = 0.02
+	maxWeight    = 32
+	// bonus is the extra credit for a session that came back: what lets the
+	// unproven share grow where it is too small.
+	bonus = 0.05
+	// earlyShare is the part of their usual age at which elders may be dropped:
+	// below 1, so that the usual age can follow a lasting change of the load.
+	earlyShare = 0.9
+)
+
+func newProbation(capacity int) probation {
+	size := float64(capacity)
+	return probation{
+		nurserySize: max(capacity/64, 1),
+		weight:      1,
+		decay:       1 - min(4/size, 0.5),
+		maxCredit:   max(size/512, 1),
+		credit:      1,
+		ageGain:     min(4/size, 0.5),
+	}
+}
+
+// admitted takes note of a new entry.
+func (p *probation) admitted(e *Entry) {
+	p.waiting++
+	p.nursery.push(e)
+	for p.nursery.len() > p.nurserySize {
+		if e := p.nursery.pop(); onProbation(e) {
+			p.elders.push(e)
+		}
+	}
+	if p.elders.len() > 2*p.waiting+64 {
+		p.elders.keep(onProbation)
+	}
+}
+
+// onProbation reports whether the entry is in the table and unproven still.
+func onProbation(e *Entry) bool { return e.group != nil && e.Mark() == unproven }
+
+// promoted takes note of an unproven entry that was used.
+func (p *probation) promoted() {
+	p.waiting--
+	p.credit = min(p.credit+1+bonus, p.maxCredit)
+}
+
+// left takes note of an unproven entry that was removed.
+func (p *probation) left() { p.waiting-- }
+
+// choose returns the entry to drop, given the least recently used one.
+func (p *probation) choose(oldest *Entry, now int64) *Entry {
+	elder, newcomer := p.elders.first(onProbation), p.nursery.first(onProbation)
+	if elder == nil {
+		elder = newcomer
+	}
+	if elder == nil {
+		return oldest
+	}
+	age, due := float64(now-elder.lastSeen), p.usualAge
+	early := newcomer != nil && age < earlyShare*p.usualAge
+	if !early {
+		due = age
+	}
+	if oldest.Mark() == proven && p.credit >= 1 && float64(now-oldest.lastSeen) > p.weight*due {
+		p.credit--
+		return oldest
+	}
+	if early {
+		return newcomer
+	}
+	p.usualAge += (age - p.usualAge) * p.ageGain
+	return elder
+}
+
+// dropped counts an eviction.
+func (p *probation) dropped(mark uint8) {
+	p.evicted[unproven] *= p.decay
+	p.evicted[proven] *= p.decay
+	p.evicted[mark]++
+}
+
+// learn moves the weight after an evicted session came back: down if it had
+// been on probation, up if not, by shares that balance where both kinds return
+// at equal rates of their evictions and ages.
+func (p *probation) learn(mark uint8) {
+	a := math.Sqrt(p.weight) / max(p.evicted[unproven], 1)
+	b := 1 / max(p.evicted[proven], 1)
+	step := learningRate * b / (a + b)
+	if mark == unproven {
+		step = -learningRate * a / (a + b)
+	}
+	p.weight = min(max(p.weight*math.Exp(step), 1), maxWeight)
+}
