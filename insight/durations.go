@@ -57,6 +57,25 @@ func (d *Durations) addBucket(bucket uint8, n uint64) {
 	d.buckets = slices.Insert(d.buckets, i, durationCount{bucket, n})
 }
 
+// BucketedDurations returns what a histogram elsewhere knows: counts[i] durations
+// of at most bounds[i] seconds and more than the bound before, those past the
+// last bound in one more count, and the sum of all.
+func BucketedDurations(bounds []float64, counts []uint64, sum time.Duration) Durations {
+	var d Durations
+	lower := 0.0
+	for i, n := range counts {
+		upper := 2 * lower // of the open bucket, a guess
+		if i < len(bounds) {
+			upper = bounds[i]
+		}
+		middle := math.Sqrt(max(lower, upper/2) * upper)
+		d.AddN(time.Duration(middle*float64(time.Second)), n)
+		lower = upper
+	}
+	d.sum = max(sum, 0).Seconds()
+	return d
+}
+
 // Merge adds what another holds.
 func (d *Durations) Merge(from Durations) {
 	d.count += from.count

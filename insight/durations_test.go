@@ -49,3 +49,18 @@ func TestDurationsHoldWhateverARemoteReports(t *testing.T) {
 		t.Errorf("count %d, mean %v", d.Count(), d.Mean())
 	}
 }
+
+func TestBucketedDurationsKeepTheSumAndTheBuckets(t *testing.T) {
+	d := BucketedDurations([]float64{.1, .2, 1}, []uint64{50, 40, 5, 5}, 30*time.Second)
+	if d.Count() != 100 || math.Abs(d.Mean()-.3) > 1e-9 {
+		t.Errorf("count %d, mean %v, want 100 and 0.3", d.Count(), d.Mean())
+	}
+	for _, c := range []struct{ q, low, high float64 }{{.5, .05, .1}, {.9, .1, .2}, {.95, .2, 1}, {1, 1, 2}} {
+		if got := d.Quantile(c.q); got <= c.low || got > c.high {
+			t.Errorf("quantile %v = %v, want within (%v, %v]", c.q, got, c.low, c.high)
+		}
+	}
+	if d.above(.5) != 10 || d.above(1) != 5 {
+		t.Errorf("%d above 0.5 s and %d above 1 s, want 10 and 5", d.above(.5), d.above(1))
+	}
+}
