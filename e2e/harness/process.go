@@ -42,6 +42,11 @@ func NewProcess(t testing.TB, name, path string, args ...string) *Process {
 		if p.Running() {
 			p.Stop(t)
 		}
+		for _, sign := range []string{"WARNING: DATA RACE", "\npanic: ", "\nfatal error: "} {
+			if strings.Contains(p.Log(t), sign) {
+				t.Errorf("%s's log has %q", p.Name, strings.TrimSpace(sign))
+			}
+		}
 		if t.Failed() {
 			t.Logf("--- the end of %s's log\n%s", p.Name, p.tail())
 		}
