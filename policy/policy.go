@@ -45,17 +45,42 @@ const (
 	ReasonExtprocLost = "extproc-lost"
 )
 
-// Names of the load metrics that extproc reports per pod over LRS, beside what
-// Envoys count themselves.
+// Names of the load metrics that extproc reports over LRS, beside what Envoys
+// count themselves. A metric's value is its total_metric_value; those marked
+// "since" count from the report before.
+
+// Per pod, in an endpoint's load_metric_stats.
 const (
-	// MetricResponseTime sums response times in seconds; its count is the
-	// number of responses seen.
+	// MetricResponseTime sums response times in seconds since; its
+	// num_requests_finished_with_metric is the number of responses.
 	MetricResponseTime = "stateful-route.response_time_seconds"
-	// MetricResponseTimeBucket, followed by an upper bound in seconds such as
-	// 0.1, counts the responses at most that slow and slower than the bound below.
+	// MetricResponseTimeBucket, followed by one of ResponseTimeBounds such as
+	// 0.1 or by +Inf, counts the responses since that were at most that slow and
+	// slower than the bound below, as num_requests_finished_with_metric.
 	MetricResponseTimeBucket = "stateful-route.response_time_le."
-	// MetricSessions is the number of sessions bound to the pod, as a total.
+	// MetricSessions is the number of sessions bound to the pod.
 	MetricSessions = "stateful-route.sessions"
+)
+
+// Per service, in a locality's load_metric_stats.
+const (
+	// MetricCacheHits and MetricCacheMisses count look-ups of sessions since.
+	MetricCacheHits   = "stateful-route.cache_hits"
+	MetricCacheMisses = "stateful-route.cache_misses"
+)
+
+// ReplicaCluster is the cluster name under which an extproc reports on itself,
+// in a locality's load_metric_stats.
+const (
+	ReplicaCluster = "stateful-route-replica"
+
+	MetricMemory        = "stateful-route.memory_bytes"
+	MetricMemoryLimit   = "stateful-route.memory_limit_bytes" // 0: not known
+	MetricCPU           = "stateful-route.cpu_cores"
+	MetricCPULimit      = "stateful-route.cpu_limit_cores" // 0: not known
+	MetricTableSize     = "stateful-route.table_size"
+	MetricTableCapacity = "stateful-route.table_capacity"
+	MetricEvictions     = "stateful-route.table_evictions" // since
 )
 
 // ResponseTimeBounds are the upper bounds, in seconds, of the response time

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,12 +34,34 @@ type Window struct {
 	Sessions int64
 }
 
+// Taken is what happened between two calls of Loads.Take.
+type Taken struct {
+	Windows []Window
+	// Caches count the session look-ups of each service.
+	Caches map[string]CacheCounts
+	// Replicas are the extprocs by client name.
+	Replicas map[string]Replica
+}
+
+// CacheCounts are look-ups of sessions by all extprocs.
+type CacheCounts struct{ Hits, Misses uint64 }
+
+// Replica is what one extproc said of itself last; Evictions add up.
+type Replica struct {
+	Memory, MemoryLimit uint64
+	CPU, CPULimit       float64
+	Size, Capacity      int
+	Evictions           uint64
+}
+
 // Loads adds up the load reports of all clients. Safe for concurrent use.
 type Loads struct {
-	mu      sync.Mutex
-	windows map[podID]*Window
-	gauges  map[string]map[podID]gauge // by client
-	recent  map[podID]*recent
+	mu       sync.Mutex
+	windows  map[podID]*Window
+	caches   map[string]CacheCounts
+	replicas map[string]Replica
+	gauges   map[string]map[podID]gauge // by client
+	recent   map[podID]*recent
 }
 
 // gauge is what one client says it has now.
@@ -55,7 +78,10 @@ const recentHalfLife = 5 * time.Second
 
 // NewLoads returns an empty book.
 func NewLoads() *Loads {
-	return &Loads{windows: map[podID]*Window{}, gauges: map[string]map[podID]gauge{}, recent: map[podID]*recent{}}
+	return &Loads{
+		windows: map[podID]*Window{}, caches: map[string]CacheCounts{}, replicas: map[string]Replica{},
+		gauges: map[string]map[podID]gauge{}, recent: map[podID]*recent{},
+	}
 }
 
 // Report books what a client reported of its clusters. podAt names the pod at
@@ -64,6 +90,11 @@ func (l *Loads) Report(now time.Time, client string, stats []*endpointv3.Cluster
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, cluster := range stats {
+		if cluster.GetClusterName() == policy.ReplicaCluster {
+			l.replicas[client] = l.replicas[client].updated(values(cluster))
+			continue
+		}
+		l.countLookupsLocked(cluster)
 		seen := map[podID]gauge{}
 		for _, locality := range cluster.GetUpstreamLocalityStats() {
 			for _, e := range locality.GetUpstreamEndpointStats() {
@@ -82,6 +113,34 @@ func (l *Loads) Report(now time.Time, client string, stats []*endpointv3.Cluster
 			}
 		}
 		l.setGaugesLocked(client, cluster.GetClusterName(), seen)
+	}
+}
+
+func (l *Loads) countLookupsLocked(cluster *endpointv3.ClusterStats) {
+	v := values(cluster)
+	c := l.caches[cluster.GetClusterName()]
+	c.Hits += uint64(v[policy.MetricCacheHits])
+	c.Misses += uint64(v[policy.MetricCacheMisses])
+	l.caches[cluster.GetClusterName()] = c
+}
+
+// values are the load metrics of a cluster's localities by name.
+func values(cluster *endpointv3.ClusterStats) map[string]float64 {
+	out := map[string]float64{}
+	for _, locality := range cluster.GetUpstreamLocalityStats() {
+		for _, m := range locality.GetLoadMetricStats() {
+			out[m.GetMetricName()] += m.GetTotalMetricValue()
+		}
+	}
+	return out
+}
+
+func (r Replica) updated(v map[string]float64) Replica {
+	return Replica{
+		Memory: uint64(v[policy.MetricMemory]), MemoryLimit: uint64(v[policy.MetricMemoryLimit]),
+		CPU: v[policy.MetricCPU], CPULimit: v[policy.MetricCPULimit],
+		Size: int(v[policy.MetricTableSize]), Capacity: int(v[policy.MetricTableCapacity]),
+		Evictions: r.Evictions + uint64(v[policy.MetricEvictions]),
 	}
 }
 
@@ -137,19 +196,12 @@ func addMetrics(w *Window, e *endpointv3.UpstreamEndpointStats) (count, seconds 
 			w.ResponseTime += time.Duration(seconds * float64(time.Second))
 			continue
 		}
-		bound, ok := strings.CutPrefix(m.GetMetricName(), policy.MetricResponseTimeBucket)
-		if !ok {
-			continue
+		if bound, ok := strings.CutPrefix(m.GetMetricName(), policy.MetricResponseTimeBucket); ok {
+			if le, err := strconv.ParseFloat(bound, 64); err == nil {
+				i, _ := slices.BinarySearch(bounds, le)
+				w.Buckets[i] += m.GetNumRequestsFinishedWithMetric()
+			}
 		}
-		le, err := strconv.ParseFloat(bound, 64)
-		if err != nil {
-			continue
-		}
-		i := 0
-		for i < len(bounds) && bounds[i] < le {
-			i++
-		}
-		w.Buckets[i] += m.GetNumRequestsFinishedWithMetric()
 	}
 	return count, seconds
 }
@@ -177,10 +229,11 @@ func (l *Loads) Forget(client string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.gauges, client)
+	delete(l.replicas, client)
 }
 
-// Take returns what every pod that was reported on did since the last Take.
-func (l *Loads) Take() []Window {
+// Take returns what happened since the last Take.
+func (l *Loads) Take() Taken {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, mine := range l.gauges {
@@ -190,11 +243,16 @@ func (l *Loads) Take() []Window {
 			w.Sessions += g.sessions
 		}
 	}
-	out := make([]Window, 0, len(l.windows))
+	out := Taken{Windows: make([]Window, 0, len(l.windows)), Caches: l.caches, Replicas: maps.Clone(l.replicas)}
 	for _, w := range l.windows {
-		out = append(out, *w)
+		out.Windows = append(out.Windows, *w)
+	}
+	for client, r := range l.replicas {
+		r.Evictions = 0
+		l.replicas[client] = r
 	}
 	clear(l.windows)
+	l.caches = map[string]CacheCounts{}
 	return out
 }
 

@@ -48,7 +48,7 @@ func TestReportsOfAllClientsAddUp(t *testing.T) {
 	if load.InFlight != 7 || load.Sessions != 17 || load.ErrorRate != .1 || load.ResponseTime != 500*time.Millisecond || !load.LastResponse.Equal(now) {
 		t.Errorf("load of a: %+v", load)
 	}
-	windows := l.Take()
+	windows := l.Take().Windows
 	slices.SortFunc(windows, func(x, y Window) int { return cmp.Compare(x.Pod, y.Pod) })
 	if len(windows) != 2 {
 		t.Fatalf("windows: %+v", windows)
@@ -61,7 +61,7 @@ func TestReportsOfAllClientsAddUp(t *testing.T) {
 		t.Errorf("buckets: %v", w.Buckets)
 	}
 	// Counts start anew with each window; what is in flight stays until said otherwise.
-	for _, w := range l.Take() {
+	for _, w := range l.Take().Windows {
 		if w.Issued != 0 || (w.Pod == "a" && w.InFlight != 7) {
 			t.Errorf("second window: %+v", w)
 		}
@@ -81,7 +81,7 @@ func TestReportsOfUnknownPodsAreDropped(t *testing.T) {
 	l := NewLoads()
 	odd := &endpointv3.UpstreamEndpointStats{Address: &corev3.Address{}}
 	l.Report(time.Unix(1, 0), "envoy", clusterStats(podStats(testPod("gone", 7), 5, 5, 5), odd), lrs.podAt)
-	if got := l.Take(); len(got) != 0 {
+	if got := l.Take().Windows; len(got) != 0 {
 		t.Errorf("booked %+v", got)
 	}
 }
@@ -146,5 +146,41 @@ func await(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("waited in vain for %s", what)
 		}
 		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestExtprocsReportOnThemselvesAndTheirCaches(t *testing.T) {
+	l, now := NewLoads(), time.Unix(1, 0)
+	report := func(values map[string]float64) *endpointv3.UpstreamLocalityStats {
+		out := &endpointv3.UpstreamLocalityStats{}
+		for name, v := range values {
+			out.LoadMetricStats = append(out.LoadMetricStats, &endpointv3.EndpointLoadMetricStats{MetricName: name, TotalMetricValue: v})
+		}
+		return out
+	}
+	stats := []*endpointv3.ClusterStats{
+		{ClusterName: "chat", UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{
+			report(map[string]float64{policy.MetricCacheHits: 7, policy.MetricCacheMisses: 3})}},
+		{ClusterName: policy.ReplicaCluster, UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{
+			report(map[string]float64{policy.MetricMemory: 100, policy.MetricMemoryLimit: 200, policy.MetricCPU: .5,
+				policy.MetricTableSize: 9, policy.MetricTableCapacity: 10, policy.MetricEvictions: 4})}},
+	}
+	for range 2 {
+		l.Report(now, "extproc#1", stats, nil)
+	}
+	got := l.Take()
+	if got.Caches["chat"] != (CacheCounts{14, 6}) {
+		t.Errorf("caches: %+v", got.Caches)
+	}
+	want := Replica{Memory: 100, MemoryLimit: 200, CPU: .5, Size: 9, Capacity: 10, Evictions: 8}
+	if got.Replicas["extproc#1"] != want {
+		t.Errorf("replicas: %+v", got.Replicas)
+	}
+	if again := l.Take(); again.Replicas["extproc#1"].Evictions != 0 || again.Replicas["extproc#1"].Size != 9 || len(again.Caches) != 0 {
+		t.Errorf("second take: %+v", again)
+	}
+	l.Forget("extproc#1")
+	if got := l.Take().Replicas; len(got) != 0 {
+		t.Errorf("a replica that left: %+v", got)
 	}
 }

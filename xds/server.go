@@ -55,6 +55,7 @@ type Server struct {
 	clients *clients
 	edits   chan edit
 	current atomic.Pointer[Model]
+	changed chan struct{}
 
 	// Owned by the loop.
 	desk    *Desk
@@ -77,6 +78,7 @@ func New(opts Options) (*Server, error) {
 		opts:    opts,
 		caches:  newCaches(opts.Boot + "-"),
 		edits:   make(chan edit),
+		changed: make(chan struct{}, 1),
 		desk:    NewDesk(),
 		rollout: Rollout{Hold: opts.Hold},
 	}
@@ -133,6 +135,10 @@ func (s *Server) edit(apply func(*Desk) error) error {
 	}
 	s.current.Store(&model)
 	s.rollout.Set(model)
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
 	return nil
 }
 
@@ -200,6 +206,28 @@ func (s *Server) SetPods(ctx context.Context, service string, pods []statefulrou
 func (s *Server) SetOverride(ctx context.Context, service, pod string, state statefulroute.PodState) error {
 	return s.do(ctx, func(d *Desk) error { return d.SetOverride(service, pod, state) })
 }
+
+// SetHealthy is what the health checks found of a pod.
+func (s *Server) SetHealthy(ctx context.Context, service, pod string, healthy bool) error {
+	return s.do(ctx, func(d *Desk) error { return d.SetHealthy(service, pod, healthy) })
+}
+
+// SetWeights is what the load made of the weights of a service's pods; pods
+// that left in the meantime are passed over.
+func (s *Server) SetWeights(ctx context.Context, service string, weights map[string]uint32) error {
+	return s.do(ctx, func(d *Desk) error {
+		for pod, weight := range weights {
+			if err := d.SetWeight(service, pod, weight); err != nil && !errors.Is(err, ErrUnknownPod) {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Changed is signalled after the model changed: for the prober, which is its
+// only reader.
+func (s *Server) Changed() <-chan struct{} { return s.changed }
 
 // Model returns the services and pods as they are meant to be now. The result
 // is shared: read only.

@@ -24,14 +24,18 @@ import (
 
 // app wires the control plane's parts together.
 type app struct {
-	process cli.Process
-	started time.Time
-	monitor *insight.Monitor
-	server  *xds.Server
-	loads   *xds.Loads
-	sources *xds.Sources
-	reload  *reloader
-	ready   atomic.Bool
+	process  cli.Process
+	started  time.Time
+	monitor  *insight.Monitor
+	tracer   *insight.Tracer
+	server   *xds.Server
+	loads    *xds.Loads
+	sources  *xds.Sources
+	prober   *xds.Prober
+	steering *xds.Steering
+	analysis *analysis
+	reload   *reloader
+	ready    atomic.Bool
 }
 
 func run(ctx context.Context, p cli.Process) error {
@@ -39,15 +43,19 @@ func run(ctx context.Context, p cli.Process) error {
 	if err != nil {
 		return err
 	}
-	a, err := newApp(p)
+	a, err := newApp(ctx, p, cfg)
 	if err != nil {
 		return err
 	}
 	return a.run(ctx, cfg)
 }
 
-func newApp(p cli.Process) (*app, error) {
+func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer) (*app, error) {
 	monitor, err := insight.NewMonitor(insight.MonitorOptions{Process: "xds-server", Version: p.Version})
+	if err != nil {
+		return nil, err
+	}
+	tracer, err := insight.NewTracer(ctx, insight.TracerOptions{Process: "xds-server", Version: p.Version})
 	if err != nil {
 		return nil, err
 	}
@@ -55,12 +63,35 @@ func newApp(p cli.Process) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
+	found, err := newAnalysis(cfg.Analyzer, server.Model, p.Logger.Named("analyzer"))
+	if err != nil {
+		return nil, err
+	}
 	a := &app{
-		process: p, started: time.Now(), monitor: monitor, server: server, loads: xds.NewLoads(),
+		process: p, started: time.Now(), monitor: monitor, tracer: tracer, server: server, loads: xds.NewLoads(), analysis: found,
 		sources: &xds.Sources{Logger: p.Logger.Named("pods"), Resolver: net.DefaultResolver},
 	}
 	a.reload = &reloader{app: a}
+	a.prober = &xds.Prober{
+		Logger: p.Logger.Named("health"), Observer: probes{monitor, tracer},
+		Set: server, Model: server.Model, Changed: server.Changed(),
+	}
+	a.steering = &xds.Steering{
+		Logger: p.Logger.Named("weights"), Loads: a.loads, Set: server, Doubter: a.prober, Model: server.Model,
+		Penalty: found.penalty, Observe: a.observe,
+	}
 	return a, nil
+}
+
+// observe hands a second's load reports to the analyzer and the metrics.
+func (a *app) observe(taken xds.Taken) {
+	a.analysis.observe(taken)
+	for _, svc := range a.server.Model().Services {
+		metrics := a.monitor.Service(svc.Name)
+		for _, m := range svc.Members {
+			metrics.PodWeight(m.Name, m.EffectiveWeight)
+		}
+	}
 }
 
 // run starts everything and waits until all of it has ended.
@@ -75,25 +106,47 @@ func (a *app) run(ctx context.Context, cfg *config.XDSServer) error {
 		return err
 	}
 	defer admin.Close()
-	lrs := &xds.LoadService{Loads: a.loads, Model: a.server.Model}
+	loop, err := a.analysis.loop(cfg.Analyzer, a.monitor)
+	if err != nil {
+		return err
+	}
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.server.Run(ctx) })
 	group.Go(func() error { return adminhttp.Serve(ctx, admin, a.handler()) })
-	group.Go(func() error {
-		// Envoys that find us must find their routes: nothing is served before
-		// the first configuration is in force.
-		if err := a.reload.apply(ctx, cfg); err != nil {
-			return err
-		}
-		group.Go(func() error { return a.reload.run(ctx) })
-		a.ready.Store(true)
-		a.process.Logger.Info("serving", zap.String("xds", cfg.Listen), zap.String("admin", cfg.Admin), zap.Int("services", len(cfg.Services)))
-		return a.server.Serve(ctx, listener, lrs.RegisterOn)
-	})
+	group.Go(func() error { return a.prober.Run(ctx) })
+	group.Go(func() error { return a.steering.Run(ctx) })
+	group.Go(func() error { return loop.Run(ctx) })
+	group.Go(func() error { return a.serve(ctx, cfg, listener) })
 	err = group.Wait()
+	a.stopTracing(ctx)
 	a.process.Logger.Info("stopped")
 	return err
+}
+
+// serve answers xDS once the first configuration is in force: Envoys that find
+// us must find their routes.
+func (a *app) serve(ctx context.Context, cfg *config.XDSServer, listener net.Listener) error {
+	if err := a.reload.apply(ctx, cfg); err != nil {
+		return err
+	}
+	a.ready.Store(true)
+	a.process.Logger.Info("serving", zap.String("xds", cfg.Listen), zap.String("admin", cfg.Admin), zap.Int("services", len(cfg.Services)))
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.reload.run(ctx) })
+	group.Go(func() error {
+		lrs := &xds.LoadService{Loads: a.loads, Model: a.server.Model}
+		return a.server.Serve(ctx, listener, lrs.RegisterOn)
+	})
+	return group.Wait()
+}
+
+func (a *app) stopTracing(ctx context.Context) {
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if err := a.tracer.Shutdown(bounded); err != nil {
+		a.process.Logger.Warn("traces not exported", zap.Error(err))
+	}
 }
 
 func listen(ctx context.Context, what, address string) (net.Listener, error) {
@@ -114,10 +167,29 @@ func (a *app) handler() http.Handler {
 		return nil
 	}})
 	(&xds.Admin{Server: a.server, Loads: a.loads}).Register(mux)
+	mux.HandleFunc("GET /api/v1/report", a.report)
 	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) {
 		adminhttp.WriteJSON(w, http.StatusOK, a.status())
 	})
 	return mux
+}
+
+// report is what the analyzer has to say, as JSON or, with ?format=text, as text.
+func (a *app) report(w http.ResponseWriter, r *http.Request) {
+	service := r.FormValue("service")
+	known := func(svc xds.ServiceView) bool { return svc.Name == service }
+	if service != "" && !slices.ContainsFunc(a.server.Model().Services, known) {
+		adminhttp.WriteError(w, http.StatusNotFound, fmt.Errorf("no service %q", service))
+		return
+	}
+	report := a.analysis.analyzer.Report(time.Now(), service)
+	if r.FormValue("format") != "text" {
+		adminhttp.WriteJSON(w, http.StatusOK, report)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	// A write error means that the client went away.
+	_ = report.WriteText(w)
 }
 
 // status is what `routectl status` shows of this process.

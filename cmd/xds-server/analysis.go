@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/xds"
+)
+
+// analysis feeds the analyzer with what the load reports say, and balancing
+// with what the analyzer finds.
+type analysis struct {
+	analyzer *insight.Analyzer
+	process  *insight.ProcessReader
+	model    func() xds.Model
+	log      *zap.Logger
+
+	mu       sync.Mutex
+	pending  insight.Sample            // since the last collect
+	findings map[insight.Scope]float64 // weight factor by pod
+}
+
+func newAnalysis(cfg config.Analyzer, model func() xds.Model, log *zap.Logger) (*analysis, error) {
+	added, err := rules(cfg.Rules)
+	if err != nil {
+		return nil, err
+	}
+	analyzer, err := insight.NewAnalyzer(insight.AnalyzerOptions{
+		Interval: cfg.Interval, History: cfg.History, Historical: cfg.Historical, Rules: added,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &analysis{
+		analyzer: analyzer, process: insight.NewProcessReader(os.DirFS("/")),
+		model: model, log: log, pending: emptySample(),
+	}, nil
+}
+
+func emptySample() insight.Sample {
+	return insight.Sample{Services: map[string]insight.ServiceSample{}, Processes: map[string]insight.ProcessSample{}}
+}
+
+// loop is the analyzer's real-time loop.
+func (a *analysis) loop(cfg config.Analyzer, monitor *insight.Monitor) (*insight.Loop, error) {
+	o := insight.LoopOptions{
+		Analyzer: a.analyzer, Collect: a.collect, Interval: cfg.Interval, Monitor: monitor,
+		After: func(time.Time, []insight.Event) { a.learn() },
+	}
+	if cfg.RealTime {
+		o.Logger = a.log
+	}
+	return insight.NewLoop(o)
+}
+
+// observe adds a second's load reports to the sample that is being gathered.
+func (a *analysis) observe(taken xds.Taken) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, w := range taken.Windows {
+		svc := a.serviceLocked(w.Service)
+		pod := svc.Pods[w.Pod]
+		pod.Requests += w.Succeeded + w.Failed
+		pod.Errors += w.Failed
+		pod.ResponseTimes.Merge(insight.BucketedDurations(policy.ResponseTimeBounds(), w.Buckets, w.ResponseTime))
+		pod.InFlight, pod.Sessions = w.InFlight, w.Sessions
+		svc.Pods[w.Pod] = pod
+	}
+	for name, c := range taken.Caches {
+		svc := a.serviceLocked(name)
+		svc.Hits += c.Hits
+		svc.Misses += c.Misses
+		a.pending.Services[name] = svc
+	}
+	a.pending.Table.Size, a.pending.Table.Capacity = 0, 0
+	for name, r := range taken.Replicas {
+		a.pending.Processes[name] = insight.ProcessSample{Memory: r.Memory, MemoryLimit: r.MemoryLimit, CPU: r.CPU, CPULimit: r.CPULimit}
+		a.pending.Table.Size += r.Size
+		a.pending.Table.Capacity += r.Capacity
+		a.pending.Table.Evictions += r.Evictions
+	}
+}
+
+func (a *analysis) serviceLocked(name string) insight.ServiceSample {
+	svc, ok := a.pending.Services[name]
+	if !ok {
+		svc = insight.ServiceSample{Pods: map[string]insight.PodSample{}}
+		a.pending.Services[name] = svc
+	}
+	return svc
+}
+
+// collect returns the sample since the last one: every pod there is, those
+// that were asked nothing too, and this process.
+func (a *analysis) collect(now time.Time) insight.Sample {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, svc := range a.model().Services {
+		s := a.serviceLocked(svc.Name)
+		for _, m := range svc.Members {
+			s.Pods[m.Name] = s.Pods[m.Name]
+		}
+	}
+	out := a.pending
+	a.pending = emptySample()
+	if usage, err := a.process.Read(now); err == nil {
+		out.Processes["xds-server"] = usage
+	} else {
+		a.log.Debug("own usage not known", zap.Error(err))
+	}
+	return out
+}
+
+// learn keeps what the open issues mean for the weights.
+func (a *analysis) learn() {
+	found := map[insight.Scope]float64{}
+	for _, f := range a.analyzer.Findings() {
+		scope := insight.Scope{Service: f.Service, Pod: f.Pod}
+		if have, ok := found[scope]; !ok || f.Factor < have {
+			found[scope] = f.Factor
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.findings = found
+}
+
+// penalty is the factor by which the analyzer lowers a pod's weight.
+func (a *analysis) penalty(service, pod string) float64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if f, ok := a.findings[insight.Scope{Service: service, Pod: pod}]; ok {
+		return f
+	}
+	return 1
+}
+
+func rules(in []config.Rule) ([]insight.Rule, error) {
+	out := make([]insight.Rule, len(in))
+	for i, r := range in {
+		out[i] = insight.Rule{
+			Name: r.Name, Metric: insight.Metric(r.Metric), For: r.For,
+			Suggestion: r.Suggestion, Impact: r.Impact, Effort: r.Effort, Priority: r.Priority,
+		}
+		if r.Above != nil {
+			out[i].Compare, out[i].Threshold = insight.Above, *r.Above
+		} else {
+			out[i].Compare, out[i].Threshold = insight.Below, *r.Below
+		}
+		severity, err := insight.ParseSeverity(r.Severity)
+		if err != nil {
+			return nil, fmt.Errorf("rule %q: %w", r.Name, err)
+		}
+		out[i].Severity = severity
+	}
+	return out, nil
+}
+
+// probes counts and traces the health checks.
+type probes struct {
+	monitor *insight.Monitor
+	tracer  *insight.Tracer
+}
+
+// Probe begins one health check.
+func (p probes) Probe(ctx context.Context, service, pod string) (context.Context, func(error, time.Duration)) {
+	ctx, span := p.tracer.HealthCheck(ctx, service, pod)
+	return ctx, func(err error, took time.Duration) {
+		p.monitor.Service(service).HealthCheck(pod, took, err == nil)
+		span.End(err == nil, err)
+	}
+}

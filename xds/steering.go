@@ -1,0 +1,151 @@
+package xds
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/balancing"
+)
+
+// WeightSetter puts new weights of a service's pods into force.
+type WeightSetter interface {
+	SetWeights(ctx context.Context, service string, weights map[string]uint32) error
+}
+
+// Doubter has a pod probed at once.
+type Doubter interface {
+	Doubt(ctx context.Context, service, pod string)
+}
+
+// Steering is the load loop: once a second it takes what the clients reported,
+// lets balancing compute weights from it, and puts them into force.
+type Steering struct {
+	Logger  *zap.Logger
+	Loads   *Loads
+	Set     WeightSetter
+	Doubter Doubter
+	Model   func() Model
+	// Penalty lowers a pod's weight for what the analyzer found, 0 to 1; nil
+	// lowers none.
+	Penalty func(service, pod string) float64
+	// Observe, when set, gets what every second brought.
+	Observe func(Taken)
+
+	steered map[string]*steered
+}
+
+// steered is the state of one service.
+type steered struct {
+	policy  statefulroute.BalancingPolicy
+	weights *balancing.Weights
+	silence *balancing.Silence
+	members []Member
+}
+
+// Run steers until ctx ends.
+func (s *Steering) Run(ctx context.Context) error {
+	s.steered = map[string]*steered{}
+	last := time.Now()
+	return every(ctx, time.Second, func() {
+		now := time.Now()
+		s.step(ctx, now, now.Sub(last))
+		last = now
+	})
+}
+
+func (s *Steering) step(ctx context.Context, now time.Time, interval time.Duration) {
+	model := s.Model()
+	s.follow(now, model)
+	taken := s.Loads.Take()
+	s.Loads.Keep(func(service, pod string) bool { return model.has(service, pod) })
+	byPod := make(map[podID]Window, len(taken.Windows))
+	for _, w := range taken.Windows {
+		byPod[podID{w.Service, w.Pod}] = w
+	}
+	for _, svc := range model.Services {
+		s.steer(ctx, now, svc, interval, byPod)
+	}
+	if s.Observe != nil {
+		s.Observe(taken)
+	}
+}
+
+// follow brings the state of the services in line with the model.
+func (s *Steering) follow(now time.Time, model Model) {
+	for name := range s.steered {
+		if _, ok := model.service(name); !ok {
+			delete(s.steered, name)
+		}
+	}
+	for _, svc := range model.Services {
+		st := s.steered[svc.Name]
+		if st == nil || st.policy != svc.Balancing {
+			st = s.begin(svc)
+			s.steered[svc.Name] = st
+		}
+		pods := make([]statefulroute.Pod, len(svc.Members))
+		for i, m := range svc.Members {
+			pods[i] = m.Pod
+		}
+		for _, m := range st.members {
+			if !model.has(svc.Name, m.Name) {
+				st.silence.Forget(m.Name)
+			}
+		}
+		st.members = svc.Members
+		st.weights.SetPods(now, pods)
+	}
+}
+
+func (s *Steering) begin(svc ServiceView) *steered {
+	weights, err := balancing.NewWeights(balancing.WeightOptions{SlowStart: svc.Balancing.SlowStart})
+	if err != nil {
+		s.Logger.DPanic("weights of a checked policy", zap.String("service", svc.Name), zap.Error(err))
+	}
+	silence, err := balancing.NewSilence(svc.Balancing.ResponseTimeWindow)
+	if err != nil {
+		s.Logger.DPanic("response time window of a checked policy", zap.String("service", svc.Name), zap.Error(err))
+	}
+	return &steered{policy: svc.Balancing, weights: weights, silence: silence}
+}
+
+func (s *Steering) steer(ctx context.Context, now time.Time, svc ServiceView, interval time.Duration, windows map[podID]Window) {
+	st := s.steered[svc.Name]
+	for _, m := range svc.Members {
+		w := windows[podID{svc.Name, m.Name}]
+		o := observation(w, interval)
+		st.weights.Observe(now, m.Name, o)
+		st.silence.Observe(now, m.Name, o)
+		if s.Penalty != nil {
+			st.weights.Penalty(m.Name, s.Penalty(svc.Name, m.Name))
+		}
+	}
+	for _, pod := range st.silence.Doubts(now) {
+		s.Logger.Warn("pod was sent requests but answered none", zap.String("service", svc.Name),
+			zap.String("pod", pod), zap.Duration("window", svc.Balancing.ResponseTimeWindow))
+		s.Doubter.Doubt(ctx, svc.Name, pod)
+	}
+	if weights, push := st.weights.Next(now); push && steers(svc.Balancing.Strategy) {
+		if err := s.Set.SetWeights(ctx, svc.Name, weights); err != nil && ctx.Err() == nil {
+			s.Logger.Error("weights not set", zap.String("service", svc.Name), zap.Error(err))
+		}
+	}
+}
+
+// steers reports whether load changes the weights: a plain round_robin keeps
+// the configured ones, as its name says.
+func steers(strategy string) bool { return strategy != "round_robin" }
+
+func observation(w Window, interval time.Duration) balancing.Observation {
+	o := balancing.Observation{
+		Interval: interval, Issued: w.Issued, Succeeded: w.Succeeded, Failed: w.Failed,
+		InProgress: uint64(max(w.InFlight, 0)),
+	}
+	if w.Responses > 0 {
+		o.ResponseTime = w.ResponseTime / time.Duration(w.Responses)
+	}
+	return o
+}
