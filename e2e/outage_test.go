@@ -34,7 +34,7 @@ func TestXDSServerAway(t *testing.T) {
 			}
 			s.XDS.Start(t)
 			s.WaitReady(t)
-			connected(t, s)
+			s.WaitClients(t)
 			// It converges: what changes now reaches Envoy and extproc.
 			s.Change(t, removePod("chat-2"))
 			after := s.Load(keys, 2, 8, harness.InHeader).Owners(t)
@@ -55,18 +55,6 @@ func TestXDSServerAway(t *testing.T) {
 			}
 		})
 	}
-}
-
-// connected waits for Envoy to be back at the new xds-server.
-func connected(t *testing.T, s *harness.Stack) {
-	t.Helper()
-	harness.Eventually(t, harness.Patience, "Envoy is connected to xds-server", func() error {
-		n, err := s.EnvoyStat("control_plane.connected_state")
-		if err == nil && n != 1 {
-			err = errNotYet
-		}
-		return err
-	})
 }
 
 // extproc is restarted under load: nothing fails, and its bindings hold.
