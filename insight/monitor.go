@@ -72,7 +72,11 @@ func NewMonitor(o MonitorOptions) (*Monitor, error) {
 		custom:   make(map[string]prometheus.Collector),
 	}
 	m.services = newHandles(o.MaxServices, m.newService)
-	m.pushes = newHandles(16, func(kind string) prometheus.Observer { return m.metrics.pushDuration.WithLabelValues(kind) })
+	m.pushes = newHandles(16, func(kind string) prometheus.Observer {
+		m.metrics.nacks.WithLabelValues(kind) // served as 0, so that the first one is seen as an increase
+		return m.metrics.pushDuration.WithLabelValues(kind)
+	})
+	m.metrics.reloadOK.Set(1) // the file that the process started with
 	for _, c := range append(m.metrics.collectors(),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

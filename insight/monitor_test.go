@@ -285,6 +285,28 @@ func expectValues(t *testing.T, m *Monitor, want map[string]float64, absent ...s
 	}
 }
 
+func TestCountersOfRareEventsStartAtZero(t *testing.T) {
+	m := newTestMonitor(t, MonitorOptions{})
+	m.Service("chat").Request("chat-0", "GET", 200, time.Millisecond, "")
+	m.XDSPush("EDS", time.Millisecond)
+	got, err := m.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{
+		`stateful_route_misroutes_total{pod="chat-0",service="chat"}`,
+		`stateful_route_sessions_rebound_total{reason="removed",service="chat"}`,
+		`stateful_route_xds_nacks_total{type="EDS"}`,
+	} {
+		if v, served := got[name]; !served || v != 0 {
+			t.Errorf("%s = %v (served: %v), want 0", name, v, served)
+		}
+	}
+	if got["stateful_route_config_last_reload_successful"] != 1 {
+		t.Error("a process that was never asked to reload looks as if that had failed")
+	}
+}
+
 func TestMonitorOptionsAreChecked(t *testing.T) {
 	for _, o := range []MonitorOptions{{}, {Process: "x", MaxPods: -1}, {Process: "x", MaxServices: -1}} {
 		if _, err := NewMonitor(o); err == nil {

@@ -35,8 +35,13 @@ func (p *podMetrics) request(method, code int) prometheus.Counter {
 	})
 }
 
+// durations also serves the misroutes as 0, so that the first one is seen as an
+// increase.
 func (p *podMetrics) durations() prometheus.Observer {
-	return p.duration.get(func() prometheus.Observer { return p.vectors.requestDuration.WithLabelValues(p.service, p.name) })
+	return p.duration.get(func() prometheus.Observer {
+		p.misroute()
+		return p.vectors.requestDuration.WithLabelValues(p.service, p.name)
+	})
 }
 
 func (p *podMetrics) choice(ok bool) prometheus.Counter {

@@ -40,9 +40,17 @@ func (m *Monitor) newService(name string) *ServiceMetrics {
 	s.rebound = newHandles(16, func(reason string) prometheus.Counter {
 		return m.metrics.rebound.WithLabelValues(name, reason)
 	})
+	for _, reason := range reboundReasons {
+		s.rebound.get(reason)
+	}
 	s.pods.Store(&map[string]*podMetrics{})
 	return s
 }
+
+// reboundReasons are served as 0 from the start: Prometheus does not see the
+// increase of a counter that appears with its first value, and when a pod goes
+// all of its sessions move within one scrape.
+var reboundReasons = [...]string{"removed", "unhealthy", "maintenance"}
 
 // CacheHit counts a request whose session had a binding.
 func (s *ServiceMetrics) CacheHit() { s.hits.Inc() }
