@@ -2,7 +2,6 @@ package extproc
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -70,6 +69,7 @@ type podView struct {
 	statefulroute.Pod
 	answers answerPair
 	sampler *sampler
+	times   *responseTimes
 }
 
 // NewDirectory returns a directory without services.
@@ -181,19 +181,19 @@ func (d *Directory) build(old *service, state ServiceState) (*service, error) {
 	return s, nil
 }
 
-// newPodView keeps the sampling mark of a pod that stays.
+// newPodView keeps what was measured of a pod that stays.
 func newPodView(old *service, p statefulroute.Pod) *podView {
-	v := &podView{Pod: p, answers: boundAnswers(p.Address), sampler: &sampler{}}
+	v := &podView{Pod: p, answers: boundAnswers(p.Address), sampler: &sampler{}, times: newResponseTimes()}
 	if old != nil {
 		if o, ok := old.pods[p.Name]; ok {
-			v.sampler = o.sampler
+			v.sampler, v.times = o.sampler, o.times
 		}
 	}
 	return v
 }
 
 func (d *Directory) newBalancer(b statefulroute.BalancingPolicy) (*balancing.Balancer, error) {
-	balancer, err := balancing.New(balancing.Options{
+	return balancing.New(balancing.Options{
 		Strategy:           b.Strategy,
 		Registry:           d.opts.Registry,
 		MaxConnections:     b.MaxConnections,
@@ -202,10 +202,6 @@ func (d *Directory) newBalancer(b statefulroute.BalancingPolicy) (*balancing.Bal
 		SlowStart:          b.SlowStart,
 		Seed:               d.opts.Seed,
 	})
-	if err != nil {
-		return nil, fmt.Errorf("balancing: %w", err)
-	}
-	return balancer, nil
 }
 
 // withIssued makes sure that the cookie we hand out is also read back, and

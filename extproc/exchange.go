@@ -112,6 +112,9 @@ func (x *exchange) response(h headers, upstream string) *extprocv3.ProcessingRes
 	if pod != nil {
 		x.served = pod.Name
 		x.checkRoute(pod)
+		if x.status > 0 && x.status < 500 {
+			pod.times.observe(x.answered.Sub(x.began))
+		}
 	}
 	x.learn(h, pod, x.answered)
 	if !x.issued || x.decision.pod == nil || x.decision.outcome == atHome {

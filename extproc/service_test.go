@@ -366,3 +366,22 @@ func TestSampling(t *testing.T) {
 		t.Errorf("%d of 100 requests in 100 ms are looked at, want 4", taken)
 	}
 }
+
+// BenchmarkProcessKnownSession is the handler alone, without gRPC.
+func BenchmarkProcessKnownSession(b *testing.B) {
+	server, err := NewServer(ServerOptions{Directory: newDirectory(b, ServiceState{chat(), pods(3)}), Table: newTable(b)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx := metadata.NewIncomingContext(context.Background(), metadata.Pairs(policy.ServiceMetadata, "chat"))
+	m := []*extprocv3.ProcessingRequest{{Request: &extprocv3.ProcessingRequest_RequestHeaders{
+		RequestHeaders: httpHeaders(":path", "/", ":method", "GET", "x-session-id", "a")}}}
+	stream := &scriptedStream{ctx: ctx}
+	b.ReportAllocs()
+	for b.Loop() {
+		stream.in, stream.out = m, stream.out[:0]
+		if err := server.Process(stream); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -77,33 +76,21 @@ func NewWatcher(o WatcherOptions) (*Watcher, error) {
 
 // Run watches until ctx ends, reconnecting by itself, and returns ctx's error.
 func (w *Watcher) Run(ctx context.Context) error {
-	backoff := w.opts.MinBackoff
+	again := backoff{min: w.opts.MinBackoff, max: w.opts.MaxBackoff}
 	for {
 		answered, err := w.stream(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if answered {
-			backoff = w.opts.MinBackoff
+			again.reset()
 		}
-		pause := backoff/2 + rand.N(backoff/2+1)
+		pause := again.pause()
 		w.opts.Log.Warn("xDS stream lost; the last state stays in force",
 			zap.Error(err), zap.Duration("retry_in", pause))
 		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
-		backoff = min(2*backoff, w.opts.MaxBackoff)
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

@@ -47,6 +47,7 @@ type App struct {
 	idle      *idleTimeouts
 	directory *extproc.Directory
 	watcher   *extproc.Watcher
+	reporter  *extproc.LoadReporter
 	reload    *reloader
 	xds       *grpc.ClientConn
 	grpc      *grpc.Server
@@ -100,6 +101,7 @@ func (a *App) Run(ctx context.Context) error {
 	group.Go(func() error { return a.serveGRPC() })
 	group.Go(func() error { return adminhttp.Serve(ctx, a.adminListener, a.admin) })
 	group.Go(func() error { return until(ctx, a.watcher.Run(ctx)) })
+	group.Go(func() error { return until(ctx, a.reporter.Run(ctx)) })
 	group.Go(func() error { return a.sweep(ctx) })
 	group.Go(func() error { return a.countSessions(ctx) })
 	if a.opts.ConfigFile != "" {

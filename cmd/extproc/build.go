@@ -9,6 +9,7 @@ import (
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
@@ -24,6 +25,7 @@ func (a *App) observe(ctx context.Context) (err error) {
 		return err
 	}
 	a.tracer, err = insight.NewTracer(ctx, insight.TracerOptions{Process: "extproc", Version: a.opts.Version})
+	a.monitor.ConfigReload(true) // the configuration that got us here
 	return err
 }
 
@@ -71,8 +73,13 @@ func (a *App) setHealth(s healthv1.HealthCheckResponse_ServingStatus) {
 func (a *App) buildWatcher(context.Context) (err error) {
 	// A dead peer is noticed although the stream may be silent for hours.
 	alive := keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}
+	// Both processes are often started at once; gRPC's own first retry is after 1s.
+	again := grpc.ConnectParams{
+		Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
+		MinConnectTimeout: 5 * time.Second,
+	}
 	a.xds, err = grpc.NewClient(a.opts.Config.XDS, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithKeepaliveParams(alive), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(256<<20)))
+		grpc.WithConnectParams(again), grpc.WithKeepaliveParams(alive), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(256<<20)))
 	if err != nil {
 		return fmt.Errorf("connect to xds-server: %w", err)
 	}
@@ -87,6 +94,12 @@ func (a *App) buildWatcher(context.Context) (err error) {
 		Services: a.directory,
 		OnNack:   func(typeURL string, _ error) { a.monitor.XDSNack(typeURL) },
 		Log:      a.log,
+	})
+	if err != nil {
+		return err
+	}
+	a.reporter, err = extproc.NewLoadReporter(extproc.LoadReporterOptions{
+		Conn: a.xds, NodeID: id, Directory: a.directory, Sessions: a.table, Log: a.log,
 	})
 	return err
 }

@@ -1,0 +1,242 @@
+package extproc
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/affinity"
+)
+
+// operator is the admin API as routectl sees it.
+type operator struct {
+	t         *testing.T
+	url       string
+	directory *Directory
+	table     *affinity.Cache
+	logs      *observer.ObservedLogs
+	notReady  error
+}
+
+func startAdmin(t *testing.T) *operator {
+	core, logs := observer.New(zap.InfoLevel)
+	o := &operator{
+		t: t, logs: logs, table: newTable(t),
+		directory: newDirectory(t, ServiceState{chat(), withState(pods(3), "chat-2", statefulroute.Maintenance)}),
+	}
+	h, err := NewAdmin(AdminOptions{
+		Directory: o.directory, Lister: o.table, Editor: o.table,
+		Metrics:    o.directory.opts.Monitor.Handler(),
+		CacheStats: func() any { return map[string]int{"size": o.table.Stats().Size} },
+		Ready:      func() error { return o.notReady },
+		Log:        zap.New(core),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	o.url = server.URL
+	return o
+}
+
+// do sends a request whose path goes out as it is and decodes the answer.
+func (o *operator) do(method, path, body string, into any) int {
+	o.t.Helper()
+	r, err := http.NewRequest(method, o.url, strings.NewReader(body))
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	path, query, _ := strings.Cut(path, "?")
+	r.URL.RawPath, r.URL.RawQuery = path, query
+	if r.URL.Path, err = url.PathUnescape(path); err != nil {
+		r.URL.Opaque = "//" + r.URL.Host + path // sent as it is, malformed
+	}
+	res, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	if into != nil {
+		if err := json.Unmarshal(text, into); err != nil {
+			o.t.Fatalf("%s %s: %q is not JSON: %v", method, path, text, err)
+		}
+	}
+	return res.StatusCode
+}
+
+func TestAdminAnyKey(t *testing.T) {
+	o := startAdmin(t)
+	for _, key := range []string{
+		"simple", "a/b", "a//b", "/", "..", ".", "../../metrics", "a%2Fb", "100%", "ключ 🔑", "with space", `"quoted"`,
+		"?x=y", "#x", "a+b", "a;b", "line\nbreak", "\x00", "\xff\xfe", strings.Repeat("k", MaxKey),
+	} {
+		path := sessionPath + "chat/" + escapeSegment(key)
+		var s sessionJSON
+		if code := o.do("PUT", path, `{"pod": "chat-1"}`, &s); code != 200 || s.Pod != "chat-1" {
+			t.Errorf("PUT %q: %d, %+v", key, code, s)
+		}
+		if code := o.do("GET", path, "", &s); code != 200 || s.Path != path {
+			t.Errorf("GET %q: %d, path %q, want %q", key, code, s.Path, path)
+		}
+		if b, ok := o.table.Peek("chat", key, time.Now()); !ok || b.Pod != "chat-1" {
+			t.Errorf("%q is bound to %q", key, b.Pod)
+		}
+		if code := o.do("DELETE", path, "", nil); code != 204 {
+			t.Errorf("DELETE %q: %d", key, code)
+		}
+		if _, ok := o.table.Peek("chat", key, time.Now()); ok {
+			t.Errorf("%q is still bound", key)
+		}
+	}
+	for _, e := range o.logs.All() {
+		if strings.Contains(fmt.Sprint(e.ContextMap()), "quoted") {
+			t.Errorf("a key is in the log: %v", e.ContextMap())
+		}
+	}
+	if o.logs.Len() != 40 {
+		t.Errorf("%d changes logged, want 40", o.logs.Len())
+	}
+}
+
+func TestAdminKeysWithSlashesNeedNoEscape(t *testing.T) {
+	o := startAdmin(t)
+	o.table.Move("chat", "a//b/../c", "chat-0", time.Now())
+	var s sessionJSON
+	if code := o.do("GET", sessionPath+"chat/a//b/../c", "", &s); code != 200 || s.Key != "a//b/../c" {
+		t.Errorf("%d, %+v", code, s)
+	}
+}
+
+func TestAdminRefusals(t *testing.T) {
+	o := startAdmin(t)
+	o.table.Move("chat", "a", "chat-0", time.Now())
+	for _, c := range []struct {
+		method, path, body string
+		code               int
+		want               string
+	}{
+		{"GET", sessionPath + "chat/nobody", "", 404, "no such session"},
+		{"DELETE", sessionPath + "chat/nobody", "", 404, "no such session"},
+		{"GET", sessionPath + "chat", "", 400, "SERVICE/KEY"},
+		{"GET", sessionPath + "chat/", "", 400, "SERVICE/KEY"},
+		{"GET", sessionPath + "chat/" + strings.Repeat("k", MaxKey+1), "", 400, "longer than 4096"},
+		{"POST", sessionPath + "chat/a", "", 405, "POST"},
+		{"PUT", sessionPath + "chat/a", `{"pod": "chat-9"}`, 422, `no pod "chat-9"`},
+		{"PUT", sessionPath + "chat/a", `{"pod": "chat-2"}`, 409, "maintenance"},
+		{"PUT", sessionPath + "mail/a", `{"pod": "chat-1"}`, 404, `no service "mail"`},
+		{"PUT", sessionPath + "chat/a", `{"pod": 3}`, 400, "the body must be"},
+		{"PUT", sessionPath + "chat/a", `{"prod": "chat-1"}`, 400, "unknown field"},
+		{"PUT", sessionPath + "chat/a", `{"pod": "` + strings.Repeat("x", 70<<10) + `"}`, 400, "too large"},
+		{"GET", "/api/v1/sessions?limit=0", "", 400, "limit"},
+		{"GET", "/api/v1/sessions?limit=many", "", 400, "limit"},
+		{"GET", "/api/v1/sessions?after=nonsense", "", 400, "after"},
+		{"GET", "/api/v1/nothing", "", 404, "nothing to GET"},
+		{"GET", "/", "", 404, "nothing to GET"},
+	} {
+		var e struct {
+			Error string `json:"error"`
+		}
+		if code := o.do(c.method, c.path, c.body, &e); code != c.code || !strings.Contains(e.Error, c.want) {
+			t.Errorf("%s %.60s: %d %q, want %d %q", c.method, c.path, code, e.Error, c.code, c.want)
+		}
+	}
+	if b, _ := o.table.Peek("chat", "a", time.Now()); b.Pod != "chat-0" {
+		t.Errorf("a refused move moved the session to %s", b.Pod)
+	}
+}
+
+func TestAdminPagesThroughSessions(t *testing.T) {
+	o := startAdmin(t)
+	for i := range 25 {
+		o.table.Move("chat", fmt.Sprint("s", i), fmt.Sprintf("chat-%d", i%2), time.Now())
+	}
+	seen, after := map[string]bool{}, ""
+	for page := 0; ; page++ {
+		var l struct {
+			Sessions []sessionJSON
+			Next     string
+		}
+		if code := o.do("GET", "/api/v1/sessions?service=chat&pod=chat-1&limit=5&after="+url.QueryEscape(after), "", &l); code != 200 {
+			t.Fatal(code)
+		}
+		for _, s := range l.Sessions {
+			if seen[s.Key] || s.Pod != "chat-1" {
+				t.Errorf("%+v again or on the wrong pod", s)
+			}
+			seen[s.Key] = true
+		}
+		if len(l.Sessions) > 5 || page > 5 {
+			t.Fatalf("page %d has %d sessions", page, len(l.Sessions))
+		}
+		if after = l.Next; after == "" {
+			break
+		}
+	}
+	if len(seen) != 12 {
+		t.Errorf("%d sessions listed, want 12", len(seen))
+	}
+}
+
+func TestAdminEmptyListIsAList(t *testing.T) {
+	o := startAdmin(t)
+	var l map[string]json.RawMessage
+	o.do("GET", "/api/v1/sessions", "", &l)
+	if string(l["sessions"]) != "[]" {
+		t.Errorf("sessions is %s", l["sessions"])
+	}
+}
+
+func TestAdminStats(t *testing.T) {
+	o := startAdmin(t)
+	o.table.Move("chat", "a", "chat-0", time.Now())
+	if _, err := o.directory.service("chat").balancer.Pick(time.Now(), "k"); err != nil {
+		t.Fatal(err)
+	}
+	var s struct {
+		Cache    map[string]int
+		Balancer balancersJSON
+	}
+	if code := o.do("GET", "/api/v1/stats", "", &s); code != 200 {
+		t.Fatal(code)
+	}
+	if s.Cache["size"] != 1 || s.Balancer.TotalRequests != 1 || s.Balancer.Services["chat"].TotalRequests != 1 || s.Balancer.LastRequest == nil {
+		t.Errorf("got %+v", s)
+	}
+}
+
+func TestAdminHealth(t *testing.T) {
+	o := startAdmin(t)
+	o.notReady = errors.New("no services yet")
+	var e struct{ Error string }
+	if code := o.do("GET", "/readyz", "", &e); code != 503 || e.Error != "no services yet" {
+		t.Errorf("readyz: %d %q", code, e.Error)
+	}
+	o.notReady = nil
+	for _, path := range []string{"/readyz", "/healthz", "/metrics", "/debug/pprof/", "/debug/pprof/cmdline"} {
+		if code := o.do("GET", path, "", nil); code != 200 {
+			t.Errorf("%s: %d", path, code)
+		}
+	}
+}
+
+func TestAdminNeedsItsParts(t *testing.T) {
+	if _, err := NewAdmin(AdminOptions{}); err == nil {
+		t.Error("an admin API without parts was accepted")
+	}
+}

@@ -1,0 +1,155 @@
+package extproc
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	loadstatsv3 "github.com/envoyproxy/go-control-plane/envoy/service/load_stats/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/stateful-route/stateful-route/policy"
+)
+
+// lrsServer hands what it is told to a test.
+type lrsServer struct {
+	loadstatsv3.UnimplementedLoadReportingServiceServer
+	reports chan *loadstatsv3.LoadStatsRequest
+}
+
+func (s *lrsServer) StreamLoadStats(stream loadstatsv3.LoadReportingService_StreamLoadStatsServer) error {
+	order := &loadstatsv3.LoadStatsResponse{LoadReportingInterval: durationpb.New(100 * time.Millisecond)}
+	if err := stream.Send(order); err != nil {
+		return err
+	}
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return nil
+		}
+		select {
+		case s.reports <- m:
+		case <-stream.Context().Done():
+			return nil
+		}
+	}
+}
+
+func startLRS(t *testing.T, address string) (*lrsServer, *grpc.Server, string) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, g := &lrsServer{reports: make(chan *loadstatsv3.LoadStatsRequest)}, grpc.NewServer()
+	loadstatsv3.RegisterLoadReportingServiceServer(g, s)
+	go g.Serve(l)
+	t.Cleanup(g.Stop)
+	return s, g, l.Addr().String()
+}
+
+func startReporter(t *testing.T, address string, d *Directory, sessions SessionCounter) {
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := NewLoadReporter(LoadReporterOptions{
+		Conn: conn, NodeID: testNode, Directory: d, Sessions: sessions,
+		MinBackoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != context.Canceled {
+			t.Errorf("Run returned %v", err)
+		}
+		conn.Close()
+	})
+}
+
+func (s *lrsServer) next(t *testing.T) *loadstatsv3.LoadStatsRequest {
+	t.Helper()
+	select {
+	case m := <-s.reports:
+		return m
+	case <-time.After(10 * time.Second):
+		t.Fatal("no report came")
+		return nil
+	}
+}
+
+// podMetrics returns what a report says of the pod at a port, as sum and count.
+func podMetrics(m *loadstatsv3.LoadStatsRequest, port uint32) map[string]*endpointv3.EndpointLoadMetricStats {
+	out := map[string]*endpointv3.EndpointLoadMetricStats{}
+	for _, c := range m.GetClusterStats() {
+		for _, e := range c.GetUpstreamLocalityStats()[0].GetUpstreamEndpointStats() {
+			if c.GetClusterName() == "chat" && e.GetAddress().GetSocketAddress().GetPortValue() == port {
+				for _, s := range e.GetLoadMetricStats() {
+					out[s.GetMetricName()] = s
+				}
+			}
+		}
+	}
+	return out
+}
+
+func TestLoadReport(t *testing.T) {
+	d, table := newDirectory(t, ServiceState{chat(), pods(2)}), newTable(t)
+	table.Move("chat", "a", "chat-1", time.Now())
+	for _, took := range []time.Duration{50 * time.Millisecond, 51 * time.Millisecond, 3 * time.Minute} {
+		d.service("chat").pods["chat-0"].times.observe(took)
+	}
+	lrs, server, address := startLRS(t, "127.0.0.1:0")
+	startReporter(t, address, d, table)
+	if n := lrs.next(t).GetNode(); n.GetId() != testNode || n.GetUserAgentName() != policy.UserAgent {
+		t.Errorf("introduced itself as %v", n)
+	}
+	report := lrs.next(t)
+	slow := podMetrics(report, 9100)
+	total := slow[policy.MetricResponseTime]
+	if total.GetNumRequestsFinishedWithMetric() != 3 || total.GetTotalMetricValue() != 180.101 {
+		t.Errorf("response times: %v", total)
+	}
+	for bound, want := range map[string]uint64{"0.05": 1, "0.1": 1, "+Inf": 1, "0.02": 0} {
+		if n := slow[policy.MetricResponseTimeBucket+bound].GetNumRequestsFinishedWithMetric(); n != want {
+			t.Errorf("%d responses at most %s s, want %d", n, bound, want)
+		}
+	}
+	if n := podMetrics(report, 9101)[policy.MetricSessions].GetTotalMetricValue(); n != 1 {
+		t.Errorf("%v sessions on chat-1, want 1", n)
+	}
+	if again := podMetrics(lrs.next(t), 9100); again[policy.MetricResponseTime] != nil || again[policy.MetricSessions] == nil {
+		t.Errorf("the next report repeats itself or forgets sessions: %v", again)
+	}
+	server.Stop()
+	lrs, _, _ = startLRS(t, address)
+	lrs.next(t)
+	if m := podMetrics(lrs.next(t), 9101); m[policy.MetricSessions].GetTotalMetricValue() != 1 {
+		t.Errorf("after the server came back: %v", m)
+	}
+}
+
+func TestResponsesAreTimed(t *testing.T) {
+	p := startProcessor(t, ServiceState{chat(), pods(1)})
+	for key, code := range map[string]string{"a": "200", "b": "503", "c": "404"} {
+		c, _ := p.request("x-session-id", key)
+		c.response("127.0.0.1:9100", ":status", code)
+		c.finish()
+	}
+	taken := p.directory.service("chat").pods["chat-0"].times.take()
+	if n := taken[len(taken)-1].GetNumRequestsFinishedWithMetric(); n != 2 {
+		t.Errorf("%d responses timed, want 2: a failure is not", n)
+	}
+	s := p.directory.service("chat").balancer.Stats()
+	if s.Successful != 2 || s.Failed != 1 {
+		t.Errorf("the balancer saw %d successes and %d failures, want 2 and 1", s.Successful, s.Failed)
+	}
+}
