@@ -22,7 +22,6 @@ var (
 type Cache struct {
 	services services
 	shards   []shard
-	shift    int // of an id to its shard's index
 	seed     maphash.Seed
 	options  Options
 	tuner    tuner
@@ -41,7 +40,6 @@ func New(o Options) (*Cache, error) {
 	c := &Cache{
 		services: services{dflt: o.DefaultExpiration},
 		shards:   make([]shard, o.Shards),
-		shift:    64 - bits.TrailingZeros(uint(o.Shards)),
 		seed:     maphash.MakeSeed(),
 		options:  o,
 		tuner:    tuner{strategy: strategy},
@@ -79,7 +77,14 @@ func (noJournal) Delete(string, string)     {}
 // at returns where a key of a service lives.
 func (c *Cache) at(s *service, key string) (*shard, uint64) {
 	id := maphash.String(c.seed, key) ^ s.salt
-	return &c.shards[id>>c.shift], id
+	return &c.shards[c.shardOf(id)], id
+}
+
+// shardOf spreads the ids evenly over the shards and in their order, so that a
+// page of a list needs one shard after the other.
+func (c *Cache) shardOf(id uint64) int {
+	hi, _ := bits.Mul64(id, uint64(len(c.shards)))
+	return int(hi)
 }
 
 // Lookup returns the binding of a session's request and renews it. It does not

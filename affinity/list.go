@@ -45,7 +45,7 @@ func (c *Cache) List(service, pod string, limit int, after string) (bs []statefu
 		limit = DefaultPage
 	}
 	last := uint64(0)
-	for i := int(first >> c.shift); i < len(c.shards); i++ {
+	for i := c.shardOf(first); i < len(c.shards); i++ {
 		page := c.shards[i].page(s, pod, first, limit+1-len(bs))
 		for _, e := range page {
 			if len(bs) == limit {

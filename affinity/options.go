@@ -2,7 +2,6 @@ package affinity
 
 import (
 	"fmt"
-	"math/bits"
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
@@ -20,9 +19,13 @@ const (
 	// minPerShard keeps the shards large enough for their fill to stay even:
 	// the keys of a shard of n entries vary by about the square root of n.
 	minPerShard = 1024
-	// perShard is the number of entries a shard has when there are many.
-	perShard  = 16 * 1024
-	maxShards = 4096
+	// perShard is the number of entries a shard has when there are many. At
+	// 12,500 Go's maps are well filled (their tables take 896 entries each,
+	// and split evenly): 13 bytes less per binding than at 15,625.
+	perShard = 12_500
+	// enoughShards are enough for many cores to rarely meet.
+	enoughShards = 64
+	maxShards    = 1 << 16
 	// maxCapacity keeps indexes within a group in the bits of Entry.seat.
 	maxCapacity = 1 << (32 - markBits)
 )
@@ -43,8 +46,8 @@ type Options struct {
 	// CleanupInterval is how often the owner will call Expire; 0 means one
 	// minute. The cache itself has no clock and only hands it on.
 	CleanupInterval time.Duration
-	// Shards is the number of independently locked parts, a power of two;
-	// 0 means as many as Capacity needs, 1 makes the order of eviction exact.
+	// Shards is the number of independently locked parts; 0 means as many as
+	// Capacity needs, 1 makes the order of eviction exact.
 	Shards int
 	// Journal is told every change of a binding, in the order of the changes of
 	// its key; nil means that nothing is kept beyond the process.
@@ -95,23 +98,15 @@ func (o *Options) validate() error {
 		return fmt.Errorf("affinity: negative default_expiration %s", o.DefaultExpiration)
 	case o.CleanupInterval < 0:
 		return fmt.Errorf("affinity: negative cleanup_interval %s", o.CleanupInterval)
-	case o.Shards < 0 || o.Shards > maxShards || bits.OnesCount(uint(o.Shards)) != 1:
-		return fmt.Errorf("affinity: shards %d is not a power of two in 1..%d", o.Shards, maxShards)
+	case o.Shards < 0 || o.Shards > maxShards:
+		return fmt.Errorf("affinity: %d shards are not in 1..%d", o.Shards, maxShards)
 	case o.Shards > o.Capacity:
 		return fmt.Errorf("affinity: %d shards for a capacity of %d", o.Shards, o.Capacity)
 	}
 	return nil
 }
 
-// defaultShards wants enough shards for many cores to rarely meet, large
-// enough ones for an even fill, and few enough for pods' groups to stay small.
+// defaultShards is as many as are useful, as long as each is large enough.
 func defaultShards(capacity int) int {
-	shards := 1
-	for shards < 64 && capacity/(shards*2) >= minPerShard {
-		shards *= 2
-	}
-	for shards < maxShards && capacity/shards > perShard {
-		shards *= 2
-	}
-	return shards
+	return max(min(capacity/minPerShard, enoughShards), capacity/perShard, 1)
 }
