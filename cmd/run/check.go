@@ -49,12 +49,11 @@ func (p *plan) check() error {
 // check tells whether the endpoint's address can be listened on.
 func (e endpoint) check() error {
 	if path, ok := strings.CutPrefix(e.address, "unix:"); ok {
-		c, err := net.Dial("unix", path)
-		if err != nil {
-			return nil
+		if c, err := net.Dial("unix", path); err == nil {
+			_ = c.Close()
+			return e.inUse("socket " + path)
 		}
-		_ = c.Close()
-		return e.inUse("socket " + path)
+		return nil // nobody answers there
 	}
 	l, err := net.Listen("tcp", e.address)
 	if errors.Is(err, syscall.EADDRINUSE) {

@@ -20,10 +20,11 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	// A second Ctrl-C ends at once; the kernel then ends the children.
 	context.AfterFunc(ctx, stop)
-	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil {
 		// Several things can be wrong at once, one a line.
 		for line := range strings.Lines(err.Error()) {
 			if !strings.HasPrefix(line, " ") {

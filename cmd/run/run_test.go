@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -42,7 +43,7 @@ func startDemo(t *testing.T, programs string) *demo {
 		}
 		m := curlLine.FindStringSubmatch(d.Log(t))
 		if m == nil {
-			return fmt.Errorf("it has not said what to try")
+			return errors.New("it has not said what to try")
 		}
 		d.url = m[1]
 		return nil
