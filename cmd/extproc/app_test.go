@@ -1,0 +1,262 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/extproc"
+	"github.com/stateful-route/stateful-route/policy"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const goodConfig = `
+listen: 127.0.0.1:18080
+admin: 127.0.0.1:18081
+affinity: {default_expiration: 30m, cleanup_interval: 1m}
+store: {memory: {}}
+`
+
+func writeConfig(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "extproc.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func loadConfig(t *testing.T, file string) config.Extproc {
+	t.Helper()
+	cfg, err := config.LoadExtproc(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *cfg
+}
+
+// startApp runs an app on free ports, without an xds-server.
+func startApp(t *testing.T, change ...func(*Options)) (a *App, logs *observer.ObservedLogs, stop func()) {
+	t.Helper()
+	core, logs := observer.New(zap.DebugLevel)
+	o := Options{Config: loadConfig(t, writeConfig(t, goodConfig)), Log: zap.New(core), DrainTimeout: time.Second}
+	o.Config.Listen, o.Config.Admin, o.Config.XDS = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:1"
+	for _, c := range change {
+		c(&o)
+	}
+	a, err := New(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		http.DefaultClient.CloseIdleConnections()
+	}
+	return a, logs, stop
+}
+
+func get(t *testing.T, a *App, path string) (int, string) {
+	t.Helper()
+	res, err := http.Get("http://" + a.adminListener.Addr().String() + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var b bytes.Buffer
+	if _, err := b.ReadFrom(res.Body); err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, b.String()
+}
+
+func dial(t *testing.T, address string) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+func healthOf(t *testing.T, conn *grpc.ClientConn) healthv1.HealthCheckResponse_ServingStatus {
+	t.Helper()
+	r, err := healthv1.NewHealthClient(conn).Check(context.Background(), &healthv1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.GetStatus()
+}
+
+func service() []extproc.ServiceState {
+	return []extproc.ServiceState{{
+		Service: statefulroute.Service{
+			Name:      "chat",
+			Session:   statefulroute.SessionPolicy{Key: []statefulroute.SessionSource{{Kind: statefulroute.FromHeader, Name: "x-session-id"}}},
+			Balancing: statefulroute.BalancingPolicy{Strategy: "home_hcl"},
+		},
+		Pods: []statefulroute.Pod{{Name: "chat-0", Address: mustAddr("127.0.0.1:9101"), Weight: 1}},
+	}}
+}
+
+func TestReadyOnceServicesHaveCome(t *testing.T) {
+	a, _, stop := startApp(t)
+	defer stop()
+	conn := dial(t, a.grpcListener.Addr().String())
+	defer conn.Close()
+	if code, body := get(t, a, "/readyz"); code != 503 || !strings.Contains(body, "xds-server") {
+		t.Errorf("readyz before: %d %s", code, body)
+	}
+	if s := healthOf(t, conn); s != healthv1.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("health before: %v", s)
+	}
+	a.directory.Set(service(), true)
+	if code, body := get(t, a, "/readyz"); code != 200 {
+		t.Errorf("readyz after: %d %s", code, body)
+	}
+	if s := healthOf(t, conn); s != healthv1.HealthCheckResponse_SERVING {
+		t.Errorf("health after: %v", s)
+	}
+	for _, path := range []string{"/healthz", "/metrics", "/api/v1/stats", "/api/v1/sessions"} {
+		if code, _ := get(t, a, path); code != 200 {
+			t.Errorf("%s: %d", path, code)
+		}
+	}
+}
+
+// callout opens a stream, as Envoy does for a request, and has it decided.
+func callout(t *testing.T, conn *grpc.ClientConn) extprocv3.ExternalProcessor_ProcessClient {
+	t.Helper()
+	ctx := metadata.AppendToOutgoingContext(context.Background(), policy.ServiceMetadata, "chat")
+	stream, err := extprocv3.NewExternalProcessorClient(conn).Process(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = stream.Send(&extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestHeaders{
+		RequestHeaders: &extprocv3.HttpHeaders{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	return stream
+}
+
+func TestStopLetsRequestsFinish(t *testing.T) {
+	a, _, stop := startApp(t, func(o *Options) { o.DrainTimeout = time.Minute })
+	a.directory.Set(service(), true)
+	conn := dial(t, a.grpcListener.Addr().String())
+	defer conn.Close()
+	stream := callout(t, conn)
+	stopped := make(chan struct{})
+	go func() { stop(); close(stopped) }()
+	for !a.draining.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	if err := a.ready(); err == nil {
+		t.Error("ready while stopping")
+	}
+	if err := stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); err == nil || err.Error() != "EOF" {
+		t.Errorf("the request in flight ended with %v", err)
+	}
+	<-stopped
+}
+
+func TestStopIsBounded(t *testing.T) {
+	a, _, stop := startApp(t, func(o *Options) { o.DrainTimeout = 10 * time.Millisecond })
+	a.directory.Set(service(), true)
+	conn := dial(t, a.grpcListener.Addr().String())
+	defer conn.Close()
+	stream := callout(t, conn)
+	stop()
+	if _, err := stream.Recv(); err == nil || err.Error() == "EOF" {
+		t.Errorf("the request that would not end: %v", err)
+	}
+}
+
+func TestAnAddressInUseIsAnError(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cfg := loadConfig(t, writeConfig(t, goodConfig))
+	cfg.Listen, cfg.Admin = "127.0.0.1:0", l.Addr().String()
+	if _, err := New(context.Background(), Options{Config: cfg, Log: zap.NewNop()}); err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
+		t.Errorf("got %v, want the address", err)
+	}
+}
+
+func TestUnixSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "extproc.sock")
+	onSocket := func(o *Options) { o.Config.Listen = "unix:" + path }
+	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.SetUnlinkOnClose(false)
+	stale.Close() // as a killed process leaves it
+	a, _, stop := startApp(t, onSocket)
+	a.directory.Set(service(), true)
+	conn := dial(t, "unix:"+path)
+	if s := healthOf(t, conn); s != healthv1.HealthCheckResponse_SERVING {
+		t.Errorf("health over the socket: %v", s)
+	}
+	conn.Close()
+	if _, err := listen(context.Background(), "unix:"+path); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("a second process on the socket: %v", err)
+	}
+	stop()
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := listen(context.Background(), "unix:"+path); err == nil || !strings.Contains(err.Error(), "not a socket") {
+		t.Errorf("another file at the path: %v", err)
+	}
+}
+
+func TestStatsAreJSON(t *testing.T) {
+	a, _, stop := startApp(t)
+	defer stop()
+	now := time.Now()
+	if _, _, err := a.table.Claim("chat", "k", "chat-0", now); err != nil {
+		t.Fatal(err)
+	}
+	a.table.Lookup("chat", "k", now)
+	_, body := get(t, a, "/api/v1/stats")
+	var s struct{ Cache cacheJSON }
+	if err := json.Unmarshal([]byte(body), &s); err != nil {
+		t.Fatal(err)
+	}
+	if s.Cache.Hits != 1 || s.Cache.Inserts != 1 || s.Cache.Size != 1 || s.Cache.HitRate != 1 || s.Cache.Strategy != "lru" {
+		t.Errorf("got %+v", s.Cache)
+	}
+}
