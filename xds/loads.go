@@ -67,14 +67,17 @@ type Loads struct {
 // gauge is what one client says it has now.
 type gauge struct{ inFlight, sessions int64 }
 
-// recent holds sums that fade with recentHalfLife, for people to look at.
+// recent fades with recentHalfLife, for people to look at. The response time is
+// a mean over time, not over requests: the many of a fast past would hide the
+// few of a slow present.
 type recent struct {
-	at                               time.Time
-	answered, failed, timed, seconds float64
-	lastResponse                     time.Time
+	at               time.Time
+	answered, failed float64
+	responseTime     float64 // seconds; 0 before the first
+	lastResponse     time.Time
 }
 
-const recentHalfLife = 5 * time.Second
+const recentHalfLife = 3 * time.Second
 
 // NewLoads returns an empty book.
 func NewLoads() *Loads {
@@ -118,6 +121,9 @@ func (l *Loads) Report(now time.Time, client string, stats []*endpointv3.Cluster
 
 func (l *Loads) countLookupsLocked(cluster *endpointv3.ClusterStats) {
 	v := values(cluster)
+	if v[policy.MetricCacheHits]+v[policy.MetricCacheMisses] == 0 {
+		return
+	}
 	c := l.caches[cluster.GetClusterName()]
 	c.Hits += uint64(v[policy.MetricCacheHits])
 	c.Misses += uint64(v[policy.MetricCacheMisses])
@@ -167,12 +173,13 @@ func (l *Loads) addLocked(now time.Time, id podID, e *endpointv3.UpstreamEndpoin
 		r = &recent{at: now}
 		l.recent[id] = r
 	}
-	r.fade(now)
+	weight := r.fade(now)
 	answered := e.GetTotalSuccessfulRequests() + e.GetTotalErrorRequests()
 	r.answered += float64(answered)
 	r.failed += float64(e.GetTotalErrorRequests())
-	r.timed += count
-	r.seconds += seconds
+	if count > 0 {
+		r.see(seconds/count, weight)
+	}
 	if answered > 0 {
 		r.lastResponse = now
 	}
@@ -267,7 +274,7 @@ func (l *Loads) Keep(known func(service, pod string) bool) {
 }
 
 // Load returns what the reports of the last seconds say of a pod: response
-// time and error rate are means that fade with a half-life of 5 s.
+// time and error rate are means that fade with a half-life of 3 s.
 func (l *Loads) Load(service, pod string) statefulroute.Load {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -282,17 +289,24 @@ func (l *Loads) Load(service, pod string) statefulroute.Load {
 		return out
 	}
 	out.LastResponse = r.lastResponse
-	if r.timed > 0 {
-		out.ResponseTime = time.Duration(r.seconds / r.timed * float64(time.Second))
-	}
+	out.ResponseTime = time.Duration(r.responseTime * float64(time.Second))
 	if r.answered > 0 {
 		out.ErrorRate = r.failed / r.answered
 	}
 	return out
 }
 
-func (r *recent) fade(now time.Time) {
-	factor := math.Exp2(-now.Sub(r.at).Seconds() / recentHalfLife.Seconds())
-	r.answered, r.failed, r.timed, r.seconds = r.answered*factor, r.failed*factor, r.timed*factor, r.seconds*factor
+// fade ages the sums and returns the share that the time since is worth.
+func (r *recent) fade(now time.Time) (share float64) {
+	left := math.Exp2(-now.Sub(r.at).Seconds() / recentHalfLife.Seconds())
+	r.answered, r.failed = r.answered*left, r.failed*left
 	r.at = now
+	return 1 - left
+}
+
+func (r *recent) see(seconds, share float64) {
+	if r.responseTime == 0 {
+		share = 1
+	}
+	r.responseTime += (seconds - r.responseTime) * share
 }

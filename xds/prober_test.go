@@ -1,0 +1,268 @@
+package xds
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+func TestProbes(t *testing.T) {
+	status := 200
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/away" {
+			http.Redirect(w, r, "/healthz", http.StatusFound)
+			return
+		}
+		w.WriteHeader(status)
+	}))
+	defer web.Close()
+	webAt := netip.MustParseAddrPort(web.Listener.Addr().String())
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := health.NewServer()
+	state.SetServingStatus("down", healthv1.HealthCheckResponse_NOT_SERVING)
+	server := grpc.NewServer()
+	healthv1.RegisterHealthServer(server, state)
+	go func() { _ = server.Serve(listener) }()
+	defer server.Stop()
+	grpcAt := netip.MustParseAddrPort(listener.Addr().String())
+
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // accepts and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	muteAt := netip.MustParseAddrPort(mute.Addr().String())
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closedAt := netip.MustParseAddrPort(closed.Addr().String())
+	closed.Close()
+
+	second := statefulroute.HealthCheck{Timeout: 5 * time.Second}
+	with := func(c statefulroute.HealthCheck, edit func(*statefulroute.HealthCheck)) statefulroute.HealthCheck {
+		edit(&c)
+		return c
+	}
+	httpCheck := with(second, func(c *statefulroute.HealthCheck) { c.HTTP = "/healthz" })
+	grpcCheck := with(second, func(c *statefulroute.HealthCheck) { c.GRPCSet = true })
+	for _, c := range []struct {
+		name   string
+		check  statefulroute.HealthCheck
+		at     netip.AddrPort
+		status int
+		fails  string
+	}{
+		{"http", httpCheck, webAt, 204, ""},
+		{"http failing", httpCheck, webAt, 500, "status 500"},
+		{"http redirect", with(httpCheck, func(c *statefulroute.HealthCheck) { c.HTTP = "/away" }), webAt, 200, "status 302"},
+		{"http mute", with(httpCheck, func(c *statefulroute.HealthCheck) { c.Timeout = 20 * time.Millisecond }), muteAt, 0, "deadline"},
+		{"grpc", grpcCheck, grpcAt, 0, ""},
+		{"grpc down", with(grpcCheck, func(c *statefulroute.HealthCheck) { c.GRPC = "down" }), grpcAt, 0, "NOT_SERVING"},
+		{"grpc unknown", with(grpcCheck, func(c *statefulroute.HealthCheck) { c.GRPC = "nobody" }), grpcAt, 0, "NotFound"},
+		{"tcp", with(second, func(c *statefulroute.HealthCheck) { c.TCP = true }), muteAt, 0, ""},
+		{"tcp closed", with(second, func(c *statefulroute.HealthCheck) { c.TCP = true }), closedAt, 0, "refused"},
+	} {
+		status = c.status
+		err := probe(t.Context(), c.check, c.at)
+		if (err == nil) != (c.fails == "") || (err != nil && !strings.Contains(err.Error(), c.fails)) {
+			t.Errorf("%s: got %v, want %q", c.name, err, c.fails)
+		}
+	}
+}
+
+// probedPods is a service's pods as the prober sees and sets them.
+type probedPods struct {
+	mu      sync.Mutex
+	model   Model
+	changed chan struct{}
+	down    map[string]bool
+	probes  atomic.Int64
+}
+
+func (p *probedPods) Probe(ctx context.Context, _, _ string) (context.Context, func(error, time.Duration)) {
+	return ctx, func(error, time.Duration) { p.probes.Add(1) }
+}
+
+func (p *probedPods) SetHealthy(_ context.Context, _, pod string, healthy bool) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down[pod] = !healthy
+	return nil
+}
+
+func (p *probedPods) isDown(pod string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.down[pod]
+}
+
+func (p *probedPods) set(m Model) {
+	p.mu.Lock()
+	p.model = m
+	p.mu.Unlock()
+	p.changed <- struct{}{}
+}
+
+func (p *probedPods) get() Model {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.model
+}
+
+// webPod is a pod whose health check answers what its switch says.
+func webPod(t *testing.T, name string) (statefulroute.Pod, *atomic.Bool) {
+	t.Helper()
+	var ill atomic.Bool
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if ill.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	return statefulroute.Pod{Name: name, Address: netip.MustParseAddrPort(srv.Listener.Addr().String()), Weight: 1}, &ill
+}
+
+func startProber(t *testing.T, check statefulroute.HealthCheck, pods ...statefulroute.Pod) (*Prober, *probedPods) {
+	t.Helper()
+	model := testModel(pods...)
+	model.Services[0].Health = &check
+	state := &probedPods{model: model, changed: make(chan struct{}), down: map[string]bool{}}
+	p := &Prober{Logger: zap.NewNop(), Observer: state, Set: state, Model: state.get, Changed: state.changed}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- p.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return p, state
+}
+
+func TestAFailingPodLeavesAndComesBack(t *testing.T) {
+	a, aIll := webPod(t, "a")
+	b, bIll := webPod(t, "b")
+	check := statefulroute.HealthCheck{HTTP: "/", Interval: 10 * time.Millisecond, Timeout: time.Second, UnhealthyAfter: 2, HealthyAfter: 1}
+	_, state := startProber(t, check, a, b)
+	bIll.Store(true)
+	await(t, "b to be taken out", func() bool { return state.isDown("b") })
+	aIll.Store(true)
+	await(t, "b back: when all fail none is out", func() bool { return !state.isDown("b") && !state.isDown("a") })
+	aIll.Store(false)
+	await(t, "b out again", func() bool { return state.isDown("b") })
+	bIll.Store(false)
+	await(t, "b to be back", func() bool { return !state.isDown("b") })
+}
+
+// A pod that leaves the check, with its service or because checks end, is not
+// left down for ever.
+func TestTheEndOfCheckingLiftsWhatItFound(t *testing.T) {
+	a, _ := webPod(t, "a")
+	b, bIll := webPod(t, "b")
+	bIll.Store(true)
+	check := statefulroute.HealthCheck{HTTP: "/", Interval: 10 * time.Millisecond, Timeout: time.Second, UnhealthyAfter: 1, HealthyAfter: 1}
+	_, state := startProber(t, check, a, b)
+	await(t, "b to be taken out", func() bool { return state.isDown("b") })
+	state.set(testModel(a, b))
+	await(t, "b to be back", func() bool { return !state.isDown("b") })
+}
+
+// A doubt means a probe now, not at the next interval, and one failure counts.
+func TestADoubtedPodIsProbedAtOnce(t *testing.T) {
+	a, _ := webPod(t, "a")
+	b, bIll := webPod(t, "b")
+	check := statefulroute.HealthCheck{HTTP: "/", Interval: time.Hour, Timeout: time.Second, UnhealthyAfter: 5, HealthyAfter: 1}
+	p, state := startProber(t, check, a, b)
+	bIll.Store(true)
+	// The prober knows its pods from its first turn on: the timer's, at once.
+	await(t, "a probe of the doubted pod", func() bool { p.Doubt(t.Context(), "chat", "b"); return state.isDown("b") })
+	p.Doubt(t.Context(), "nobody", "b")
+	if state.isDown("a") {
+		t.Error("a was not doubted")
+	}
+}
+
+func TestSteeringFollowsTheLoad(t *testing.T) {
+	a, b, c := testPod("a", 1), testPod("b", 2), testPod("c", 3)
+	model := testModel(a, b, c)
+	model.Services[0].Balancing.ResponseTimeWindow = 10 * time.Second
+	set, doubted := recordedWeights{}, recordedDoubts{}
+	var taken int
+	s := &Steering{
+		Logger: zap.NewNop(), Loads: NewLoads(), Set: set, Doubter: doubted, Model: func() Model { return model },
+		Observe: func(Taken) { taken++ }, steered: map[string]*steered{},
+	}
+	lrs := &LoadService{Model: s.Model}
+	now := time.Unix(1000, 0)
+	// c answers ten times slower than its peers: as many in flight for a tenth
+	// of the answers.
+	for range 15 {
+		now = now.Add(time.Second)
+		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 100, 0, 4), podStats(c, 10, 0, 4)), lrs.podAt)
+		s.step(t.Context(), now, time.Second)
+	}
+	if w := set["chat"]; w["c"]*2 >= w["a"] || w["c"]*2 >= w["b"] || w["c"] == 0 {
+		t.Errorf("15 s after c became slow: %v", w)
+	}
+	for range 60 {
+		now = now.Add(time.Second)
+		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 100, 0, 4), podStats(c, 100, 0, 4)), lrs.podAt)
+		s.step(t.Context(), now, time.Second)
+	}
+	if w := set["chat"]; float64(w["c"]) < .75*float64(w["a"]) {
+		t.Errorf("a minute after c recovered: %v", w)
+	}
+	for range 11 {
+		now = now.Add(time.Second)
+		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 0, 0, 0), podStats(c, 0, 0, 9)), lrs.podAt)
+		s.step(t.Context(), now, time.Second)
+	}
+	if doubted["c"] == 0 || doubted["a"]+doubted["b"] > 0 {
+		t.Errorf("doubted: %v; c answered nothing, b was asked nothing", doubted)
+	}
+	if taken != 86 {
+		t.Errorf("observed %d seconds of 86", taken)
+	}
+	delete(set, "chat")
+	model.Services[0].Balancing.Strategy = "round_robin"
+	s.Penalty = func(string, string) float64 { return .1 }
+	s.step(t.Context(), now.Add(time.Second), time.Second)
+	if len(set) != 0 {
+		t.Errorf("round_robin keeps the configured weights, got %v", set)
+	}
+}
+
+type recordedWeights map[string]map[string]uint32
+
+func (r recordedWeights) SetWeights(_ context.Context, service string, weights map[string]uint32) error {
+	if service == "" {
+		return errors.New("no service")
+	}
+	r[service] = weights
+	return nil
+}
+
+type recordedDoubts map[string]int
+
+func (r recordedDoubts) Doubt(_ context.Context, _, pod string) { r[pod]++ }
