@@ -27,11 +27,13 @@ run: build ## demo pods, xds-server, extproc and a real Envoy on this machine; C
 # -count=1: the end-to-end tests depend on programs that the test cache does not see.
 .PHONY: test
 test: ## every test that needs no container engine, the end-to-end tests included
-	$(GO) run ./internal/testrun -count=1 -timeout 20m $(PACKAGES)
+	@$(GO) build -o bin/ ./internal/testrun
+	bin/testrun -count=1 -timeout 20m $(PACKAGES)
 
 .PHONY: race
 race: ## the same with the race detector, also in the programs that the end-to-end tests start
-	E2E_RACE=1 $(GO) run ./internal/testrun -race -count=1 -timeout 40m $(PACKAGES)
+	@$(GO) build -o bin/ ./internal/testrun
+	E2E_RACE=1 bin/testrun -race -count=1 -timeout 40m $(PACKAGES)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 20s)

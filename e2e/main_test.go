@@ -38,11 +38,15 @@ var build = sync.OnceValues(func() (harness.Programs, error) {
 	return harness.Build(context.Background(), programDir, "demo-pod", "xds-server", "extproc")
 })
 
+var buildFailed sync.Once
+
 func start(t *testing.T, o harness.Options) *harness.Stack {
 	t.Helper()
 	programs, err := build()
 	if err != nil {
-		t.Fatal(err)
+		// The first failure shows the compiler's output; the others need not.
+		buildFailed.Do(func() { t.Log(err) })
+		t.Fatal("the programs could not be built, or there is no Envoy: see the first failure")
 	}
 	return harness.Start(t, programs, o)
 }
