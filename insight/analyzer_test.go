@@ -477,17 +477,3 @@ func TestReportJSONHasTheShapeOfTheContract(t *testing.T) {
 		t.Errorf("statistics %v", s)
 	}
 }
-
-func TestHistoryIsBounded(t *testing.T) {
-	c := newCluster(t, AnalyzerOptions{History: 30}, "chat-0")
-	c.run(100)
-	if s := c.analyzer.history[Scope{Service: "chat", Pod: "chat-0"}]; len(s.points) != 30 || !s.at(0).at.Equal(c.now) || !s.at(29).at.Equal(c.now.Add(-29*interval)) {
-		t.Errorf("history of %d points, newest %v, oldest %v", len(s.points), s.at(0).at, s.at(29).at)
-	}
-	if events := c.analyzer.Observe(c.now, c.sample()); events != nil {
-		t.Errorf("a sample from the past made events %+v", events)
-	}
-	if got := c.analyzer.Report(c.now, "").Statistics.Samples; got != 30 {
-		t.Errorf("%d samples in the statistics, want 30", got)
-	}
-}

@@ -285,6 +285,17 @@ func expectValues(t *testing.T, m *Monitor, want map[string]float64, absent ...s
 	}
 }
 
+func TestServicesPastTheBoundAreCountedTogether(t *testing.T) {
+	m := newTestMonitor(t, MonitorOptions{MaxServices: 3})
+	for i := range 10 {
+		m.Service(fmt.Sprintf("service-%d", i)).CacheHit()
+	}
+	expectValues(t, m, map[string]float64{
+		`stateful_route_cache_hits_total{service="service-2"}`: 1,
+		`stateful_route_cache_hits_total{service="other"}`:     7,
+	}, `service="service-3"`)
+}
+
 func TestCountersOfRareEventsStartAtZero(t *testing.T) {
 	m := newTestMonitor(t, MonitorOptions{})
 	m.Service("chat").Request("chat-0", "GET", 200, time.Millisecond, "")

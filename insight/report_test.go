@@ -2,7 +2,9 @@ package insight
 
 import (
 	"flag"
+	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -54,8 +56,9 @@ func TestTextReportHoldsNoControlCharacters(t *testing.T) {
 	}
 }
 
-// A report of 200 pods over an hour is what the live page asks for again and again.
-func BenchmarkReport(b *testing.B) {
+// fullHistory is an hour of a service with 200 pods.
+func fullHistory(b *testing.B) *Analyzer {
+	b.Helper()
 	a, err := NewAnalyzer(AnalyzerOptions{Historical: true})
 	if err != nil {
 		b.Fatal(err)
@@ -67,13 +70,32 @@ func BenchmarkReport(b *testing.B) {
 			for k := range 12 {
 				times.AddN(time.Duration(k*k)*time.Millisecond, uint64(10+(i+p)%7))
 			}
-			service.Pods["chat-"+string(rune('a'+p/26))+string(rune('a'+p%26))] = PodSample{Requests: times.Count(), ResponseTimes: times, InFlight: int64((i * p) % 11)}
+			service.Pods[fmt.Sprintf("chat-%d", p)] = PodSample{Requests: times.Count(), ResponseTimes: times, InFlight: int64((i * p) % 11)}
 		}
 		a.Observe(noon.Add(time.Duration(i)*interval), Sample{Services: map[string]ServiceSample{"chat": service}})
 	}
-	b.ResetTimer()
+	return a
+}
+
+// BenchmarkReport is what the first reader after each sample waits for.
+func BenchmarkReport(b *testing.B) {
+	a := fullHistory(b)
 	for b.Loop() {
 		clear(a.digests) // as after each sample
 		a.Report(noon, "")
+	}
+}
+
+// BenchmarkHistory reports the memory that a full history holds.
+func BenchmarkHistory(b *testing.B) {
+	var before, after runtime.MemStats
+	for b.Loop() {
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		a := fullHistory(b)
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		runtime.KeepAlive(a)
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/(1<<20), "MiB")
 	}
 }

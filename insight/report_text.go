@@ -68,7 +68,7 @@ func (s Statistics) writeTable(b *strings.Builder) {
 	for _, name := range slices.Sorted(maps.Keys(s.Processes)) {
 		writeRow(table, name, s.Processes[name])
 	}
-	table.Flush() //nolint:errcheck // a strings.Builder does not fail
+	_ = table.Flush() // into a strings.Builder, which does not fail
 }
 
 func writeRow(w io.Writer, name string, a Averages) {

@@ -38,7 +38,7 @@ func recordingTracer(t *testing.T) (*Tracer, *tracetest.SpanRecorder) {
 	recorder := tracetest.NewSpanRecorder()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder))
 	t.Cleanup(func() {
-		if err := provider.Shutdown(context.Background()); err != nil {
+		if err := provider.Shutdown(context.WithoutCancel(t.Context())); err != nil {
 			t.Error(err)
 		}
 	})

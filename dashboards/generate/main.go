@@ -3,6 +3,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
@@ -18,7 +19,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("usage: generate FILE")
+		return errors.New("usage: generate FILE")
 	}
 	built, err := dashboards.Build()
 	if err != nil {
