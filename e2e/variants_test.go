@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -99,6 +100,23 @@ func TestNoInternalHeaderReachesTheClient(t *testing.T) {
 			if strings.HasPrefix(strings.ToLower(name), "x-stateful-route") {
 				t.Errorf("the response has %s", name)
 			}
+		}
+	}
+}
+
+// A request that no service's route matches is a 404 from Envoy: extproc is not
+// asked about it.
+func TestNoRouteIsNotFound(t *testing.T) {
+	t.Parallel()
+	root, rooms := harness.Chat(1), harness.Chat(1)
+	root.Match = map[string]any{"hosts": []string{"127.0.0.1"}}
+	rooms.Name, rooms.Match = "rooms", map[string]any{"hosts": []string{"rooms.test"}, "prefix": "/rooms"}
+	rooms.Pods.Static[0].Name = "rooms-0"
+	s := start(t, harness.Options{Services: []harness.Service{root, rooms}})
+	for path, want := range map[string]int{"/": 404, "/rooms/1": 200, "/roomsx": 404} {
+		a, err := s.Get(harness.Path(path), func(r *http.Request) { r.Host = "rooms.test" })
+		if err != nil || a.Status != want {
+			t.Errorf("%s: got %d, %v; want %d", path, a.Status, err, want)
 		}
 	}
 }

@@ -76,9 +76,11 @@ func cleanResponseFilter(Model) (*hcmv3.HttpFilter, error) {
 }
 
 // extprocFilter asks the external processor about request headers only; it
-// turns the response phase on itself for requests that need it.
+// turns the response phase on itself for requests that need it. Only routes of
+// services that recognise sessions switch it on: a request without a route is a
+// 404, and nobody's business.
 func extprocFilter(m Model) (*hcmv3.HttpFilter, error) {
-	return httpFilter(filterExtproc, &extprocv3.ExternalProcessor{
+	filter, err := httpFilter(filterExtproc, &extprocv3.ExternalProcessor{
 		GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
 			EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: ExtprocCluster},
 		}},
@@ -98,6 +100,11 @@ func extprocFilter(m Model) (*hcmv3.HttpFilter, error) {
 		}},
 		StatusOnError: &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
 	})
+	if err != nil {
+		return nil, err
+	}
+	filter.Disabled = true
+	return filter, nil
 }
 
 // forwardedHeaders is the union of what all services' policies read: every

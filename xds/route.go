@@ -158,8 +158,11 @@ func routeMatch(prefix string) *routev3.RouteMatch {
 }
 
 func perFilterConfig(svc statefulroute.Service) (map[string]*anypb.Any, error) {
+	if len(svc.Session.Key) == 0 {
+		return nil, nil // recognises no session: does not pay for the question
+	}
 	configs := map[string]proto.Message{filterExtproc: extprocPerRoute(svc)}
-	if svc.Session.OnExtprocLoss == statefulroute.Deny && len(svc.Session.Key) > 0 {
+	if svc.Session.OnExtprocLoss == statefulroute.Deny {
 		configs[filterDecided] = onlyDecided()
 	}
 	out := make(map[string]*anypb.Any, len(configs))
@@ -173,12 +176,9 @@ func perFilterConfig(svc statefulroute.Service) (map[string]*anypb.Any, error) {
 	return out, nil
 }
 
-// extprocPerRoute names the service to extproc and says what its silence means.
-// A service that recognises no session does not pay for the question.
+// extprocPerRoute switches the filter on, names the service to extproc and says
+// what its silence means.
 func extprocPerRoute(svc statefulroute.Service) *extprocv3.ExtProcPerRoute {
-	if len(svc.Session.Key) == 0 {
-		return &extprocv3.ExtProcPerRoute{Override: &extprocv3.ExtProcPerRoute_Disabled{Disabled: true}}
-	}
 	return &extprocv3.ExtProcPerRoute{Override: &extprocv3.ExtProcPerRoute_Overrides{Overrides: &extprocv3.ExtProcOverrides{
 		GrpcInitialMetadata: []*corev3.HeaderValue{{Key: policy.ServiceMetadata, Value: svc.Name}},
 		FailureModeAllow:    wrapperspb.Bool(svc.Session.OnExtprocLoss == statefulroute.Allow),
