@@ -72,7 +72,9 @@ func BucketedDurations(bounds []float64, counts []uint64, sum time.Duration) Dur
 		d.AddN(time.Duration(middle*float64(time.Second)), n)
 		lower = upper
 	}
-	d.sum = max(sum, 0).Seconds()
+	if d.count > 0 {
+		d.sum = max(sum, 0).Seconds()
+	}
 	return d
 }
 

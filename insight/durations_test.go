@@ -55,6 +55,9 @@ func TestBucketedDurationsKeepTheSumAndTheBuckets(t *testing.T) {
 	if d.Count() != 100 || math.Abs(d.Mean()-.3) > 1e-9 {
 		t.Errorf("count %d, mean %v, want 100 and 0.3", d.Count(), d.Mean())
 	}
+	if none := BucketedDurations([]float64{.1}, []uint64{0, 0}, time.Second); none.Mean() != 0 || none.sum != 0 {
+		t.Errorf("a sum without counts is kept: %v", none.sum)
+	}
 	for _, c := range []struct{ q, low, high float64 }{{.5, .05, .1}, {.9, .1, .2}, {.95, .2, 1}, {1, 1, 2}} {
 		if got := d.Quantile(c.q); got <= c.low || got > c.high {
 			t.Errorf("quantile %v = %v, want within (%v, %v]", c.q, got, c.low, c.high)
