@@ -18,7 +18,10 @@ type XDSServer struct {
 	// Listen is where Envoys and extprocs connect. Default 127.0.0.1:18000.
 	Listen string
 	// Admin is the HTTP address of the page, API and metrics. Default 127.0.0.1:18001.
-	Admin    string
+	Admin string
+	// State is a file that keeps operators' orders (drain, maintenance) over a
+	// restart. Default empty: they end with the process.
+	State    string
 	Envoy    Envoy
 	Services []statefulroute.Service
 	Analyzer Analyzer

@@ -21,6 +21,7 @@ const (
 type rawXDSServer struct {
 	Listen   *string      `yaml:"listen"`
 	Admin    *string      `yaml:"admin"`
+	State    string       `yaml:"state"`
 	Envoy    rawEnvoy     `yaml:"envoy"`
 	Services []rawService `yaml:"services"`
 	Analyzer rawAnalyzer  `yaml:"analyzer"`
@@ -50,6 +51,7 @@ func (raw *rawXDSServer) check(doc *document) (*XDSServer, error) {
 	cfg := &XDSServer{
 		Listen:   or(raw.Listen, DefaultXDSListen),
 		Admin:    or(raw.Admin, DefaultXDSAdmin),
+		State:    doc.beside(raw.State),
 		Envoy:    raw.Envoy.check(doc, path{"envoy"}),
 		Analyzer: raw.Analyzer.check(doc, path{"analyzer"}),
 	}

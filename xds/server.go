@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,8 @@ type Options struct {
 	// Hold bounds the wait for acknowledgements of one stage of a change. 0
 	// means one second.
 	Hold time.Duration
+	// Orders keeps what operators said of pods; nil keeps it in memory only.
+	Orders OrderKeeper
 	// Boot must differ between two runs of the server: it marks its versions.
 	Boot string
 }
@@ -60,6 +63,7 @@ type Server struct {
 	// Owned by the loop.
 	desk    *Desk
 	rollout Rollout
+	kept    []Order
 }
 
 // edit is a change of the desk; done gets its error, or nil once the first stage
@@ -133,6 +137,7 @@ func (s *Server) edit(apply func(*Desk) error) error {
 		s.desk = before
 		return err
 	}
+	s.keepOrders()
 	s.current.Store(&model)
 	s.rollout.Set(model)
 	select {
@@ -140,6 +145,20 @@ func (s *Server) edit(apply func(*Desk) error) error {
 	default:
 	}
 	return nil
+}
+
+// keepOrders saves the orders when they differ from those kept. One that cannot
+// be saved is in force all the same, until a restart.
+func (s *Server) keepOrders() {
+	orders := s.desk.Orders()
+	if s.opts.Orders == nil || slices.Equal(orders, s.kept) {
+		return
+	}
+	if err := s.opts.Orders.Save(orders); err != nil {
+		s.opts.Logger.Error("orders on pods will not outlive this process", zap.Error(err))
+		return
+	}
+	s.kept = orders
 }
 
 // advance publishes every stage that is due.
@@ -205,6 +224,11 @@ func (s *Server) SetPods(ctx context.Context, service string, pods []statefulrou
 // SetOverride drains a pod, takes it out, or takes either back.
 func (s *Server) SetOverride(ctx context.Context, service, pod string, state statefulroute.PodState) error {
 	return s.do(ctx, func(d *Desk) error { return d.SetOverride(service, pod, state) })
+}
+
+// Obey repeats the orders that an earlier run kept.
+func (s *Server) Obey(ctx context.Context, orders []Order) error {
+	return s.do(ctx, func(d *Desk) error { return d.Obey(orders) })
 }
 
 // SetHealthy is what the health checks found of a pod.

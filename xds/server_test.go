@@ -55,8 +55,12 @@ type running struct {
 
 func startServer(t *testing.T, boot string, hold time.Duration) *running {
 	t.Helper()
-	seen := &observed{}
-	srv, err := New(Options{Logger: zap.NewNop(), Observer: seen, Hold: hold, Boot: boot})
+	return startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: hold, Boot: boot})
+}
+
+func startServerWith(t *testing.T, opts Options) *running {
+	t.Helper()
+	srv, err := New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +85,7 @@ func startServer(t *testing.T, boot string, hold time.Duration) *running {
 			}
 		}
 	})
-	return &running{srv, seen, conn}
+	return &running{srv, opts.Observer.(*observed), conn}
 }
 
 func (r *running) config(t *testing.T, pods ...statefulroute.Pod) {
