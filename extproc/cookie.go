@@ -66,6 +66,6 @@ func validCookieByte(b byte) bool {
 	return 0x20 <= b && b < 0x7f && b != '"' && b != ';' && b != '\\'
 }
 
-// trimSpace trims what HTTP calls optional white space, and nothing that
+// trimSpace trims what net/http trims around a cookie, and nothing that only
 // Unicode calls space.
-func trimSpace(s string) string { return strings.Trim(s, " \t") }
+func trimSpace(s string) string { return strings.Trim(s, " \t\r\n") }

@@ -28,11 +28,9 @@ func (x *exchange) count() {
 		x.server.log.Info("session rebound", x.fields(zap.String("from", d.lost),
 			zap.String("to", d.pod.Name), zap.String("why", d.why))...)
 	case podLost:
-		svc.metrics.Error("", "pod_lost")
 		x.server.log.Info("request refused: its session's pod is lost", x.fields(
 			zap.String("pod", d.lost), zap.String("why", d.why))...)
 	case noPods:
-		svc.metrics.Error("", "no_pods")
 		x.server.log.Warn("request refused: no pod can take its session", x.fields(zap.Error(d.err))...)
 	case atHome:
 		if log := x.server.log.Check(zap.DebugLevel, "session not bound, served at its home"); log != nil {

@@ -153,12 +153,24 @@ func (x *exchange) checkRoute(served *podView) {
 func (x *exchange) end() {
 	now := x.server.now()
 	x.decision.ticket.Done(now, x.outcome())
-	pod := x.podName()
-	if x.aborted() {
-		x.service.metrics.Error(pod, "aborted")
-	}
-	x.service.metrics.Request(pod, x.method, x.status, now.Sub(x.began), x.span.TraceID())
+	x.measure(now.Sub(x.began))
 	x.span.End(x.status, x.failure())
+}
+
+// measure counts the request once, under what went wrong if anything did.
+func (x *exchange) measure(took time.Duration) {
+	m, pod := x.service.metrics, x.podName()
+	switch {
+	case x.decision.outcome == podLost:
+		m.Refused(x.method, "pod_lost", x.status, took)
+		return
+	case x.decision.outcome == noPods:
+		m.Refused(x.method, "no_pods", x.status, took)
+		return
+	case x.aborted():
+		m.Error(pod, "aborted")
+	}
+	m.Request(pod, x.method, x.status, took, x.span.TraceID())
 }
 
 // aborted reports whether the stream ended before a response that was asked for.

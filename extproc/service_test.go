@@ -239,6 +239,10 @@ func TestProcessRefusesWhenThePodIsLost(t *testing.T) {
 	p.table.Move("chat", "a", "gone", time.Now())
 	_, r := p.request("x-session-id", "a")
 	checkRefusal(t, r, policy.ReasonPodLost)
+	for kind, want := range map[string]float64{"pod_lost": 1, "upstream": 0} {
+		counter := `stateful_route_request_errors_total{kind="` + kind + `",pod="",service="chat"}`
+		eventually(t, counter, func() bool { return metric(t, p.directory, counter) == want })
+	}
 	p.directory.Set([]ServiceState{{chat(), nil}}, true)
 	_, r = p.request("x-session-id", "new")
 	checkRefusal(t, r, policy.ReasonNoPods)

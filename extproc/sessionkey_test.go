@@ -110,7 +110,7 @@ func TestSetCookieValue(t *testing.T) {
 // FuzzCookie compares with net/http, whose first valid, non-empty cookie of the
 // name must be ours.
 func FuzzCookie(f *testing.F) {
-	for _, s := range []string{"sid=a", `sid="a"; x=y`, "sid=;sid=b", "a=b;  sid = c", ";;=;sid", "sid=a\\b;sid=ü"} {
+	for _, s := range []string{"sid=a", `sid="a"; x=y`, "sid=;sid=b", "a=b;  sid = c", ";;=;sid", "sid=a\\b;sid=ü", "sid=0\r"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
