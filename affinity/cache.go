@@ -111,6 +111,7 @@ func (c *Cache) Peek(service, key string, now time.Time) (statefulroute.Binding,
 // in force and whether this call made it; ErrFull where the strategy refuses.
 func (c *Cache) Claim(service, key, pod string, now time.Time) (b statefulroute.Binding, won bool, err error) {
 	s := c.services.getOrAdd(service)
+	s.inUse()
 	sh, id := c.at(s, key)
 	return sh.claim(s, id, key, pod, now.UnixNano())
 }
@@ -141,11 +142,14 @@ func (c *Cache) Delete(service, key string) bool {
 
 // Restore puts back bindings that a store kept, the least recently seen first,
 // and returns how many. It leaves out the expired and those whose key is bound
-// again already, and does not tell the journal of those it takes.
+// again already, and does not tell the journal of those it takes. As the journal
+// hears of use only now and then, a binding counts as seen an eighth of its idle
+// timeout later than it says. The bindings of a service whose idle timeout was
+// not set yet are all taken: set it soon.
 func (c *Cache) Restore(bs []statefulroute.Binding, now time.Time) (n int) {
 	slices.SortFunc(bs, func(a, b statefulroute.Binding) int { return a.LastSeen.Compare(b.LastSeen) })
 	for i := range bs {
-		s := c.services.getOrAdd(bs[i].Service)
+		s := c.services.getOrRestore(bs[i].Service)
 		sh, id := c.at(s, bs[i].Key)
 		if sh.restore(s, id, bs[i], now.UnixNano()) {
 			n++

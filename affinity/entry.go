@@ -73,7 +73,7 @@ func (e *Entry) used(now int64) (journal bool) {
 	if now <= e.lastSeen {
 		return false
 	}
-	step := max(e.group.service.idleNanos()/8, 1)
+	step := e.group.service.journalStep()
 	journal = (now-e.created)/step != (e.lastSeen-e.created)/step
 	e.lastSeen = now
 	return journal

@@ -3,6 +3,7 @@ package affinity
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 
@@ -55,6 +56,25 @@ func (c *Cache) List(service, pod string, limit int, after string) (bs []statefu
 		}
 	}
 	return bs, ""
+}
+
+// allPage is the page size of All.
+const allPage = 4096
+
+// All yields every binding, page by page as List does.
+func (c *Cache) All() iter.Seq[statefulroute.Binding] {
+	return func(yield func(statefulroute.Binding) bool) {
+		for page, next := c.List("", "", allPage, ""); ; page, next = c.List("", "", allPage, next) {
+			for _, b := range page {
+				if !yield(b) {
+					return
+				}
+			}
+			if next == "" {
+				return
+			}
+		}
+	}
 }
 
 type listed struct {

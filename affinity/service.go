@@ -12,12 +12,20 @@ import (
 type service struct {
 	name string
 	salt uint64        // makes equal keys of two services differ
-	idle atomic.Int64  // nanoseconds; 0 means fallback
+	idle atomic.Int64  // nanoseconds; 0 means dflt, unset restoredIdle
 	dflt time.Duration // Options.DefaultExpiration
 
 	mu   sync.Mutex
 	pods map[string]*pod
 }
+
+const (
+	// unset is the idle timeout of a service that is only known by restored
+	// bindings so far: what the present configuration says of it is yet to come.
+	unset = -1
+	// restoredIdle is how long such bindings may be idle until then.
+	restoredIdle = 7 * 24 * time.Hour
+)
 
 // pod counts the sessions of one pod of one service over all shards. It lives
 // as long as a shard has a group for it, so names of pods long gone are freed.
@@ -28,10 +36,29 @@ type pod struct {
 }
 
 func (s *service) idleNanos() int64 {
-	if d := s.idle.Load(); d > 0 {
+	switch d := s.idle.Load(); {
+	case d > 0:
 		return d
+	case d == unset:
+		return int64(restoredIdle)
 	}
 	return int64(s.dflt)
+}
+
+// journalStep is how much later than the journal knows a binding may have been
+// used.
+func (s *service) journalStep() int64 {
+	if s.idle.Load() == unset {
+		return max(int64(s.dflt)/8, 1)
+	}
+	return max(s.idleNanos()/8, 1)
+}
+
+// inUse makes an idle timeout that was never set the default.
+func (s *service) inUse() {
+	if s.idle.Load() == unset {
+		s.idle.CompareAndSwap(unset, 0)
+	}
 }
 
 // acquirePod returns the pod's count, for a shard that begins a group for it.
@@ -80,13 +107,13 @@ func (s *service) podSessionCounts() map[string]int {
 // services finds a service by name without a lock: the map is replaced, never
 // changed.
 type services struct {
-	dflt time.Duration
-	mu   sync.Mutex // of writers
-	byID atomic.Pointer[map[string]*service]
+	dflt   time.Duration
+	mu     sync.Mutex // of writers
+	byName atomic.Pointer[map[string]*service]
 }
 
 func (ss *services) get(name string) *service {
-	if m := ss.byID.Load(); m != nil {
+	if m := ss.byName.Load(); m != nil {
 		return (*m)[name]
 	}
 	return nil
@@ -96,13 +123,25 @@ func (ss *services) getOrAdd(name string) *service {
 	if s := ss.get(name); s != nil {
 		return s
 	}
+	return ss.add(name, 0)
+}
+
+// getOrRestore is getOrAdd for a service that the configuration may not name.
+func (ss *services) getOrRestore(name string) *service {
+	if s := ss.get(name); s != nil {
+		return s
+	}
+	return ss.add(name, unset)
+}
+
+func (ss *services) add(name string, idle int64) *service {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if s := ss.get(name); s != nil {
 		return s
 	}
 	next := map[string]*service{}
-	if m := ss.byID.Load(); m != nil {
+	if m := ss.byName.Load(); m != nil {
 		next = maps.Clone(*m)
 	}
 	s := &service{
@@ -111,7 +150,8 @@ func (ss *services) getOrAdd(name string) *service {
 		dflt: ss.dflt,
 		pods: map[string]*pod{},
 	}
+	s.idle.Store(idle)
 	next[name] = s
-	ss.byID.Store(&next)
+	ss.byName.Store(&next)
 	return s
 }

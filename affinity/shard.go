@@ -203,12 +203,14 @@ func (sh *shard) restore(s *service, id uint64, b statefulroute.Binding, now int
 	if sh.peekLocked(s, id, b.Key, now) != nil {
 		return false
 	}
-	e := &Entry{id: id, key: b.Key, created: unixNano(b.Created), lastSeen: unixNano(b.LastSeen)}
+	idle, seen := s.idleNanos(), unixNano(b.LastSeen)
+	seen = max(min(seen+s.journalStep(), now), seen)
+	e := &Entry{id: id, key: b.Key, created: unixNano(b.Created), lastSeen: seen}
 	e.requests = uint32(min(b.Requests, 1<<32-1))
 	if b.PreviousPod != "" {
 		e.previous = unique.Make(b.PreviousPod)
 	}
-	if now-e.lastSeen > s.idleNanos() || sh.insertLocked(e, s, b.Pod, now) != nil {
+	if now-seen > idle || sh.insertLocked(e, s, b.Pod, now) != nil {
 		return false
 	}
 	if e.requests > 1 {

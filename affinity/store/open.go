@@ -1,0 +1,167 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// bucket holds the bindings; its name is the file's format.
+var bucket = []byte("stateful-route bindings 1")
+
+// Found is what Open found in the file.
+type Found struct {
+	// Bindings are the readable ones, in no particular order.
+	Bindings []statefulroute.Binding
+	// Damage says what was wrong with the file; nil if nothing was.
+	Damage error
+	// Aside is where a damaged or foreign file was put.
+	Aside string
+}
+
+// Open opens or creates the file. A file that is damaged, or is not ours, is
+// renamed and a new one takes its place; Found says so, and has what could be
+// read. It is an error when the file is in use by another process, or cannot be
+// read or created at all.
+func Open(o Options) (*Store, Found, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, Found{}, err
+	}
+	var found Found
+	db, err := openAndLoad(o, &found)
+	if err != nil {
+		if refused(err) {
+			return nil, Found{}, fmt.Errorf("store: open %s: %w", o.Path, err)
+		}
+		found.Damage = fmt.Errorf("store: %s is damaged or not a store of bindings: %w", o.Path, err)
+		if found.Aside, err = setAside(o.Path); err != nil {
+			return nil, Found{}, errors.Join(found.Damage, err)
+		}
+		if db, err = openAndLoad(o, &Found{}); err != nil {
+			return nil, Found{}, fmt.Errorf("store: create %s: %w", o.Path, err)
+		}
+	}
+	s := &Store{options: o, db: db, pending: newPending(o.MaxPending)}
+	if found.Damage != nil {
+		// The new file lacks what was saved from the old one: write it all.
+		s.pending.lost = 1
+		s.pending.rouse()
+	}
+	return s, found, nil
+}
+
+// refused tells a file that may be fine, but not for us, from a damaged one.
+func refused(err error) bool {
+	var errno syscall.Errno
+	return errors.Is(err, bolterrors.ErrTimeout) || (errors.As(err, &errno) && errno != syscall.EISDIR)
+}
+
+// setAside renames a file so that its name is free and its content kept.
+func setAside(path string) (string, error) {
+	for i := 0; ; i++ {
+		aside := fmt.Sprintf("%s.damaged-%s-%d", path, time.Now().UTC().Format("20060102T150405"), i)
+		if _, err := os.Lstat(aside); err == nil {
+			continue
+		}
+		if err := os.Rename(path, aside); err != nil {
+			return "", fmt.Errorf("store: keep the damaged file aside: %w", err)
+		}
+		return aside, nil
+	}
+}
+
+// openAndLoad reads every record. Damage can make bbolt panic, or fault where
+// its map of the file reaches past the end: both become errors here. What was
+// mapped then stays so until the process ends.
+func openAndLoad(o Options, found *Found) (db *bolt.DB, err error) {
+	err = guard(func() error {
+		if db, err = bolt.Open(o.Path, 0o600, boltOptions(o)); err != nil {
+			return err
+		}
+		return load(db, found)
+	})
+	if err != nil && db != nil {
+		_ = guard(db.Close) // its failure adds nothing to what is wrong already
+		db = nil
+	}
+	return db, err
+}
+
+func boltOptions(o Options) *bolt.Options {
+	return &bolt.Options{
+		Timeout: time.Second, // for the lock of another process
+		NoSync:  !o.Sync,
+		// The list of free pages is kept in the file: without it, bbolt finds
+		// them at start in a goroutine whose panic nobody can recover.
+		NoFreelistSync: false,
+		FreelistType:   bolt.FreelistMapType,
+	}
+}
+
+// load reads the bindings, or makes their bucket in an empty file. A bbolt file
+// of another program is refused.
+func load(db *bolt.DB, found *Found) error {
+	empty := false
+	err := db.View(func(tx *bolt.Tx) error {
+		if tx.Bucket(bucket) != nil {
+			return loadAll(tx, found)
+		}
+		first, _ := tx.Cursor().First()
+		if empty = first == nil; !empty {
+			return fmt.Errorf("it holds %q", first)
+		}
+		return nil
+	})
+	if err != nil || !empty {
+		return err
+	}
+	return db.Update(func(tx *bolt.Tx) error {
+		_, err := tx.CreateBucket(bucket)
+		return err
+	})
+}
+
+// loadAll reads on after a bad record, so that one costs no other. Every record
+// guards itself; that each has its place is seen by their order.
+func loadAll(tx *bolt.Tx, found *Found) error {
+	d, bad := newDecoder(), 0
+	var firstBad error
+	var last []byte
+	err := tx.Bucket(bucket).ForEach(func(k, v []byte) error {
+		b, err := d.decode(k, v)
+		if bytes.Compare(k, last) <= 0 && last != nil {
+			err = errors.Join(err, errOrder)
+		}
+		last = k
+		if err == nil {
+			found.Bindings = append(found.Bindings, b)
+		} else if bad++; bad == 1 {
+			firstBad = err
+		}
+		return nil
+	})
+	if err == nil && bad > 0 {
+		err = fmt.Errorf("%d of %d records are bad, the first: %w", bad, bad+len(found.Bindings), firstBad)
+	}
+	return err
+}
+
+// guard runs f and returns its panic or memory fault as an error.
+func guard(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%v", r)
+		}
+	}()
+	return f()
+}

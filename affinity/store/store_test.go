@@ -1,0 +1,385 @@
+package store
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/affinity"
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+	"go.uber.org/goleak"
+)
+
+const victimEnv = "STATEFUL_ROUTE_STORE_VICTIM"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(victimEnv); path != "" {
+		victim(path)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+var t0 = time.Unix(1_800_000_000, 123)
+
+func binding(i int) statefulroute.Binding {
+	return statefulroute.Binding{
+		Service: "chat", Key: fmt.Sprintf("session-%07d", i), Pod: fmt.Sprintf("chat-%d", i%3),
+		Created: t0, LastSeen: t0.Add(time.Second), Requests: uint64(i),
+	}
+}
+
+// open opens the store and runs it until the test ends or stop is called.
+func open(t *testing.T, o Options, all iter.Seq[statefulroute.Binding]) (s *Store, found Found, stop func()) {
+	t.Helper()
+	s, found, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, all) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}
+	t.Cleanup(stop)
+	return s, found, stop
+}
+
+// contents reads a file that nobody has open.
+func contents(t *testing.T, path string) map[string]statefulroute.Binding {
+	t.Helper()
+	s, found, err := Open(Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found.Damage != nil {
+		t.Fatalf("damage: %v", found.Damage)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return byKey(found.Bindings)
+}
+
+func byKey(bs []statefulroute.Binding) map[string]statefulroute.Binding {
+	out := map[string]statefulroute.Binding{}
+	for _, b := range bs {
+		out[b.Service+"/"+b.Key] = b
+	}
+	return out
+}
+
+func TestLastChangeOfEachKeySurvives(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pins.db")
+	s, _, stop := open(t, Options{Path: path}, nil)
+	want := map[string]statefulroute.Binding{}
+	for i := range 5000 {
+		b := binding(i)
+		s.Put(b)
+		switch i % 3 {
+		case 0:
+			s.Delete(b.Service, b.Key)
+			continue
+		case 1:
+			b.Pod, b.PreviousPod = "chat-9", b.Pod
+			s.Put(b)
+		}
+		want[b.Service+"/"+b.Key] = b
+	}
+	stop()
+	if got := contents(t, path); !maps.Equal(got, want) {
+		t.Fatalf("%d bindings kept, want %d; the same: %v", len(got), len(want), maps.Equal(got, want))
+	}
+}
+
+// victim claims sessions as fast as it can be told of, and prints each a moment
+// after it was bound. It is killed.
+func victim(path string) {
+	s, _, err := Open(Options{Path: path})
+	if err != nil {
+		panic(err)
+	}
+	go s.Run(context.Background(), nil) //nolint:errcheck // it never ends
+	table, err := affinity.New(affinity.Options{Journal: s})
+	if err != nil {
+		panic(err)
+	}
+	out := bufio.NewWriter(os.Stdout)
+	for i := 0; ; i++ {
+		if _, _, err := table.Claim("chat", fmt.Sprint(i), "chat-0", time.Now()); err != nil {
+			panic(err)
+		}
+		fmt.Fprintf(out, "%d %d\n", i, time.Now().UnixNano())
+		out.Flush()
+		time.Sleep(100 * time.Microsecond)
+	}
+}
+
+func TestKilledProcessKeepsWhatIsOlderThanFiftyMilliseconds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pins.db")
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), victimEnv+"="+path)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	answered := map[int]int64{}
+	lines := bufio.NewScanner(stdout)
+	killed := int64(0)
+	for lines.Scan() {
+		var i int
+		var at int64
+		if _, err := fmt.Sscan(lines.Text(), &i, &at); err != nil {
+			break // the last line may be cut
+		}
+		answered[i] = at
+		if i == 3000 {
+			killed = time.Now().UnixNano()
+			if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := cmd.Wait(); err == nil || killed == 0 {
+		t.Fatalf("the process was not killed: %v", err)
+	}
+	kept, lost, old := contents(t, path), 0, 0
+	for i, at := range answered {
+		if killed-at < int64(50*time.Millisecond) {
+			continue
+		}
+		old++
+		if _, ok := kept[fmt.Sprintf("chat/%d", i)]; !ok {
+			lost++
+		}
+	}
+	if lost > 0 || old < 1000 {
+		t.Fatalf("%d of %d bindings lost that had been answered 50 ms before the kill", lost, old)
+	}
+}
+
+// write fills a new file with n bindings.
+func write(t *testing.T, path string, n int) {
+	t.Helper()
+	s, _, stop := open(t, Options{Path: path}, nil)
+	for i := range n {
+		s.Put(binding(i))
+	}
+	stop()
+}
+
+func TestDamagedFilesAreKeptAside(t *testing.T) {
+	const n = 20_000
+	flip := func(from, to int) func(*testing.T, []byte) []byte {
+		return func(_ *testing.T, b []byte) []byte {
+			for i := from; i < min(to, len(b)); i++ {
+				b[i] ^= 0x5a
+			}
+			return b
+		}
+	}
+	cases := map[string]func(*testing.T, []byte) []byte{
+		"text":       func(*testing.T, []byte) []byte { return []byte("pins: none\n") },
+		"zeroes":     func(_ *testing.T, b []byte) []byte { return make([]byte, len(b)) },
+		"both metas": flip(0, 8192),
+		"cut off":    func(_ *testing.T, b []byte) []byte { return b[:len(b)/3] },
+		"one page":   func(_ *testing.T, b []byte) []byte { return b[:4097] },
+		"middle":     flip(400_000, 800_000),
+		"one record": func(_ *testing.T, b []byte) []byte {
+			// Every copy: pages that are free now still hold older ones.
+			key, at := []byte("session-0004321"), 0
+			for i := bytes.Index(b, key); i >= 0; i = bytes.Index(b[at:], key) {
+				at += i + len(key)
+				b[at+3] ^= 1
+			}
+			return b
+		},
+		"pages of another place": func(_ *testing.T, b []byte) []byte {
+			for i := 100; i < 150; i++ { // some of them are in use
+				copy(b[i*4096:(i+1)*4096], b[(i+100)*4096:])
+				binary.LittleEndian.PutUint64(b[i*4096:], uint64(i))
+			}
+			return b
+		},
+	}
+	for name, damage := range cases {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "pins.db")
+			write(t, path, n)
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b = damage(t, b)
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, found, err := Open(Options{Path: path})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found.Damage == nil || !strings.Contains(found.Damage.Error(), path) {
+				t.Fatalf("damage: %v", found.Damage)
+			}
+			if aside, err := os.ReadFile(found.Aside); err != nil || len(aside) < len(b) {
+				t.Fatalf("kept aside: %d bytes, want %d: %v", len(aside), len(b), err)
+			}
+			for _, got := range found.Bindings {
+				var i int
+				if _, err := fmt.Sscanf(got.Key, "session-%d", &i); err != nil || got != binding(i) {
+					t.Fatalf("a wrong binding was read: %+v", got)
+				}
+			}
+			// What was saved goes into the new file at once.
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := s.Run(ctx, func(yield func(statefulroute.Binding) bool) {
+				for _, b := range found.Bindings {
+					if !yield(b) {
+						return
+					}
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if got := contents(t, path); len(got) != len(found.Bindings) {
+				t.Fatalf("the new file has %d bindings, want %d", len(got), len(found.Bindings))
+			}
+			if name == "one record" && len(found.Bindings) != n-1 {
+				t.Fatalf("%d bindings saved, want all but one", len(found.Bindings))
+			}
+		})
+	}
+}
+
+func TestForeignDatabaseIsKeptAside(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pins.db")
+	db, err := bolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(func(tx *bolt.Tx) error {
+		_, err := tx.CreateBucket([]byte("photos"))
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, found, stop := open(t, Options{Path: path}, nil)
+	stop()
+	if found.Damage == nil || !strings.Contains(found.Damage.Error(), "photos") || found.Aside == "" {
+		t.Fatalf("found %+v", found)
+	}
+}
+
+func TestFileInUseIsAnErrorAndLeftAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pins.db")
+	open(t, Options{Path: path}, nil)
+	if _, _, err := Open(Options{Path: path}); !errors.Is(err, bolterrors.ErrTimeout) {
+		t.Fatalf("second Open: %v", err)
+	}
+	if _, _, err := Open(Options{Path: filepath.Join(path, "below", "a-file")}); err == nil {
+		t.Fatal("a path that cannot exist was opened")
+	}
+	if files, _ := filepath.Glob(path + "*"); len(files) != 1 {
+		t.Fatalf("files: %v", files)
+	}
+}
+
+func TestLostChangesAreMadeGoodByARewrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pins.db")
+	truth := map[string]statefulroute.Binding{}
+	s, _, err := Open(Options{Path: path, MaxPending: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 { // before Run, nothing is taken
+		b := binding(i)
+		s.Put(b)
+		truth[b.Service+"/"+b.Key] = b
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Run(ctx, maps.Values(truth)); err != nil {
+		t.Fatal(err)
+	}
+	if st := s.Stats(); st.Lost != 90 || st.Rewrites != 1 || st.Pending != 0 {
+		t.Fatalf("%+v", st)
+	}
+	if got := contents(t, path); !maps.Equal(got, truth) {
+		t.Fatalf("%d bindings, want %d", len(got), len(truth))
+	}
+}
+
+func TestFailedWritesAreReportedOnceAndRetried(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pins.db")
+	var reports []error
+	s, _, err := Open(Options{Path: path, OnError: func(err error) { reports = append(reports, err) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.db.Close(); err != nil { // every write fails from here on
+		t.Fatal(err)
+	}
+	s.Put(binding(1))
+	s.Put(binding(2))
+	for range 3 {
+		if err = s.flush(nil); !errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+			t.Fatalf("flush: %v", err)
+		}
+		s.report(err)
+	}
+	newer := binding(2)
+	newer.Pod = "chat-9"
+	s.Put(newer)
+	if s.db, err = bolt.Open(path, 0o600, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.report(s.flush(nil))
+	if len(reports) != 2 || reports[0] == nil || reports[1] != nil {
+		t.Fatalf("reports: %v", reports)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got := contents(t, path)
+	if len(got) != 2 || got["chat/"+newer.Key] != newer {
+		t.Fatalf("kept: %v", got)
+	}
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	for _, o := range []Options{{}, {Path: "x", FlushInterval: -1}, {Path: "x", MaxPending: -1}} {
+		if _, _, err := Open(o); err == nil {
+			t.Errorf("Open(%+v) succeeded", o)
+		}
+	}
+}
