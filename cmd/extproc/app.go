@@ -11,16 +11,41 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 
+	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/adminhttp"
 	"github.com/stateful-route/stateful-route/affinity"
+	"github.com/stateful-route/stateful-route/affinity/store"
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/extproc"
 	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/internal/cli"
 )
+
+// run is the program.
+func run(ctx context.Context, p cli.Process) error {
+	cfg, err := config.LoadExtproc(p.ConfigFile)
+	if err != nil {
+		return err
+	}
+	a, err := New(ctx, Options{ConfigFile: p.ConfigFile, Config: *cfg, Log: thinned(p.Logger), Version: p.Version})
+	if err != nil {
+		return err
+	}
+	return a.Run(ctx)
+}
+
+// thinned drops most of a message that repeats hundreds of times a second, as
+// one line per request does when all pods are gone.
+func thinned(log *zap.Logger) *zap.Logger {
+	return log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(c, time.Second, 100, 1000)
+	}))
+}
 
 // Options configures the process.
 type Options struct {
@@ -43,6 +68,8 @@ type App struct {
 	log       *zap.Logger
 	monitor   *insight.Monitor
 	tracer    *insight.Tracer
+	store     *store.Store            // nil: bindings end with the process
+	found     []statefulroute.Binding // by openStore, for restore
 	table     *affinity.Cache
 	idle      *idleTimeouts
 	directory *extproc.Directory
@@ -68,7 +95,10 @@ func New(ctx context.Context, o Options) (*App, error) {
 		o.DrainTimeout = 5 * time.Second
 	}
 	a := &App{opts: o, log: o.Log}
-	steps := []func(context.Context) error{a.observe, a.buildTable, a.buildDirectory, a.buildWatcher, a.buildServer, a.buildAdmin, a.listen}
+	steps := []func(context.Context) error{
+		a.observe, a.openStore, a.buildTable, a.restore, a.buildDirectory,
+		a.buildWatcher, a.buildServer, a.buildAdmin, a.listen,
+	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, a.close())
@@ -80,6 +110,9 @@ func New(ctx context.Context, o Options) (*App, error) {
 // close frees what New took; it is for an App that does not Run.
 func (a *App) close() error {
 	var errs []error
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+	}
 	if a.xds != nil {
 		errs = append(errs, a.xds.Close())
 	}
@@ -97,6 +130,7 @@ func (a *App) Run(ctx context.Context) error {
 	a.log.Info("extproc starts", zap.String("version", a.opts.Version),
 		zap.Stringer("listen", a.grpcListener.Addr()), zap.Stringer("admin", a.adminListener.Addr()),
 		zap.String("xds", a.opts.Config.XDS))
+	stopStore := a.keep()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.serveGRPC() })
 	group.Go(func() error { return adminhttp.Serve(ctx, a.adminListener, a.admin) })
@@ -108,7 +142,7 @@ func (a *App) Run(ctx context.Context) error {
 		group.Go(func() error { return a.reload.watch(ctx, a.opts.ConfigFile) })
 	}
 	group.Go(func() error { return a.stopWhenDone(ctx) })
-	err := group.Wait()
+	err := errors.Join(group.Wait(), stopStore())
 	a.log.Info("extproc has stopped")
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -258,5 +259,53 @@ func TestStatsAreJSON(t *testing.T) {
 	}
 	if s.Cache.Hits != 1 || s.Cache.Inserts != 1 || s.Cache.Size != 1 || s.Cache.HitRate != 1 || s.Cache.Strategy != "lru" {
 		t.Errorf("got %+v", s.Cache)
+	}
+}
+
+func mustAddr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+func TestSessionsOutliveTheProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pins.db")
+	withStore := func(o *Options) { o.Config.Store.Memory = &config.MemoryStore{Path: path} }
+	a, _, stop := startApp(t, withStore)
+	now := time.Now()
+	for _, key := range []string{"a", "b"} {
+		if _, _, err := a.table.Claim("chat", key, "chat-0", now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.table.Delete("chat", "b")
+	if _, err := New(context.Background(), a.opts); err == nil {
+		t.Error("two processes on one store")
+	}
+	stop()
+	b, logs, stop := startApp(t, withStore)
+	defer stop()
+	if s, ok := b.table.Peek("chat", "a", now); !ok || s.Pod != "chat-0" {
+		t.Errorf("after a restart the session is on %q", s.Pod)
+	}
+	if _, ok := b.table.Peek("chat", "b", now); ok {
+		t.Error("a deleted session came back")
+	}
+	if logs.FilterMessage("sessions restored").Len() != 1 {
+		t.Error("the restore was not logged")
+	}
+	if _, body := get(t, b, "/api/v1/stats"); !strings.Contains(body, `"pending"`) {
+		t.Errorf("the stats do not tell of the store: %s", body)
+	}
+}
+
+func TestADamagedStoreIsNoReasonNotToStart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pins.db")
+	if err := os.WriteFile(path, []byte("not a database, but long enough to be looked at"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, logs, stop := startApp(t, func(o *Options) { o.Config.Store.Memory = &config.MemoryStore{Path: path} })
+	stop()
+	if logs.FilterLevelExact(zap.ErrorLevel).Len() != 1 {
+		t.Errorf("the damage was not reported: %v", logs.All())
+	}
+	if aside, err := filepath.Glob(path + "*"); err != nil || len(aside) < 2 {
+		t.Errorf("files %v (%v): the damaged one was not kept", aside, err)
 	}
 }

@@ -31,7 +31,7 @@ func (a *App) observe(ctx context.Context) (err error) {
 
 func (a *App) buildTable(context.Context) (err error) {
 	c := a.opts.Config.Affinity
-	a.table, err = affinity.New(affinity.Options{
+	o := affinity.Options{
 		Strategy:          c.Strategy,
 		Capacity:          c.Capacity,
 		DefaultExpiration: c.DefaultExpiration,
@@ -39,8 +39,11 @@ func (a *App) buildTable(context.Context) (err error) {
 		OnSwitch: func(from, to, why string) {
 			a.log.Info("the adaptive strategy switched", zap.String("from", from), zap.String("to", to), zap.String("why", why))
 		},
-	})
-	if err != nil {
+	}
+	if a.store != nil { // a nil *Store in the interface would not be a nil Journal
+		o.Journal = a.store
+	}
+	if a.table, err = affinity.New(o); err != nil {
 		return err
 	}
 	a.idle = newIdleTimeouts(a.table, c.DefaultExpiration)
@@ -131,7 +134,7 @@ func (a *App) buildAdmin(context.Context) error {
 		Lister:     a.table,
 		Editor:     a.table,
 		Metrics:    a.monitor.Handler(),
-		CacheStats: func() any { return toCacheJSON(a.table.Stats()) },
+		CacheStats: a.cacheStats,
 		Ready:      a.ready,
 		Log:        a.log,
 	})

@@ -5,18 +5,15 @@
 package main
 
 import (
-	"context"
 	"os"
-	"os/signal"
-	"syscall"
+
+	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/internal/cli"
 )
 
-// version is set by the linker.
-var version = "unknown"
-
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	os.Exit(cli.Main("extproc", os.Args[1:], os.Stderr, cli.Program{
+		Check: func(file string) error { _, err := config.LoadExtproc(file); return err },
+		Run:   run,
+	}))
 }

@@ -21,6 +21,25 @@ type cacheJSON struct {
 	Moves       uint64            `json:"moves"`
 	Refused     uint64            `json:"refused"`
 	Broken      uint64            `json:"broken"`
+	Store       *storeJSON        `json:"store,omitempty"`
+}
+
+// storeJSON is how far the file is behind the table; nil without a file.
+type storeJSON struct {
+	Pending  int    `json:"pending"`
+	Written  uint64 `json:"written"`
+	Lost     uint64 `json:"lost"`
+	Rewrites uint64 `json:"rewrites"`
+}
+
+// cacheStats is what /api/v1/stats shows of the session table.
+func (a *App) cacheStats() any {
+	out := toCacheJSON(a.table.Stats())
+	if a.store != nil {
+		s := a.store.Stats()
+		out.Store = &storeJSON{Pending: s.Pending, Written: s.Written, Lost: s.Lost, Rewrites: s.Rewrites}
+	}
+	return out
 }
 
 func toCacheJSON(s affinity.Stats) cacheJSON {
