@@ -28,6 +28,7 @@ func TestRemovedPodRebindsItsSessionsOnce(t *testing.T) {
 			traffic := s.Traffic(t, keys, 200*time.Millisecond)
 			s.Change(t, removePod("chat-1"))
 			after := s.Load(keys, 3, 8, harness.InHeader).Owners(t)
+			traffic.Round(t)
 			histories := traffic.Stop()
 			harness.NoFailures(t, histories)
 			harness.MaxPods(t, histories, 2)
@@ -115,6 +116,7 @@ func TestAddedPodMovesNoSession(t *testing.T) {
 				}
 				return err
 			})
+			traffic.Round(t)
 			histories := traffic.Stop()
 			harness.NoFailures(t, histories)
 			harness.MaxPods(t, histories, 1)
@@ -138,6 +140,7 @@ func TestPodAtANewAddressKeepsItsSessions(t *testing.T) {
 		c.Services[0].Pods.Static = pods
 	})
 	after := s.Load(keys, 2, 8, harness.InHeader).Owners(t)
+	traffic.Round(t)
 	histories := traffic.Stop()
 	harness.NoFailures(t, histories)
 	harness.MaxPods(t, histories, 1)

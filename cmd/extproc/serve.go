@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"google.golang.org/grpc"
 )
 
 func (a *App) listen(ctx context.Context) (err error) {
@@ -60,7 +62,8 @@ func removeStaleSocket(path string) error {
 }
 
 func (a *App) serveGRPC() error {
-	if err := a.grpc.Serve(a.grpcListener); err != nil {
+	// A process told to stop at once may be stopped before it serves.
+	if err := a.grpc.Serve(a.grpcListener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve Envoy: %w", err)
 	}
 	return nil

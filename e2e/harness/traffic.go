@@ -1,9 +1,11 @@
 package harness
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -23,22 +25,24 @@ type History struct {
 type Traffic struct {
 	stop   chan struct{}
 	wg     sync.WaitGroup
-	result []History
+	sent   []atomic.Int64 // requests finished, by client
+	result []History      // of the clients' own until Stop
 }
 
 // Traffic starts requests with the session key in a header, each client
 // pausing between two of them. An empty key makes an unbound client.
 func (s *Stack) Traffic(t testing.TB, keys []string, pause time.Duration) *Traffic {
-	tr := &Traffic{stop: make(chan struct{}), result: make([]History, len(keys))}
+	tr := &Traffic{stop: make(chan struct{}), sent: make([]atomic.Int64, len(keys)), result: make([]History, len(keys))}
 	for i, key := range keys {
 		tr.result[i].Key = key
-		tr.wg.Go(func() { tr.client(s, &tr.result[i], pause) })
+		tr.wg.Go(func() { tr.client(s, &tr.result[i], &tr.sent[i], pause) })
 	}
+	tr.Round(t)
 	t.Cleanup(func() { tr.Stop() })
 	return tr
 }
 
-func (tr *Traffic) client(s *Stack, h *History, pause time.Duration) {
+func (tr *Traffic) client(s *Stack, h *History, sent *atomic.Int64, pause time.Duration) {
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
 	for {
@@ -54,12 +58,31 @@ func (tr *Traffic) client(s *Stack, h *History, pause time.Duration) {
 		case len(h.Pods) == 0 || h.Pods[len(h.Pods)-1] != a.Pod:
 			h.Pods = append(h.Pods, a.Pod)
 		}
+		sent.Add(1)
 		select {
 		case <-tr.stop:
 			return
 		case <-tick.C:
 		}
 	}
+}
+
+// Round returns when every client has sent another request, from beginning to
+// end, since it was called.
+func (tr *Traffic) Round(t testing.TB) {
+	t.Helper()
+	goal := make([]int64, len(tr.sent))
+	for i := range goal {
+		goal[i] = tr.sent[i].Load() + 2 // the next may be under way already
+	}
+	Eventually(t, Patience, "every client has sent another request", func() error {
+		for i := range goal {
+			if tr.sent[i].Load() < goal[i] {
+				return fmt.Errorf("client %d has not", i)
+			}
+		}
+		return nil
+	})
 }
 
 // Stop ends the clients and returns what they saw. It may be called again.
