@@ -34,7 +34,10 @@ func (a Audience) String() string {
 //	finish  both get the target itself
 //
 // A stage begins when the audience of the one before has acknowledged it, or
-// after Hold: a client that hangs must not stop the others. A new target in
+// after Hold: a client that hangs must not stop the others. Narrowing waits a
+// grace longer: a request that extproc answered a moment before it switched may
+// still be on its way through Envoy, for as long as Envoy waits for an answer at
+// most. A new target in
 // the middle starts over from what the extprocs were last given.
 //
 // A pod at an address that extprocs still know as another pod's waits for a
@@ -50,7 +53,9 @@ type Rollout struct {
 	extproc Model // what extprocs were last given
 	envoy   Model // what Envoys were last given
 	stage   stage
-	since   time.Time
+	since   time.Time // when the last stage was entered; zero in a new round
+	waiting bool      // the last stage published something
+	settled time.Time // when its audience was first seen to have answered
 	started bool
 }
 
@@ -83,7 +88,7 @@ func (r *Rollout) Set(target Model) {
 func (r *Rollout) begin() {
 	r.target = withoutTakenAddresses(r.goal, r.extproc)
 	r.stage = widen
-	r.since = time.Time{}
+	r.waiting = false
 }
 
 // Idle reports whether both audiences were given the target.
@@ -93,30 +98,34 @@ func (r *Rollout) Idle() bool { return r.stage == idle }
 // again even if nobody acknowledges; zero means only after Set.
 func (r *Rollout) Next(now time.Time, settled func(Audience) bool) (pubs []Publication, wake time.Time) {
 	for r.stage != idle {
-		if wait, who := r.waitsFor(); wait && !settled(who) && now.Before(r.since.Add(r.Hold)) {
-			return pubs, r.since.Add(r.Hold)
+		if due := r.due(now, settled); now.Before(due) {
+			return nil, due
 		}
-		stagePubs := r.enter(now)
-		pubs = append(pubs, stagePubs...)
-		if len(stagePubs) > 0 {
+		if pubs := r.enter(now); len(pubs) > 0 {
 			// The caller publishes before it asks again: settled does not know
 			// of these yet.
 			return pubs, now
 		}
 	}
-	return pubs, time.Time{}
+	return nil, time.Time{}
 }
 
-// waitsFor names the audience whose acknowledgement the stage needs first.
-func (r *Rollout) waitsFor() (bool, Audience) {
-	switch r.stage {
-	case switched, finish:
-		return !r.since.IsZero(), Envoys
-	case narrow:
-		return !r.since.IsZero(), Extprocs
-	default:
-		return false, Envoys
+// due is when the next stage may begin.
+func (r *Rollout) due(now time.Time, settled func(Audience) bool) time.Time {
+	if !r.waiting {
+		return now
 	}
+	who, grace := Envoys, time.Duration(0)
+	if r.stage == narrow {
+		who, grace = Extprocs, r.target.Gateway.MessageTimeout
+	}
+	if r.settled.IsZero() && settled(who) {
+		r.settled = now
+	}
+	if r.settled.IsZero() {
+		return r.since.Add(r.Hold)
+	}
+	return r.settled.Add(grace)
 }
 
 // enter carries out the stage and moves on to the next; it publishes only what
@@ -129,7 +138,15 @@ func (r *Rollout) enter(now time.Time) []Publication {
 		r.envoy, r.extproc = r.target, r.target
 		return []Publication{{Extprocs, r.target}, {Envoys, r.target}}
 	}
-	r.since = now
+	pubs := r.carryOut()
+	r.since, r.settled, r.waiting = now, time.Time{}, len(pubs) > 0
+	if r.stage == idle && !reflect.DeepEqual(r.target, r.goal) {
+		r.begin()
+	}
+	return pubs
+}
+
+func (r *Rollout) carryOut() []Publication {
 	switch r.stage {
 	case widen:
 		r.stage = switched
@@ -142,9 +159,6 @@ func (r *Rollout) enter(now time.Time) []Publication {
 		return r.give(Envoys, withRemoved(r.target, r.envoy, true))
 	default:
 		r.stage = idle
-		if !reflect.DeepEqual(r.target, r.goal) {
-			defer r.begin()
-		}
 		return append(r.give(Extprocs, r.target), r.give(Envoys, r.target)...)
 	}
 }

@@ -35,7 +35,8 @@ func show(m Model) string {
 // drive runs a rollout whose clients answer at once and notes each stage.
 func drive(r *Rollout, now time.Time) (log []string) {
 	for !r.Idle() {
-		pubs, _ := r.Next(now, func(Audience) bool { return true })
+		pubs, wake := r.Next(now, func(Audience) bool { return true })
+		now = wake
 		for _, p := range pubs {
 			log = append(log, fmt.Sprintf("%s <- %s", p.To, show(p.Model)))
 		}
@@ -110,6 +111,28 @@ func TestAStageWaitsForAnswersButNotForEver(t *testing.T) {
 	}
 }
 
+// A request that extproc decided just before it switched is given the time in
+// which Envoy would wait for an answer before its pod goes.
+func TestNarrowingWaitsForRequestsUnderWay(t *testing.T) {
+	r, now := &Rollout{Hold: time.Second}, time.Unix(100, 0)
+	r.Set(testModel(testPod("a", 1), testPod("b", 2)))
+	drive(r, now)
+	r.Set(testModel(testPod("a", 1)))
+	answered := func(Audience) bool { return true }
+	r.Next(now, answered)
+	if pubs, _ := r.Next(now, answered); len(pubs) != 1 || pubs[0].To != Extprocs {
+		t.Fatalf("switch: %v", pubs)
+	}
+	grace := testGateway().MessageTimeout
+	pubs, wake := r.Next(now.Add(time.Millisecond), answered)
+	if want := now.Add(time.Millisecond + grace); len(pubs) != 0 || !wake.Equal(want) {
+		t.Fatalf("while requests may be under way: %v, wake %v, want %v", pubs, wake, want)
+	}
+	if pubs, _ := r.Next(wake, answered); len(pubs) != 1 || pubs[0].To != Envoys {
+		t.Fatalf("narrow: %v", pubs)
+	}
+}
+
 // Whatever changes, in whatever order answers come: extproc never knows a pod
 // that Envoy would not send a bound request to, and all ends at the target.
 func TestExtprocNeverKnowsMoreThanEnvoy(t *testing.T) {
@@ -141,6 +164,7 @@ func TestExtprocNeverKnowsMoreThanEnvoy(t *testing.T) {
 		r.Set(target)
 		for !r.Idle() {
 			step(func(Audience) bool { return true })
+			now = now.Add(testGateway().MessageTimeout)
 		}
 		for _, a := range []Audience{Envoys, Extprocs} {
 			if got := show(given[a]); got != show(target) {
