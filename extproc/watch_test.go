@@ -3,6 +3,7 @@ package extproc
 import (
 	"context"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -160,34 +161,40 @@ func TestWatcherFollowsTheServer(t *testing.T) {
 	})
 }
 
+// ackStream looks at what is in force whenever an acknowledgement leaves.
+type ackStream struct {
+	discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
+	acked func(typeURL string)
+}
+
+func (s ackStream) Send(r *discoveryv3.DeltaDiscoveryRequest) error {
+	if r.GetResponseNonce() != "" {
+		s.acked(r.GetTypeUrl())
+	}
+	return nil
+}
+
 func TestWatcherAcknowledgesWhatIsInForce(t *testing.T) {
-	xds, d := startXDS(t), newDirectory(t)
-	order := &orderedServices{Directory: d, xds: xds, t: t}
-	startWatcher(t, xds.address, order)
-	xds.push("1", chat(), "chat@1", pods(2))
-	eventually(t, "both acknowledged", func() bool {
-		return xds.find(isAck(clusterType)) != nil && xds.find(isAck(endpointType)) != nil
-	})
-	if podCount(d) != 2 {
-		t.Error("acknowledged before it was in force")
+	d := newDirectory(t)
+	w, err := NewWatcher(WatcherOptions{Conn: &grpc.ClientConn{}, NodeID: testNode, Services: d})
+	if err != nil {
+		t.Fatal(err)
 	}
-}
-
-// orderedServices fails if a response was acknowledged before Set returned.
-type orderedServices struct {
-	*Directory
-	xds *xdsServer
-	t   *testing.T
-}
-
-func (o *orderedServices) Set(services []ServiceState, complete bool) {
-	if len(services) == 0 && o.xds.find(isAck(clusterType)) != nil {
-		o.t.Error("clusters were acknowledged before they were set")
+	var acked []int
+	s := &adsStream{watcher: w, subscribed: map[string]bool{},
+		client: ackStream{acked: func(string) { acked = append(acked, podCount(d)) }}}
+	for _, r := range []*discoveryv3.DeltaDiscoveryResponse{
+		response(t, clusterType, "1", nil, cluster(t, chat(), "chat@1")),
+		response(t, endpointType, "1", nil, assignment(t, "chat@1", pods(2))),
+		response(t, endpointType, "2", nil, assignment(t, "chat@1", pods(3))),
+	} {
+		if err := s.handle(r); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if len(services) > 0 && podCount(o.Directory) < 0 && o.xds.find(isAck(endpointType)) != nil {
-		o.t.Error("endpoints were acknowledged before they were set")
+	if want := []int{-1, 2, 3}; !slices.Equal(acked, want) {
+		t.Errorf("pods in force at each acknowledgement: %v, want %v", acked, want)
 	}
-	o.Directory.Set(services, complete)
 }
 
 func isAck(typeURL string) func(*discoveryv3.DeltaDiscoveryRequest) bool {
