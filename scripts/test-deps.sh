@@ -6,6 +6,7 @@ set -euo pipefail
 
 want=()
 command -v prometheus >/dev/null && command -v promtool >/dev/null || want+=(prometheus)
+command -v chromium >/dev/null || want+=(chromium)
 if [ ${#want[@]} -eq 0 ]; then
 	exit 0
 fi

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/insight"
 	"github.com/stateful-route/stateful-route/internal/cli"
+	"github.com/stateful-route/stateful-route/livepage"
 	"github.com/stateful-route/stateful-route/xds"
 )
 
@@ -35,6 +37,7 @@ type app struct {
 	steering *xds.Steering
 	analysis *analysis
 	reload   *reloader
+	page     *livepage.Page
 	ready    atomic.Bool
 }
 
@@ -59,7 +62,7 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer) (*app, er
 	if err != nil {
 		return nil, err
 	}
-	server, err := xds.New(xds.Options{Logger: p.Logger.Named("xds"), Observer: monitor, Boot: rand.Text()[:8]})
+	server, err := xds.New(xds.Options{Logger: p.Logger.Named("xds"), Observer: monitor, Boot: rand.Text()[:8], Orders: keeper(cfg)})
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +75,9 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer) (*app, er
 		sources: &xds.Sources{Logger: p.Logger.Named("pods"), Resolver: net.DefaultResolver},
 	}
 	a.reload = &reloader{app: a}
+	if a.page, err = livepage.New(livepage.Options{State: a.liveState, Logger: p.Logger.Named("page")}); err != nil {
+		return nil, err
+	}
 	a.prober = &xds.Prober{
 		Logger: p.Logger.Named("health"), Observer: probes{monitor, tracer},
 		Set: server, Model: server.Model, Changed: server.Changed(),
@@ -83,10 +89,13 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer) (*app, er
 	return a, nil
 }
 
-// observe hands a second's load reports to the analyzer and the metrics.
+// observe hands a second's load reports to the analyzer, the live page and the
+// metrics.
 func (a *app) observe(taken xds.Taken) {
+	services := a.server.Model().Services
 	a.analysis.observe(taken)
-	for _, svc := range a.server.Model().Services {
+	a.page.Observe(time.Now(), liveSeconds(services, taken))
+	for _, svc := range services {
 		metrics := a.monitor.Service(svc.Name)
 		for _, m := range svc.Members {
 			metrics.PodWeight(m.Name, m.EffectiveWeight)
@@ -130,6 +139,9 @@ func (a *app) serve(ctx context.Context, cfg *config.XDSServer, listener net.Lis
 	if err := a.reload.apply(ctx, cfg); err != nil {
 		return err
 	}
+	if err := a.obeyKept(ctx, cfg); err != nil {
+		return err
+	}
 	a.ready.Store(true)
 	a.process.Logger.Info("serving", zap.String("xds", cfg.Listen), zap.String("admin", cfg.Admin), zap.Int("services", len(cfg.Services)))
 	group, ctx := errgroup.WithContext(ctx)
@@ -139,6 +151,27 @@ func (a *app) serve(ctx context.Context, cfg *config.XDSServer, listener net.Lis
 		return a.server.Serve(ctx, listener, lrs.RegisterOn)
 	})
 	return group.Wait()
+}
+
+// keeper keeps operators' orders in the state file, if there is one.
+func keeper(cfg *config.XDSServer) xds.OrderKeeper {
+	if cfg.State == "" {
+		return nil
+	}
+	return xds.OrderFile{Path: cfg.State}
+}
+
+// obeyKept repeats the orders of the run before.
+func (a *app) obeyKept(ctx context.Context, cfg *config.XDSServer) error {
+	if cfg.State == "" {
+		return nil
+	}
+	orders, err := (xds.OrderFile{Path: cfg.State}).Load()
+	if err != nil {
+		a.process.Logger.Error("orders of the last run are lost", zap.Error(err))
+		return nil
+	}
+	return a.server.Obey(ctx, orders)
 }
 
 func (a *app) stopTracing(ctx context.Context) {
@@ -167,6 +200,7 @@ func (a *app) handler() http.Handler {
 		return nil
 	}})
 	(&xds.Admin{Server: a.server, Loads: a.loads}).Register(mux)
+	a.page.Register(mux)
 	mux.HandleFunc("GET /api/v1/report", a.report)
 	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) {
 		adminhttp.WriteJSON(w, http.StatusOK, a.status())
@@ -215,6 +249,12 @@ func fixed(before, after *config.XDSServer) string {
 	}
 	if before.Admin != after.Admin {
 		names = append(names, "admin")
+	}
+	if before.State != after.State {
+		names = append(names, "state")
+	}
+	if !reflect.DeepEqual(before.Analyzer, after.Analyzer) {
+		names = append(names, "analyzer")
 	}
 	return strings.Join(slices.Sorted(slices.Values(names)), ", ")
 }

@@ -120,6 +120,16 @@ func (r *reloader) stopSources() {
 	}
 }
 
+// problem says why the newest configuration is not in force; empty when it is.
+func (r *reloader) problem() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failure == nil {
+		return ""
+	}
+	return r.failure.Error()
+}
+
 // report is the configuration's part of the status.
 func (r *reloader) report() map[string]any {
 	r.mu.Lock()

@@ -1,0 +1,168 @@
+package livepage
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/stateful-route/stateful-route/insight"
+)
+
+const (
+	// historyStep is the time that one point of a chart stands for. Load reports
+	// come about once a second and not in step with us: shorter points would
+	// show that beat rather than the load.
+	historyStep = 5 * time.Second
+	// historyPoints is the number of points kept: ten minutes.
+	historyPoints = 120
+)
+
+// Second is what one service did since it was observed before, about a second.
+type Second struct {
+	// Requests and Failed count what ended; a failed request is a request too.
+	Requests, Failed uint64
+	// ResponseTimes holds those that were measured, which may be fewer.
+	ResponseTimes insight.Durations
+	// Sessions is the number of sessions bound now.
+	Sessions int64
+}
+
+// Series is one service's charts, oldest point first; nil is a point of which
+// nothing is known, such as the error rate of no requests.
+type Series struct {
+	RequestRate  []*float64 `json:"request_rate"`
+	ResponseTime []*float64 `json:"response_time_seconds"`
+	P95          []*float64 `json:"p95_seconds"`
+	ErrorRate    []*float64 `json:"error_rate"`
+	Sessions     []*float64 `json:"sessions"`
+}
+
+// chart is what the page is sent of the history.
+type chart struct {
+	StepSeconds float64 `json:"step_seconds"`
+	// Slots is the number of points that a full chart has.
+	Slots    int               `json:"slots"`
+	Services map[string]Series `json:"services"`
+}
+
+// history keeps the last minutes of every service that exists. Its memory is
+// bounded by the number of services. Safe for concurrent use.
+type history struct {
+	mu      sync.Mutex
+	version uint64 // of the points that are complete
+	points  []point
+	open    point // not complete yet
+}
+
+// point is one step of all services; index counts steps since the epoch.
+type point struct {
+	index    int64
+	services map[string]Second // nil: observed only in part
+}
+
+// add books what happened until now. A service that is not mentioned is gone,
+// and with it its past.
+func (h *history) add(now time.Time, services map[string]Second) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	index := now.UnixNano() / int64(historyStep)
+	if h.open.index == 0 {
+		// The step in which we began would look like a dip: it is left out.
+		h.open.index = index
+	}
+	if index != h.open.index {
+		h.closeLocked(services)
+		h.open = point{index: index, services: map[string]Second{}}
+	}
+	if h.open.services == nil {
+		return
+	}
+	for name, second := range services {
+		sum := h.open.services[name]
+		sum.Requests += second.Requests
+		sum.Failed += second.Failed
+		sum.ResponseTimes.Merge(second.ResponseTimes)
+		sum.Sessions = second.Sessions
+		h.open.services[name] = sum
+	}
+}
+
+// closeLocked completes the open point and forgets services that are not among
+// those that exist.
+func (h *history) closeLocked(exist map[string]Second) {
+	if h.open.services == nil {
+		return
+	}
+	if len(h.points) == historyPoints {
+		h.points = slices.Delete(h.points, 0, 1)
+	}
+	h.points = append(h.points, h.open)
+	for _, p := range h.points {
+		maps.DeleteFunc(p.services, func(name string, _ Second) bool { _, ok := exist[name]; return !ok })
+	}
+	h.version++
+}
+
+// chart returns the complete points and their version, which changes with them.
+func (h *history) chart() (chart, uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := chart{StepSeconds: historyStep.Seconds(), Slots: historyPoints, Services: map[string]Series{}}
+	if len(h.points) == 0 {
+		return out, h.version
+	}
+	end := h.points[len(h.points)-1].index
+	start := max(h.points[0].index, end-historyPoints+1)
+	for _, p := range h.points {
+		if p.index < start {
+			continue
+		}
+		for name, sum := range p.services {
+			series, ok := out.Services[name]
+			if !ok {
+				series = newSeries(int(end - start + 1))
+				out.Services[name] = series
+			}
+			series.set(int(p.index-start), sum)
+		}
+	}
+	return out, h.version
+}
+
+func (h *history) current() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.version
+}
+
+func newSeries(n int) Series {
+	line := func() []*float64 { return make([]*float64, n) }
+	return Series{RequestRate: line(), ResponseTime: line(), P95: line(), ErrorRate: line(), Sessions: line()}
+}
+
+func (s Series) set(i int, sum Second) {
+	s.RequestRate[i] = rounded(float64(sum.Requests) / historyStep.Seconds())
+	s.Sessions[i] = rounded(float64(sum.Sessions))
+	if sum.Requests > 0 {
+		s.ErrorRate[i] = rounded(float64(sum.Failed) / float64(sum.Requests))
+	}
+	if sum.ResponseTimes.Count() > 0 {
+		s.ResponseTime[i] = rounded(sum.ResponseTimes.Mean())
+		s.P95[i] = rounded(sum.ResponseTimes.Quantile(.95))
+	}
+}
+
+// rounded keeps four digits: a chart shows no more, and they are sent often.
+func rounded(v float64) *float64 {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return nil
+	}
+	short, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 4, 64), 64)
+	if err != nil {
+		return nil
+	}
+	return &short
+}

@@ -1,0 +1,118 @@
+package livepage
+
+import (
+	"time"
+
+	"github.com/stateful-route/stateful-route/insight"
+)
+
+// State is all that the page shows of one moment, beside the charts.
+type State struct {
+	Time    time.Time `json:"time"`
+	Process Process   `json:"process"`
+	// Summary is the analyzer's sentence on the whole.
+	Summary     string               `json:"summary"`
+	Services    []Service            `json:"services"`
+	Clients     []Client             `json:"clients"`
+	Issues      []insight.Issue      `json:"issues"`
+	Suggestions []insight.Suggestion `json:"suggestions"`
+}
+
+// Process is what there is to say of the server itself.
+type Process struct {
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
+	Ready   bool      `json:"ready"`
+	// ConfigError says why the newest configuration is not in force; empty when
+	// it is.
+	ConfigError string `json:"config_error,omitempty"`
+}
+
+// Service is a service with its pods.
+type Service struct {
+	Name          string   `json:"name"`
+	Hosts         []string `json:"hosts"`
+	Prefix        string   `json:"prefix"`
+	Strategy      string   `json:"strategy"`
+	OnPodLoss     string   `json:"on_pod_loss"`
+	OnExtprocLoss string   `json:"on_extproc_loss"`
+	Pods          []Pod    `json:"pods"`
+}
+
+// Pod is a pod with what is known of its load; a figure of 0 may also mean that
+// nothing has been reported yet.
+type Pod struct {
+	Name         string  `json:"name"`
+	Address      string  `json:"address"`
+	Zone         string  `json:"zone"`
+	State        string  `json:"state"`
+	Weight       uint32  `json:"weight"`
+	InFlight     int64   `json:"in_flight"`
+	ResponseTime float64 `json:"response_time_seconds"`
+	ErrorRate    float64 `json:"error_rate"`
+	Sessions     int64   `json:"sessions"`
+}
+
+// Client is one connected xDS client, an Envoy or an extproc.
+type Client struct {
+	Node     string `json:"node"`
+	Kind     string `json:"client"`   // envoy or extproc
+	Protocol string `json:"protocol"` // delta or sotw
+	// Connected is how long the stream has existed.
+	Connected float64 `json:"connected_seconds"`
+	Types     []Sync  `json:"types"`
+}
+
+// Sync is how far a client is with one resource type.
+type Sync struct {
+	Type    string `json:"type"` // lds, rds, cds, eds
+	Version string `json:"version"`
+	Status  string `json:"status"` // as in the admin API: ack, nack, pending, …
+	Reason  string `json:"reason,omitempty"`
+	// Age is how long the status has been so, in seconds.
+	Age float64 `json:"age_seconds"`
+}
+
+// whole returns the state with empty lists where it has none, as the page
+// expects them.
+func (s State) whole() State {
+	services := make([]Service, len(s.Services))
+	for i, svc := range s.Services {
+		svc.Hosts, svc.Pods = list(svc.Hosts), list(svc.Pods)
+		services[i] = svc
+	}
+	clients := make([]Client, len(s.Clients))
+	for i, c := range s.Clients {
+		c.Types = list(c.Types)
+		clients[i] = c
+	}
+	s.Services, s.Clients = services, clients
+	s.Issues, s.Suggestions = list(s.Issues), list(s.Suggestions)
+	return s
+}
+
+func list[T any](items []T) []T {
+	if items == nil {
+		return []T{}
+	}
+	return items
+}
+
+// timeless returns the state without what differs from moment to moment though
+// nothing happened.
+func (s State) timeless() State {
+	s.Time = time.Time{}
+	clients := make([]Client, len(s.Clients))
+	for i, c := range s.Clients {
+		c.Connected = 0
+		types := make([]Sync, len(c.Types))
+		for j, t := range c.Types {
+			t.Age = 0
+			types[j] = t
+		}
+		c.Types = types
+		clients[i] = c
+	}
+	s.Clients = clients
+	return s
+}
