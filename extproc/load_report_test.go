@@ -2,6 +2,7 @@ package extproc
 
 import (
 	"context"
+	"errors"
 	"net"
 	"testing"
 	"time"
@@ -29,7 +30,7 @@ func (s *lrsServer) StreamLoadStats(stream loadstatsv3.LoadReportingService_Stre
 	for {
 		m, err := stream.Recv()
 		if err != nil {
-			return nil
+			return err
 		}
 		select {
 		case s.reports <- m:
@@ -68,7 +69,7 @@ func startReporter(t *testing.T, address string, d *Directory, sessions SessionC
 	go func() { done <- r.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-done; err != context.Canceled {
+		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("Run returned %v", err)
 		}
 		conn.Close()

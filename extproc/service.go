@@ -1,7 +1,6 @@
 package extproc
 
 import (
-	"context"
 	"errors"
 	"io"
 	"time"
@@ -114,7 +113,7 @@ func (x *exchange) run(stream extprocv3.ExternalProcessor_ProcessServer) error {
 	for !x.refused() {
 		m, err := stream.Recv()
 		if err != nil {
-			return endOfStream(stream.Context(), err)
+			return endOfStream(err)
 		}
 		answer := x.next(m)
 		if answer == nil {
@@ -128,8 +127,9 @@ func (x *exchange) run(stream extprocv3.ExternalProcessor_ProcessServer) error {
 }
 
 // endOfStream turns the ways Envoy ends a stream into success.
-func endOfStream(ctx context.Context, err error) error {
-	if errors.Is(err, io.EOF) || ctx.Err() != nil {
+func endOfStream(err error) error {
+	switch {
+	case errors.Is(err, io.EOF), status.Code(err) == codes.Canceled:
 		return nil
 	}
 	return err

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -300,7 +301,7 @@ func TestProcessNeverEndsCleanlyWithoutAnAnswer(t *testing.T) {
 func TestProcessGivesBackAbortedRequests(t *testing.T) {
 	p := startProcessor(t, ServiceState{chat(), pods(2)})
 	for i := range 20 {
-		c, _ := p.request("x-session-id", fmt.Sprint(i))
+		c, _ := p.request("x-session-id", strconv.Itoa(i))
 		c.cancel()
 	}
 	eventually(t, "nothing in flight", func() bool { return p.inFlight() == 0 })

@@ -131,7 +131,7 @@ func queryValue(query, name string) string {
 func pathValue(path string, pattern *regexp.Regexp) string {
 	path, _, _ = strings.Cut(path, "#")
 	m := pattern.FindStringSubmatchIndex(path)
-	if m == nil || m[2] < 0 {
+	if len(m) < 4 || m[2] < 0 {
 		return ""
 	}
 	group := path[m[2]:m[3]]

@@ -134,8 +134,8 @@ func (a *App) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.serveGRPC() })
 	group.Go(func() error { return adminhttp.Serve(ctx, a.adminListener, a.admin) })
-	group.Go(func() error { return until(ctx, a.watcher.Run(ctx)) })
-	group.Go(func() error { return until(ctx, a.reporter.Run(ctx)) })
+	group.Go(func() error { return untilCanceled(a.watcher.Run(ctx)) })
+	group.Go(func() error { return untilCanceled(a.reporter.Run(ctx)) })
 	group.Go(func() error { return a.sweep(ctx) })
 	group.Go(func() error { return a.countSessions(ctx) })
 	if a.opts.ConfigFile != "" {
@@ -147,9 +147,9 @@ func (a *App) Run(ctx context.Context) error {
 	return err
 }
 
-// until drops the error with which a loop reports that its context ended.
-func until(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+// untilCanceled drops the error with which a loop reports that its context ended.
+func untilCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err

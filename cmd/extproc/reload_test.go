@@ -57,10 +57,11 @@ func TestReload(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.load(file)
-		said := ""
+		var messages []string
 		for _, e := range logs.TakeAll() {
-			said += e.Message
+			messages = append(messages, e.Message)
 		}
+		said := strings.Join(messages, "; ")
 		if !strings.Contains(said, s.log) || (s.log == "") != (said == "") {
 			t.Errorf("%s: said %q, want %q", s.name, said, s.log)
 		}
