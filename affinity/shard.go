@@ -155,7 +155,8 @@ func (sh *shard) reclaimLocked(now int64) (n int) {
 func (sh *shard) rebind(s *service, id uint64, key, from, to string, now int64) (statefulroute.Binding, bool, error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	e := sh.useLocked(s, id, key, now)
+	// The look-up that found the pod lost has counted this request.
+	e := sh.peekLocked(s, id, key, now)
 	if e == nil {
 		return statefulroute.Binding{}, false, ErrNotFound
 	}
