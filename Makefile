@@ -8,7 +8,7 @@ PACKAGES  ?= ./...
 
 GO       ?= go
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-LDFLAGS  := -X main.version=$(VERSION)
+LDFLAGS  := -X github.com/stateful-route/stateful-route/internal/cli.version=$(VERSION)
 
 .DEFAULT_GOAL := help
 

@@ -176,12 +176,14 @@ func perFilterConfig(svc statefulroute.Service) (map[string]*anypb.Any, error) {
 	return out, nil
 }
 
-// extprocPerRoute switches the filter on, names the service to extproc and says
-// what its silence means.
+// extprocPerRoute switches the filter on and names the service to extproc. It
+// fails open for every service: where unbound requests are denied it is the
+// decided filter that denies them, and only them; a closed failure mode would
+// also end requests that were decided and under way when extproc was lost.
 func extprocPerRoute(svc statefulroute.Service) *extprocv3.ExtProcPerRoute {
 	return &extprocv3.ExtProcPerRoute{Override: &extprocv3.ExtProcPerRoute_Overrides{Overrides: &extprocv3.ExtProcOverrides{
 		GrpcInitialMetadata: []*corev3.HeaderValue{{Key: policy.ServiceMetadata, Value: svc.Name}},
-		FailureModeAllow:    wrapperspb.Bool(svc.Session.OnExtprocLoss == statefulroute.Allow),
+		FailureModeAllow:    wrapperspb.Bool(true),
 	}}}
 }
 
