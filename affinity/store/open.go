@@ -83,8 +83,11 @@ func setAside(path string) (string, error) {
 // its map of the file reaches past the end: both become errors here. What was
 // mapped then stays so until the process ends.
 func openAndLoad(o Options, found *Found) (db *bolt.DB, err error) {
-	err = guard(func() error {
+	err = guard(func() (err error) {
 		if db, err = bolt.Open(o.Path, 0o600, boltOptions(o)); err != nil {
+			return err
+		}
+		if err = check(o.Path, db.Info().PageSize); err != nil {
 			return err
 		}
 		return load(db, found)
@@ -94,6 +97,16 @@ func openAndLoad(o Options, found *Found) (db *bolt.DB, err error) {
 		db = nil
 	}
 	return db, err
+}
+
+// check reads the file beside bbolt, which holds its lock.
+func check(path string, pageSize int) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	return checkTree(file, pageSize)
 }
 
 func boltOptions(o Options) *bolt.Options {
