@@ -15,8 +15,10 @@ func (x *exchange) count() {
 	}
 	if d.hit {
 		svc.metrics.CacheHit()
+		svc.lookups.hits.Add(1)
 	} else if !x.issued { // a session we have just named cannot have been known
 		svc.metrics.CacheMiss()
+		svc.lookups.misses.Add(1)
 	}
 	switch d.outcome {
 	case claimed:

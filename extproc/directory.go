@@ -48,8 +48,8 @@ type Directory struct {
 	mu       sync.Mutex // serialises Set
 }
 
-// service is one service at one moment. Only the balancer, the metrics and the
-// pods' sampling marks change inside it.
+// service is one service at one moment. Only the balancer, the metrics, the
+// look-ups and the pods' sampling marks change inside it.
 type service struct {
 	policy    statefulroute.Service
 	keys      *keyReader
@@ -62,6 +62,7 @@ type service struct {
 	newest    func() *service     // the service as it stands now; nil when it is gone
 	addresses map[string]*podView // by "IP:PORT", as Envoy names an upstream
 	unbound   *sampler
+	lookups   *lookups
 }
 
 // podView is a pod with what is ready to be sent for it.
@@ -162,7 +163,11 @@ func (d *Directory) build(old *service, state ServiceState) (*service, error) {
 		pods:      make(map[string]*podView, len(state.Pods)),
 		addresses: make(map[string]*podView, len(state.Pods)),
 		unbound:   &sampler{},
+		lookups:   &lookups{},
 		newest:    func() *service { return d.service(svc.Name) },
+	}
+	if old != nil {
+		s.lookups = old.lookups
 	}
 	if old != nil && old.policy.Balancing == svc.Balancing {
 		s.balancer = old.balancer

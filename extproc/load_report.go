@@ -27,6 +27,9 @@ type LoadReporterOptions struct {
 	Directory *Directory
 	// Sessions counts the sessions of each pod. Required.
 	Sessions SessionCounter
+	// Usage, when set, is asked at each report what this process uses; only Run
+	// calls it.
+	Usage func(now time.Time) Usage
 	// MinBackoff and MaxBackoff bound the pause before a lost stream is opened
 	// again. 0 means 100ms and 5s.
 	MinBackoff, MaxBackoff time.Duration
@@ -35,10 +38,12 @@ type LoadReporterOptions struct {
 }
 
 // LoadReporter tells xds-server, on the load reporting service that Envoys use
-// as well, what only an extproc knows of the pods: their response times and how
-// many sessions each has. xds-server says how often.
+// as well, what only an extproc knows: the pods' response times and sessions, how
+// many look-ups found a session, and what the process itself uses. xds-server
+// says how often.
 type LoadReporter struct {
-	opts LoadReporterOptions
+	opts      LoadReporterOptions
+	evictions uint64 // as of the last report
 }
 
 // NewLoadReporter returns a reporter that does nothing until Run.
@@ -135,7 +140,9 @@ func (r *LoadReporter) follow(ctx context.Context, client loadstatsv3.LoadReport
 			useful = true
 			ticker.Reset(reportInterval(order))
 		case now := <-ticker.C:
-			report := &loadstatsv3.LoadStatsRequest{ClusterStats: r.opts.Directory.loadReport(r.opts.Sessions, now.Sub(last))}
+			since := now.Sub(last)
+			report := &loadstatsv3.LoadStatsRequest{ClusterStats: append(
+				r.opts.Directory.loadReport(r.opts.Sessions, since), r.selfReport(now, since)...)}
 			if last = now; client.Send(report) != nil {
 				return useful, nil // the receiver has the reason
 			}
@@ -149,18 +156,17 @@ func reportInterval(order *loadstatsv3.LoadStatsResponse) time.Duration {
 }
 
 // loadReport says of every pod of every service how fast it answered since the
-// last report, and how many sessions it has.
+// last report, and how many sessions it has; and of every service, how many
+// look-ups found their session.
 func (d *Directory) loadReport(sessions SessionCounter, since time.Duration) []*endpointv3.ClusterStats {
 	var out []*endpointv3.ClusterStats
 	for name, s := range *d.services.Load() {
 		counts := sessions.PodSessionCounts(name)
-		locality := &endpointv3.UpstreamLocalityStats{Locality: &corev3.Locality{}}
+		locality := &endpointv3.UpstreamLocalityStats{Locality: &corev3.Locality{}, LoadMetricStats: s.lookups.take()}
 		for _, pod := range s.pods {
 			locality.UpstreamEndpointStats = append(locality.UpstreamEndpointStats, &endpointv3.UpstreamEndpointStats{
-				Address: socketAddress(pod.Pod),
-				LoadMetricStats: append(pod.times.take(), &endpointv3.EndpointLoadMetricStats{
-					MetricName: policy.MetricSessions, NumRequestsFinishedWithMetric: 1, TotalMetricValue: float64(counts[pod.Name]),
-				}),
+				Address:         socketAddress(pod.Pod),
+				LoadMetricStats: append(pod.times.take(), loadMetric(policy.MetricSessions, float64(counts[pod.Name]))),
 			})
 		}
 		out = append(out, &endpointv3.ClusterStats{

@@ -3,6 +3,7 @@ package extproc
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"testing"
 	"time"
@@ -52,13 +53,13 @@ func startLRS(t *testing.T, address string) (*lrsServer, *grpc.Server, string) {
 	return s, g, l.Addr().String()
 }
 
-func startReporter(t *testing.T, address string, d *Directory, sessions SessionCounter) {
+func startReporter(t *testing.T, address string, d *Directory, sessions SessionCounter, usage func(time.Time) Usage) {
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r, err := NewLoadReporter(LoadReporterOptions{
-		Conn: conn, NodeID: testNode, Directory: d, Sessions: sessions,
+		Conn: conn, NodeID: testNode, Directory: d, Sessions: sessions, Usage: usage,
 		MinBackoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond,
 	})
 	if err != nil {
@@ -109,7 +110,7 @@ func TestLoadReport(t *testing.T) {
 		d.service("chat").pods["chat-0"].times.observe(took)
 	}
 	lrs, server, address := startLRS(t, "127.0.0.1:0")
-	startReporter(t, address, d, table)
+	startReporter(t, address, d, table, nil)
 	if n := lrs.next(t).GetNode(); n.GetId() != testNode || n.GetUserAgentName() != policy.UserAgent {
 		t.Errorf("introduced itself as %v", n)
 	}
@@ -135,6 +136,55 @@ func TestLoadReport(t *testing.T) {
 	lrs.next(t)
 	if m := podMetrics(lrs.next(t), 9101); m[policy.MetricSessions].GetTotalMetricValue() != 1 {
 		t.Errorf("after the server came back: %v", m)
+	}
+}
+
+// serviceMetrics returns what a report says of a cluster beside its pods.
+func serviceMetrics(m *loadstatsv3.LoadStatsRequest, cluster string) map[string]float64 {
+	out := map[string]float64{}
+	for _, c := range m.GetClusterStats() {
+		if c.GetClusterName() == cluster {
+			for _, s := range c.GetUpstreamLocalityStats()[0].GetLoadMetricStats() {
+				out[s.GetMetricName()] = s.GetTotalMetricValue()
+			}
+		}
+	}
+	return out
+}
+
+func TestLookupsAndOwnUsageAreReported(t *testing.T) {
+	p := startProcessor(t, ServiceState{chat(), pods(1)})
+	for _, key := range []string{"a", "a", "b", "a", ""} {
+		c, _ := p.request("x-session-id", key)
+		c.finish()
+	}
+	// A change of the pods must not lose what was counted before it.
+	p.directory.Set([]ServiceState{{chat(), pods(2)}}, true)
+	evictions := uint64(5)
+	usage := func(time.Time) Usage {
+		evictions += 2
+		return Usage{Memory: 10, MemoryLimit: 20, CPU: .5, CPULimit: 2, TableSize: 3, TableCapacity: 4, Evictions: evictions}
+	}
+	lrs, _, address := startLRS(t, "127.0.0.1:0")
+	startReporter(t, address, p.directory, newTable(t), usage)
+	lrs.next(t)
+	first, second := lrs.next(t), lrs.next(t)
+	want := map[string]float64{policy.MetricCacheHits: 2, policy.MetricCacheMisses: 2}
+	if got := serviceMetrics(first, "chat"); !maps.Equal(got, want) {
+		t.Errorf("look-ups %v, want %v", got, want)
+	}
+	if got := serviceMetrics(second, "chat"); len(got) != 0 {
+		t.Errorf("the next report repeats the look-ups: %v", got)
+	}
+	want = map[string]float64{
+		policy.MetricMemory: 10, policy.MetricMemoryLimit: 20, policy.MetricCPU: .5, policy.MetricCPULimit: 2,
+		policy.MetricTableSize: 3, policy.MetricTableCapacity: 4, policy.MetricEvictions: 7,
+	}
+	if got := serviceMetrics(first, policy.ReplicaCluster); !maps.Equal(got, want) {
+		t.Errorf("usage %v, want %v", got, want)
+	}
+	if n := serviceMetrics(second, policy.ReplicaCluster)[policy.MetricEvictions]; n != 2 {
+		t.Errorf("%v evictions since the first report, want 2", n)
 	}
 }
 

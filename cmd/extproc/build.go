@@ -102,7 +102,7 @@ func (a *App) buildWatcher(context.Context) (err error) {
 		return err
 	}
 	a.reporter, err = extproc.NewLoadReporter(extproc.LoadReporterOptions{
-		Conn: a.xds, NodeID: id, Directory: a.directory, Sessions: a.table, Log: a.log,
+		Conn: a.xds, NodeID: id, Directory: a.directory, Sessions: a.table, Usage: a.usage(), Log: a.log,
 	})
 	return err
 }

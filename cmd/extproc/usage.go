@@ -1,0 +1,27 @@
+package main
+
+import (
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/stateful-route/stateful-route/extproc"
+	"github.com/stateful-route/stateful-route/insight"
+)
+
+// usage returns what tells xds-server's analyzer how this process is doing.
+func (a *App) usage() func(time.Time) extproc.Usage {
+	process := insight.NewProcessReader(os.DirFS("/"))
+	return func(now time.Time) extproc.Usage {
+		s := a.table.Stats()
+		u := extproc.Usage{TableSize: s.Size, TableCapacity: s.Capacity, Evictions: s.Evicted}
+		p, err := process.Read(now)
+		if err != nil {
+			a.log.Debug("own usage not known", zap.Error(err))
+			return u
+		}
+		u.Memory, u.MemoryLimit, u.CPU, u.CPULimit = p.Memory, p.MemoryLimit, p.CPU, p.CPULimit
+		return u
+	}
+}

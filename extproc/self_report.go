@@ -1,0 +1,72 @@
+package extproc
+
+import (
+	"sync/atomic"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/stateful-route/stateful-route/policy"
+)
+
+// Usage is what this process uses and holds at one moment.
+type Usage struct {
+	// Memory and MemoryLimit are bytes; a limit of 0 is not known.
+	Memory, MemoryLimit uint64
+	// CPU is the average number of cores used since the call before, CPULimit how
+	// many may be; a limit of 0 is not known.
+	CPU, CPULimit float64
+	// TableSize and TableCapacity count bindings.
+	TableSize, TableCapacity int
+	// Evictions counts the live bindings given up since the start.
+	Evictions uint64
+}
+
+// lookups counts what the look-ups of one service's sessions found since the
+// last report.
+type lookups struct{ hits, misses atomic.Uint64 }
+
+// take returns the counts as load metrics; nothing when there was no look-up.
+func (l *lookups) take() []*endpointv3.EndpointLoadMetricStats {
+	hits, misses := l.hits.Swap(0), l.misses.Swap(0)
+	if hits+misses == 0 {
+		return nil
+	}
+	return []*endpointv3.EndpointLoadMetricStats{
+		loadMetric(policy.MetricCacheHits, float64(hits)),
+		loadMetric(policy.MetricCacheMisses, float64(misses)),
+	}
+}
+
+// selfReport says what the process itself uses and holds, as the statistics of
+// a cluster of its own; nothing where nobody knows.
+func (r *LoadReporter) selfReport(now time.Time, since time.Duration) []*endpointv3.ClusterStats {
+	if r.opts.Usage == nil {
+		return nil
+	}
+	u := r.opts.Usage(now)
+	evictions := u.Evictions - r.evictions
+	r.evictions = u.Evictions
+	return []*endpointv3.ClusterStats{{
+		ClusterName:        policy.ReplicaCluster,
+		LoadReportInterval: durationpb.New(since),
+		UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{{
+			Locality: &corev3.Locality{},
+			LoadMetricStats: []*endpointv3.EndpointLoadMetricStats{
+				loadMetric(policy.MetricMemory, float64(u.Memory)),
+				loadMetric(policy.MetricMemoryLimit, float64(u.MemoryLimit)),
+				loadMetric(policy.MetricCPU, u.CPU),
+				loadMetric(policy.MetricCPULimit, u.CPULimit),
+				loadMetric(policy.MetricTableSize, float64(u.TableSize)),
+				loadMetric(policy.MetricTableCapacity, float64(u.TableCapacity)),
+				loadMetric(policy.MetricEvictions, float64(evictions)),
+			},
+		}},
+	}}
+}
+
+func loadMetric(name string, v float64) *endpointv3.EndpointLoadMetricStats {
+	return &endpointv3.EndpointLoadMetricStats{MetricName: name, NumRequestsFinishedWithMetric: 1, TotalMetricValue: v}
+}
