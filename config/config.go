@@ -34,6 +34,18 @@ type Envoy struct {
 	Extproc  Extprocs
 	// DebugHeaders puts x-stateful-route-pod on every response. Default false.
 	DebugHeaders bool
+	// Tracing has Envoy export spans. Default off.
+	Tracing Tracing
+}
+
+// Tracing says where Envoy sends spans of its own, so that what Envoy and
+// extproc did for a request is one trace. The zero value is off.
+type Tracing struct {
+	// OTLP is the IP:PORT of a collector that speaks OTLP over gRPC; empty is off.
+	OTLP string
+	// Sample is the share, in percent, of the requests that Envoy begins a trace
+	// for. Default 100; 0 follows only the traces that a client has sampled.
+	Sample float64
 }
 
 // Extprocs is where Envoy finds its external processors.

@@ -80,6 +80,9 @@ func TestFullFile(t *testing.T) {
 	if e := cfg.Envoy; len(e.Extproc.Addresses) != 2 || e.Extproc.MessageTimeout != 150*time.Millisecond || !e.DebugHeaders {
 		t.Errorf("envoy: %+v", e)
 	}
+	if got := cfg.Envoy.Tracing; got != (Tracing{OTLP: "127.0.0.1:4317", Sample: 12.5}) {
+		t.Errorf("tracing: %+v", got)
+	}
 	if a := cfg.Analyzer; a.RealTime || !a.Historical || len(a.Rules) != 1 || *a.Rules[0].Above != 0.5 || a.Rules[0].For != 10*time.Second {
 		t.Errorf("analyzer: %+v", a)
 	}
@@ -114,6 +117,26 @@ func TestDefaults(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("extproc defaults: %+v", got)
+	}
+}
+
+func TestTracingSamplesEverythingUnlessTold(t *testing.T) {
+	for text, want := range map[string]Tracing{
+		"": {},
+		"envoy: {tracing: {otlp: '127.0.0.1:4317'}}\n":            {OTLP: "127.0.0.1:4317", Sample: 100},
+		"envoy: {tracing: {otlp: '127.0.0.1:4317', sample: 0}}\n": {OTLP: "127.0.0.1:4317"},
+	} {
+		file := filepath.Join(t.TempDir(), "x.yaml")
+		if err := os.WriteFile(file, []byte(text+"services: [{name: chat, pods: {static: []}}]\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := LoadXDSServer(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cfg.Envoy.Tracing != want {
+			t.Errorf("%q: %+v, want %+v", text, cfg.Envoy.Tracing, want)
+		}
 	}
 }
 

@@ -33,7 +33,8 @@ type rawEnvoy struct {
 		Address        oneOrMore `yaml:"address"`
 		MessageTimeout *duration `yaml:"message_timeout"`
 	} `yaml:"extproc"`
-	DebugHeaders bool `yaml:"debug_headers"`
+	DebugHeaders bool        `yaml:"debug_headers"`
+	Tracing      *rawTracing `yaml:"tracing"`
 }
 
 // LoadXDSServer reads and checks xds-server's configuration. It reports every
@@ -78,6 +79,7 @@ func (raw *rawEnvoy) check(doc *document, at path) Envoy {
 			MessageTimeout: orDuration(raw.Extproc.MessageTimeout, defaultMessageTimeout),
 		},
 		DebugHeaders: raw.DebugHeaders,
+		Tracing:      raw.Tracing.check(doc, at.with("tracing")),
 	}
 	doc.listenAddress(at.with("listener"), e.Listener)
 	if len(e.Extproc.Addresses) == 0 {

@@ -36,6 +36,7 @@ func TestGoldenResources(t *testing.T) {
 		desk.SetConfig(Gateway{
 			Listener: cfg.Envoy.Listener, Extprocs: cfg.Envoy.Extproc.Addresses,
 			MessageTimeout: cfg.Envoy.Extproc.MessageTimeout, DebugHeaders: cfg.Envoy.DebugHeaders,
+			Tracing: Tracing(cfg.Envoy.Tracing),
 		}, cfg.Services)
 		resources, err := Build(desk.Model())
 		if err != nil {

@@ -89,11 +89,20 @@ func hashOf(m proto.Message) (uint32, error) {
 
 // buildExtprocCluster is where Envoy finds the external processors.
 func buildExtprocCluster(addresses []string) (*clusterv3.Cluster, error) {
+	c, err := buildGRPCCluster(ExtprocCluster, addresses)
+	if err != nil {
+		return nil, fmt.Errorf("envoy.extproc.address: %w", err)
+	}
+	return c, nil
+}
+
+// buildGRPCCluster is a cluster of gRPC servers that Envoy itself calls.
+func buildGRPCCluster(name string, addresses []string) (*clusterv3.Cluster, error) {
 	endpoints := &endpointv3.LocalityLbEndpoints{}
 	for _, a := range addresses {
 		address, err := grpcAddress(a)
 		if err != nil {
-			return nil, fmt.Errorf("envoy.extproc.address: %w", err)
+			return nil, err
 		}
 		endpoints.LbEndpoints = append(endpoints.LbEndpoints, &endpointv3.LbEndpoint{
 			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: address}},
@@ -104,10 +113,10 @@ func buildExtprocCluster(addresses []string) (*clusterv3.Cluster, error) {
 		return nil, err
 	}
 	return &clusterv3.Cluster{
-		Name:                          ExtprocCluster,
+		Name:                          name,
 		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
 		ConnectTimeout:                durationpb.New(250 * time.Millisecond),
-		LoadAssignment:                &endpointv3.ClusterLoadAssignment{ClusterName: ExtprocCluster, Endpoints: []*endpointv3.LocalityLbEndpoints{endpoints}},
+		LoadAssignment:                &endpointv3.ClusterLoadAssignment{ClusterName: name, Endpoints: []*endpointv3.LocalityLbEndpoints{endpoints}},
 		CircuitBreakers:               noBreakers(),
 		TypedExtensionProtocolOptions: options,
 	}, nil

@@ -111,6 +111,11 @@ func extprocFilter(m Model) (*hcmv3.HttpFilter, error) {
 // header more costs both Envoy and extproc.
 func forwardedHeaders(m Model) *matcherv3.ListStringMatcher {
 	names := map[string]bool{":path": true, ":method": true, ":status": true}
+	if m.Gateway.Tracing.OTLP == "" {
+		// The parent of extproc's span is the client's own. With tracing it is
+		// Envoy's, which comes in the metadata of the call.
+		names["traceparent"], names["tracestate"] = true, true
+	}
 	for _, svc := range m.Services {
 		for _, src := range slices.Concat(svc.Session.Key, svc.Session.Learn) {
 			switch src.Kind {

@@ -63,12 +63,17 @@ func buildConnectionManager(m Model) (*hcmv3.HttpConnectionManager, error) {
 	if err != nil {
 		return nil, err
 	}
+	tracing, err := buildTracing(m.Gateway.Tracing)
+	if err != nil {
+		return nil, err
+	}
 	return &hcmv3.HttpConnectionManager{
 		StatPrefix:                    "stateful_route",
 		RouteSpecifier:                &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{RouteConfigName: routesName, ConfigSource: adsSource()}},
 		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{early},
 		HttpFilters:                   filters,
 		LocalReplyConfig:              replies,
+		Tracing:                       tracing,
 		UseRemoteAddress:              wrapperspb.Bool(true),
 		NormalizePath:                 wrapperspb.Bool(true),
 		UpgradeConfigs:                []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},

@@ -23,6 +23,16 @@ type Gateway struct {
 	MessageTimeout time.Duration
 	// DebugHeaders names the pod on every response.
 	DebugHeaders bool
+	// Tracing has Envoy export spans; the zero value is off.
+	Tracing Tracing
+}
+
+// Tracing is where Envoy sends its spans.
+type Tracing struct {
+	// OTLP is a collector's IP:PORT; empty is off.
+	OTLP string
+	// Sample is the share, in percent, of the requests that Envoy begins a trace for.
+	Sample float64
 }
 
 // ServiceView is a service with the pods it has at the moment.

@@ -32,6 +32,11 @@ func Build(m Model) (Resources, error) {
 	r[resourcev3.ListenerType][listenerName] = listener
 	r[resourcev3.RouteType][routesName] = routes
 	r[resourcev3.ClusterType][ExtprocCluster] = extprocs
+	if m.Gateway.Tracing.OTLP != "" {
+		if r[resourcev3.ClusterType][OTLPCluster], err = buildOTLPCluster(m.Gateway.Tracing); err != nil {
+			return nil, err
+		}
+	}
 	for _, svc := range m.Services {
 		if err := r.addService(svc); err != nil {
 			return nil, fmt.Errorf("service %q: %w", svc.Name, err)
@@ -73,7 +78,7 @@ func (r Resources) validate() error {
 func (r Resources) forExtproc() Resources {
 	clusters := make(map[string]types.Resource, len(r[resourcev3.ClusterType]))
 	for name, c := range r[resourcev3.ClusterType] {
-		if name != ExtprocCluster {
+		if name != ExtprocCluster && name != OTLPCluster {
 			clusters[name] = c
 		}
 	}

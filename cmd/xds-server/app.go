@@ -238,6 +238,7 @@ func gateway(e config.Envoy) xds.Gateway {
 	return xds.Gateway{
 		Listener: e.Listener, Extprocs: e.Extproc.Addresses,
 		MessageTimeout: e.Extproc.MessageTimeout, DebugHeaders: e.DebugHeaders,
+		Tracing: xds.Tracing(e.Tracing),
 	}
 }
 
