@@ -118,7 +118,7 @@ func (b *Balancer) Pick(now time.Time, key string) (Ticket, error) {
 	f := b.flights.Get().(*flight)
 	count, random := f.shard.draw(nano)
 	if count%s.refreshEvery == 0 {
-		s.refresh(nano)
+		s.refresh()
 	}
 	v := View{snap: s, now: nano, draw: random}
 	i := b.strategy.Pick(key, v)

@@ -34,8 +34,8 @@ type snapshot struct {
 	// Aggregates over pods, refreshed every refreshEvery picks so that a pick
 	// among thousands need not scan to know what is usual.
 	refreshEvery uint64
-	meanInFlight atomic.Uint64 // float64 bits, per unit of relative weight
-	hotInFlight  atomic.Uint64 // float64 bits, the hotQuantile of the same
+	meanLoad     atomic.Uint64 // float64 bits, per unit of relative weight
+	hotLoad      atomic.Uint64 // float64 bits, the hotQuantile of the same
 	meanLatency  atomic.Uint64 // float64 bits, over the pods that answered
 }
 
@@ -90,7 +90,7 @@ func newSnapshot(old *snapshot, now int64, pods []statefulroute.Pod, opts Option
 		}
 	}
 	s.finish()
-	s.refresh(now)
+	s.refresh()
 	return s
 }
 
@@ -175,23 +175,48 @@ func (s *snapshot) noPods() error {
 }
 
 // refresh recomputes the aggregates. Concurrent refreshes only repeat work.
-func (s *snapshot) refresh(now int64) {
-	var inFlight, latency, answered float64
-	for _, p := range s.pods {
-		inFlight += float64(p.inFlight.Load())
-		if l := loadFloat(&p.latency); l > 0 {
-			latency += l
-			answered++
+func (s *snapshot) refresh() {
+	if len(s.pods) == 0 {
+		return
+	}
+	storeFloat(&s.meanLatency, s.usual(loadFloat(&s.meanLatency), func(i int) (float64, bool) {
+		l := loadFloat(&s.pods[i].latency)
+		return l, l > 0
+	}))
+	load := s.usual(loadFloat(&s.meanLoad), func(i int) (float64, bool) {
+		return float64(s.pods[i].inFlight.Load()) * s.inv[i], true
+	})
+	storeFloat(&s.meanLoad, load)
+	storeFloat(&s.hotLoad, s.quantile(load, hotQuantile))
+}
+
+// outlier is how many times the mean a pod's figure may be and still count in it.
+const outlier = 3
+
+// usual is the mean of what the pods have, without those that have more than
+// outlier times the usual of before: one pod with a long queue must not make the
+// rest look idle. When that leaves less than half of them, it is the mean of all.
+func (s *snapshot) usual(before float64, of func(i int) (x float64, ok bool)) float64 {
+	var sum, n, sumAll, all float64
+	for i := range s.pods {
+		x, ok := of(i)
+		if !ok {
+			continue
+		}
+		sumAll += x
+		all++
+		if x <= outlier*before {
+			sum += x
+			n++
 		}
 	}
-	if answered > 0 {
-		storeFloat(&s.meanLatency, latency/answered)
+	switch {
+	case all == 0:
+		return 0
+	case 2*n < all:
+		return sumAll / all
 	}
-	if len(s.pods) > 0 {
-		mean := inFlight / float64(len(s.pods))
-		storeFloat(&s.meanInFlight, mean)
-		storeFloat(&s.hotInFlight, s.quantile(mean, hotQuantile))
-	}
+	return sum / n
 }
 
 // quantile estimates the q-quantile of in-flight per weight with a histogram
@@ -203,7 +228,7 @@ func (s *snapshot) quantile(mean, q float64) float64 {
 	}
 	var hist [bins]uint32
 	for i, p := range s.pods {
-		x := float64(p.inFlight.Load()) / s.weight[i] / mean * perMean
+		x := float64(p.inFlight.Load()) * s.inv[i] / mean * perMean
 		hist[int(min(max(x, 0), bins-1))]++
 	}
 	left := uint32(math.Ceil(q * float64(len(s.pods))))

@@ -46,10 +46,10 @@ func (v View) hotCold() int {
 	}
 	hot := v.HotLoad()
 	loadA, loadB := v.Load(a), v.Load(b)
-	hotA, hotB := loadA > hot, loadB > hot
+	hotA, hotB := loadA > hot || v.failing(a), loadB > hot || v.failing(b)
 	switch {
 	case hotA && hotB:
-		if loadB*v.penalty(b) < loadA*v.penalty(a) {
+		if (loadB+1)*v.penalty(b) < (loadA+1)*v.penalty(a) {
 			return b
 		}
 	case hotA:
@@ -62,30 +62,13 @@ func (v View) hotCold() int {
 	return a
 }
 
+// failing reports whether pod i fails often enough to count as hot: failing at
+// once is the surest way to look cold.
+func (v View) failing(i int) bool { return v.penalty(i) > failingPenalty }
+
+const failingPenalty = 4
+
 func (v View) coldCost(i int) float64 {
 	p := v.snap.pods[i]
 	return v.latency(p, loadFloat(&p.latency), v.meanLatency()) * v.penalty(i)
-}
-
-// homeRoom is how far above its fair share of the in-flight requests a home may
-// be and still take its sessions: bounded-load hashing's 1 + epsilon (Mirrokni,
-// Thorup, Zadimoghaddam 2018).
-const homeRoom = 1.25
-
-// homeHCL sends a session to its key's home unless the home is overloaded, and
-// then by prequalHCL. Replicas agree on a home without talking, and most bindings
-// can be recomputed when the store is lost.
-type homeHCL struct{}
-
-func newHomeHCL(Options) (Strategy, error) { return homeHCL{}, nil }
-
-func (homeHCL) Pick(key string, pods View) int {
-	if key == "" {
-		return pods.hotCold()
-	}
-	h := pods.Home(key)
-	if pods.Eligible(h) && pods.Load(h) < homeRoom*max(pods.MeanLoad(), 1) && pods.penalty(h) < 2 {
-		return h
-	}
-	return pods.hotCold()
 }

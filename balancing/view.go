@@ -62,12 +62,12 @@ func ramp(age, whole float64) float64 {
 // Load returns pod i's in-flight requests over its weight.
 func (v View) Load(i int) float64 { return float64(v.InFlight(i)) / v.Weight(i) }
 
-// MeanLoad returns the mean Load, at most Len()/16 picks old.
-func (v View) MeanLoad() float64 { return loadFloat(&v.snap.meanInFlight) }
+// MeanLoad returns the mean Load, without pods of more than three times the mean;
+// it is about Len()/16 picks old at most.
+func (v View) MeanLoad() float64 { return loadFloat(&v.snap.meanLoad) }
 
-// HotLoad returns the Load above which a pod counts as hot, at most Len()/16
-// picks old.
-func (v View) HotLoad() float64 { return loadFloat(&v.snap.hotInFlight) }
+// HotLoad returns the Load above which a pod counts as hot; as old as MeanLoad.
+func (v View) HotLoad() float64 { return loadFloat(&v.snap.hotLoad) }
 
 // ResponseTime estimates how long pod i takes to answer, from its smoothed
 // response times. A pod that never answered is taken for an average one. A pod

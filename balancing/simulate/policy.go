@@ -1,0 +1,182 @@
+package simulate
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/balancing"
+)
+
+// Policies that are not strategies of package balancing: Envoy's own LEAST_REQUEST
+// with equal weights and with those of balancing.Weights, and the smooth weighted
+// round robin told the true speeds.
+const (
+	EnvoyLeastRequest = "envoy_least_request"
+	EDSLeastRequest   = "eds_least_request"
+	EDSRoundRobin     = "eds_round_robin"
+	StaticWeights     = "static_weights"
+)
+
+// Policies lists what Run knows: every built-in strategy, then the others.
+func Policies() []string {
+	return append(balancing.NewRegistry().Names(), StaticWeights, EnvoyLeastRequest, EDSLeastRequest, EDSRoundRobin)
+}
+
+// policy is a policy over all replicas.
+type policy struct {
+	setting  Setting
+	replicas []router
+	counts   []counts // by pod, since the last tick
+	weights  *balancing.Weights
+	pushed   []map[string]uint32
+	pushes   int
+}
+
+type counts struct{ issued, succeeded, failed, active uint64 }
+
+func newPolicy(name string, s Setting) (*policy, error) {
+	p := &policy{setting: s, counts: make([]counts, s.Pods+1)}
+	if slices.Contains([]string{EDSLeastRequest, EDSRoundRobin}, name) {
+		w, err := balancing.NewWeights(balancing.WeightOptions{SlowStart: 10 * time.Second})
+		if err != nil {
+			return nil, fmt.Errorf("weights: %w", err)
+		}
+		p.weights = w
+	}
+	for i := range s.Replicas {
+		r, err := newRouter(name, s, uint64(i))
+		if err != nil {
+			return nil, err
+		}
+		p.replicas = append(p.replicas, r)
+	}
+	return p, nil
+}
+
+func newRouter(name string, s Setting, replica uint64) (router, error) {
+	seed := s.Seed*1000 + replica
+	switch name {
+	case EnvoyLeastRequest, EDSLeastRequest:
+		return newEnvoyRouter(s, seed), nil
+	case EDSRoundRobin, StaticWeights:
+		r, err := newStrategyRouter("weighted_round_robin", s, seed)
+		if err == nil && name == StaticWeights {
+			for i, speed := range s.speeds() {
+				r.weights[i] = uint32(speed * 1000)
+			}
+		}
+		return r, err
+	}
+	return newStrategyRouter(name, s, seed)
+}
+
+func (p *policy) setPods(now time.Time, present []bool) {
+	for _, r := range p.replicas {
+		r.setPods(now, present)
+	}
+	if p.weights != nil {
+		p.weights.SetPods(now, podFacts(present, nil))
+		p.push(p.weights.Next(now))
+	}
+}
+
+// tick is a report of every pod's load, and a push of weights if there is one.
+func (p *policy) tick(now time.Time, measured bool) {
+	if p.weights == nil {
+		return
+	}
+	for i := range p.counts {
+		c := &p.counts[i]
+		p.weights.Observe(now, podName(i), balancing.Observation{
+			Interval: time.Second, Issued: c.issued, Succeeded: c.succeeded, Failed: c.failed, InProgress: c.active,
+		})
+		*c = counts{active: c.active}
+	}
+	weights, push := p.weights.Next(now)
+	p.push(weights, push)
+	if measured {
+		p.pushed = append(p.pushed, weights)
+		if push {
+			p.pushes++
+		}
+	}
+}
+
+// weighted is a router that takes pushed weights.
+type weighted interface {
+	setWeights(weights map[string]uint32)
+}
+
+func (p *policy) push(weights map[string]uint32, push bool) {
+	if !push {
+		return
+	}
+	for _, r := range p.replicas {
+		r.(weighted).setWeights(weights)
+	}
+}
+
+// weightReport returns the number of pushes, and how far weights strayed from
+// their mean in the second half of the measured time.
+func (p *policy) weightReport() (pushes int, spread float64) {
+	half := p.pushed[len(p.pushed)/2:]
+	for i := range p.counts {
+		var sum, lowest, highest float64
+		seen := 0.0
+		for _, weights := range half {
+			if w, ok := weights[podName(i)]; ok {
+				if seen == 0 {
+					lowest = float64(w)
+				}
+				sum += float64(w)
+				lowest, highest = min(lowest, float64(w)), max(highest, float64(w))
+				seen++
+			}
+		}
+		if seen > 0 {
+			mean := sum / seen
+			spread = max(spread, (highest-mean)/mean, (mean-lowest)/mean)
+		}
+	}
+	return p.pushes, spread
+}
+
+// home returns the session's home, for strategies that have one.
+func (p *policy) home(session int) (pod int, ok bool) {
+	r, ok := p.replicas[0].(*strategyRouter)
+	if !ok {
+		return 0, false
+	}
+	name, ok := r.balancer.Home(sessionKey(session))
+	return podIndex(name), ok
+}
+
+func podName(i int) string          { return "pod-" + strconv.Itoa(i) }
+func sessionKey(session int) string { return "session-" + strconv.Itoa(session) }
+
+func podIndex(name string) int {
+	i, err := strconv.Atoi(name[len("pod-"):])
+	if err != nil {
+		panic("simulate: not a pod's name: " + name)
+	}
+	return i
+}
+
+// podFacts lists the present pods, with weights where given.
+func podFacts(present []bool, weights []uint32) []statefulroute.Pod {
+	var pods []statefulroute.Pod
+	for i, in := range present {
+		if !in {
+			continue
+		}
+		pod := statefulroute.Pod{Name: podName(i), Weight: 1}
+		if weights != nil {
+			pod.Weight = weights[i]
+		}
+		pods = append(pods, pod)
+	}
+	return pods
+}

@@ -1,0 +1,67 @@
+package balancing
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// WeightOptions configure a Weights. The zero value of each field but SlowStart
+// means its default.
+type WeightOptions struct {
+	// MinInterval is the least time between two pushes; 0 means 1s.
+	MinInterval time.Duration
+	// DeadBand is the relative change below which a weight is left alone; 0 means
+	// 0.2, and it must be below 1.
+	DeadBand float64
+	// MaxStep is the largest factor by which one push may change a weight; 0 means
+	// 2, and it must be above 1.
+	MaxStep float64
+	// SlowStart is how long a pod that joins later than the first SetPods takes to
+	// reach its full weight; 0 means at once.
+	SlowStart time.Duration
+	// Scale is the weight of an average pod whose configured weight is 1; 0 means
+	// 100. Larger scales round less.
+	Scale uint32
+	// MinFactor and MaxFactor bound what the load makes of a configured weight; 0
+	// means 0.02 and 4.
+	MinFactor float64
+	MaxFactor float64
+	// Memory is the time over which steady response times are averaged; 0 means
+	// 30s. A change by more than half is believed after a few seconds whatever
+	// Memory says.
+	Memory time.Duration
+}
+
+func (o WeightOptions) withDefaults() WeightOptions {
+	setDefault(&o.MinInterval, time.Second)
+	setDefault(&o.DeadBand, 0.2)
+	setDefault(&o.MaxStep, 2)
+	setDefault(&o.Scale, 100)
+	setDefault(&o.MinFactor, 0.02)
+	setDefault(&o.MaxFactor, 4)
+	setDefault(&o.Memory, 30*time.Second)
+	return o
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (o WeightOptions) validate() error {
+	switch {
+	case o.MinInterval < 0 || o.SlowStart < 0 || o.Memory < 0:
+		return errors.New("negative duration in the weight options")
+	case !(o.DeadBand > 0 && o.DeadBand < 1):
+		return fmt.Errorf("dead band %v is not between 0 and 1", o.DeadBand)
+	case !(o.MaxStep > 1) || math.IsInf(o.MaxStep, 0):
+		return fmt.Errorf("largest step %v is not above 1", o.MaxStep)
+	case !(o.MinFactor > 0 && o.MinFactor <= 1 && o.MaxFactor >= 1) || math.IsInf(o.MaxFactor, 0):
+		return fmt.Errorf("factors from %v to %v do not enclose 1", o.MinFactor, o.MaxFactor)
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+package balancing
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+const (
+	// bad is the factor below which a pod counts as bad for the panic guard.
+	bad = 0.5
+	// manyErrors is the error rate from which a pod's response time is not taken
+	// for speed: failing fast is not being fast.
+	manyErrors = 0.05
+	// errorPower makes a pod's factor the third power of its success rate, so that
+	// one that fails half the time gets an eighth.
+	errorPower = 3
+)
+
+// targets returns the factor each pod should have, in the order of w.order, and
+// the factor that a pod of which nothing is known is given: the mean of the known.
+func (w *Weights) targets(now time.Time) (targets []float64, mean float64) {
+	usual := w.usualTime()
+	targets = make([]float64, len(w.order))
+	var sum, known float64
+	for i, name := range w.order {
+		if p := w.pods[name]; p.load.known() {
+			targets[i] = w.factorOf(now, p, usual)
+			sum += targets[i]
+			known++
+		}
+	}
+	mean = 1
+	if known > 0 {
+		mean = sum / known
+	}
+	for i, name := range w.order {
+		if !w.pods[name].load.known() {
+			targets[i] = mean
+		}
+		targets[i] *= w.pods[name].penalty
+	}
+	w.guard(targets)
+	return targets, mean
+}
+
+// guard bounds the targets, and when most look bad lowers none.
+func (w *Weights) guard(targets []float64) {
+	badOnes := 0
+	for _, f := range targets {
+		if f < bad {
+			badOnes++
+		}
+	}
+	least := w.opts.MinFactor
+	if 2*badOnes > len(targets) {
+		least = 1
+	}
+	for i, f := range targets {
+		targets[i] = min(max(f, least), w.opts.MaxFactor)
+	}
+}
+
+// factorOf is the factor that a pod's load gives it beside peers that usually take
+// the given time. It fades to 1 while no report comes.
+func (w *Weights) factorOf(now time.Time, p *weighed, usual float64) float64 {
+	errors := p.load.errorRate()
+	took := p.load.responseTime()
+	if errors > manyErrors {
+		took = max(took, usual)
+	}
+	f := 1.0
+	if took > 0 && usual > 0 {
+		f = usual / took
+	}
+	f *= math.Pow(1-errors, errorPower)
+	f = min(max(f, w.opts.MinFactor), w.opts.MaxFactor)
+	return math.Pow(f, math.Exp2(-float64(now.Sub(p.load.at))/float64(4*w.opts.Memory)))
+}
+
+// usualTime is the median response time of the pods that answer; 0 when none does.
+// The median, unlike the mean, does not follow one slow pod.
+func (w *Weights) usualTime() float64 {
+	var times []float64
+	for _, name := range w.order {
+		if t := w.pods[name].load.responseTime(); t > 0 {
+			times = append(times, t)
+		}
+	}
+	if len(times) == 0 {
+		return 0
+	}
+	slices.Sort(times)
+	n := len(times)
+	return (times[(n-1)/2] + times[n/2]) / 2
+}

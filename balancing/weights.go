@@ -1,0 +1,193 @@
+package balancing
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// Observation is what one reporter saw of one pod since its last report.
+type Observation struct {
+	// Interval is the time the report covers; 0 means 1s.
+	Interval time.Duration
+	// Issued, Succeeded and Failed count requests in the interval.
+	Issued    uint64
+	Succeeded uint64
+	Failed    uint64
+	// InProgress is the number of requests open at its end.
+	InProgress uint64
+	// ResponseTime is the mean of the requests that ended; 0 means not measured.
+	// It is then estimated from InProgress by Little's law.
+	ResponseTime time.Duration
+}
+
+// Weights turns reports of load into endpoint weights that move slowly: they say
+// what a pod can do, and Envoy's LEAST_REQUEST reacts to what it is doing. A
+// weight is the configured one × Scale × a factor: the peers' response time over
+// the pod's own, lowered for errors and penalties.
+//
+// Four things keep weights from swinging, which is how reactive weights do harm.
+// Response times are averaged over a long memory that is cut short only by a large
+// change. A weight within the dead band of the one pushed last is left alone. A
+// push changes no weight by more than a bounded step, and comes at most once in
+// MinInterval. And when more than half of the pods look bad, the fault is
+// elsewhere, and none is lowered.
+//
+// Weights is not safe for concurrent use.
+type Weights struct {
+	opts   WeightOptions
+	pods   map[string]*weighed
+	order  []string // names, sorted: sums must not depend on map order
+	begun  bool     // SetPods was called
+	pushed time.Time
+	dirty  bool // the set of pods changed since the last push
+}
+
+// weighed is what a Weights knows of one pod.
+type weighed struct {
+	configured float64
+	joined     time.Time // start of the slow start; zero: none
+	penalty    float64   // 0 to 1; 1: none
+	load       loadEstimate
+	factor     float64 // as last pushed, without slow start
+	out        uint32  // weight as last pushed; 0: never
+}
+
+// noiseSigmas widens the dead band to this many standard errors of a pod's
+// response time, so that noise hardly ever moves a weight.
+const noiseSigmas = 2.5
+
+// NewWeights returns a Weights without pods.
+func NewWeights(opts WeightOptions) (*Weights, error) {
+	opts = opts.withDefaults()
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	return &Weights{opts: opts, pods: map[string]*weighed{}}, nil
+}
+
+// SetPods replaces the set of pods and their configured weights; what is known of
+// a pod that stays is kept. A weight of 0 counts as 1.
+func (w *Weights) SetPods(now time.Time, pods []statefulroute.Pod) {
+	keep := make(map[string]*weighed, len(pods))
+	for _, fact := range pods {
+		p, known := w.pods[fact.Name]
+		if !known {
+			p = &weighed{penalty: 1}
+			if w.begun && w.opts.SlowStart > 0 {
+				p.joined = now
+			}
+			w.dirty = true
+		}
+		if configured := float64(max(fact.Weight, 1)); p.configured != configured {
+			p.configured = configured
+			w.dirty = true
+		}
+		keep[fact.Name] = p
+	}
+	w.dirty = w.dirty || len(keep) != len(w.pods)
+	w.pods = keep
+	w.order = w.order[:0]
+	for name := range keep {
+		w.order = append(w.order, name)
+	}
+	slices.Sort(w.order)
+	w.begun = true
+}
+
+// Observe adds a report of a pod's load; an unknown pod is ignored. Reports of
+// several reporters add up.
+func (w *Weights) Observe(now time.Time, pod string, o Observation) {
+	if p, ok := w.pods[pod]; ok {
+		p.load.add(now, o)
+	}
+}
+
+// Penalty lowers a pod's weight by a factor from 0 to 1, for a finding that the
+// load reports do not show; 1 ends it. An unknown pod and a factor that is not a
+// number are ignored.
+func (w *Weights) Penalty(pod string, factor float64) {
+	if p, ok := w.pods[pod]; ok && !math.IsNaN(factor) {
+		p.penalty = min(max(factor, 0), 1)
+	}
+}
+
+// Next returns every pod's weight, at least 1 each and together at most 2^32-1,
+// and whether they should be pushed. It is to be called about once a second;
+// without push the weights are those of the last one.
+func (w *Weights) Next(now time.Time) (weights map[string]uint32, push bool) {
+	for _, name := range w.order {
+		w.pods[name].load.fold(now, w.opts.Memory)
+	}
+	if w.pushed.IsZero() || now.Sub(w.pushed) >= w.opts.MinInterval {
+		push = w.advance(now)
+	}
+	weights = make(map[string]uint32, len(w.pods))
+	for name, p := range w.pods {
+		weights[name] = max(p.out, 1)
+	}
+	return weights, push
+}
+
+// advance moves the weights a step towards their targets and reports whether any
+// moved.
+func (w *Weights) advance(now time.Time) bool {
+	targets, mean := w.targets(now)
+	moved := w.dirty
+	exact := make([]float64, len(w.order))
+	var sum float64
+	for i, name := range w.order {
+		p := w.pods[name]
+		w.step(p, targets[i], mean)
+		exact[i] = p.configured * float64(w.opts.Scale) * p.factor * w.ramp(now, p)
+		sum += exact[i]
+	}
+	shrink := 1.0
+	if limit := math.MaxUint32 - 2*float64(len(w.order)); sum > limit {
+		shrink = limit / sum
+	}
+	for i, name := range w.order {
+		p := w.pods[name]
+		out := uint32(max(math.Round(exact[i]*shrink), 1))
+		moved = moved || out != p.out
+		p.out = out
+	}
+	if moved {
+		w.pushed, w.dirty = now, false
+	}
+	return moved
+}
+
+// step moves p's factor towards its target, unless it is within the dead band or
+// the noise. A new pod starts from the mean: one report is no ground to set it
+// apart.
+func (w *Weights) step(p *weighed, target, mean float64) {
+	if p.factor == 0 {
+		p.factor = min(max(mean, w.opts.MinFactor), w.opts.MaxFactor)
+	}
+	band := max(w.opts.DeadBand, noiseSigmas*p.load.noise())
+	change := target / p.factor
+	if p.penalty < 1 || target == 1 {
+		band = w.opts.DeadBand // a verdict, not a measurement
+	}
+	if math.Abs(math.Log(change)) <= math.Log1p(band) {
+		return
+	}
+	// Stop half a band short: a move set off by noise is then a small one, and the
+	// next noise is again well inside.
+	if change > 1 {
+		change /= math.Sqrt(1 + band)
+	} else {
+		change *= math.Sqrt(1 + band)
+	}
+	p.factor *= min(max(change, 1/w.opts.MaxStep), w.opts.MaxStep)
+}
+
+func (w *Weights) ramp(now time.Time, p *weighed) float64 {
+	if p.joined.IsZero() {
+		return 1
+	}
+	return ramp(float64(now.Sub(p.joined)), float64(w.opts.SlowStart))
+}
