@@ -118,7 +118,7 @@ func (c *Cache) Claim(service, key, pod string, now time.Time) (b statefulroute.
 
 // Rebind binds a key to another pod if it is still bound to from. It returns
 // the binding in force and whether this call made it; ErrNotFound if there is
-// none.
+// none. It is not counted as a use: the Lookup before it was.
 func (c *Cache) Rebind(service, key, from, to string, now time.Time) (b statefulroute.Binding, won bool, err error) {
 	s := c.services.getOrAdd(service)
 	sh, id := c.at(s, key)

@@ -1,0 +1,288 @@
+package affinity
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// stepsEnv sets the number of steps of TestModel, for each strategy.
+const stepsEnv = "AFFINITY_STEPS"
+
+type modelKey struct{ service, key string }
+
+// model is the table as a plain map. It is told by the journal what the table
+// evicted, and checks that it did so only when it was full.
+type model struct {
+	t        *testing.T
+	c        *Cache
+	now      time.Time
+	idle     map[string]time.Duration
+	bound    map[modelKey]statefulroute.Binding
+	capacity int
+	during   string // the operation that runs
+	deleting bool   // it may delete what it likes
+	evicted  int
+
+	journal map[modelKey]statefulroute.Binding
+}
+
+func (m *model) Put(b statefulroute.Binding) { m.journal[modelKey{b.Service, b.Key}] = b }
+
+func (m *model) Delete(service, key string) {
+	k := modelKey{service, key}
+	delete(m.journal, k)
+	b, known := m.bound[k]
+	if !known || m.deleting {
+		return
+	}
+	if !m.expired(b) {
+		m.evicted++
+		if len(m.bound) < m.capacity {
+			m.t.Fatalf("%s: %v evicted from %d of %d", m.during, k, len(m.bound), m.capacity)
+		}
+	}
+	delete(m.bound, k)
+}
+
+func (m *model) expired(b statefulroute.Binding) bool {
+	return m.now.Sub(b.LastSeen) > m.idle[b.Service]
+}
+
+// live is the binding that the table must know of, if any.
+func (m *model) live(k modelKey) (statefulroute.Binding, bool) {
+	b, ok := m.bound[k]
+	return b, ok && !m.expired(b)
+}
+
+// use is live, and counts as a request.
+func (m *model) use(k modelKey) (statefulroute.Binding, bool) {
+	b, ok := m.live(k)
+	if ok {
+		b.Requests++
+		b.LastSeen = m.now
+		m.bound[k] = b
+	}
+	return b, ok
+}
+
+func (m *model) same(got, want statefulroute.Binding) {
+	m.t.Helper()
+	if got != want {
+		m.t.Fatalf("%s:\ngot  %+v\nwant %+v", m.during, got, want)
+	}
+}
+
+func (m *model) lookup(k modelKey) {
+	got, ok := m.c.Lookup(k.service, k.key, m.now)
+	want, known := m.use(k)
+	if ok != known {
+		m.t.Fatalf("%s: found %v, want %v", m.during, ok, known)
+	}
+	if ok {
+		m.same(got, want)
+	}
+}
+
+func (m *model) peek(k modelKey) {
+	got, ok := m.c.Peek(k.service, k.key, m.now)
+	want, known := m.live(k)
+	if ok != known {
+		m.t.Fatalf("%s: found %v, want %v", m.during, ok, known)
+	}
+	if ok {
+		m.same(got, want)
+	}
+}
+
+func (m *model) claim(k modelKey, pod string) {
+	want, known := m.use(k)
+	got, won, err := m.c.Claim(k.service, k.key, pod, m.now)
+	if errors.Is(err, ErrFull) && !known && len(m.bound) >= m.capacity {
+		return
+	}
+	if err != nil || won == known {
+		m.t.Fatalf("%s: won %v, bound before %v, %v", m.during, won, known, err)
+	}
+	if !known {
+		want = statefulroute.Binding{Service: k.service, Key: k.key, Pod: pod, Created: m.now, LastSeen: m.now, Requests: 1}
+		m.bound[k] = want
+	}
+	m.same(got, want)
+}
+
+func (m *model) rebind(k modelKey, from, to string) {
+	want, known := m.live(k)
+	got, won, err := m.c.Rebind(k.service, k.key, from, to, m.now)
+	if !known {
+		if !errors.Is(err, ErrNotFound) {
+			m.t.Fatalf("%s: %v", m.during, err)
+		}
+		return
+	}
+	if err != nil || won != (want.Pod == from) {
+		m.t.Fatalf("%s: won %v from %s, was on %s, %v", m.during, won, from, want.Pod, err)
+	}
+	if won && from != to {
+		want.Pod, want.PreviousPod = to, from
+		m.bound[k] = want
+	}
+	m.same(got, want)
+}
+
+func (m *model) move(k modelKey, to string) {
+	want, known := m.live(k)
+	got, err := m.c.Move(k.service, k.key, to, m.now)
+	if errors.Is(err, ErrFull) && !known && len(m.bound) >= m.capacity {
+		return
+	}
+	if err != nil {
+		m.t.Fatalf("%s: %v", m.during, err)
+	}
+	if !known {
+		want = statefulroute.Binding{Service: k.service, Key: k.key, Pod: to, Created: m.now, LastSeen: m.now}
+	} else if want.Pod != to {
+		want.Pod, want.PreviousPod = to, want.Pod
+	}
+	m.bound[k] = want
+	m.same(got, want)
+}
+
+// remove deletes what matches from the model and checks how much that was.
+func (m *model) remove(got int, match func(modelKey, statefulroute.Binding) bool) {
+	want := 0
+	for k, b := range m.bound {
+		if match(k, b) {
+			delete(m.bound, k)
+			want++
+		}
+	}
+	if got != want {
+		m.t.Fatalf("%s: removed %d, want %d", m.during, got, want)
+	}
+}
+
+func (m *model) step(rnd *rand.Rand) {
+	k := modelKey{fmt.Sprintf("s%d", rnd.IntN(2)), strconv.Itoa(int(rnd.ExpFloat64() * float64(m.capacity)))}
+	pod, other := fmt.Sprintf("p%d", rnd.IntN(4)), fmt.Sprintf("p%d", rnd.IntN(4))
+	op := rnd.IntN(1000)
+	m.during = fmt.Sprintf("operation %d on %v, %s, %s", op, k, pod, other)
+	m.deleting = op >= 900
+	switch {
+	case op < 350:
+		m.lookup(k)
+	case op < 700:
+		m.claim(k, pod)
+	case op < 800:
+		m.rebind(k, pod, other)
+	case op < 850:
+		m.move(k, pod)
+	case op < 900:
+		m.peek(k)
+	case op < 970:
+		_, known := m.bound[k]
+		delete(m.bound, k)
+		if m.c.Delete(k.service, k.key) != known {
+			m.t.Fatalf("%s: known %v", m.during, known)
+		}
+	case op < 985:
+		m.now = m.now.Add(time.Duration(rnd.Int64N(int64(400*time.Second) / int64(m.capacity))))
+	case op < 995:
+		m.remove(m.c.Expire(m.now), func(_ modelKey, b statefulroute.Binding) bool { return m.expired(b) })
+	case op == 995 && rnd.IntN(m.capacity) < 10:
+		m.remove(m.c.DropPod(k.service, pod), func(mk modelKey, b statefulroute.Binding) bool {
+			return mk.service == k.service && b.Pod == pod
+		})
+	case op == 996 && rnd.IntN(m.capacity) < 2:
+		m.remove(m.c.Flush(k.service), func(mk modelKey, _ statefulroute.Binding) bool { return mk.service == k.service })
+	case op == 997:
+		d := time.Duration(1+rnd.IntN(60)) * time.Second
+		m.idle[k.service] = d
+		m.c.SetIdleTimeout(k.service, d)
+	case op == 998:
+		m.compare(rnd)
+	}
+}
+
+// compare checks everything that can be asked of the table as a whole.
+func (m *model) compare(rnd *rand.Rand) {
+	st := checkIdentity(m.t, m.c)
+	if st.Size != len(m.bound) || st.Size > m.capacity || len(m.journal) != len(m.bound) {
+		m.t.Fatalf("size %d of %d, model %d, journal %d", st.Size, m.capacity, len(m.bound), len(m.journal))
+	}
+	for k, b := range m.bound {
+		j := m.journal[k]
+		if late := b.LastSeen.Sub(j.LastSeen); late < 0 || j.Pod != b.Pod || j.PreviousPod != b.PreviousPod {
+			m.t.Fatalf("the journal says %+v of %+v", j, b)
+		}
+	}
+	counts := map[string]int{}
+	for k, b := range m.bound {
+		if k.service == "s0" {
+			counts[b.Pod]++
+		}
+	}
+	for i := range 4 {
+		pod := fmt.Sprintf("p%d", i)
+		if got := m.c.PodSessions("s0", pod); got != counts[pod] || m.c.PodSessionCounts("s0")[pod] != got {
+			m.t.Fatalf("%s has %d sessions, want %d", pod, got, counts[pod])
+		}
+	}
+	m.list(1 + rnd.IntN(m.capacity))
+}
+
+func (m *model) list(limit int) {
+	seen, next := 0, ""
+	for first := true; first || next != ""; first = false {
+		var page []statefulroute.Binding
+		if page, next = m.c.List("", "", limit, next); len(page) > limit || (len(page) < limit && next != "") {
+			m.t.Fatalf("a page of %d, limit %d, next %q", len(page), limit, next)
+		}
+		for _, b := range page {
+			seen++
+			m.same(b, m.bound[modelKey{b.Service, b.Key}])
+		}
+	}
+	if seen != len(m.bound) {
+		m.t.Fatalf("listed %d of %d", seen, len(m.bound))
+	}
+}
+
+// TestModel plays random operations to the table and to a plain map.
+func TestModel(t *testing.T) {
+	steps := 25_000
+	if s := os.Getenv(stepsEnv); s != "" {
+		var err error
+		if steps, err = strconv.Atoi(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, strategy := range NewRegistry().Names() {
+		for _, capacity := range []int{1, 40, 500} {
+			t.Run(fmt.Sprintf("%s/%d", strategy, capacity), func(t *testing.T) {
+				m := &model{
+					t: t, now: t0, capacity: capacity,
+					idle:    map[string]time.Duration{"s0": 30 * time.Second, "s1": 30 * time.Second},
+					bound:   map[modelKey]statefulroute.Binding{},
+					journal: map[modelKey]statefulroute.Binding{},
+				}
+				// One shard, so that full means full.
+				m.c = newCache(t, Options{Strategy: strategy, Capacity: capacity, Shards: 1, DefaultExpiration: 30 * time.Second, Journal: m})
+				rnd := rand.New(rand.NewPCG(7, uint64(capacity)))
+				for range steps {
+					m.step(rnd)
+				}
+				m.compare(rnd)
+				if strategy != "ttl" && m.evicted == 0 {
+					t.Error("nothing was ever evicted: the test proves little")
+				}
+			})
+		}
+	}
+}

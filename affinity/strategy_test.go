@@ -1,0 +1,207 @@
+package affinity
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestLRUDropsTheLeastRecentlyUsed(t *testing.T) {
+	c := newCache(t, Options{Capacity: 3, Shards: 1})
+	for i, key := range []string{"a", "b", "c"} {
+		claim(t, c, "s", key, "p", t0.Add(time.Duration(i)*time.Second))
+	}
+	for i, key := range []string{"b", "c", "a"} { // all came back
+		if _, ok := c.Lookup("s", key, t0.Add(time.Duration(10+i)*time.Second)); !ok {
+			t.Fatalf("%s is gone", key)
+		}
+	}
+	claim(t, c, "s", "d", "p", t0.Add(20*time.Second))
+	if _, ok := c.Peek("s", "b", t0); ok {
+		t.Fatal("b was used longest ago and is still there")
+	}
+	if st := checkIdentity(t, c); st.Evictions["capacity"] != 1 || st.Size != 3 {
+		t.Fatalf("%+v", st)
+	}
+}
+
+// TestFloodCannotPushOutProvenSessions fills the table with sessions that came
+// back and lets ten times as many made-up ids come.
+func TestFloodCannotPushOutProvenSessions(t *testing.T) {
+	const n = 20_000
+	for _, strategy := range []string{"lru", "adaptive"} {
+		c := newCache(t, Options{Strategy: strategy, Capacity: n, Shards: 1})
+		for i := range n {
+			claim(t, c, "s", fmt.Sprint(i), "p", t0.Add(time.Duration(i)*time.Millisecond))
+		}
+		for i := range n {
+			c.Lookup("s", fmt.Sprint(i), t0.Add(time.Duration(n+i)*time.Millisecond))
+		}
+		for i := range 10 * n {
+			now := t0.Add(2*n*time.Millisecond + time.Duration(i)*10*time.Microsecond)
+			if _, _, err := c.Claim("s", fmt.Sprint("bot-", i), "p", now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lost := 0
+		for i := range n {
+			if _, ok := c.Peek("s", fmt.Sprint(i), t0); !ok {
+				lost++
+			}
+		}
+		if lost > n/100 {
+			t.Errorf("%s: the flood pushed out %d of %d", strategy, lost, n)
+		}
+	}
+}
+
+func TestOperatorsBindingIsNotOnProbation(t *testing.T) {
+	c := newCache(t, Options{Capacity: 100, Shards: 1})
+	if _, err := c.Move("s", "pinned", "p", t0); err != nil {
+		t.Fatal(err)
+	}
+	s, sh := c.services.getOrAdd("s"), &c.shards[0]
+	_, id := c.at(s, "pinned")
+	if m := sh.policy.Peek(id).Mark(); m != proven {
+		t.Fatalf("mark %d", m)
+	}
+}
+
+func TestLFUKeepsTheFrequentAndForgetsThemInTime(t *testing.T) {
+	c := newCache(t, Options{Strategy: "lfu", Capacity: 100, Shards: 1})
+	claim(t, c, "s", "busy", "p", t0)
+	for range 100 {
+		c.Lookup("s", "busy", t0)
+	}
+	gone := 0
+	for i := range 2000 {
+		claim(t, c, "s", fmt.Sprint(i), "p", t0)
+		if _, ok := c.Peek("s", "busy", t0); !ok {
+			gone = i
+			break
+		}
+	}
+	if gone < 300 || gone == 0 {
+		t.Fatalf("the busy session was dropped after %d others: want some turnovers of 100, and an end", gone)
+	}
+}
+
+func TestTTLRefusesWhenFull(t *testing.T) {
+	c := newCache(t, Options{Strategy: "ttl", Capacity: 2, Shards: 1, DefaultExpiration: time.Minute})
+	c.SetIdleTimeout("long", time.Hour)
+	claim(t, c, "long", "a", "p", t0)
+	claim(t, c, "s", "b", "p", t0)
+	if _, _, err := c.Claim("s", "c", "p", t0.Add(time.Minute)); !errors.Is(err, ErrFull) {
+		t.Fatalf("Claim: %v", err)
+	}
+	if _, err := c.Move("s", "c", "p", t0.Add(time.Minute)); !errors.Is(err, ErrFull) {
+		t.Fatalf("Move: %v", err)
+	}
+	// b has expired now, though a was used as long ago.
+	claim(t, c, "s", "c", "p", t0.Add(61*time.Second))
+	if st := checkIdentity(t, c); st.Refused != 2 || st.Expirations != 1 || st.Evicted != 0 {
+		t.Fatalf("%+v", st)
+	}
+}
+
+// observe plays windows of rates to a strategy and returns the modes.
+func observe(s Strategy, n int, r Rates) (modes string, why []string) {
+	for range n {
+		mode, w := s.(Adaptive).Observe(r)
+		modes += mode[:1]
+		if w != "" {
+			why = append(why, w)
+		}
+	}
+	return modes, why
+}
+
+func TestAdaptiveFollowsTheRatesWithHysteresis(t *testing.T) {
+	a := newAdaptive()
+	good := Rates{Lookups: 10_000, Hits: 9000, Inserts: 1000}
+	steps := []struct {
+		name  string
+		n     int
+		rates Rates
+		modes string
+		why   string
+	}{
+		{"few lookups say nothing", 5, Rates{Lookups: 10, Hits: 10}, "rrrrr", ""},
+		{"below one half: recency", 3, Rates{Lookups: 10_000, Hits: 4000}, "rrr", ""},
+		{"in the band: no change", 5, Rates{Lookups: 10_000, Hits: 5200}, "rrrrr", ""},
+		{"above, but nothing expires", 5, Rates{Lookups: 10_000, Hits: 9000, Inserts: 1000, Evicted: 900}, "rrrrr", ""},
+		{"above: expiry from the third window on", 5, good, "rreee", "hit rate 0.90"},
+		{"in the band: no change", 5, Rates{Lookups: 10_000, Hits: 4800}, "eeeee", ""},
+		{"two windows are not enough", 2, Rates{Lookups: 10_000, Hits: 4000}, "ee", ""},
+		{"nor after one that differs", 1, good, "e", ""},
+		{"below: recency from the third window on", 4, Rates{Lookups: 10_000, Hits: 4000}, "eerr", "hit rate 0.40"},
+		{"above: expiry again", 3, good, "rre", "hit rate 0.90"},
+		{"it breaks too many: recency at once", 1, Rates{Lookups: 10_000, Hits: 9000, Broken: 300}, "r", "broken rate 0.03"},
+		{"and recency is held", firstHold + 3, good, strings.Repeat("r", firstHold+2) + "e", "hit rate 0.90"},
+		{"fails again", 1, Rates{Lookups: 10_000, Hits: 9000, Broken: 300}, "r", "broken rate 0.03"},
+		{"held twice as long", 2*firstHold + 3, good, strings.Repeat("r", 2*firstHold+2) + "e", "hit rate 0.90"},
+	}
+	for _, s := range steps {
+		modes, why := observe(a, s.n, s.rates)
+		if modes != s.modes || len(why) > 1 || !strings.Contains(strings.Join(why, ""), s.why) || (s.why == "") != (len(why) == 0) {
+			t.Fatalf("%s: %s %q, want %s %q", s.name, modes, why, s.modes, s.why)
+		}
+	}
+}
+
+func TestAdaptiveSwitchIsReportedAndCounted(t *testing.T) {
+	var reports []string
+	c := newCache(t, Options{Strategy: "adaptive", OnSwitch: func(from, to, why string) {
+		reports = append(reports, fmt.Sprintf("%s→%s: %s", from, to, why))
+	}})
+	claim(t, c, "s", "k", "p", t0)
+	for i := range 5 {
+		for range 2 * minLookups {
+			c.Lookup("s", "k", t0)
+		}
+		c.Expire(t0.Add(time.Duration(i) * time.Minute))
+	}
+	st := c.Stats()
+	if len(reports) != 1 || !strings.HasPrefix(reports[0], "recency→expiry: hit rate 1.00") || st.Switches != 1 || st.Mode != ModeExpiry {
+		t.Fatalf("reports %q, %+v", reports, st)
+	}
+}
+
+func TestRegistry(t *testing.T) {
+	r := NewRegistry()
+	if err := r.Register("lru", func() Strategy { return lruStrategy{} }); err == nil {
+		t.Error("a name was taken twice")
+	}
+	if err := r.Register("", func() Strategy { return lruStrategy{} }); err == nil {
+		t.Error("no name was accepted")
+	}
+	if _, err := New(Options{Strategy: "mru"}); err == nil || !strings.Contains(err.Error(), "adaptive, lfu, lru, ttl") {
+		t.Errorf("an unknown strategy: %v", err)
+	}
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	for _, o := range []Options{
+		{Capacity: -1}, {Capacity: maxCapacity + 1}, {DefaultExpiration: -1}, {CleanupInterval: -1},
+		{Shards: -1}, {Shards: maxShards + 1}, {Capacity: 2, Shards: 3},
+	} {
+		if _, err := New(o); err == nil {
+			t.Errorf("New(%+v) succeeded", o)
+		}
+	}
+}
+
+func TestCapacityIsNeverExceeded(t *testing.T) {
+	for _, capacity := range []int{1, 7, 1023, 3000, 70_000} {
+		c := newCache(t, Options{Capacity: capacity})
+		for i := range 2*capacity + 10 {
+			claim(t, c, "s", fmt.Sprint(i), "p", t0)
+		}
+		st := checkIdentity(t, c)
+		if st.Size > capacity || st.Size < capacity*95/100 {
+			t.Errorf("capacity %d: %d entries in %d shards", capacity, st.Size, len(c.shards))
+		}
+	}
+}
