@@ -25,15 +25,16 @@ run: build ## demo pods, xds-server, extproc and a real Envoy on this machine; C
 	@exec bin/run $(RUNFLAGS)
 
 # -count=1: the end-to-end tests depend on programs that the test cache does not see.
+# -p 1: one package at a time, or simulations disturb the tests that watch the clock.
 .PHONY: test
 test: ## every test that needs no container engine, the end-to-end tests included
 	@$(GO) build -o bin/ ./internal/testrun
-	bin/testrun -count=1 -timeout 20m $(PACKAGES)
+	bin/testrun -p 1 -count=1 -timeout 20m $(PACKAGES)
 
 .PHONY: race
 race: ## the same with the race detector, also in the programs that the end-to-end tests start
 	@$(GO) build -o bin/ ./internal/testrun
-	E2E_RACE=1 bin/testrun -race -count=1 -timeout 40m $(PACKAGES)
+	E2E_RACE=1 bin/testrun -p 1 -race -count=1 -timeout 40m $(PACKAGES)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 20s)

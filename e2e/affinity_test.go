@@ -84,14 +84,17 @@ func TestFirstRequestsAtOnceAgree(t *testing.T) {
 	}
 }
 
-// Strategies that look at requests in flight leave the weights as the load makes
-// them, so theirs is the case of a client that asks one thing after the other.
+// Requests without a key go by the weights in force: those of the configuration,
+// and what the load makes of them where the strategy looks at it. Such a strategy
+// also looks at requests in flight, so its weights show in the shares of a client
+// that asks one thing after the other.
 func TestUnboundRequestsFollowTheWeights(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		strategy    string
 		concurrency int
-	}{{"home_hcl", 1}, {"weighted_round_robin", 8}, {"round_robin", 8}} {
+		steered     bool
+	}{{"round_robin", 8, false}, {"weighted_round_robin", 8, true}, {"home_hcl", 1, true}} {
 		t.Run(c.strategy, func(t *testing.T) {
 			t.Parallel()
 			svc := harness.Chat(3)
@@ -100,22 +103,49 @@ func TestUnboundRequestsFollowTheWeights(t *testing.T) {
 				svc.Pods.Static[i].Weight = weight
 			}
 			s := start(t, harness.Options{Services: []harness.Service{svc}})
-			// Pods that answer in no time differ by noise alone, and weights that
-			// follow the load would follow that.
-			for _, pod := range svc.Pods.Static {
-				s.Misbehave(t, pod.Name, `{"delay":"2ms"}`)
+			const blocks, perBlock = 50, 100
+			want, got := map[string]float64{}, map[string]float64{}
+			for block := range blocks {
+				shares := weightShares(t, s)
+				if configured := map[string]float64{"chat-0": 10, "chat-1": 20, "chat-2": 70}; (block == 0 || !c.steered) && !maps.Equal(shares, configured) {
+					t.Fatalf("the weights in force are %v, configured are %v", shares, configured)
+				}
+				tally := s.LoadUnbound(perBlock, c.concurrency)
+				if f := tally.Failures(); len(f) > 0 {
+					t.Fatalf("%d requests failed; the first: %s", len(f), f[0])
+				}
+				byPod := tally.ByPod()
+				for pod, share := range shares {
+					want[pod] += share / blocks
+					got[pod] += float64(byPod[pod]) * 100 / (blocks * perBlock)
+				}
 			}
-			const n = 5000
-			tally := s.LoadUnbound(n, c.concurrency)
-			if f := tally.Failures(); len(f) > 0 {
-				t.Errorf("%d requests failed; the first: %s", len(f), f[0])
-			}
-			byPod := tally.ByPod()
-			for pod, want := range map[string]float64{"chat-0": 10, "chat-1": 20, "chat-2": 70} {
-				if got := float64(byPod[pod]) * 100 / n; math.Abs(got-want) > 3 {
-					t.Errorf("%s got %.1f %% of the requests, want %.0f ± 3", pod, got, want)
+			for pod := range want {
+				if math.Abs(got[pod]-want[pod]) > 3 {
+					t.Errorf("%s got %.1f %% of the requests, want %.1f ± 3", pod, got[pod], want[pod])
 				}
 			}
 		})
 	}
+}
+
+// weightShares is each pod's part of the weights in force, in percent.
+func weightShares(t *testing.T, s *harness.Stack) map[string]float64 {
+	t.Helper()
+	var pods []struct {
+		Name   string  `json:"name"`
+		Weight float64 `json:"weight"`
+	}
+	if err := harness.JSON(s.XDSAdmin+"/api/v1/services/chat/pods", &pods); err != nil {
+		t.Fatal(err)
+	}
+	sum := 0.0
+	for _, p := range pods {
+		sum += p.Weight
+	}
+	shares := map[string]float64{}
+	for _, p := range pods {
+		shares[p.Name] = p.Weight * 100 / sum
+	}
+	return shares
 }
