@@ -59,8 +59,15 @@ func fixed(s State) func(time.Time) State {
 	return func(now time.Time) State { s.Time = now; return s }
 }
 
-// get asks with the given headers; the body is closed at the end of the test.
-func get(t *testing.T, url string, headers ...string) *http.Response {
+// answer is what a client got; its body is closed at the end of the test.
+type answer struct {
+	Code   int
+	Header http.Header
+	Body   io.ReadCloser
+}
+
+// get asks with the given headers.
+func get(t *testing.T, url string, headers ...string) answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
@@ -75,7 +82,7 @@ func get(t *testing.T, url string, headers ...string) *http.Response {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { resp.Body.Close() })
-	return resp
+	return answer{resp.StatusCode, resp.Header, resp.Body}
 }
 
 // event reads one server-sent event.
@@ -105,8 +112,8 @@ func TestPageAndAssets(t *testing.T) {
 	} {
 		resp := get(t, url+path)
 		body, _ := io.ReadAll(resp.Body)
-		if resp.StatusCode != http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Type"), contentType) || len(body) == 0 {
-			t.Errorf("%s: %s, %s, %d bytes", path, resp.Status, resp.Header.Get("Content-Type"), len(body))
+		if resp.Code != http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Type"), contentType) || len(body) == 0 {
+			t.Errorf("%s: %d, %s, %d bytes", path, resp.Code, resp.Header.Get("Content-Type"), len(body))
 		}
 		policy := resp.Header.Get("Content-Security-Policy")
 		for _, want := range []string{"default-src 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'"} {
@@ -117,12 +124,12 @@ func TestPageAndAssets(t *testing.T) {
 		if strings.Contains(policy, "unsafe") || resp.Header.Get("X-Content-Type-Options") != "nosniff" || resp.Header.Get("Referrer-Policy") != "no-referrer" {
 			t.Errorf("%s: headers %v", path, resp.Header)
 		}
-		if again := get(t, url+path, "If-None-Match", resp.Header.Get("ETag")); again.StatusCode != http.StatusNotModified {
-			t.Errorf("%s asked for again: %s", path, again.Status)
+		if again := get(t, url+path, "If-None-Match", resp.Header.Get("ETag")); again.Code != http.StatusNotModified {
+			t.Errorf("%s asked for again: %d", path, again.Code)
 		}
 	}
-	if resp := get(t, url+"/assets/other"); resp.StatusCode != http.StatusNotFound {
-		t.Errorf("an unknown asset: %s", resp.Status)
+	if resp := get(t, url+"/assets/other"); resp.Code != http.StatusNotFound {
+		t.Errorf("an unknown asset: %d", resp.Code)
 	}
 }
 
@@ -228,8 +235,8 @@ func TestStreamRefusesOtherOrigins(t *testing.T) {
 		{"no browser", nil, http.StatusOK},
 	} {
 		resp := get(t, url+"/api/v1/live", c.headers...)
-		if resp.StatusCode != c.want || resp.Header.Get("Access-Control-Allow-Origin") != "" {
-			t.Errorf("%s: %s, want %d", c.name, resp.Status, c.want)
+		if resp.Code != c.want || resp.Header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s: %d, want %d", c.name, resp.Code, c.want)
 		}
 	}
 }
@@ -239,13 +246,13 @@ func TestStreamsAreBounded(t *testing.T) {
 	url, _ := serve(t, page)
 	first := get(t, url+"/api/v1/live")
 	get(t, url+"/api/v1/live")
-	if resp := get(t, url+"/api/v1/live"); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
-		t.Errorf("the third of two streams: %s", resp.Status)
+	if resp := get(t, url+"/api/v1/live"); resp.Code != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("the third of two streams: %d", resp.Code)
 	}
 	first.Body.Close()
 	awaitStreams(t, page, 1)
-	if resp := get(t, url+"/api/v1/live"); resp.StatusCode != http.StatusOK {
-		t.Errorf("a stream after one ended: %s", resp.Status)
+	if resp := get(t, url+"/api/v1/live"); resp.Code != http.StatusOK {
+		t.Errorf("a stream after one ended: %d", resp.Code)
 	}
 }
 

@@ -152,10 +152,10 @@ function updateChart(figure, kind, series, chart) {
   setAttribute(area, "d", fill(shape));
   setAttribute(second, "d", line(runs(others, chart.slots, ceiling)));
   const last = values.at(-1);
-  const mean = others.at(-1) ? `, dashed: mean ${kind.show(others.at(-1))}` : "";
+  const mean = others.at(-1) ? ` ┄ mean ${kind.show(others.at(-1))}` : "";
   setText(now, values.length ? kind.show(last) : "collecting");
   const period = age((values.length || 1) * chart.step_seconds);
-  setText(from, values.length ? `last ${period}${mean}` : "");
+  setText(from, values.length ? period + mean : "");
   setText(top, known.length ? `max ${kind.show(most)}` : "");
   setAttribute(picture, "aria-label",
     known.length ? `${kind.title}, last ${period}: now ${kind.show(last)}, at most ${kind.show(most)}` : `${kind.title}: nothing known yet`);
