@@ -13,6 +13,9 @@ const (
 	// is larger by changeSigmas of the noise.
 	largeChange  = 1.5
 	changeSigmas = 3
+	// changeTime is how long the slow average then is the fast one: until the fast
+	// one has forgotten what was before.
+	changeTime = 4 * fastMemory
 )
 
 // loadEstimate averages a pod's response time and error rate over its reports. It
@@ -24,6 +27,7 @@ type loadEstimate struct {
 	reported bool      // whether there was any
 	at       time.Time // of the last report
 	folded   time.Time
+	changed  time.Time // last large change
 
 	fast, slow, errors forgettingRatio
 }
@@ -90,6 +94,9 @@ func (l *loadEstimate) fold(now time.Time, memory time.Duration) {
 	l.errors.add(l.sums.failed, l.sums.ended, l.sums.ended, keepFast)
 	limit := largeChange + changeSigmas*l.fast.noise()
 	if f, s := l.fast.value(), l.slow.value(); f > s*limit || s > f*limit {
+		l.changed = now
+	}
+	if !l.changed.IsZero() && now.Sub(l.changed) < changeTime {
 		l.slow = l.fast
 	}
 	l.sums, l.reported, l.folded = report{}, false, now

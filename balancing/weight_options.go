@@ -22,10 +22,10 @@ type WeightOptions struct {
 	// reach its full weight; 0 means at once.
 	SlowStart time.Duration
 	// Scale is the weight of an average pod whose configured weight is 1; 0 means
-	// 100. Larger scales round less.
+	// 1000. Larger scales round less.
 	Scale uint32
 	// MinFactor and MaxFactor bound what the load makes of a configured weight; 0
-	// means 0.02 and 4.
+	// means 0.001 and 4.
 	MinFactor float64
 	MaxFactor float64
 	// Memory is the time over which steady response times are averaged; 0 means
@@ -38,8 +38,8 @@ func (o WeightOptions) withDefaults() WeightOptions {
 	setDefault(&o.MinInterval, time.Second)
 	setDefault(&o.DeadBand, 0.2)
 	setDefault(&o.MaxStep, 2)
-	setDefault(&o.Scale, 100)
-	setDefault(&o.MinFactor, 0.02)
+	setDefault(&o.Scale, 1000)
+	setDefault(&o.MinFactor, 0.001)
 	setDefault(&o.MaxFactor, 4)
 	setDefault(&o.Memory, 30*time.Second)
 	return o

@@ -42,7 +42,7 @@ type Weights struct {
 	order  []string // names, sorted: sums must not depend on map order
 	begun  bool     // SetPods was called
 	pushed time.Time
-	dirty  bool // the set of pods changed since the last push
+	dirty  bool // the pods or their weights changed since the last push
 }
 
 // weighed is what a Weights knows of one pod.
@@ -54,6 +54,10 @@ type weighed struct {
 	factor     float64 // as last pushed, without slow start
 	out        uint32  // weight as last pushed; 0: never
 }
+
+// roomToJoin is left of the largest sum for rounding, and for pods that join
+// before the next push: they count 1 each until then.
+const roomToJoin = 1 << 20
 
 // noiseSigmas widens the dead band to this many standard errors of a pod's
 // response time, so that noise hardly ever moves a weight.
@@ -75,7 +79,7 @@ func (w *Weights) SetPods(now time.Time, pods []statefulroute.Pod) {
 	for _, fact := range pods {
 		p, known := w.pods[fact.Name]
 		if !known {
-			p = &weighed{penalty: 1}
+			p = &weighed{penalty: 1, factor: w.meanFactor()}
 			if w.begun && w.opts.SlowStart > 0 {
 				p.joined = now
 			}
@@ -97,6 +101,19 @@ func (w *Weights) SetPods(now time.Time, pods []statefulroute.Pod) {
 	w.begun = true
 }
 
+// meanFactor is what a pod of which nothing is known starts from: one report is no
+// ground to set it apart from the others.
+func (w *Weights) meanFactor() float64 {
+	if len(w.pods) == 0 {
+		return 1
+	}
+	var sum float64
+	for _, name := range w.order {
+		sum += w.pods[name].factor
+	}
+	return sum / float64(len(w.order))
+}
+
 // Observe adds a report of a pod's load; an unknown pod is ignored. Reports of
 // several reporters add up.
 func (w *Weights) Observe(now time.Time, pod string, o Observation) {
@@ -115,72 +132,83 @@ func (w *Weights) Penalty(pod string, factor float64) {
 }
 
 // Next returns every pod's weight, at least 1 each and together at most 2^32-1,
-// and whether they should be pushed. It is to be called about once a second;
-// without push the weights are those of the last one.
+// and whether they should be pushed. It is to be called about once a second.
+// Without push the weights are those of the last one, but for pods that came or
+// went since.
 func (w *Weights) Next(now time.Time) (weights map[string]uint32, push bool) {
 	for _, name := range w.order {
 		w.pods[name].load.fold(now, w.opts.Memory)
 	}
-	if w.pushed.IsZero() || now.Sub(w.pushed) >= w.opts.MinInterval {
-		push = w.advance(now)
+	due := w.pushed.IsZero() || now.Sub(w.pushed) >= w.opts.MinInterval
+	if due {
+		w.advance(now)
+	}
+	if due || w.dirty {
+		w.dirty = w.render(now) || w.dirty
+	}
+	if push = due && w.dirty; push {
+		w.pushed, w.dirty = now, false
 	}
 	weights = make(map[string]uint32, len(w.pods))
 	for name, p := range w.pods {
-		weights[name] = max(p.out, 1)
+		weights[name] = p.out
 	}
 	return weights, push
 }
 
-// advance moves the weights a step towards their targets and reports whether any
-// moved.
-func (w *Weights) advance(now time.Time) bool {
-	targets, mean := w.targets(now)
-	moved := w.dirty
+// advance moves the factors a step towards their targets.
+func (w *Weights) advance(now time.Time) {
+	for i, target := range w.targets(now) {
+		w.step(w.pods[w.order[i]], target)
+	}
+}
+
+// render turns the factors into weights and reports whether any changed.
+func (w *Weights) render(now time.Time) (changed bool) {
 	exact := make([]float64, len(w.order))
 	var sum float64
 	for i, name := range w.order {
 		p := w.pods[name]
-		w.step(p, targets[i], mean)
 		exact[i] = p.configured * float64(w.opts.Scale) * p.factor * w.ramp(now, p)
 		sum += exact[i]
 	}
 	shrink := 1.0
-	if limit := math.MaxUint32 - 2*float64(len(w.order)); sum > limit {
+	if limit := float64(math.MaxUint32 - roomToJoin); sum > limit {
 		shrink = limit / sum
 	}
 	for i, name := range w.order {
 		p := w.pods[name]
 		out := uint32(max(math.Round(exact[i]*shrink), 1))
-		moved = moved || out != p.out
+		changed = changed || out != p.out
 		p.out = out
 	}
-	if moved {
-		w.pushed, w.dirty = now, false
-	}
-	return moved
+	return changed
 }
 
 // step moves p's factor towards its target, unless it is within the dead band or
-// the noise. A new pod starts from the mean: one report is no ground to set it
-// apart.
-func (w *Weights) step(p *weighed, target, mean float64) {
-	if p.factor == 0 {
-		p.factor = min(max(mean, w.opts.MinFactor), w.opts.MaxFactor)
-	}
-	band := max(w.opts.DeadBand, noiseSigmas*p.load.noise())
+// the noise.
+func (w *Weights) step(p *weighed, target float64) {
 	change := target / p.factor
-	if p.penalty < 1 || target == 1 {
-		band = w.opts.DeadBand // a verdict, not a measurement
+	verdict := p.penalty < 1 || target == 1 // no measurement, so without noise
+	band := w.opts.DeadBand
+	if !verdict {
+		noise := p.load.noise()
+		if target < much {
+			noise *= muchPower // a power multiplies relative errors
+		}
+		band = max(band, noiseSigmas*noise)
 	}
 	if math.Abs(math.Log(change)) <= math.Log1p(band) {
 		return
 	}
 	// Stop half a band short: a move set off by noise is then a small one, and the
 	// next noise is again well inside.
-	if change > 1 {
-		change /= math.Sqrt(1 + band)
-	} else {
-		change *= math.Sqrt(1 + band)
+	switch short := math.Sqrt(1 + band); {
+	case verdict:
+	case change > 1:
+		change /= short
+	default:
+		change *= short
 	}
 	p.factor *= min(max(change, 1/w.opts.MaxStep), w.opts.MaxStep)
 }
