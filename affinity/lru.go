@@ -4,6 +4,7 @@ package affinity
 const (
 	unproven uint8 = iota
 	proven
+	floodMark // an unproven entry that was dropped to make way for its like
 )
 
 // lruStrategy drops the least recently used entry, except that ids that were
@@ -32,8 +33,8 @@ func (l *lru) Get(id uint64) *Entry {
 func (l *lru) Add(e *Entry) (victim *Entry, why Reason, err error) {
 	if l.full() {
 		victim = l.choose(l.oldest(), e.lastSeen)
-		if why = ReasonCapacity; victim.Mark() == unproven {
-			why = ReasonProbation
+		if why = ReasonProbation; victim.Mark() == proven {
+			why = ReasonCapacity
 		}
 		l.Remove(victim)
 		l.dropped(victim.Mark())
@@ -45,7 +46,7 @@ func (l *lru) Add(e *Entry) (victim *Entry, why Reason, err error) {
 
 func (l *lru) Remove(e *Entry) {
 	l.recency.Remove(e)
-	if e.Mark() == unproven {
+	if e.Mark() != proven {
 		l.left()
 	}
 }

@@ -14,9 +14,10 @@ import "math"
 //
 // A flood is faster than any learning, so two limits stand beside it. A proven
 // entry is dropped only against credit, which sessions earn by coming back. And
-// unproven entries are kept until they are nearly as old as they usually become
-// before they are dropped: while the flood lasts, the newcomers that fill a
-// small nursery push out each other.
+// when new ids come several times faster than usual, unproven entries are kept
+// until they are nearly as old as they usually become before they are dropped,
+// and the newcomers in a small nursery push out each other. Those of them that
+// come back after all make it forget what is usual.
 type probation struct {
 	nursery fifo // the newest ids
 	elders  fifo // ids that left the nursery
@@ -30,7 +31,8 @@ type probation struct {
 
 	credit, maxCredit float64
 	usualAge          float64 // of elders when dropped, in nanoseconds
-	ageGain           float64 // of usualAge, by one eviction
+	usualStay         float64 // in the nursery, in nanoseconds
+	gain              float64 // of the usual ones, by one eviction
 }
 
 const (
@@ -44,6 +46,11 @@ const (
 	// earlyShare is the part of their usual age at which elders may be dropped:
 	// below 1, so that the usual age can follow a lasting change of the load.
 	earlyShare = 0.9
+	// floodShare is how much shorter than usual the stay in the nursery must be
+	// to speak of a flood. Sessions that were broken come back as new ones and
+	// can raise the rate of those by their mean length: it must not look as if
+	// that were one.
+	floodShare = 0.5
 )
 
 func newProbation(capacity int) probation {
@@ -52,9 +59,8 @@ func newProbation(capacity int) probation {
 		nurserySize: max(capacity/64, 1),
 		weight:      1,
 		decay:       1 - min(4/size, 0.5),
-		maxCredit:   max(size/512, 1),
-		credit:      1,
-		ageGain:     min(4/size, 0.5),
+		maxCredit:   min(max(size/200, 8), max(size/2, 1)),
+		gain:        min(4/size, 0.5),
 	}
 }
 
@@ -93,24 +99,33 @@ func (p *probation) choose(oldest *Entry, now int64) *Entry {
 	if elder == nil {
 		return oldest
 	}
-	age, due := float64(now-elder.lastSeen), p.usualAge
-	early := newcomer != nil && age < earlyShare*p.usualAge
-	if !early {
-		due = age
+	age := float64(now - elder.lastSeen)
+	flood, due := false, age
+	if newcomer != nil {
+		stay := float64(now - newcomer.lastSeen)
+		if flood = age < earlyShare*p.usualAge && stay < floodShare*p.usualStay; flood {
+			due = p.usualAge
+		} else {
+			p.usualStay += (stay - p.usualStay) * p.gain
+		}
 	}
 	if oldest.Mark() == proven && p.credit >= 1 && float64(now-oldest.lastSeen) > p.weight*due {
 		p.credit--
 		return oldest
 	}
-	if early {
+	if flood {
+		newcomer.SetMark(floodMark)
 		return newcomer
 	}
-	p.usualAge += (age - p.usualAge) * p.ageGain
+	p.usualAge += (age - p.usualAge) * p.gain
 	return elder
 }
 
 // dropped counts an eviction.
 func (p *probation) dropped(mark uint8) {
+	if mark == floodMark {
+		return
+	}
 	p.evicted[unproven] *= p.decay
 	p.evicted[proven] *= p.decay
 	p.evicted[mark]++
@@ -120,6 +135,12 @@ func (p *probation) dropped(mark uint8) {
 // been on probation, up if not, by shares that balance where both kinds return
 // at equal rates of their evictions and ages.
 func (p *probation) learn(mark uint8) {
+	if mark == floodMark {
+		// It was no flood, or not only.
+		p.usualAge *= 1 - p.gain/4
+		p.usualStay *= 1 - p.gain/4
+		return
+	}
 	a := math.Sqrt(p.weight) / max(p.evicted[unproven], 1)
 	b := 1 / max(p.evicted[proven], 1)
 	step := learningRate * b / (a + b)
