@@ -43,8 +43,9 @@ type Envoy struct {
 type Tracing struct {
 	// OTLP is the IP:PORT of a collector that speaks OTLP over gRPC; empty is off.
 	OTLP string
-	// Sample is the share, in percent, of the requests that Envoy begins a trace
-	// for. Default 100; 0 follows only the traces that a client has sampled.
+	// Sample is the share, in percent, of the requests without a trace context
+	// that a trace is kept of. Default 100. A client's own decision is followed
+	// whatever Sample says; 0 follows only those.
 	Sample float64
 }
 

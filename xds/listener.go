@@ -63,7 +63,7 @@ func buildConnectionManager(m Model) (*hcmv3.HttpConnectionManager, error) {
 	if err != nil {
 		return nil, err
 	}
-	tracing, err := buildTracing(m.Gateway.Tracing)
+	tracing, err := buildTracing(m)
 	if err != nil {
 		return nil, err
 	}

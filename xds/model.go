@@ -31,7 +31,7 @@ type Gateway struct {
 type Tracing struct {
 	// OTLP is a collector's IP:PORT; empty is off.
 	OTLP string
-	// Sample is the share, in percent, of the requests that Envoy begins a trace for.
+	// Sample is the share, in percent, of the traces begun here that are kept.
 	Sample float64
 }
 
