@@ -125,14 +125,15 @@ func (a *Analyzer) cacheAdvice(_ *Rule, scope Scope, v verdict) advice {
 				v.window.Misses, scope.Service),
 		}
 	}
+	period := v.window.Period.Round(100 * time.Millisecond)
 	// What was evicted within the window would have had to fit as well; twice
 	// that leaves room to grow.
 	needed := roundUp(2 * float64(a.table.Size+int(v.window.Evictions)))
 	return advice{
 		message: fmt.Sprintf("%s; the table holds %d of at most %d bindings and evicted %d in %v",
-			message, a.table.Size, a.table.Capacity, v.window.Evictions, v.window.Period),
+			message, a.table.Size, a.table.Capacity, v.window.Evictions, period),
 		suggestion: fmt.Sprintf("Raise `affinity.capacity` from %d to %d: %d bindings were evicted in %v, and their sessions start anew",
-			a.table.Capacity, needed, v.window.Evictions, v.window.Period),
+			a.table.Capacity, needed, v.window.Evictions, period),
 	}
 }
 
