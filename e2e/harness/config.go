@@ -20,9 +20,16 @@ type Config struct {
 
 // EnvoyConfig is what all Envoys get beside the services.
 type EnvoyConfig struct {
-	Listener     string  `yaml:"listener"`
-	Extproc      Extproc `yaml:"extproc"`
-	DebugHeaders bool    `yaml:"debug_headers,omitempty"`
+	Listener     string   `yaml:"listener"`
+	Extproc      Extproc  `yaml:"extproc"`
+	DebugHeaders bool     `yaml:"debug_headers,omitempty"`
+	Tracing      *Tracing `yaml:"tracing,omitempty"`
+}
+
+// Tracing says where Envoy sends its spans.
+type Tracing struct {
+	OTLP   string `yaml:"otlp"`
+	Sample *int   `yaml:"sample,omitempty"`
 }
 
 // Extproc says where Envoy finds the external processors.

@@ -27,6 +27,7 @@ type Process struct {
 
 	path string
 	args []string
+	env  []string // beside the test's own
 	log  string
 	cmd  *exec.Cmd // nil: not running
 	done chan struct{}
@@ -36,7 +37,12 @@ type Process struct {
 // fails if it does not stop.
 func NewProcess(t testing.TB, name, path string, args ...string) *Process {
 	t.Helper()
-	p := &Process{Name: name, path: path, args: args, log: filepath.Join(t.TempDir(), name+".log")}
+	return newProcess(t, nil, name, path, args...)
+}
+
+func newProcess(t testing.TB, env []string, name, path string, args ...string) *Process {
+	t.Helper()
+	p := &Process{Name: name, path: path, args: args, env: env, log: filepath.Join(t.TempDir(), name+".log")}
 	p.Start(t)
 	t.Cleanup(func() {
 		if p.Running() {
@@ -64,6 +70,7 @@ func (p *Process) Start(t testing.TB) {
 	defer func() { _ = log.Close() }()
 	cmd := exec.Command(p.path, p.args...)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(os.Environ(), p.env...)
 	cmd.SysProcAttr = procgroup.Attr()
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", p.Name, err)

@@ -26,6 +26,11 @@ type Options struct {
 	// MessageTimeout bounds one answer of extproc; 2s by default, as the machine
 	// that runs the tests may be slow.
 	MessageTimeout string
+	// Env are variables, NAME=VALUE, of xds-server and extproc.
+	Env []string
+	// Tracing and Analyzer are those sections of xds-server's configuration.
+	Tracing  *Tracing
+	Analyzer map[string]any
 }
 
 // Stack is a running whole. Its processes are stopped at the end of the test.
@@ -41,6 +46,7 @@ type Stack struct {
 	config     Config
 	configFile string
 	programs   Programs
+	env        []string
 	client     *http.Client
 }
 
@@ -53,13 +59,13 @@ func Start(t testing.TB, programs Programs, o Options) *Stack {
 	if o.MessageTimeout == "" {
 		o.MessageTimeout = "2s"
 	}
-	s := &Stack{Pods: map[string]*Process{}, programs: programs, client: newClient()}
+	s := &Stack{Pods: map[string]*Process{}, programs: programs, env: o.Env, client: newClient()}
 	t.Cleanup(s.client.CloseIdleConnections)
 	dir := t.TempDir()
 	s.configFile = filepath.Join(dir, "xds-server.yaml")
 	s.config = Config{
-		Listen: Address(t), Admin: Address(t), Services: o.Services,
-		Envoy: EnvoyConfig{Listener: Address(t), DebugHeaders: o.DebugHeaders, Extproc: Extproc{[]string{Address(t)}, o.MessageTimeout}},
+		Listen: Address(t), Admin: Address(t), Services: o.Services, Analyzer: o.Analyzer,
+		Envoy: EnvoyConfig{Listener: Address(t), DebugHeaders: o.DebugHeaders, Tracing: o.Tracing, Extproc: Extproc{[]string{Address(t)}, o.MessageTimeout}},
 	}
 	s.startPods(t)
 	s.config.write(t, s.configFile)
@@ -71,6 +77,9 @@ func Start(t testing.TB, programs Programs, o Options) *Stack {
 	s.WaitReady(t)
 	return s
 }
+
+// Reconnect has the next requests open new connections.
+func (s *Stack) Reconnect() { s.client.CloseIdleConnections() }
 
 // newClient allows the tests' concurrency without opening a connection for
 // every request.
@@ -86,7 +95,7 @@ func newClient() *http.Client {
 
 func (s *Stack) program(t testing.TB, name string, args ...string) *Process {
 	t.Helper()
-	return NewProcess(t, name, filepath.Join(s.programs.Dir, name), args...)
+	return newProcess(t, s.env, name, filepath.Join(s.programs.Dir, name), args...)
 }
 
 // startPods gives every pod without an address a demo pod of its own.

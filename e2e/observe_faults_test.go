@@ -1,0 +1,181 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stateful-route/stateful-route/e2e/harness"
+)
+
+const (
+	// analyzed is the analyzer's interval in these tests.
+	analyzed = 2 * time.Second
+	// reported is how long a fact takes to reach the analyzer: Envoy and extproc
+	// report once a second, and the reports are taken once a second.
+	reported = 2 * time.Second
+	// resolving is how long an issue stays open at most after the fault: the
+	// sample that has some of it still, and three that keep the rule.
+	resolving = reported + 5*analyzed
+)
+
+// observed starts a stack whose analyzer has seen a healthy minute in small:
+// sessions on every pod, and no issue.
+func observed(t *testing.T, o harness.Options) (*harness.Stack, *harness.IssueLog) {
+	t.Helper()
+	svc := harness.Chat(3)
+	svc.Balancing = map[string]any{"strategy": "weighted_round_robin", "slow_start": "0s"}
+	o.Services = []harness.Service{svc}
+	o.Analyzer = map[string]any{"interval": analyzed.String()}
+	s := start(t, o)
+	log := s.WatchIssues()
+	t.Cleanup(func() { log.Stop() })
+	return s, log
+}
+
+// fault is something wrong on purpose and the issue that must follow.
+type fault struct {
+	want harness.Subject
+	// begin and end cause the fault and end it.
+	begin, end func()
+	// late is how long the fault itself takes to show, such as the wait for a
+	// slow answer.
+	late time.Duration
+}
+
+// check runs the fault and returns the report while it lasted. Exactly its issue
+// opens, in time, and is resolved.
+func (f fault) check(t *testing.T, s *harness.Stack, log *harness.IssueLog) harness.Report {
+	t.Helper()
+	harness.Eventually(t, harness.Patience, "three healthy samples", s.NoIssue(3))
+	var report harness.Report
+	began := time.Now()
+	f.begin()
+	harness.Eventually(t, harness.Patience, "the issue opens", s.Issue(f.want.Rule, &report))
+	took := time.Since(began)
+	t.Logf("opened %v after the fault began: %s", took.Round(time.Millisecond), report.Issues[0].Message)
+	if bound := 2*analyzed + reported + f.late; took > bound {
+		t.Errorf("the issue opened after %v, want at most %v", took, bound)
+	}
+	f.end()
+	ended := time.Now()
+	harness.Eventually(t, harness.Patience, "the issue is resolved", s.NoIssue(0))
+	if took := time.Since(ended); took > resolving {
+		t.Errorf("the issue was resolved %v after the fault, want at most %v", took, resolving)
+	}
+	seen := log.Stop()
+	for subject := range seen {
+		subject.Process, _, _ = strings.Cut(subject.Process, "/") // a replica's name has the host's
+		if subject != f.want {
+			t.Errorf("also opened: %+v", subject)
+		}
+	}
+	if len(report.Suggestions) != 1 {
+		t.Fatalf("suggestions: %v", report.Suggestions)
+	}
+	return report
+}
+
+// says fails the test for each text that is not in s.
+func says(t *testing.T, s string, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		if !strings.Contains(s, text) {
+			t.Errorf("%q does not say %q", s, text)
+		}
+	}
+}
+
+// lowered is the end of a fault of one pod, once Envoy gives it less than half
+// the weight of any other.
+func lowered(t *testing.T, s *harness.Stack, pod string) {
+	t.Helper()
+	harness.Eventually(t, 15*time.Second, "Envoy has a lower weight for the pod", func() error {
+		weights, err := s.EnvoyWeights("chat")
+		if err != nil {
+			return err
+		}
+		for other, w := range weights {
+			if other != pod && 2*weights[pod] >= w {
+				return fmt.Errorf("weights %v", weights)
+			}
+		}
+		return nil
+	})
+}
+
+func TestASlowPodIsFound(t *testing.T) {
+	t.Parallel()
+	s, log := observed(t, harness.Options{})
+	s.Traffic(t, harness.Keys(12), 100*time.Millisecond)
+	const delay = 1500 * time.Millisecond
+	report := fault{
+		want:  harness.Subject{Rule: "High Response Time", Service: "chat", Pod: "chat-1"},
+		late:  delay,
+		begin: func() { s.Misbehave(t, "chat-1", `{"delay":"`+delay.String()+`"}`) },
+		end: func() {
+			lowered(t, s, "chat-1")
+			s.Misbehave(t, "chat-1", `{"delay":"0s"}`)
+		},
+	}.check(t, s, log)
+	says(t, report.Issues[0].Message, "pod chat-1 answers in 1.5", "its weight is lowered to")
+	says(t, report.Suggestions[0].Suggestion, "`routectl pods drain chat chat-1 --wait`", "4 sessions are bound to it")
+}
+
+func TestAFailingPodIsFound(t *testing.T) {
+	t.Parallel()
+	s, log := observed(t, harness.Options{})
+	s.Traffic(t, harness.Keys(12), 100*time.Millisecond)
+	report := fault{
+		want:  harness.Subject{Rule: "High Error Rate", Service: "chat", Pod: "chat-2"},
+		begin: func() { s.Misbehave(t, "chat-2", `{"fail":0.7}`) },
+		end: func() {
+			lowered(t, s, "chat-2")
+			s.Misbehave(t, "chat-2", `{"fail":0}`)
+		},
+	}.check(t, s, log)
+	says(t, report.Issues[0].Message, "pod chat-2 failed", "its peers 0 %", "its weight is lowered to")
+	says(t, report.Suggestions[0].Suggestion, "`routectl pods drain chat chat-2`")
+}
+
+func TestACacheThatIsTooSmallIsFound(t *testing.T) {
+	t.Parallel()
+	s, log := observed(t, harness.Options{Affinity: map[string]any{"capacity": 100}})
+	few, many := harness.Keys(30), harness.Keys(400)
+	keys := make(chan []string, 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for list := few; list != nil; {
+			s.Load(list, 1, 4, harness.InHeader)
+			select {
+			case list = <-keys:
+			default:
+			}
+		}
+	}()
+	t.Cleanup(func() { keys <- nil; <-done })
+	report := fault{
+		want:  harness.Subject{Rule: "Low Cache Hit Rate", Service: "chat"},
+		late:  time.Second, // the round of the many may begin a while later
+		begin: func() { keys <- many },
+		end:   func() { keys <- few },
+	}.check(t, s, log)
+	says(t, report.Issues[0].Message, "service chat found the binding of", "of at most 100 bindings")
+	says(t, report.Suggestions[0].Suggestion, "Raise `affinity.capacity` from 100 to")
+}
+
+func TestMemoryNearItsLimitIsFound(t *testing.T) {
+	t.Parallel()
+	s, log := observed(t, harness.Options{})
+	memory := harness.LimitMemory(t, s.Extproc.Pid(), 512<<20)
+	s.Traffic(t, harness.Keys(12), 100*time.Millisecond)
+	report := fault{
+		want:  harness.Subject{Rule: "High Memory Usage", Process: "extproc"},
+		begin: func() { memory.Fill(t, .94) },
+		end:   func() { memory.Release(t) },
+	}.check(t, s, log)
+	says(t, report.Issues[0].Message, "uses 9", "of 512 MiB")
+	says(t, report.Suggestions[0].Suggestion, "Raise the memory limit of extproc", "from 512 MiB", "`affinity.capacity`")
+}
