@@ -16,6 +16,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
+	"net/url"
 	"time"
 )
 
@@ -64,11 +66,17 @@ func WriteError(w http.ResponseWriter, status int, err error) {
 }
 
 // Serve answers on listener until ctx ends, then lets requests in flight
-// finish for up to two seconds. Changes asked for by another site's page in an
-// operator's browser are refused: loopback is no protection against those.
+// finish for up to two seconds. Loopback alone is no protection from the pages
+// of other sites in an operator's browser: changes asked for by another origin
+// are refused, and so, on a loopback listener, is everything that names another
+// host, which is how a name that was pointed at 127.0.0.1 would come along.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	guarded := http.NewCrossOriginProtection().Handler(jsonErrors(handler))
+	if at, ok := listener.Addr().(*net.TCPAddr); ok && at.IP.IsLoopback() {
+		guarded = loopbackHosts(guarded)
+	}
 	server := &http.Server{
-		Handler:           http.NewCrossOriginProtection().Handler(jsonErrors(handler)),
+		Handler:           guarded,
 		ReadHeaderTimeout: 5 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
@@ -88,6 +96,19 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 		return fmt.Errorf("serve admin: %w", err)
 	}
 	return nil
+}
+
+// loopbackHosts refuses requests whose Host is neither localhost nor a loopback
+// address.
+func loopbackHosts(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := (&url.URL{Host: r.Host}).Hostname()
+		if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
+			WriteError(w, http.StatusForbidden, fmt.Errorf("host %q is refused: this address is for localhost only", host))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // jsonErrors answers unknown paths and methods, which the mux would answer in

@@ -52,6 +52,20 @@ func TestCommonPaths(t *testing.T) {
 	}
 }
 
+func TestALoopbackServerAnswersOnlyToItsOwnNames(t *testing.T) {
+	mux := http.NewServeMux()
+	Register(mux, Options{Metrics: http.NotFoundHandler(), Ready: func() error { return nil }})
+	base := start(t, mux)
+	for host, want := range map[string]int{
+		"localhost:18001": 200, "localhost": 200, "127.0.0.1:18001": 200, "[::1]:18001": 200,
+		"evil.example:18001": 403, "10.0.0.1": 403, "localhost.evil.example": 403,
+	} {
+		if status, body := call(t, "GET", base+"/healthz", map[string]string{"Host": host}); status != want {
+			t.Errorf("host %s: got %d %s, want %d", host, status, body, want)
+		}
+	}
+}
+
 func start(t *testing.T, handler http.Handler) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -79,6 +93,9 @@ func call(t *testing.T, method, url string, header map[string]string) (int, stri
 	}
 	for k, v := range header {
 		req.Header.Set(k, v)
+	}
+	if host, ok := header["Host"]; ok {
+		req.Host = host
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
