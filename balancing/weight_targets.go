@@ -20,6 +20,9 @@ const (
 	// being avoided, has few.
 	much      = 0.5
 	muchPower = 4
+	// negligible is a response time, in seconds, below which pods are not told
+	// apart: what differs down there is the network and the noise of the machine.
+	negligible = 0.002
 	// errorPower makes a pod's factor the third power of its success rate, so that
 	// one that fails half the time gets an eighth.
 	errorPower = 3
@@ -79,7 +82,7 @@ func (w *Weights) factorOf(now time.Time, p *weighed, usual float64) float64 {
 	}
 	f := 1.0
 	if took > 0 && usual > 0 {
-		f = usual / took
+		f = max(usual, negligible) / max(took, negligible)
 	}
 	if f < much {
 		f = much * math.Pow(f/much, muchPower)

@@ -94,7 +94,7 @@ func TestUnboundRequestsFollowTheWeights(t *testing.T) {
 		strategy    string
 		concurrency int
 		steered     bool
-	}{{"round_robin", 8, false}, {"weighted_round_robin", 8, true}, {"home_hcl", 1, true}} {
+	}{{"round_robin", 8, false}, {"weighted_round_robin", 8, false}, {"home_hcl", 1, true}} {
 		t.Run(c.strategy, func(t *testing.T) {
 			t.Parallel()
 			svc := harness.Chat(3)

@@ -71,6 +71,7 @@ func NewMonitor(o MonitorOptions) (*Monitor, error) {
 		pods:     podNames{max: o.MaxPods, uses: make(map[string]int)},
 		custom:   make(map[string]prometheus.Collector),
 	}
+	m.metrics.reloadOK.Set(1) // a process runs with the configuration it read at its start
 	m.services = newHandles(o.MaxServices, m.newService)
 	m.pushes = newHandles(16, func(kind string) prometheus.Observer {
 		m.metrics.nacks.WithLabelValues(kind) // served as 0, so that the first one is seen as an increase

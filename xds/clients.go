@@ -19,7 +19,7 @@ type ClientStatus struct {
 	Client   string `json:"client"`   // envoy or extproc
 	Protocol string `json:"protocol"` // delta or sotw
 	Type     string `json:"type"`     // lds, rds, cds, eds
-	Version  string `json:"version"`  // sent last
+	Version  string `json:"version"`  // sent last; unchanged: the client came back with the newest
 	Status   string `json:"status"`   // ack, nack, pending, or waiting when nothing was sent
 	Reason   string `json:"reason,omitempty"`
 	// Age is how long the status has been so, Connected how long the stream.
@@ -62,6 +62,8 @@ type progress struct {
 	answered       bool
 	reason         string
 	since          time.Time
+	// current: nothing was sent, because the client came back with all there is.
+	current bool
 }
 
 func newClients(observer PushObserver, refused func(ClientStatus)) *clients {
@@ -81,6 +83,9 @@ func (c *clients) callbacks() serverv3.Callbacks {
 		},
 		StreamDeltaRequestFunc: func(id int64, req *discoveryv3.DeltaDiscoveryRequest) error {
 			c.request(streamKey{"delta", id}, req.GetNode(), req.GetTypeUrl(), req.GetResponseNonce(), req.GetErrorDetail())
+			if len(req.GetInitialResourceVersions()) > 0 {
+				c.cameBack(streamKey{"delta", id}, req.GetTypeUrl())
+			}
 			return nil
 		},
 		StreamResponseFunc: func(_ context.Context, id int64, _ *discoveryv3.DiscoveryRequest, resp *discoveryv3.DiscoveryResponse) {
@@ -143,6 +148,16 @@ func (c *clients) note(key streamKey, node *corev3.Node, typeURL, nonce string, 
 	return s.status(key, typeURL, time.Now()), refusal != nil
 }
 
+// cameBack books that a client already had resources of the type. Should they
+// not be the newest, a response follows at once.
+func (c *clients) cameBack(key streamKey, typeURL string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.streams[key]; s != nil && s.types[typeURL] != nil {
+		s.types[typeURL].current = true
+	}
+}
+
 func (c *clients) response(key streamKey, typeURL, nonce, version string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -173,6 +188,18 @@ func (c *clients) answered(audience Audience) bool {
 	return true
 }
 
+// any reports whether a client of the audience is connected.
+func (c *clients) any(audience Audience) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.streams {
+		if s.audience == audience && len(s.types) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // list returns a row per client and type.
 func (c *clients) list(now time.Time) []ClientStatus {
 	c.mu.Lock()
@@ -197,6 +224,8 @@ func (s *stream) status(key streamKey, typeURL string, now time.Time) ClientStat
 		Age: now.Sub(t.since).Seconds(), Connected: now.Sub(s.connected).Seconds(),
 	}
 	switch {
+	case t.nonce == "" && t.current:
+		row.Status, row.Version = "ack", "unchanged"
 	case t.nonce == "":
 		row.Status = "waiting"
 	case !t.answered:

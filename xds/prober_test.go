@@ -245,11 +245,11 @@ func TestSteeringFollowsTheLoad(t *testing.T) {
 		t.Errorf("observed %d seconds of 86", taken)
 	}
 	delete(set, "chat")
-	model.Services[0].Balancing.Strategy = "round_robin"
+	model.Services[0].Balancing.Strategy = "weighted_round_robin"
 	s.Penalty = func(string, string) float64 { return .1 }
 	s.step(t.Context(), now.Add(time.Second), time.Second)
 	if len(set) != 0 {
-		t.Errorf("round_robin keeps the configured weights, got %v", set)
+		t.Errorf("a round robin keeps the configured weights, got %v", set)
 	}
 }
 

@@ -29,8 +29,12 @@ type Options struct {
 	// Observer hears of pushes; required.
 	Observer PushObserver
 	// Hold bounds the wait for acknowledgements of one stage of a change. 0
-	// means one second.
+	// means three seconds.
 	Hold time.Duration
+	// Reunion is how long after the start the absence of any extproc counts as
+	// an acknowledgement that is missing: extprocs that lost an earlier run of
+	// the server take a moment to come back. 0 means five seconds.
+	Reunion time.Duration
 	// Orders keeps what operators said of pods; nil keeps it in memory only.
 	Orders OrderKeeper
 	// Boot must differ between two runs of the server: it marks its versions.
@@ -45,7 +49,10 @@ func (o *Options) validate() error {
 		return errors.New("xds: Boot is required: versions of two runs must differ")
 	}
 	if o.Hold == 0 {
-		o.Hold = time.Second
+		o.Hold = 3 * time.Second
+	}
+	if o.Reunion == 0 {
+		o.Reunion = 5 * time.Second
 	}
 	return nil
 }
@@ -64,6 +71,7 @@ type Server struct {
 	desk    *Desk
 	rollout Rollout
 	kept    []Order
+	reunion time.Time // until then the absence of extprocs is not their end
 }
 
 // edit is a change of the desk; done gets its error, or nil once the first stage
@@ -98,6 +106,7 @@ func (s *Server) refused(row ClientStatus) {
 
 // Run drives changes to the clients until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
+	s.reunion = time.Now().Add(s.opts.Reunion)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -164,7 +173,12 @@ func (s *Server) keepOrders() {
 // advance publishes every stage that is due.
 func (s *Server) advance(now time.Time) (wake time.Time, err error) {
 	// What is published is first pending, then sent, then answered.
-	settled := func(a Audience) bool { return !s.caches.pending(a) && s.clients.answered(a) }
+	settled := func(a Audience) bool {
+		if a == Extprocs && now.Before(s.reunion) && !s.clients.any(Extprocs) {
+			return false
+		}
+		return !s.caches.pending(a) && s.clients.answered(a)
+	}
 	for {
 		pubs, wake := s.rollout.Next(now, settled)
 		if len(pubs) == 0 {

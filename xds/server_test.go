@@ -315,6 +315,31 @@ func endpointsName(t *testing.T, m Model) string {
 	return ""
 }
 
+// An extproc that lost the run before has a moment to come back: until then a
+// pod that goes away stays known to Envoy.
+func TestAfterAStartEnvoyIsNotNarrowedBeforeExtprocIsBack(t *testing.T) {
+	srv := startServer(t, "a", 10*time.Second)
+	srv.config(t, testPod("a", 1), testPod("b", 2))
+	name := endpointsName(t, srv.Model())
+	envoy := srv.client(t, "delta", "envoy")
+	envoy.ask(resourcev3.EndpointType, name)
+	p := envoy.next()
+	envoy.answer(p, p.version, "")
+	srv.config(t, testPod("a", 1))
+	p = envoy.next() // widened
+	envoy.answer(p, p.version, "")
+	select {
+	case p := <-envoy.got:
+		t.Fatalf("Envoy was narrowed with no extproc in sight: %+v", p)
+	case <-time.After(100*time.Millisecond + testGateway().MessageTimeout):
+	}
+	extproc := srv.client(t, "delta", policy.UserAgent)
+	extproc.ask(resourcev3.EndpointType, name)
+	p = extproc.next()
+	extproc.answer(p, p.version, "")
+	envoy.next()
+}
+
 // A type that we have nothing of must not end the stream of the others.
 func TestAnUnknownTypeIsNeverAnswered(t *testing.T) {
 	protocols(t, func(t *testing.T, protocol string) {

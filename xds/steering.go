@@ -2,6 +2,7 @@ package xds
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -135,9 +136,9 @@ func (s *Steering) steer(ctx context.Context, now time.Time, svc ServiceView, in
 	}
 }
 
-// steers reports whether load changes the weights: a plain round_robin keeps
-// the configured ones, as its name says.
-func steers(strategy string) bool { return strategy != "round_robin" }
+// steers reports whether load changes the weights. Round robins keep the
+// configured ones: whoever chooses them wants the shares to be exactly those.
+func steers(strategy string) bool { return !strings.HasSuffix(strategy, "round_robin") }
 
 func observation(w Window, interval time.Duration) balancing.Observation {
 	o := balancing.Observation{
