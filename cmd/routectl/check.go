@@ -1,0 +1,156 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/xds"
+)
+
+// problem is one wrong thing.
+type problem struct {
+	// Kind is server, config, sync, client, pods or issue.
+	Kind    string `json:"kind"`
+	Message string `json:"message"`
+}
+
+// checkReport is what `check` prints.
+type checkReport struct {
+	OK       bool      `json:"ok"`
+	Problems []problem `json:"problems"`
+}
+
+// expectations is what must be true beside what the servers know themselves.
+type expectations struct {
+	envoys, extprocs int
+	pending          time.Duration
+}
+
+func (c *ctl) checkCommand() *cobra.Command {
+	var want expectations
+	cmd := &cobra.Command{
+		Use: "check", Short: "Say what is wrong, one line each; exit code 1 when something is", Args: takes(0),
+		Long: `Say what is wrong, one line each; the exit code is 1 when something is:
+a server that does not answer or is not ready; a changed configuration that was
+refused; a resource that an Envoy or extproc refused, or has not answered for
+long; too few of them connected; a service without a ready pod; an open issue of
+high or critical severity.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			want.extprocs = len(c.extprocURLs)
+			report := c.check(cmd.Context(), want)
+			if err := c.show(report, func(w io.Writer) { checkLines(w, report) }); err != nil || report.OK {
+				return err
+			}
+			return errShown
+		},
+	}
+	cmd.Flags().IntVar(&want.envoys, "envoys", 1, "how many Envoys at least must be connected, `N`")
+	cmd.Flags().DurationVar(&want.pending, "pending", 10*time.Second, "how long a client may take to answer a push, a `time`")
+	return cmd
+}
+
+func checkLines(w io.Writer, r checkReport) {
+	for _, p := range r.Problems {
+		fmt.Fprintln(w, printable(p.Message))
+	}
+	if r.OK {
+		fmt.Fprintln(w, "nothing is wrong")
+	}
+}
+
+func (c *ctl) check(ctx context.Context, want expectations) checkReport {
+	r := checkReport{Problems: []problem{}}
+	states := c.states(ctx)
+	for _, s := range states {
+		r.server(s)
+	}
+	if states[0].State != "unreachable" {
+		c.checkControlPlane(ctx, want, &r)
+	}
+	r.OK = len(r.Problems) == 0
+	return r
+}
+
+func (c *ctl) checkControlPlane(ctx context.Context, want expectations, r *checkReport) {
+	clients, err := c.clients(ctx)
+	if r.answered(err) {
+		r.clients(clients, want)
+	}
+	services, err := c.services(ctx)
+	if r.answered(err) {
+		r.services(services)
+	}
+	report, err := c.report(ctx)
+	if r.answered(err) {
+		r.issues(report.Issues)
+	}
+}
+
+func (r *checkReport) add(kind, format string, args ...any) {
+	r.Problems = append(r.Problems, problem{kind, fmt.Sprintf(format, args...)})
+}
+
+// answered books a question that failed.
+func (r *checkReport) answered(err error) bool {
+	if err != nil {
+		r.add("server", "%v", err)
+	}
+	return err == nil
+}
+
+func (r *checkReport) server(s serverState) {
+	name := s.Kind + " at " + s.URL
+	switch {
+	case s.State == "not ready":
+		r.add("server", "%s is not ready: %s", name, s.Reason)
+	case s.Reason != "":
+		r.add("server", "%s", s.Reason)
+	}
+	if s.Version != "" && !s.ConfigGood {
+		reason := strings.Join(strings.Split(cmp.Or(s.ConfigError, "no reason given"), "\n"), "; ")
+		r.add("config", "%s keeps its last good configuration, the newest is bad: %s", name, reason)
+	}
+}
+
+// clients leaves "waiting" alone: that is a client whose state is current, which
+// has been sent nothing.
+func (r *checkReport) clients(clients []xds.ClientStatus, want expectations) {
+	if n := streams(clients, "envoy"); n < want.envoys {
+		r.add("client", "%d of %s connected to xds-server", n, count(want.envoys, "Envoy"))
+	}
+	if n := streams(clients, "extproc"); n < want.extprocs {
+		r.add("client", "%d of %s connected to xds-server", n, count(want.extprocs, "extproc"))
+	}
+	for _, cl := range clients {
+		switch {
+		case cl.Status == "nack":
+			r.add("sync", "%s %q refused %s version %s: %s", cl.Client, cl.Node, cl.Type, cl.Version, cl.Reason)
+		case cl.Status == "pending" && cl.Age >= want.pending.Seconds():
+			r.add("sync", "%s %q has not answered %s version %s for %s", cl.Client, cl.Node, cl.Type, cl.Version, age(cl.Age))
+		}
+	}
+}
+
+func (r *checkReport) services(services []xds.ServiceReport) {
+	for _, s := range services {
+		if s.Pods["ready"] == 0 {
+			r.add("pods", "service %q has no ready pod: %d draining, %d in maintenance, %d unhealthy",
+				s.Name, s.Pods["draining"], s.Pods["maintenance"], s.Pods["unhealthy"])
+		}
+	}
+}
+
+func (r *checkReport) issues(issues []insight.Issue) {
+	for _, i := range issues {
+		if i.Severity >= insight.High {
+			r.add("issue", "%s issue, %s: %s", i.Severity, i.Rule, i.Message)
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stateful-route/stateful-route/xds"
+)
+
+func (c *ctl) envoysCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "envoys", Short: "List the xDS clients, Envoys and extprocs, and how far each is in sync", Args: takes(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			clients, err := c.clients(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return c.show(clients, func(w io.Writer) { clientsTable(w, clients) })
+		},
+	}
+}
+
+// clients returns a row per xDS client and resource type.
+func (c *ctl) clients(ctx context.Context) (list []xds.ClientStatus, err error) {
+	return list, c.xds().get(ctx, "/api/v1/envoys", &list)
+}
+
+func clientsTable(w io.Writer, clients []xds.ClientStatus) {
+	row(w, "CLIENT", "NODE", "PROTOCOL", "TYPE", "STATUS", "VERSION", "AGE", "CONNECTED", "REASON")
+	for _, cl := range clients {
+		row(w, cl.Client, cl.Node, cl.Protocol, cl.Type, cl.Status, cl.Version, age(cl.Age), age(cl.Connected), cl.Reason)
+	}
+}
+
+// streams counts the connected clients of a kind: each has its own time of
+// connection, the same in all its rows.
+func streams(clients []xds.ClientStatus, kind string) int {
+	type stream struct {
+		node, protocol string
+		connected      float64
+	}
+	seen := map[stream]bool{}
+	for _, cl := range clients {
+		if cl.Client == kind {
+			seen[stream{cl.Node, cl.Protocol, cl.Connected}] = true
+		}
+	}
+	return len(seen)
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stateful-route/stateful-route/xds"
+)
+
+func (c *ctl) servicesCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "services", Short: "List the services", Args: takes(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			services, err := c.services(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return c.show(services, func(w io.Writer) { servicesTable(w, services) })
+		},
+	}
+}
+
+func (c *ctl) services(ctx context.Context) (list []xds.ServiceReport, err error) {
+	return list, c.xds().get(ctx, "/api/v1/services", &list)
+}
+
+func servicesTable(w io.Writer, services []xds.ServiceReport) {
+	row(w, "SERVICE", "HOSTS", "PREFIX", "STRATEGY", "READY", "DRAINING", "MAINTENANCE", "UNHEALTHY", "ON POD LOSS", "ON EXTPROC LOSS")
+	for _, s := range services {
+		row(w, s.Name, strings.Join(s.Hosts, ","), s.Prefix, s.Strategy,
+			s.Pods["ready"], s.Pods["draining"], s.Pods["maintenance"], s.Pods["unhealthy"], s.OnPodLoss, s.OnExtprocLoss)
+	}
+}
+
+// podRow is a pod with the name of its service.
+type podRow struct {
+	Service string `json:"service"`
+	xds.PodReport
+}
+
+func (c *ctl) podsCommand() *cobra.Command {
+	pods := &cobra.Command{
+		Use: "pods [SERVICE]", Short: "List the pods of a service, or of all; or give an order to one",
+		Args: takes(0, "SERVICE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			rows, err := c.pods(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			return c.show(rows, func(w io.Writer) { podsTable(w, rows) })
+		},
+	}
+	pods.AddCommand(
+		c.drainCommand(),
+		c.orderCommand("ready", "Let a pod take new sessions again"),
+		c.orderCommand("maintenance", "Take a pod out: it gets nothing, its sessions are lost to it"),
+	)
+	return pods
+}
+
+// pods lists the pods of the services named, or of all.
+func (c *ctl) pods(ctx context.Context, services []string) ([]podRow, error) {
+	if len(services) == 0 {
+		all, err := c.services(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range all {
+			services = append(services, s.Name)
+		}
+	}
+	rows := []podRow{}
+	for _, name := range services {
+		var pods []xds.PodReport
+		if err := c.xds().get(ctx, "/api/v1/services/"+segment(name)+"/pods", &pods); err != nil {
+			return nil, err
+		}
+		for _, p := range pods {
+			rows = append(rows, podRow{name, p})
+		}
+	}
+	return rows, nil
+}
+
+func podsTable(w io.Writer, rows []podRow) {
+	row(w, "SERVICE", "POD", "ADDRESS", "ZONE", "STATE", "WEIGHT", "IN FLIGHT", "RESPONSE TIME", "ERRORS", "SESSIONS")
+	for _, p := range rows {
+		row(w, p.Service, p.Name, p.Address, p.Zone, p.State, p.Weight, p.InFlight, responseTime(p.ResponseTime), percent(p.ErrorRate), p.Sessions)
+	}
+}
+
+func (c *ctl) orderCommand(order, short string) *cobra.Command {
+	return &cobra.Command{
+		Use: order + " SERVICE POD", Short: short, Args: takes(2, "SERVICE", "POD"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			pod, err := c.order(cmd.Context(), args[0], args[1], order)
+			if err != nil {
+				return err
+			}
+			return c.show(pod, func(w io.Writer) { orderTable(w, pod) })
+		},
+	}
+}
+
+// order gives an order and returns the pod as it left it.
+func (c *ctl) order(ctx context.Context, service, pod, order string) (podRow, error) {
+	out := podRow{Service: service}
+	path := "/api/v1/services/" + segment(service) + "/pods/" + segment(pod) + "/" + order
+	return out, c.xds().call(ctx, "POST", path, nil, &out.PodReport)
+}
+
+// orderTable tells the state that came of an order: a drained pod that is
+// unhealthy stays unhealthy.
+func orderTable(w io.Writer, pod podRow) {
+	row(w, printable(pod.Name)+" of "+printable(pod.Service)+" is "+pod.State)
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestSessionsOnEveryExtproc(t *testing.T) {
+	s := startStack(t, "{interval: 1h}")
+	for _, key := range []string{"room-1", "..", "a/b//c?d=e#f", "\xff\x00\x1b[2J", strings.Repeat("k", 4096)} {
+		s.bind(t, 0, "chat", "chat-0", key)
+		out := s.ok(t, "sessions", "move", "chat", key, "chat-2")
+		if n := strings.Count(out, " chat-2 "); n != 2 {
+			t.Errorf("%q is moved on %d of 2 extprocs:\n%s", key, n, out)
+		}
+		if out := s.ok(t, "sessions", "delete", "chat", key); out != "forgotten by 2 extprocs\n" {
+			t.Errorf("%q: %s", key, out)
+		}
+		code, stdout, stderr := s.run("sessions", "show", "chat", key)
+		if code != 1 || stdout != "" || stderr != "routectl: there is no such session\n" {
+			t.Errorf("after its end %q is %d %q %q", key, code, stdout, stderr)
+		}
+	}
+	if code, _, stderr := s.run("sessions", "delete", "chat", "room-1"); code != 1 || stderr != "routectl: there is no such session\n" {
+		t.Errorf("delete again: %d %q", code, stderr)
+	}
+	s.bind(t, 1, "chat", "chat-0", "one")
+	if out := s.ok(t, "sessions", "delete", "chat", "one", "-o", "json"); !strings.Contains(out, `"deleted": 1`) {
+		t.Errorf("delete: %s", out)
+	}
+	code, stdout, stderr := s.run("sessions", "move", "chat", "room-1", "chat-9")
+	if want := `service "chat" has no pod "chat-9"`; code != 1 || stdout != "" || strings.Count(stderr, want) != 2 {
+		t.Errorf("a move to nowhere: %d %q %q", code, stdout, stderr)
+	}
+}
+
+func TestListReadsAllPages(t *testing.T) {
+	s := startStack(t, "{interval: 1h}")
+	for i := range pageSize + 50 {
+		s.bind(t, 0, "chat", fmt.Sprintf("chat-%d", i%2), fmt.Sprintf("room-%d", i))
+	}
+	s.bind(t, 1, "chat", "chat-0", "last")
+	for _, v := range []struct {
+		args []string
+		want int
+	}{
+		{nil, pageSize + 51},
+		{[]string{"--pod", "chat-0"}, pageSize/2 + 26},
+		{[]string{"--limit", fmt.Sprint(pageSize + 1)}, pageSize + 1},
+		{[]string{"--limit", "3"}, 3},
+	} {
+		args := append([]string{"sessions", "list"}, v.args...)
+		lines := strings.Split(strings.TrimSpace(s.ok(t, args...)), "\n")
+		if len(lines)-1 != v.want || !strings.HasPrefix(lines[0], "SERVICE") {
+			t.Errorf("%v: %d lines, %q", args, len(lines), lines[0])
+		}
+		var list sessionList
+		parse(t, s.ok(t, append(args, "-o", "json")...), &list)
+		if len(list.Sessions) != v.want {
+			t.Errorf("%v -o json: %d sessions", args, len(list.Sessions))
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/xds"
+)
+
+// verdict is what `validate` prints.
+type verdict struct {
+	File   string   `json:"file"`
+	Kind   string   `json:"kind"`
+	Valid  bool     `json:"valid"`
+	Errors []string `json:"errors"`
+}
+
+func (c *ctl) validateCommand() *cobra.Command {
+	var kind string
+	cmd := &cobra.Command{
+		Use: "validate FILE", Short: "Check a configuration of xds-server or extproc: FILE:LINE: reason for each fault", Args: takes(1, "FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if kind != "" && kind != "xds-server" && kind != "extproc" {
+				return usageError{fmt.Errorf("--kind is xds-server or extproc, not %q", kind)}
+			}
+			v, err := validate(cmd.Context(), args[0], kind)
+			if err != nil {
+				return err
+			}
+			return c.showVerdict(v)
+		},
+	}
+	cmd.Flags().StringVar(&kind, "kind", "", "`PROGRAM` the file is for, xds-server or extproc; by default its content tells")
+	return cmd
+}
+
+func (c *ctl) showVerdict(v verdict) error {
+	if c.json() {
+		if err := writeJSON(c.Stdout, v); err != nil {
+			return err
+		}
+	} else if v.Valid {
+		fmt.Fprintf(c.Stdout, "%s is a good configuration of %s\n", v.File, v.Kind)
+	} else {
+		for _, line := range v.Errors {
+			fmt.Fprintln(c.Stderr, printable(line))
+		}
+	}
+	if !v.Valid {
+		return errShown
+	}
+	return nil
+}
+
+func validate(ctx context.Context, file, kind string) (verdict, error) {
+	if kind == "" {
+		var err error
+		if kind, err = kindOf(file); err != nil {
+			return verdict{}, err
+		}
+	}
+	var err error
+	if kind == "extproc" {
+		_, err = config.LoadExtproc(file)
+	} else {
+		_, err = resources(ctx, file)
+	}
+	v := verdict{File: file, Kind: kind, Valid: err == nil, Errors: []string{}}
+	if err != nil {
+		v.Errors = strings.Split(err.Error(), "\n")
+	}
+	return v, nil
+}
+
+// kindOf tells by its top-level fields which program a file is for. One that is
+// not YAML is given to xds-server's reader, which says where it is broken.
+func kindOf(file string) (string, error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	var top map[string]yaml.Node
+	if yaml.Unmarshal(raw, &top) != nil {
+		return "xds-server", nil
+	}
+	found := map[string]bool{}
+	for field := range top {
+		if kind := kindOfField(field); kind != "" {
+			found[kind] = true
+		}
+	}
+	if len(found) != 1 {
+		return "", fmt.Errorf("%s: its fields do not tell which program it is for: say --kind xds-server or --kind extproc", file)
+	}
+	if found["extproc"] {
+		return "extproc", nil
+	}
+	return "xds-server", nil
+}
+
+// kindOfField knows the fields that only one of the programs has.
+func kindOfField(name string) string {
+	switch name {
+	case "services", "envoy", "analyzer", "state":
+		return "xds-server"
+	case "affinity", "store", "xds":
+		return "extproc"
+	}
+	return ""
+}
+
+// resources are what Envoy would get from a configuration of xds-server.
+func resources(ctx context.Context, file string) (xds.Resources, error) {
+	cfg, err := config.LoadXDSServer(file)
+	if err != nil {
+		return nil, err
+	}
+	sources := &xds.Sources{Logger: zap.NewNop(), Resolver: net.DefaultResolver}
+	pods, err := sources.Load(ctx, cfg.Services)
+	if err != nil {
+		return nil, err
+	}
+	desk := xds.NewDesk()
+	desk.SetConfig(xds.Gateway{
+		Listener: cfg.Envoy.Listener, Extprocs: cfg.Envoy.Extproc.Addresses,
+		MessageTimeout: cfg.Envoy.Extproc.MessageTimeout, DebugHeaders: cfg.Envoy.DebugHeaders,
+		Tracing: xds.Tracing(cfg.Envoy.Tracing),
+	}, cfg.Services)
+	for service, list := range pods {
+		if err := desk.SetPods(service, list); err != nil {
+			return nil, err
+		}
+	}
+	built, err := xds.Build(desk.Model())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return built, nil
+}
