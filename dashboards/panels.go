@@ -17,8 +17,8 @@ func glance() []panel {
 	return []panel{
 		{"Requests", "Requests of sessions, per second.", perSecond, true, []query{
 			{"", `sum(rate(stateful_route_requests_total{service=~"$service"}[$__rate_interval]))`}}},
-		{"Failed", "Share of the requests that failed.", ratio, true, []query{
-			{"", `(sum(rate(stateful_route_request_errors_total{service=~"$service"}[$__rate_interval])) or vector(0)) / sum(rate(stateful_route_requests_total{service=~"$service"}[$__rate_interval]))`}}},
+		{"Failed", "Share of the requests that failed, among those whose response was looked at.", ratio, true, []query{
+			{"", `(sum(rate(stateful_route_request_errors_total{service=~"$service"}[$__rate_interval])) or vector(0)) / sum(rate(stateful_route_requests_total{service=~"$service", code!="none"}[$__rate_interval]))`}}},
 		{"Answered within", "99 % of the requests were answered within this time.", duration, true, []query{
 			{"", `histogram_quantile(0.99, sum by (le) (rate(stateful_route_request_duration_seconds_bucket{service=~"$service"}[$__rate_interval])))`}}},
 		{"Sessions", "Sessions bound to a pod.", short, true, []query{
@@ -32,7 +32,7 @@ func glance() []panel {
 
 func requests() []panel {
 	return []panel{
-		{"Requests by status", "", perSecond, false, []query{
+		{"Requests by status", "none: the response was not looked at, as that of most requests of a busy pod.", perSecond, false, []query{
 			{"{{service}} {{code}}", `sum by (service, code) (rate(stateful_route_requests_total{service=~"$service"}[$__rate_interval]))`}}},
 		{"Response time", "As a client of Envoy sees it.", duration, false, []query{
 			{"{{service}} p50", `histogram_quantile(0.5, sum by (service, le) (rate(stateful_route_request_duration_seconds_bucket{service=~"$service"}[$__rate_interval])))`},
@@ -42,7 +42,7 @@ func requests() []panel {
 			{"{{service}} {{pod}}", `sum by (service, pod) (rate(stateful_route_request_duration_seconds_sum{service=~"$service"}[$__rate_interval])) / sum by (service, pod) (rate(stateful_route_request_duration_seconds_count{service=~"$service"}[$__rate_interval]))`}}},
 		{"Requests by pod", "", perSecond, false, []query{
 			{"{{service}} {{pod}}", `sum by (service, pod) (rate(stateful_route_requests_total{service=~"$service"}[$__rate_interval]))`}}},
-		{"Failures by kind", "upstream is a 5xx of the pod.", perSecond, false, []query{
+		{"Failures by kind", "upstream is a 5xx of the pod, among the responses looked at.", perSecond, false, []query{
 			{"{{service}} {{kind}}", `sum by (service, kind) (rate(stateful_route_request_errors_total{service=~"$service"}[$__rate_interval]))`}}},
 		{"Failures by pod", "", perSecond, false, []query{
 			{"{{service}} {{pod}}", `sum by (service, pod) (rate(stateful_route_request_errors_total{service=~"$service"}[$__rate_interval]))`}}},
