@@ -83,19 +83,19 @@ func (m *metrics) collectors() []prometheus.Collector {
 	}
 }
 
-// shortType turns an xDS type URL into the name of its discovery service.
+// shortType turns an xDS type URL, or a short name in either case, into the name
+// of its discovery service.
 func shortType(typeURL string) string {
-	name := typeURL[strings.LastIndexByte(typeURL, '.')+1:]
-	switch name {
-	case "Listener", "LDS":
+	switch name := typeURL[strings.LastIndexByte(typeURL, '.')+1:]; strings.ToUpper(name) {
+	case "LISTENER", "LDS":
 		return "LDS"
-	case "RouteConfiguration", "RDS":
+	case "ROUTECONFIGURATION", "RDS":
 		return "RDS"
-	case "Cluster", "CDS":
+	case "CLUSTER", "CDS":
 		return "CDS"
-	case "ClusterLoadAssignment", "EDS":
+	case "CLUSTERLOADASSIGNMENT", "EDS":
 		return "EDS"
-	case "Secret", "SDS":
+	case "SECRET", "SDS":
 		return "SDS"
 	}
 	return other

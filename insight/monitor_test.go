@@ -70,7 +70,7 @@ func exerciseAll(t testing.TB, m *Monitor) {
 	s.PodSessions("chat-0", 12)
 	s.HealthCheck("chat-0", time.Millisecond, false)
 	m.XDSPush("type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment", 5*time.Millisecond)
-	m.XDSNack("CDS")
+	m.XDSNack("cds")
 	m.AnalysisIssues(map[Severity]int{High: 2})
 	m.ConfigReload(true)
 	err := m.CacheStats(func() CacheStats {
