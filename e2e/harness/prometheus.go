@@ -1,0 +1,155 @@
+package harness
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/url"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// Prometheus is a real one that scrapes a stack.
+type Prometheus struct{ URL string }
+
+// Tool returns the path of a program that is not ours, or skips the test where
+// it is not installed.
+func Tool(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("SKIPPED: %s is not installed; scripts/test-deps.sh installs it on Debian and Ubuntu", name)
+	}
+	return path
+}
+
+// MetricURLs are the addresses of the metrics of both programs and of Envoy, by
+// the job names that the alert rules expect.
+func (s *Stack) MetricURLs() map[string]string {
+	return map[string]string{
+		"extproc": s.ExtprocAdmin + "/metrics", "xds-server": s.XDSAdmin + "/metrics", "envoy": s.EnvoyAdmin + "/stats/prometheus",
+	}
+}
+
+// StartPrometheus starts one that scrapes the stack every second and evaluates
+// a file of rules as often.
+func (s *Stack) StartPrometheus(t testing.TB, rules string) *Prometheus {
+	t.Helper()
+	program := Tool(t, "prometheus")
+	rules, err := filepath.Abs(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var jobs []any
+	for name, at := range s.MetricURLs() {
+		u, err := url.Parse(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		jobs = append(jobs, map[string]any{
+			"job_name": name, "metrics_path": u.Path,
+			"static_configs": []any{map[string]any{"targets": []string{u.Host}}},
+		})
+	}
+	dir := t.TempDir()
+	file, address := filepath.Join(dir, "prometheus.yml"), Address(t)
+	writeYAML(t, file, map[string]any{
+		"global":         map[string]any{"scrape_interval": "1s", "evaluation_interval": "1s"},
+		"rule_files":     []string{rules},
+		"scrape_configs": jobs,
+	})
+	NewProcess(t, "prometheus", program, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+address, "--log.level=warn")
+	p := &Prometheus{URL: "http://" + address}
+	Eventually(t, Patience, "Prometheus scrapes all", func() error {
+		up, err := p.Query("up == 1")
+		if err == nil && len(up) != len(jobs) {
+			err = fmt.Errorf("up: %v", up)
+		}
+		return err
+	})
+	return p
+}
+
+// Sample is one series of an answer, with its value at one moment.
+type Sample struct {
+	Labels map[string]string
+	Value  float64
+}
+
+// Query evaluates an expression now. Series whose value is not a number are left
+// out: a quantile of nothing is no data.
+func (p *Prometheus) Query(expr string) ([]Sample, error) {
+	var answer struct {
+		Data struct {
+			Type   string          `json:"resultType"`
+			Result json.RawMessage `json:"result"`
+		} `json:"data"`
+	}
+	if err := JSON(p.URL+"/api/v1/query?query="+url.QueryEscape(expr), &answer); err != nil {
+		return nil, err
+	}
+	if answer.Data.Type != "vector" {
+		return nil, fmt.Errorf("%s is a %s, not a vector", expr, answer.Data.Type)
+	}
+	var result []struct {
+		Metric map[string]string `json:"metric"`
+		Value  [2]any            `json:"value"`
+	}
+	if err := json.Unmarshal(answer.Data.Result, &result); err != nil {
+		return nil, err
+	}
+	var out []Sample
+	for _, r := range result {
+		v, err := strconv.ParseFloat(fmt.Sprint(r.Value[1]), 64)
+		if err != nil {
+			return nil, err
+		}
+		if !math.IsNaN(v) {
+			out = append(out, Sample{r.Metric, v})
+		}
+	}
+	return out, nil
+}
+
+// BrokenRules says of each rule that could not be evaluated why.
+func (p *Prometheus) BrokenRules() ([]string, error) {
+	var answer struct {
+		Data struct {
+			Groups []struct {
+				Rules []struct{ Name, Health, LastError string }
+			}
+		}
+	}
+	if err := JSON(p.URL+"/api/v1/rules", &answer); err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, g := range answer.Data.Groups {
+		for _, r := range g.Rules {
+			if r.Health != "ok" {
+				out = append(out, r.Name+" is "+r.Health+": "+r.LastError)
+			}
+		}
+	}
+	return out, nil
+}
+
+// Lint has promtool check what a URL serves, and returns what it has to say.
+func Lint(t testing.TB, at string) []string {
+	t.Helper()
+	text, err := Body(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(Tool(t, "promtool"), "check", "metrics")
+	cmd.Stdin = strings.NewReader(text)
+	out, err := cmd.CombinedOutput()
+	if err != nil && len(out) == 0 {
+		t.Fatal(err)
+	}
+	return strings.FieldsFunc(string(out), func(r rune) bool { return r == '\n' })
+}

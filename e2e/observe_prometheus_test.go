@@ -1,0 +1,161 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/stateful-route/stateful-route/dashboards"
+	"github.com/stateful-route/stateful-route/e2e/harness"
+)
+
+const rulesFile = "../dashboards/rules.yml"
+
+// rule is one of the file of recording and alert rules.
+type rule struct{ Record, Alert, Expr string }
+
+func readRules(t *testing.T) []rule {
+	t.Helper()
+	text, err := os.ReadFile(rulesFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct{ Groups []struct{ Rules []rule } }
+	if err := yaml.Unmarshal(text, &file); err != nil {
+		t.Fatal(err)
+	}
+	var out []rule
+	for _, g := range file.Groups {
+		out = append(out, g.Rules...)
+	}
+	if len(out) < 15 {
+		t.Fatalf("found %d rules", len(out))
+	}
+	return out
+}
+
+// eventful runs a stack through what the dashboard shows: sessions, a pod that
+// fails requests and then its health checks, so that its sessions move, and a
+// service without a pod that could take a session.
+func eventful(t *testing.T) (*harness.Stack, *harness.Prometheus) {
+	t.Helper()
+	harness.Tool(t, "prometheus")
+	check := map[string]any{"http": "/healthz", "interval": "500ms", "timeout": "400ms"}
+	chat, spare := harness.Chat(3), harness.Service{
+		Name: "spare", Match: map[string]any{"prefix": "/spare"}, HealthCheck: check,
+		Session: harness.Session{Key: harness.AllSources()}, Pods: harness.Pods{Static: []harness.Pod{{Name: "spare-0"}}},
+	}
+	chat.HealthCheck, chat.Balancing = check, map[string]any{"strategy": "round_robin"} // a third of the sessions each
+	s := start(t, harness.Options{Services: []harness.Service{chat, spare}})
+	prometheus := s.StartPrometheus(t, rulesFile)
+	s.Traffic(t, harness.Keys(12), 50*time.Millisecond)
+	s.Order(t, "spare", "spare-0", "maintenance")
+	harness.Eventually(t, harness.Patience, "requests for a service without pods are refused", func() error {
+		a, err := s.Get(harness.InHeader("nobody"), harness.Path("/spare/x"))
+		if err == nil && a.Status != http.StatusServiceUnavailable {
+			err = fmt.Errorf("status %d", a.Status)
+		}
+		return err
+	})
+	s.Misbehave(t, "chat-1", `{"fail":0.5}`)
+	harness.Eventually(t, harness.Patience, "failures are counted", func() error {
+		_, err := harness.Metric(s.ExtprocAdmin+"/metrics", "stateful_route_request_errors_total", `pod="chat-1"`)
+		return err
+	})
+	s.Misbehave(t, "chat-1", `{"healthz":"fail"}`)
+	harness.Eventually(t, harness.Patience, "the pod's sessions move", func() error {
+		n, err := harness.Metric(s.ExtprocAdmin+"/metrics", "stateful_route_sessions_rebound_total", `reason="unhealthy"`)
+		if err == nil && n == 0 {
+			err = errNotYet
+		}
+		return err
+	})
+	return s, prometheus
+}
+
+// comparison is the operator of an alert: what is left of it has data also when
+// all is well.
+var comparison = regexp.MustCompile(`\s(>=|<=|==|>|<)\s`)
+
+func TestPrometheusAnswersEveryQueryOfDashboardAndAlerts(t *testing.T) {
+	t.Parallel()
+	s, prometheus := eventful(t)
+	for _, expr := range dashboards.Queries(".*") {
+		harness.Eventually(t, harness.Patience, "data for the panel "+expr, func() error { return hasData(prometheus, expr) })
+	}
+	// A counter that was born with its first refusal has not increased yet.
+	for range 20 {
+		if _, err := s.Get(harness.InHeader("nobody"), harness.Path("/spare/x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range readRules(t) {
+		if r.Record != "" {
+			harness.Eventually(t, harness.Patience, "data for "+r.Record, func() error { return hasData(prometheus, r.Record) })
+			continue
+		}
+		checkAlert(t, prometheus, r)
+	}
+	broken, err := prometheus.BrokenRules()
+	if err != nil || len(broken) > 0 {
+		t.Errorf("rules: %v %v", broken, err)
+	}
+	for name, at := range s.MetricURLs() {
+		for _, complaint := range harness.Lint(t, at) {
+			if name != "envoy" || !envoysStyle.MatchString(complaint) {
+				t.Errorf("promtool on %s: %s", name, complaint)
+			}
+		}
+	}
+}
+
+// envoysStyle is what promtool says of how Envoy names its own metrics. All else,
+// such as a line that cannot be read, would be a fault.
+var envoysStyle = regexp.MustCompile(`^envoy_\w+ (no help text|counter metrics should have "_total" suffix|` +
+	`non-counter metrics should not have "_total" suffix|non-histogram and non-summary metrics should not have "_(count|sum|bucket)" suffix|` +
+	`metric names should not contain abbreviated units|use base unit "\w+" instead of "\w+")$`)
+
+// checkAlert has the alerts about what was done on purpose have a series. One
+// that has none must have none because nothing is past its threshold, and not
+// because nothing is looked at: what it compares has data.
+func checkAlert(t *testing.T, p *harness.Prometheus, r rule) {
+	t.Helper()
+	if onPurpose[r.Alert] {
+		harness.Eventually(t, harness.Patience, "alert "+r.Alert+" sees what was done", func() error { return hasData(p, r.Expr) })
+		return
+	}
+	operand := r.Expr[:comparison.FindStringIndex(r.Expr)[0]]
+	harness.Eventually(t, harness.Patience, "data for what alert "+r.Alert+" compares", func() error { return hasData(p, operand) })
+	series, err := p.Query(r.Expr)
+	if err != nil {
+		t.Errorf("alert %s: %v", r.Alert, err)
+	}
+	if len(series) > 0 && never[r.Alert] {
+		t.Errorf("alert %s sees %v", r.Alert, series)
+	}
+}
+
+var (
+	// onPurpose are the alerts about what the stack is put through.
+	onPurpose = map[string]bool{"StatefulRouteNoPods": true, "StatefulRouteSessionsMoving": true, "StatefulRoutePodUnhealthy": true}
+	// never are those about what did not happen. The others depend on how many
+	// requests failed before the pod's sessions left it.
+	never = map[string]bool{
+		"StatefulRouteMisroute": true, "StatefulRouteDown": true, "StatefulRouteSlowPod": true,
+		"StatefulRouteChangeRefused": true, "StatefulRouteConfigRefused": true,
+	}
+)
+
+func hasData(p *harness.Prometheus, expr string) error {
+	series, err := p.Query(expr)
+	if err == nil && len(series) == 0 {
+		err = fmt.Errorf("no data: %s", strings.Join(strings.Fields(expr), " "))
+	}
+	return err
+}
