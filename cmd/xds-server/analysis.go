@@ -25,6 +25,7 @@ type analysis struct {
 
 	mu       sync.Mutex
 	pending  insight.Sample            // since the last collect
+	replicas map[string]xds.Replica    // as they reported last
 	findings map[insight.Scope]float64 // weight factor by pod
 }
 
@@ -80,12 +81,19 @@ func (a *analysis) observe(taken xds.Taken) {
 		svc.Misses += c.Misses
 		a.pending.Services[name] = svc
 	}
-	a.pending.Table.Size, a.pending.Table.Capacity = 0, 0
-	for name, r := range taken.Replicas {
-		a.pending.Processes[name] = insight.ProcessSample{Memory: r.Memory, MemoryLimit: r.MemoryLimit, CPU: r.CPU, CPULimit: r.CPULimit}
-		a.pending.Table.Size += r.Size
-		a.pending.Table.Capacity += r.Capacity
+	a.replicas = taken.Replicas
+	for _, r := range taken.Replicas {
 		a.pending.Table.Evictions += r.Evictions
+	}
+}
+
+// addReplicasLocked adds what the extprocs said last, which may be longer ago
+// than the last sample: one that said nothing since is not gone.
+func (a *analysis) addReplicasLocked(s *insight.Sample) {
+	for name, r := range a.replicas {
+		s.Processes[name] = insight.ProcessSample{Memory: r.Memory, MemoryLimit: r.MemoryLimit, CPU: r.CPU, CPULimit: r.CPULimit}
+		s.Table.Size += r.Size
+		s.Table.Capacity += r.Capacity
 	}
 }
 
@@ -109,6 +117,7 @@ func (a *analysis) collect(now time.Time) insight.Sample {
 			s.Pods[m.Name] = s.Pods[m.Name]
 		}
 	}
+	a.addReplicasLocked(&a.pending)
 	out := a.pending
 	a.pending = emptySample()
 	if usage, err := a.process.Read(now); err == nil {

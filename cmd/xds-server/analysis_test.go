@@ -1,0 +1,87 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/xds"
+)
+
+func newTestAnalysis(t *testing.T) *analysis {
+	t.Helper()
+	chat := xds.ServiceView{Service: statefulroute.Service{Name: "chat"}}
+	for _, name := range []string{"chat-0", "chat-1", "chat-2"} {
+		chat.Members = append(chat.Members, xds.Member{Pod: statefulroute.Pod{Name: name}})
+	}
+	model := func() xds.Model { return xds.Model{Services: []xds.ServiceView{chat}} }
+	a, err := newAnalysis(config.Analyzer{Interval: time.Second, History: 60}, model, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// observed is one step of the loop after a second's load reports.
+func (a *analysis) observed(now time.Time, taken xds.Taken) insight.Report {
+	a.observe(taken)
+	return a.sampled(now)
+}
+
+func (a *analysis) sampled(now time.Time) insight.Report {
+	a.analyzer.Observe(now, a.collect(now))
+	a.learn()
+	return a.analyzer.Report(now, "")
+}
+
+func TestAFindingLowersThePodsWeightAndTheReportSaysSo(t *testing.T) {
+	a, now := newTestAnalysis(t), time.Unix(1000, 0)
+	window := func(pod string, failed uint64) xds.Window {
+		return xds.Window{Service: "chat", Pod: pod, Succeeded: 100 - failed, Failed: failed}
+	}
+	report := a.observed(now, xds.Taken{Windows: []xds.Window{window("chat-0", 0), window("chat-1", 60), window("chat-2", 0)}})
+	if got := a.penalty("chat", "chat-1"); got != .4 {
+		t.Errorf("the pod that serves 40 %% of its requests keeps %v of its weight, want 0.4", got)
+	}
+	if got := a.penalty("chat", "chat-0"); got != 1 {
+		t.Errorf("a good pod keeps %v of its weight, want all", got)
+	}
+	if len(report.Issues) != 1 || !strings.Contains(report.Issues[0].Message, "its weight is lowered to 40 %") {
+		t.Errorf("the report does not say so: %+v", report.Issues)
+	}
+	for range 4 {
+		now = now.Add(time.Second)
+		report = a.observed(now, xds.Taken{Windows: []xds.Window{window("chat-0", 0), window("chat-1", 0), window("chat-2", 0)}})
+	}
+	if got := a.penalty("chat", "chat-1"); got != 1 || len(report.Issues) > 0 {
+		t.Errorf("after the fault it keeps %v of its weight, with the issues %v", got, report.Issues)
+	}
+}
+
+// The analyzer may sample more often than extprocs report.
+func TestAReplicaThatSaysNothingNewIsNotGone(t *testing.T) {
+	a, now := newTestAnalysis(t), time.Unix(1000, 0)
+	full := map[string]xds.Replica{"extproc/a#1": {Memory: 95, MemoryLimit: 100, Size: 5, Capacity: 10, Evictions: 3}}
+	a.observed(now, xds.Taken{Replicas: full})
+	for range 5 {
+		now = now.Add(100 * time.Millisecond)
+		if report := a.sampled(now); len(report.Issues) != 1 || report.Issues[0].Process != "extproc/a#1" {
+			t.Fatalf("issues: %+v", report.Issues)
+		}
+	}
+	if s := a.collect(now); s.Table != (insight.TableSample{Size: 5, Capacity: 10}) {
+		t.Errorf("table: %+v, its evictions counted again or its size lost", s.Table)
+	}
+	for range 3 {
+		now = now.Add(100 * time.Millisecond)
+		a.observed(now, xds.Taken{Replicas: map[string]xds.Replica{}})
+	}
+	if report := a.analyzer.Report(now, ""); len(report.Issues) != 0 {
+		t.Errorf("a replica that went away still has issues: %+v", report.Issues)
+	}
+}
