@@ -4,18 +4,38 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stateful-route/stateful-route/e2e/harness"
 )
 
+// lockedBuffer can be read while it is written to.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
 // started is routectl while it runs.
 type started struct {
 	lines  *bufio.Scanner
-	stderr bytes.Buffer
+	stderr lockedBuffer
 	code   chan int
 	stop   context.CancelFunc
 }
@@ -115,6 +135,12 @@ func TestDrainWaitsForAnExtprocThatRestarts(t *testing.T) {
 	drain := s.start("pods", "drain", "chat", "chat-1", "--wait", "--timeout", "1m")
 	drain.expect(t, "1 session left")
 	s.extproc.Stop(t)
+	harness.Eventually(t, harness.Patience, "it says that it cannot count", func() error {
+		if got := drain.stderr.String(); !strings.HasPrefix(got, "routectl: not counted: extproc at ") {
+			return fmt.Errorf("stderr is %q", got)
+		}
+		return nil
+	})
 	s.extproc.Start(t) // its bindings ended with it
 	drain.expect(t, "0 sessions left")
 	drain.end(t, 0)
@@ -150,6 +176,10 @@ func TestOrders(t *testing.T) {
 	code, stdout, stderr := s.run("pods", "drain", "chat", "../x", "--wait")
 	if code != 1 || stdout != "" || stderr != "routectl: pod \"../x\" of service \"chat\": unknown pod\n" {
 		t.Errorf("an unknown pod: %d %q %q", code, stdout, stderr)
+	}
+	// Were it not escaped, the path would lead elsewhere.
+	if code, _, stderr := s.run("pods", "drain", "chat", ".."); code != 1 || !strings.Contains(stderr, "pod \"..\" of service") {
+		t.Errorf("a pod that looks like a path: %d %q", code, stderr)
 	}
 	if code, _, stderr := s.run("pods", "nothing"); code != 1 || stderr != "routectl: no service \"nothing\"\n" {
 		t.Errorf("an unknown service: %d %q", code, stderr)

@@ -24,7 +24,8 @@ func (c *ctl) envoysCommand() *cobra.Command {
 
 // clients returns a row per xDS client and resource type.
 func (c *ctl) clients(ctx context.Context) (list []xds.ClientStatus, err error) {
-	return list, c.xds().get(ctx, "/api/v1/envoys", &list)
+	err = c.xds().get(ctx, "/api/v1/envoys", &list)
+	return list, err
 }
 
 func clientsTable(w io.Writer, clients []xds.ClientStatus) {

@@ -35,5 +35,6 @@ func (c *ctl) reportCommand() *cobra.Command {
 
 // report is the whole report.
 func (c *ctl) report(ctx context.Context) (r insight.Report, err error) {
-	return r, c.xds().get(ctx, "/api/v1/report", &r)
+	err = c.xds().get(ctx, "/api/v1/report", &r)
+	return r, err
 }

@@ -24,7 +24,8 @@ func (c *ctl) servicesCommand() *cobra.Command {
 }
 
 func (c *ctl) services(ctx context.Context) (list []xds.ServiceReport, err error) {
-	return list, c.xds().get(ctx, "/api/v1/services", &list)
+	err = c.xds().get(ctx, "/api/v1/services", &list)
+	return list, err
 }
 
 func servicesTable(w io.Writer, services []xds.ServiceReport) {
@@ -109,7 +110,8 @@ func (c *ctl) orderCommand(order, short string) *cobra.Command {
 func (c *ctl) order(ctx context.Context, service, pod, order string) (podRow, error) {
 	out := podRow{Service: service}
 	path := "/api/v1/services/" + segment(service) + "/pods/" + segment(pod) + "/" + order
-	return out, c.xds().call(ctx, "POST", path, nil, &out.PodReport)
+	err := c.xds().call(ctx, "POST", path, nil, &out.PodReport)
+	return out, err
 }
 
 // orderTable tells the state that came of an order: a drained pod that is

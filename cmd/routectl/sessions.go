@@ -101,14 +101,16 @@ func (c *ctl) at(s server, err error) error {
 // showSession prints what there is even when an extproc could not be asked.
 func (c *ctl) showSession(ctx context.Context, service, key string) error {
 	found, err := c.onEvery(func(s server) (one session, err error) {
-		return one, s.get(ctx, sessionPath(service, key), &one)
+		err = s.get(ctx, sessionPath(service, key), &one)
+		return one, err
 	})
 	return c.showAll(found, err)
 }
 
 func (c *ctl) moveSession(ctx context.Context, service, key, pod string) error {
 	moved, err := c.onEvery(func(s server) (one session, err error) {
-		return one, s.call(ctx, http.MethodPut, sessionPath(service, key), map[string]string{"pod": pod}, &one)
+		err = s.call(ctx, http.MethodPut, sessionPath(service, key), map[string]string{"pod": pod}, &one)
+		return one, err
 	})
 	return c.showAll(moved, err)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -47,7 +48,7 @@ func TestListReadsAllPages(t *testing.T) {
 	}{
 		{nil, pageSize + 51},
 		{[]string{"--pod", "chat-0"}, pageSize/2 + 26},
-		{[]string{"--limit", fmt.Sprint(pageSize + 1)}, pageSize + 1},
+		{[]string{"--limit", strconv.Itoa(pageSize + 1)}, pageSize + 1},
 		{[]string{"--limit", "3"}, 3},
 	} {
 		args := append([]string{"sessions", "list"}, v.args...)

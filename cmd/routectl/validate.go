@@ -43,13 +43,14 @@ func (c *ctl) validateCommand() *cobra.Command {
 }
 
 func (c *ctl) showVerdict(v verdict) error {
-	if c.json() {
+	switch {
+	case c.json():
 		if err := writeJSON(c.Stdout, v); err != nil {
 			return err
 		}
-	} else if v.Valid {
+	case v.Valid:
 		fmt.Fprintf(c.Stdout, "%s is a good configuration of %s\n", v.File, v.Kind)
-	} else {
+	default:
 		for _, line := range v.Errors {
 			fmt.Fprintln(c.Stderr, printable(line))
 		}
@@ -87,23 +88,21 @@ func kindOf(file string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var top map[string]yaml.Node
-	if yaml.Unmarshal(raw, &top) != nil {
-		return "xds-server", nil
-	}
+	var root yaml.Node
+	broken := yaml.Unmarshal(raw, &root) != nil
 	found := map[string]bool{}
-	for field := range top {
-		if kind := kindOfField(field); kind != "" {
-			found[kind] = true
+	if len(root.Content) > 0 && root.Content[0].Kind == yaml.MappingNode {
+		for i := 0; i < len(root.Content[0].Content); i += 2 {
+			found[kindOfField(root.Content[0].Content[i].Value)] = true
 		}
 	}
-	if len(found) != 1 {
-		return "", fmt.Errorf("%s: its fields do not tell which program it is for: say --kind xds-server or --kind extproc", file)
-	}
-	if found["extproc"] {
+	switch {
+	case broken, found["xds-server"] && !found["extproc"]:
+		return "xds-server", nil
+	case found["extproc"] && !found["xds-server"]:
 		return "extproc", nil
 	}
-	return "xds-server", nil
+	return "", fmt.Errorf("%s: its fields do not tell which program it is for: say --kind xds-server or --kind extproc", file)
 }
 
 // kindOfField knows the fields that only one of the programs has.
