@@ -69,7 +69,7 @@ func TestValidate(t *testing.T) {
 		{"a file of pods that is not there", file(service("{file: nowhere.yaml}")), 1, "nowhere.yaml"},
 		{"a field twice", file("store: {memory: {}}\nstore: {}\n"), 1, ":2: mapping key"},
 		{"a list", file("- services\n"), 1, "say --kind"},
-		{"nothing", file(""), 1, "say --kind"},
+		{"nothing", file(""), 1, ": the file is empty"},
 		{"fields of neither", file("listen: 127.0.0.1:1\n"), 1, "say --kind"},
 		{"fields of both", file("services: []\nstore: {}\n"), 1, "say --kind"},
 		{"no file", filepath.Join(dir, "nothing"), 1, "no such file"},

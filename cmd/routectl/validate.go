@@ -82,22 +82,25 @@ func validate(ctx context.Context, file, kind string) (verdict, error) {
 }
 
 // kindOf tells by its top-level fields which program a file is for. One that is
-// not YAML is given to xds-server's reader, which says where it is broken.
+// empty or not YAML is given to xds-server's reader, which says what is wrong.
 func kindOf(file string) (string, error) {
 	raw, err := os.ReadFile(file)
 	if err != nil {
 		return "", err
 	}
 	var root yaml.Node
-	broken := yaml.Unmarshal(raw, &root) != nil
+	_ = yaml.Unmarshal(raw, &root) // leaves root empty when it fails
+	if len(root.Content) == 0 {
+		return "xds-server", nil
+	}
 	found := map[string]bool{}
-	if len(root.Content) > 0 && root.Content[0].Kind == yaml.MappingNode {
-		for i := 0; i < len(root.Content[0].Content); i += 2 {
-			found[kindOfField(root.Content[0].Content[i].Value)] = true
+	if top := root.Content[0]; top.Kind == yaml.MappingNode {
+		for i := 0; i < len(top.Content); i += 2 {
+			found[kindOfField(top.Content[i].Value)] = true
 		}
 	}
 	switch {
-	case broken, found["xds-server"] && !found["extproc"]:
+	case found["xds-server"] && !found["extproc"]:
 		return "xds-server", nil
 	case found["extproc"] && !found["xds-server"]:
 		return "extproc", nil
