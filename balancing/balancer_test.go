@@ -93,7 +93,7 @@ func TestStrategiesCoverEveryEligiblePod(t *testing.T) {
 	for _, name := range balancing.NewRegistry().Names() {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
-				n := rapid.IntRange(1, 30).Draw(rt, "pods")
+				n := rapid.IntRange(1, 15).Draw(rt, "pods")
 				pods := makePods(n)
 				eligible := 0
 				full := map[string]bool{}

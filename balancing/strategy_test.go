@@ -149,8 +149,8 @@ func TestASlowPodIsForgiven(t *testing.T) {
 			b := newBalancer(t, balancing.Options{Strategy: name, Repeatable: true}, makePods(3))
 			feed(t, b, t0, 10*time.Millisecond, 10*time.Millisecond, time.Second)
 			now, recovered := t0, 0
-			for i := range 60_000 {
-				now = now.Add(10 * time.Millisecond)
+			for i := range 20_000 {
+				now = now.Add(30 * time.Millisecond)
 				ticket := mustPick(t, b, now, "")
 				took := time.Duration(5+i*7%11) * time.Millisecond
 				ticket.Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: took})
@@ -158,8 +158,8 @@ func TestASlowPodIsForgiven(t *testing.T) {
 					recovered++
 				}
 			}
-			if recovered < 1000 {
-				t.Errorf("the recovered pod got %d of 60,000 requests", recovered)
+			if recovered < 150 {
+				t.Errorf("the recovered pod got %d of 20,000 requests", recovered)
 			}
 		})
 	}
@@ -188,7 +188,7 @@ func TestHomeIsWeightedAndStable(t *testing.T) {
 	weights := []uint32{1, 2, 3, 4}
 	b := newBalancer(t, balancing.Options{Strategy: "home_hcl"}, makePods(4, weights...))
 	without := newBalancer(t, balancing.Options{Strategy: "home_hcl"}, makePods(4, weights...)[:3])
-	const keys = 100_000
+	const keys = 30_000
 	seen := map[string]int{}
 	for i := range keys {
 		key := fmt.Sprint("session-", i)

@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -123,25 +124,36 @@ func (p *policy) push(weights map[string]uint32, push bool) {
 // their mean in the second half of the measured time.
 func (p *policy) weightReport() (pushes int, spread float64) {
 	half := p.pushed[len(p.pushed)/2:]
+	strays, sum, pods := 0.0, 0.0, 0.0
 	for i := range p.counts {
-		var sum, lowest, highest float64
-		seen := 0.0
-		for _, weights := range half {
-			if w, ok := weights[podName(i)]; ok {
-				if seen == 0 {
-					lowest = float64(w)
-				}
-				sum += float64(w)
-				lowest, highest = min(lowest, float64(w)), max(highest, float64(w))
-				seen++
-			}
-		}
-		if seen > 0 {
-			mean := sum / seen
-			spread = max(spread, (highest-mean)/mean, (mean-lowest)/mean)
+		if mean, stray, ok := strayOf(half, podName(i)); ok {
+			strays = max(strays, stray)
+			sum += mean
+			pods++
 		}
 	}
-	return p.pushes, spread
+	if pods == 0 {
+		return p.pushes, 0
+	}
+	return p.pushes, strays * pods / sum
+}
+
+// strayOf returns a pod's mean weight and the largest distance from it.
+func strayOf(pushed []map[string]uint32, pod string) (mean, stray float64, ok bool) {
+	var sum, n float64
+	lowest, highest := math.Inf(1), 0.0
+	for _, weights := range pushed {
+		if w, in := weights[pod]; in {
+			sum += float64(w)
+			n++
+			lowest, highest = min(lowest, float64(w)), max(highest, float64(w))
+		}
+	}
+	if n == 0 {
+		return 0, 0, false
+	}
+	mean = sum / n
+	return mean, max(highest-mean, mean-lowest), true
 }
 
 // home returns the session's home, for strategies that have one.

@@ -17,21 +17,22 @@ type Result struct {
 	MaxOverMean float64
 	// Broken is the share of sessions that were moved off their pod.
 	Broken float64
-	// Away is the share of placed sessions that are not on their key's home; it is
-	// only known of policies that have homes.
+	// Away is the share of placed sessions that are not on their key's home; it
+	// means something only for policies that use homes.
 	Away float64
 	// WeightPushes counts the pushes of endpoint weights in the measured time.
 	WeightPushes int
-	// WeightSpread is the largest distance of a pushed weight from its mean over
-	// the second half of the measured time, relative to the mean, over all pods.
+	// WeightSpread is the largest distance of a pod's weight from its own mean over
+	// the second half of the measured time, relative to the mean weight of all pods.
 	WeightSpread float64
+
+	times []time.Duration // sorted
 }
 
-// measure fills in what follows from the response times.
+// measure fills in what follows from the response times and the pods.
 func (r *Result) measure(times []time.Duration, servers []*server) {
 	slices.Sort(times)
-	r.Requests = len(times)
-	r.P50, r.P99, r.P999 = quantile(times, .5), quantile(times, .99), quantile(times, .999)
+	r.setTimes(times)
 	var most, sum float64
 	used := 0
 	for _, p := range servers {
@@ -44,10 +45,35 @@ func (r *Result) measure(times []time.Duration, servers []*server) {
 	r.MaxOverMean = most * float64(used) / sum
 }
 
+func (r *Result) setTimes(sorted []time.Duration) {
+	r.times, r.Requests = sorted, len(sorted)
+	r.P50, r.P99, r.P999 = quantile(sorted, .5), quantile(sorted, .99), quantile(sorted, .999)
+}
+
 // quantile is the nearest-rank quantile of sorted times; 0 of none.
 func quantile(sorted []time.Duration, q float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0
 	}
 	return sorted[max(int(math.Ceil(q*float64(len(sorted))))-1, 0)]
+}
+
+// Merge pools the results of one policy over several seeds: quantiles over all
+// requests, means of the shares, and the largest spread.
+func Merge(results []Result) Result {
+	out := Result{Policy: results[0].Policy}
+	var times []time.Duration
+	n := float64(len(results))
+	for _, r := range results {
+		times = append(times, r.times...)
+		out.Errors += r.Errors / n
+		out.MaxOverMean += r.MaxOverMean / n
+		out.Broken += r.Broken / n
+		out.Away += r.Away / n
+		out.WeightPushes += r.WeightPushes
+		out.WeightSpread = max(out.WeightSpread, r.WeightSpread)
+	}
+	slices.Sort(times)
+	out.setTimes(times)
+	return out
 }

@@ -56,7 +56,7 @@ func NewTrace(s Setting) Trace {
 }
 
 func sessions(s Setting, r *rand.Rand, rate float64) Trace {
-	const before = 300.0 // seconds in which nearly every session ends
+	const before = 120.0 // seconds in which nearly every session ends
 	mean := meanLength(rand.New(rand.NewPCG(s.Seed, 2)))
 	var trace Trace
 	id := 0
