@@ -5,20 +5,27 @@ import (
 	"time"
 )
 
-// sampleEvery is the shortest time between two looks at a response of one pod
-// that have no other purpose. A pod with fewer requests than that has every
-// response looked at; a busy one gives 40 response times a second, which is
-// plenty for a smoothed mean and next to nothing of its traffic.
-const sampleEvery = 25 * time.Millisecond
+const (
+	// sampleEvery is the time between two looks at responses of one pod that have
+	// no other purpose, on average. 40 response times a second are plenty for a
+	// smoothed mean, and next to nothing of a busy pod's traffic.
+	sampleEvery = 25 * time.Millisecond
+	// sampleBurst is how many may follow each other at once after a pause. Clients
+	// that wait for a slow pod together also come back together: a look at only
+	// one of them would take seconds to tell that the pod is slow.
+	sampleBurst = 8
+)
 
 // sampler decides which requests have their response looked at. It is shared by
-// the requests of one pod and takes no lock.
+// the requests of one pod and takes no lock. The method is the generic cell rate
+// algorithm (ITU-T I.371).
 type sampler struct {
-	last atomic.Int64 // Unix nanoseconds
+	due atomic.Int64 // Unix nanoseconds: when the looks so far are paid for
 }
 
 // take reports whether the request that begins now is to be looked at.
 func (s *sampler) take(now time.Time) bool {
-	n, last := now.UnixNano(), s.last.Load()
-	return n-last >= int64(sampleEvery) && s.last.CompareAndSwap(last, n)
+	n, due := now.UnixNano(), s.due.Load()
+	next := max(n, due) + int64(sampleEvery)
+	return next-n <= sampleBurst*int64(sampleEvery) && s.due.CompareAndSwap(due, next)
 }

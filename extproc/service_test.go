@@ -359,19 +359,6 @@ func TestProcessLogsNoKey(t *testing.T) {
 	}
 }
 
-func TestSampling(t *testing.T) {
-	s, now := &sampler{}, time.Now()
-	taken := 0
-	for i := range 100 {
-		if s.take(now.Add(time.Duration(i) * time.Millisecond)) {
-			taken++
-		}
-	}
-	if taken != 4 {
-		t.Errorf("%d of 100 requests in 100 ms are looked at, want 4", taken)
-	}
-}
-
 // BenchmarkProcessKnownSession is the handler alone, without gRPC.
 func BenchmarkProcessKnownSession(b *testing.B) {
 	server, err := NewServer(ServerOptions{Directory: newDirectory(b, ServiceState{chat(), pods(3)}), Table: newTable(b)})

@@ -1,0 +1,28 @@
+package extproc
+
+import (
+	"testing"
+	"time"
+)
+
+func TestSamplesAreABurstAndThenARate(t *testing.T) {
+	taken := func(s *sampler, from time.Time, n int, apart time.Duration) (count int) {
+		for i := range n {
+			if s.take(from.Add(time.Duration(i) * apart)) {
+				count++
+			}
+		}
+		return count
+	}
+	var s sampler
+	if n := taken(&s, t0, 100, 0); n != sampleBurst {
+		t.Errorf("%d of 100 requests at once were looked at, want %d", n, sampleBurst)
+	}
+	if n := taken(&s, t0.Add(time.Minute), 10, sampleEvery); n != 10 {
+		t.Errorf("%d of 10 requests that are %v apart were looked at, want all", n, sampleEvery)
+	}
+	var busy sampler
+	if n, most := taken(&busy, t0, 10_000, time.Millisecond), sampleBurst+int(10*time.Second/sampleEvery); n < most-1 || n > most {
+		t.Errorf("%d of 10000 requests within 10 s were looked at, want %d", n, most)
+	}
+}
