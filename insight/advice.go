@@ -21,6 +21,7 @@ func (a *Analyzer) adviseLocked(rule *Rule, scope Scope, v verdict) advice {
 	if rule.Suggestion != "" {
 		out.suggestion = fmt.Sprintf("%s (%s)", rule.Suggestion, out.message)
 	}
+	out.lowers = out.lowers && (a.options.Steered == nil || a.options.Steered(scope.Service))
 	if out.lowers {
 		out.factor = min(max(out.factor, leastFactor), 1)
 		out.message += fmt.Sprintf("; its weight is lowered to %s meanwhile", percent(out.factor))

@@ -19,6 +19,9 @@ type AnalyzerOptions struct {
 	// Historical turns the search for trends and changes on; it is done when a
 	// report is asked for, not at each sample.
 	Historical bool
+	// Steered says whether findings lower the weights of a service's pods; nil
+	// means that they always do. It must not call the analyzer.
+	Steered func(service string) bool
 	// Rules join the built-in ones; one that has a built-in name replaces it.
 	Rules []Rule
 }

@@ -129,16 +129,17 @@ func (s *Steering) steer(ctx context.Context, now time.Time, svc ServiceView, in
 			zap.String("pod", pod), zap.Duration("window", svc.Balancing.ResponseTimeWindow))
 		s.Doubter.Doubt(ctx, svc.Name, pod)
 	}
-	if weights, push := st.weights.Next(now); push && steers(svc.Balancing.Strategy) {
+	if weights, push := st.weights.Next(now); push && Steers(svc.Balancing.Strategy) {
 		if err := s.Set.SetWeights(ctx, svc.Name, weights); err != nil && ctx.Err() == nil {
 			s.Logger.Error("weights not set", zap.String("service", svc.Name), zap.Error(err))
 		}
 	}
 }
 
-// steers reports whether load changes the weights. Round robins keep the
-// configured ones: whoever chooses them wants the shares to be exactly those.
-func steers(strategy string) bool { return !strings.HasSuffix(strategy, "round_robin") }
+// Steers reports whether load changes the weights under a balancing strategy.
+// Round robins keep the configured ones: whoever chooses them wants the shares to
+// be exactly those.
+func Steers(strategy string) bool { return !strings.HasSuffix(strategy, "round_robin") }
 
 func observation(w Window, interval time.Duration) balancing.Observation {
 	o := balancing.Observation{

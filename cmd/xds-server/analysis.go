@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,6 +37,7 @@ func newAnalysis(cfg config.Analyzer, model func() xds.Model, log *zap.Logger) (
 	}
 	analyzer, err := insight.NewAnalyzer(insight.AnalyzerOptions{
 		Interval: cfg.Interval, History: cfg.History, Historical: cfg.Historical, Rules: added,
+		Steered: func(service string) bool { return steered(model(), service) },
 	})
 	if err != nil {
 		return nil, err
@@ -44,6 +46,13 @@ func newAnalysis(cfg config.Analyzer, model func() xds.Model, log *zap.Logger) (
 		analyzer: analyzer, process: insight.NewProcessReader(os.DirFS("/")),
 		model: model, log: log, pending: emptySample(),
 	}, nil
+}
+
+// steered reports whether a service's weights follow what is found.
+func steered(m xds.Model, service string) bool {
+	return slices.ContainsFunc(m.Services, func(svc xds.ServiceView) bool {
+		return svc.Name == service && xds.Steers(svc.Balancing.Strategy)
+	})
 }
 
 func emptySample() insight.Sample {

@@ -13,9 +13,9 @@ import (
 	"github.com/stateful-route/stateful-route/xds"
 )
 
-func newTestAnalysis(t *testing.T) *analysis {
+func newTestAnalysis(t *testing.T, strategy string) *analysis {
 	t.Helper()
-	chat := xds.ServiceView{Service: statefulroute.Service{Name: "chat"}}
+	chat := xds.ServiceView{Service: statefulroute.Service{Name: "chat", Balancing: statefulroute.BalancingPolicy{Strategy: strategy}}}
 	for _, name := range []string{"chat-0", "chat-1", "chat-2"} {
 		chat.Members = append(chat.Members, xds.Member{Pod: statefulroute.Pod{Name: name}})
 	}
@@ -39,12 +39,28 @@ func (a *analysis) sampled(now time.Time) insight.Report {
 	return a.analyzer.Report(now, "")
 }
 
-func TestAFindingLowersThePodsWeightAndTheReportSaysSo(t *testing.T) {
-	a, now := newTestAnalysis(t), time.Unix(1000, 0)
+// failures is a second in which so many of 100 requests of chat-1 failed.
+func failures(n uint64) xds.Taken {
 	window := func(pod string, failed uint64) xds.Window {
 		return xds.Window{Service: "chat", Pod: pod, Succeeded: 100 - failed, Failed: failed}
 	}
-	report := a.observed(now, xds.Taken{Windows: []xds.Window{window("chat-0", 0), window("chat-1", 60), window("chat-2", 0)}})
+	return xds.Taken{Windows: []xds.Window{window("chat-0", 0), window("chat-1", n), window("chat-2", 0)}}
+}
+
+func TestRoundRobinsKeepTheirWeightsAndTheReportClaimsNothingElse(t *testing.T) {
+	a := newTestAnalysis(t, "weighted_round_robin")
+	report := a.observed(time.Unix(1000, 0), failures(60))
+	if got := a.penalty("chat", "chat-1"); got != 1 {
+		t.Errorf("it keeps %v of its weight, want all", got)
+	}
+	if len(report.Issues) != 1 || strings.Contains(report.Issues[0].Message, "lowered") {
+		t.Errorf("issues: %+v", report.Issues)
+	}
+}
+
+func TestAFindingLowersThePodsWeightAndTheReportSaysSo(t *testing.T) {
+	a, now := newTestAnalysis(t, "home_hcl"), time.Unix(1000, 0)
+	report := a.observed(now, failures(60))
 	if got := a.penalty("chat", "chat-1"); got != .4 {
 		t.Errorf("the pod that serves 40 %% of its requests keeps %v of its weight, want 0.4", got)
 	}
@@ -56,7 +72,7 @@ func TestAFindingLowersThePodsWeightAndTheReportSaysSo(t *testing.T) {
 	}
 	for range 4 {
 		now = now.Add(time.Second)
-		report = a.observed(now, xds.Taken{Windows: []xds.Window{window("chat-0", 0), window("chat-1", 0), window("chat-2", 0)}})
+		report = a.observed(now, failures(0))
 	}
 	if got := a.penalty("chat", "chat-1"); got != 1 || len(report.Issues) > 0 {
 		t.Errorf("after the fault it keeps %v of its weight, with the issues %v", got, report.Issues)
@@ -65,7 +81,7 @@ func TestAFindingLowersThePodsWeightAndTheReportSaysSo(t *testing.T) {
 
 // The analyzer may sample more often than extprocs report.
 func TestAReplicaThatSaysNothingNewIsNotGone(t *testing.T) {
-	a, now := newTestAnalysis(t), time.Unix(1000, 0)
+	a, now := newTestAnalysis(t, "home_hcl"), time.Unix(1000, 0)
 	full := map[string]xds.Replica{"extproc/a#1": {Memory: 95, MemoryLimit: 100, Size: 5, Capacity: 10, Evictions: 3}}
 	a.observed(now, xds.Taken{Replicas: full})
 	for range 5 {
