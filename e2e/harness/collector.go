@@ -35,11 +35,11 @@ type Collector struct {
 // StartCollector starts a collector that ends with the test.
 func StartCollector(t testing.TB) *Collector {
 	t.Helper()
-	c := &Collector{Address: Address(t)}
-	l, err := net.Listen("tcp", c.Address)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	c := &Collector{Address: l.Addr().String()}
 	server := grpc.NewServer()
 	collectorv1.RegisterTraceServiceServer(server, c)
 	served := make(chan error, 1)
