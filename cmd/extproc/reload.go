@@ -52,6 +52,7 @@ type reloader struct {
 
 	mu      sync.Mutex
 	current config.Extproc
+	bad     bool // the file as it is now was refused
 }
 
 func newReloader(current config.Extproc, idle *idleTimeouts, d *extproc.Directory, c reloadCounter, log *zap.Logger) *reloader {
@@ -72,12 +73,22 @@ func (r *reloader) load(file string) {
 	next, err := config.LoadExtproc(file)
 	if err != nil {
 		r.counter.ConfigReload(false)
+		r.setBad(true)
 		r.log.Error("changed configuration refused; the last good one stays in force", zap.Error(err))
 		return
 	}
-	if r.apply(*next) {
+	// A bad version that is taken back is good news, though it changes nothing.
+	if mended := r.setBad(false); r.apply(*next) || mended {
 		r.counter.ConfigReload(true)
 	}
+}
+
+// setBad returns whether the file was bad before.
+func (r *reloader) setBad(bad bool) (before bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before, r.bad = r.bad, bad
+	return before
 }
 
 // apply reports whether anything changed.

@@ -48,9 +48,10 @@ func TestReload(t *testing.T) {
 	}{
 		{"no change", goodConfig, "", 0, 30 * time.Minute, time.Minute},
 		{"bad", strings.Replace(goodConfig, "30m", "soon", 1), "refused", 1, 30 * time.Minute, time.Minute},
-		{"live", strings.Replace(goodConfig, "30m, cleanup_interval: 1m", "5m, cleanup_interval: 1s", 1), "reloaded", 2, 5 * time.Minute, time.Second},
-		{"back", goodConfig, "reloaded", 3, 30 * time.Minute, time.Minute},
-		{"not live", goodConfig + "xds: 127.0.0.1:19000\n", "next start", 4, 30 * time.Minute, time.Minute},
+		{"taken back", goodConfig, "", 2, 30 * time.Minute, time.Minute},
+		{"live", strings.Replace(goodConfig, "30m, cleanup_interval: 1m", "5m, cleanup_interval: 1s", 1), "reloaded", 3, 5 * time.Minute, time.Second},
+		{"back", goodConfig, "reloaded", 4, 30 * time.Minute, time.Minute},
+		{"not live", goodConfig + "xds: 127.0.0.1:19000\n", "next start", 5, 30 * time.Minute, time.Minute},
 	}
 	for _, s := range steps {
 		if err := os.WriteFile(file, []byte(s.text), 0o600); err != nil {
