@@ -14,6 +14,9 @@ const (
 	// Namespace is the key of our entries in Envoy's filter metadata and
 	// dynamic metadata.
 	Namespace = "stateful-route"
+	// ClusterPrefix begins the names of clusters that are not a service's: no
+	// service may take one.
+	ClusterPrefix = "stateful-route-"
 	// UserAgent is the xDS node user_agent_name by which xds-server tells an
 	// extproc from an Envoy.
 	UserAgent = "stateful-route-extproc"

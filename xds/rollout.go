@@ -206,7 +206,9 @@ func widenedMembers(target, before []Member) []Member {
 		i, kept := at[m.Address]
 		switch {
 		case !kept:
-			m.State = statefulroute.Draining
+			// A draining pod gets nothing by weight; its old weight could only take
+			// the sum beyond what Envoy accepts.
+			m.State, m.EffectiveWeight = statefulroute.Draining, 1
 			out = append(out, m)
 		case !out[i].State.ServesBound():
 			out[i].State = statefulroute.Draining

@@ -111,6 +111,32 @@ func TestAStageWaitsForAnswersButNotForEver(t *testing.T) {
 	}
 }
 
+// Old and new pods together must not weigh more than Envoy accepts: the widened
+// model could not be built, and the change would never go out.
+func TestWideningNeverWeighsTooMuch(t *testing.T) {
+	heavy := func(pods ...statefulroute.Pod) Model {
+		m := testModel(pods...)
+		for i := range m.Services[0].Members {
+			m.Services[0].Members[i].EffectiveWeight = 2_000_000_000
+		}
+		return m
+	}
+	r, now := &Rollout{}, time.Unix(0, 0)
+	answered := func(Audience) bool { return true }
+	r.Set(heavy(testPod("a", 1), testPod("b", 2)))
+	drive(r, now)
+	r.Set(heavy(testPod("c", 3), testPod("d", 4)))
+	for !r.Idle() {
+		pubs, wake := r.Next(now, answered)
+		now = wake
+		for _, p := range pubs {
+			if _, err := Build(p.Model); err != nil {
+				t.Fatalf("to %s: %v", p.To, err)
+			}
+		}
+	}
+}
+
 // A request that extproc decided just before it switched is given the time in
 // which Envoy would wait for an answer before its pod goes.
 func TestNarrowingWaitsForRequestsUnderWay(t *testing.T) {
