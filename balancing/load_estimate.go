@@ -48,6 +48,19 @@ func (r *forgettingRatio) add(num, den, evidence, keep float64) {
 // noise is the relative standard error to expect of the ratio.
 func (r *forgettingRatio) noise() float64 { return 1 / math.Sqrt(max(r.evidence, 1)) }
 
+// measured reports whether most ends were timed, and the ratio is not read off
+// from how many requests were in progress now and then.
+func (r *forgettingRatio) measured() bool { return 2*r.evidence >= r.den && r.evidence > 0 }
+
+// surelyBelow reports whether requests in progress would have been seen if each
+// had taken as long as v, in seconds. A pod with a request now and then has mostly
+// none in progress when it reports: that does not make it fast. The bound is two
+// standard deviations of a Poisson count.
+func (r *forgettingRatio) surelyBelow(v float64) bool {
+	expected := r.den * v
+	return r.measured() || r.num < expected-2*math.Sqrt(expected)
+}
+
 // value is the ratio; with nothing to divide by, one event is presumed about to
 // come, so that a pod that answers nothing looks slow and not unknown.
 func (r *forgettingRatio) value() float64 {
@@ -93,7 +106,7 @@ func (l *loadEstimate) fold(now time.Time, memory time.Duration) {
 	l.slow.add(l.sums.work, l.sums.ended, l.sums.evidence, math.Exp(-dt/memory.Seconds()))
 	l.errors.add(l.sums.failed, l.sums.ended, l.sums.ended, keepFast)
 	limit := largeChange + changeSigmas*l.fast.noise()
-	if f, s := l.fast.value(), l.slow.value(); f > s*limit || s > f*limit {
+	if f, s := l.fast.value(), l.slow.value(); f > s*limit || s > f*limit && l.fast.surelyBelow(s) {
 		l.changed = now
 	}
 	if !l.changed.IsZero() && now.Sub(l.changed) < changeTime {

@@ -22,7 +22,7 @@ type WeightOptions struct {
 	// reach its full weight; 0 means at once.
 	SlowStart time.Duration
 	// Scale is the weight of an average pod whose configured weight is 1; 0 means
-	// 1000. Larger scales round less.
+	// 10,000. Larger scales round less.
 	Scale uint32
 	// MinFactor and MaxFactor bound what the load makes of a configured weight; 0
 	// means 0.001 and 4.
@@ -38,7 +38,7 @@ func (o WeightOptions) withDefaults() WeightOptions {
 	setDefault(&o.MinInterval, time.Second)
 	setDefault(&o.DeadBand, 0.2)
 	setDefault(&o.MaxStep, 2)
-	setDefault(&o.Scale, 1000)
+	setDefault(&o.Scale, 10_000)
 	setDefault(&o.MinFactor, 0.001)
 	setDefault(&o.MaxFactor, 4)
 	setDefault(&o.Memory, 30*time.Second)

@@ -17,9 +17,10 @@ const (
 	// muchPower. In proportion to its speed one pod of three that is ten times
 	// slower would get 5 % of the requests, and the p99 of all would be its own;
 	// and Envoy divides weights by the requests in flight, of which the slow pod,
-	// being avoided, has few.
+	// being avoided, has few. With the sixth power a pod ten times slower is at
+	// the least factor whatever the noise of the few requests it is measured on.
 	much      = 0.5
-	muchPower = 4
+	muchPower = 6
 	// negligible is a response time, in seconds, below which pods are not told
 	// apart: what differs down there is the network and the noise of the machine.
 	negligible = 0.002

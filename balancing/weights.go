@@ -51,6 +51,7 @@ type weighed struct {
 	joined     time.Time // start of the slow start; zero: none
 	penalty    float64   // 0 to 1; 1: none
 	load       loadEstimate
+	far        bool    // beyond doubt, that its factor is the least
 	factor     float64 // as last pushed, without slow start
 	out        uint32  // weight as last pushed; 0: never
 }
@@ -62,6 +63,11 @@ const roomToJoin = 1 << 20
 // noiseSigmas widens the dead band to this many standard errors of a pod's
 // response time, so that noise hardly ever moves a weight.
 const noiseSigmas = 2.5
+
+// sureNoise is the noise of four requests. A pod whose target is the least factor
+// took more than five times as long as its peers: that it is more than twice as slow
+// is beyond noiseSigmas of it.
+const sureNoise = 0.5
 
 // NewWeights returns a Weights without pods.
 func NewWeights(opts WeightOptions) (*Weights, error) {
@@ -189,10 +195,13 @@ func (w *Weights) render(now time.Time) (changed bool) {
 // the noise.
 func (w *Weights) step(p *weighed, target float64) {
 	change := target / p.factor
-	verdict := p.penalty < 1 || target == 1 // no measurement, so without noise
+	noise := p.load.noise()
+	// That a pod is far off stays believed while its share falls, and with it the
+	// number of requests that it is measured on.
+	p.far = target <= w.opts.MinFactor && (p.far || noise <= sureNoise)
+	verdict := p.penalty < 1 || target == 1 || p.far // no measurement, so without noise
 	band := w.opts.DeadBand
 	if !verdict {
-		noise := p.load.noise()
 		if target < much {
 			noise *= muchPower // a power multiplies relative errors
 		}
