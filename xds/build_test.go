@@ -218,3 +218,19 @@ func TestOnlyADenyingServiceNeedsADecision(t *testing.T) {
 		t.Errorf("allow: %v, deny: %v", allow, deny)
 	}
 }
+
+// Envoy's router forgets the pod it was told when it tries again: where requests
+// may be bound, a retry of the route's own would be another pod's answer.
+func TestOnlyServicesWithoutSessionsAreRetried(t *testing.T) {
+	sticky, plain := testService("chat"), testService("files")
+	plain.Session.Key = nil
+	for svc, want := range map[*statefulroute.Service]bool{&sticky: false, &plain: true} {
+		route, err := buildRoute(*svc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := route.GetRoute().GetRetryPolicy() != nil; got != want {
+			t.Errorf("%s is retried: %v, want %v", svc.Name, got, want)
+		}
+	}
+}

@@ -138,16 +138,27 @@ func buildRoute(svc statefulroute.Service) (*routev3.Route, error) {
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: svc.Name},
 			// Sessions hold long requests: streams, websockets, agents. Idle
 			// ones still end by the stream idle timeout.
-			Timeout: durationpb.New(0),
-			// Only what never reached a pod is tried again.
-			RetryPolicy: &routev3.RetryPolicy{
-				RetryOn:    "connect-failure,refused-stream",
-				NumRetries: wrapperspb.UInt32(2),
-			},
+			Timeout:     durationpb.New(0),
+			RetryPolicy: retryPolicy(svc),
 		}},
 		TypedPerFilterConfig: perFilter,
 	}, nil
 }
+
+// retryPolicy tries again what never reached a pod, but only where no request
+// is bound to one: the router forgets the pod it was told when it tries again,
+// so a retry is another pod's answer. It is a policy of the route: there is no
+// telling at this point which of the route's requests are bound.
+func retryPolicy(svc statefulroute.Service) *routev3.RetryPolicy {
+	if recognisesSessions(svc) {
+		return nil
+	}
+	return &routev3.RetryPolicy{RetryOn: "connect-failure,refused-stream", NumRetries: wrapperspb.UInt32(2)}
+}
+
+// recognisesSessions reports whether requests of the service may be bound.
+// What is learned or issued is also a key: the configuration sees to that.
+func recognisesSessions(svc statefulroute.Service) bool { return len(svc.Session.Key) > 0 }
 
 // routeMatch matches a prefix by whole segments: /v1 covers /v1 and /v1/x, not /v10.
 func routeMatch(prefix string) *routev3.RouteMatch {
@@ -158,8 +169,8 @@ func routeMatch(prefix string) *routev3.RouteMatch {
 }
 
 func perFilterConfig(svc statefulroute.Service) (map[string]*anypb.Any, error) {
-	if len(svc.Session.Key) == 0 {
-		return nil, nil // recognises no session: does not pay for the question
+	if !recognisesSessions(svc) {
+		return nil, nil // does not pay for the question
 	}
 	configs := map[string]proto.Message{filterExtproc: extprocPerRoute(svc)}
 	if svc.Session.OnExtprocLoss == statefulroute.Deny {
