@@ -21,7 +21,7 @@ func pleaseRetry() harness.Edit {
 
 // A pod's process is killed and nothing checks its health: its sessions are
 // refused until it is there again, and never served by another pod. Requests
-// without a session go where Envoy sends them, one of three to the dead pod.
+// without a session are tried again elsewhere.
 func TestSessionsOfAKilledPodNeverReachAnother(t *testing.T) {
 	t.Parallel()
 	s := start(t, harness.Options{})
@@ -43,10 +43,9 @@ func TestSessionsOfAKilledPodNeverReachAnother(t *testing.T) {
 	}
 	traffic.Round(t)
 	unbound := s.LoadUnbound(600, 8)
-	if failed := len(unbound.Failures()); failed > 400 {
-		t.Errorf("%d of 600 unbound requests failed", failed)
-	} else {
-		t.Logf("%d of 600 unbound requests failed; served: %v", failed, unbound.ByPod())
+	t.Logf("of 600 unbound requests %d failed, by pod: %v", len(unbound.Failures()), unbound.ByPod())
+	if failed := len(unbound.Failures()); failed > 0 {
+		t.Errorf("%d of 600 unbound requests failed; the first: %s", failed, unbound.Failures()[0])
 	}
 
 	s.Pods["chat-1"].Start(t)

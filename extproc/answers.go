@@ -40,22 +40,22 @@ func boundAnswers(address netip.AddrPort) answerPair {
 	return newAnswerPair(&extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{{
 		Header:       &corev3.HeaderValue{Key: policy.DestinationHeader, RawValue: []byte(destination)},
 		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-	}}})
+	}}}, "")
 }
 
-// unboundAnswers leave the choice to Envoy, and what a client may have put in
-// our header with nobody.
+// unboundAnswers leave the choice to Envoy, also of another pod when one
+// refuses, and what a client may have put in our header with nobody.
 func unboundAnswers() answerPair {
-	return newAnswerPair(&extprocv3.HeaderMutation{RemoveHeaders: []string{policy.DestinationHeader}})
+	return newAnswerPair(&extprocv3.HeaderMutation{RemoveHeaders: []string{policy.DestinationHeader}}, policy.RetryOn)
 }
 
-func newAnswerPair(m *extprocv3.HeaderMutation) answerPair {
+func newAnswerPair(m *extprocv3.HeaderMutation, retryOn string) answerPair {
 	answer := func(responseHeaders filterv3.ProcessingMode_HeaderSendMode) *extprocv3.ProcessingResponse {
 		return &extprocv3.ProcessingResponse{
 			Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{
 				Response: &extprocv3.CommonResponse{HeaderMutation: m},
 			}},
-			DynamicMetadata: decidedMetadata(),
+			DynamicMetadata: decidedMetadata(retryOn),
 			ModeOverride: &filterv3.ProcessingMode{
 				ResponseHeaderMode:  responseHeaders,
 				ResponseTrailerMode: filterv3.ProcessingMode_SEND,
@@ -69,13 +69,14 @@ func newAnswerPair(m *extprocv3.HeaderMutation) answerPair {
 }
 
 // decidedMetadata marks a request as answered by us; where on_extproc_loss is
-// deny, Envoy lets no other pass.
-func decidedMetadata() *structpb.Struct {
-	return &structpb.Struct{Fields: map[string]*structpb.Value{
-		policy.Namespace: structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
-			policy.DecidedKey: structpb.NewBoolValue(true),
-		}}),
-	}}
+// deny, Envoy lets no other pass. retryOn says when it may try another pod;
+// empty is never, as for every bound request.
+func decidedMetadata(retryOn string) *structpb.Struct {
+	ours := map[string]*structpb.Value{policy.DecidedKey: structpb.NewBoolValue(true)}
+	if retryOn != "" {
+		ours[policy.RetryKey] = structpb.NewStringValue(retryOn)
+	}
+	return &structpb.Struct{Fields: map[string]*structpb.Value{policy.Namespace: structpb.NewStructValue(&structpb.Struct{Fields: ours})}}
 }
 
 // refusal answers 503 with a reason that programs can read; setCookie, when not

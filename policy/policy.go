@@ -36,6 +36,11 @@ const (
 	// DecidedKey is the dynamic metadata key extproc sets on every request it
 	// answered; on_extproc_loss: deny lets only such requests pass.
 	DecidedKey = "decided"
+	// RetryKey is the dynamic metadata key under which extproc says when Envoy
+	// may try another pod; it sets it for requests that are not bound to one.
+	RetryKey = "retry_on"
+	// RetryOn are the failures of requests that never reached a pod.
+	RetryOn = "connect-failure,refused-stream"
 )
 
 // The values of ReasonHeader.

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/policy"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
@@ -221,16 +223,23 @@ func TestOnlyADenyingServiceNeedsADecision(t *testing.T) {
 
 // Envoy's router forgets the pod it was told when it tries again: where requests
 // may be bound, a retry of the route's own would be another pod's answer.
-func TestOnlyServicesWithoutSessionsAreRetried(t *testing.T) {
+func TestWhereRequestsMayBeBoundTheRouteItselfRetriesNone(t *testing.T) {
 	sticky, plain := testService("chat"), testService("files")
 	plain.Session.Key = nil
-	for svc, want := range map[*statefulroute.Service]bool{&sticky: false, &plain: true} {
-		route, err := buildRoute(*svc)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := route.GetRoute().GetRetryPolicy() != nil; got != want {
-			t.Errorf("%s is retried: %v, want %v", svc.Name, got, want)
-		}
+	route, err := buildRoute(sticky)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if on := route.GetRoute().GetRetryPolicy().GetRetryOn(); on != "" {
+		t.Errorf("a service with sessions is retried on %s", on)
+	}
+	if !slices.Contains(route.GetRequestHeadersToRemove(), "x-envoy-retry-on") || len(route.GetRequestHeadersToAdd()) != 1 {
+		t.Errorf("who asks for retries? removed %v, added %v", route.GetRequestHeadersToRemove(), route.GetRequestHeadersToAdd())
+	}
+	if route, err = buildRoute(plain); err != nil {
+		t.Fatal(err)
+	}
+	if on := route.GetRoute().GetRetryPolicy().GetRetryOn(); on != policy.RetryOn || len(route.GetRequestHeadersToAdd()) > 0 {
+		t.Errorf("a service without sessions is retried on %q, headers %v", on, route.GetRequestHeadersToAdd())
 	}
 }

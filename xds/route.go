@@ -11,6 +11,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	previoushostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -131,7 +132,11 @@ func buildRoute(svc statefulroute.Service) (*routev3.Route, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &routev3.Route{
+	retry, err := retryPolicy(svc)
+	if err != nil {
+		return nil, err
+	}
+	route := &routev3.Route{
 		Name:  svc.Name,
 		Match: routeMatch(svc.Prefix),
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
@@ -139,21 +144,58 @@ func buildRoute(svc statefulroute.Service) (*routev3.Route, error) {
 			// Sessions hold long requests: streams, websockets, agents. Idle
 			// ones still end by the stream idle timeout.
 			Timeout:     durationpb.New(0),
-			RetryPolicy: retryPolicy(svc),
+			RetryPolicy: retry,
 		}},
 		TypedPerFilterConfig: perFilter,
-	}, nil
+	}
+	if recognisesSessions(svc) {
+		// Removed first, added then: a client's own wish is never granted.
+		route.RequestHeadersToRemove = []string{retryOnHeader, retryGRPCOnHeader}
+		route.RequestHeadersToAdd = retryHeaders()
+	}
+	return route, nil
 }
 
-// retryPolicy tries again what never reached a pod, but only where no request
-// is bound to one: the router forgets the pod it was told when it tries again,
-// so a retry is another pod's answer. It is a policy of the route: there is no
-// telling at this point which of the route's requests are bound.
-func retryPolicy(svc statefulroute.Service) *routev3.RetryPolicy {
-	if recognisesSessions(svc) {
-		return nil
+// The headers by which a request asks Envoy for retries of its own.
+const (
+	retryOnHeader     = "x-envoy-retry-on"
+	retryGRPCOnHeader = "x-envoy-retry-grpc-on"
+)
+
+// retryPolicy tries again, at another pod, what never reached one. Where
+// requests may be bound it says how, but not when: the router forgets the pod it
+// was told when it tries again, so a retry is another pod's answer. There,
+// extproc allows it for each request that is not bound, see retryHeaders.
+func retryPolicy(svc statefulroute.Service) (*routev3.RetryPolicy, error) {
+	elsewhere, err := toAny(&previoushostsv3.PreviousHostsPredicate{})
+	if err != nil {
+		return nil, err
 	}
-	return &routev3.RetryPolicy{RetryOn: "connect-failure,refused-stream", NumRetries: wrapperspb.UInt32(2)}
+	p := &routev3.RetryPolicy{
+		NumRetries: wrapperspb.UInt32(2),
+		RetryHostPredicate: []*routev3.RetryPolicy_RetryHostPredicate{{
+			Name:       "envoy.retry_host_predicates.previous_hosts",
+			ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: elsewhere},
+		}},
+		HostSelectionRetryMaxAttempts: 5,
+	}
+	if !recognisesSessions(svc) {
+		p.RetryOn = policy.RetryOn
+	}
+	return p, nil
+}
+
+// retryHeaders turn what extproc allowed into the header by which Envoy is
+// asked for retries; where it said nothing, or was not there, none is set. The
+// router takes it out again.
+func retryHeaders() []*corev3.HeaderValueOption {
+	return []*corev3.HeaderValueOption{{
+		Header: &corev3.HeaderValue{
+			Key:   retryOnHeader,
+			Value: "%DYNAMIC_METADATA(" + policy.Namespace + ":" + policy.RetryKey + ")%",
+		},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}}
 }
 
 // recognisesSessions reports whether requests of the service may be bound.
