@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/http"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -145,4 +146,47 @@ func TestPodAtANewAddressKeepsItsSessions(t *testing.T) {
 	harness.NoFailures(t, histories)
 	harness.MaxPods(t, histories, 1)
 	harness.SameOwners(t, before, after)
+}
+
+// A pod gets the address of a pod that was removed in the same change, as happens
+// where addresses are few: its sessions follow it without a gap, those of the
+// removed pod are rebound.
+func TestPodAtARemovedPodsAddressKeepsItsSessions(t *testing.T) {
+	t.Parallel()
+	for _, variant := range variants {
+		t.Run(variant.name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, harness.Options{StateOfTheWorld: variant.sotw})
+			keys := harness.Keys(90)
+			before := s.Load(keys, 1, 8, harness.InHeader).Owners(t)
+			moving, gone := harness.On(before, "chat-1"), harness.On(before, "chat-0")
+			if len(moving) == 0 || len(gone) == 0 {
+				t.Fatalf("sessions per pod: %d on the one that moves, %d on the one that goes", len(moving), len(gone))
+			}
+			address := s.PodAddress(t, "chat-0")
+			s.Pods["chat-0"].Stop(t)
+			harness.NewProcess(t, "chat-1-moved", filepath.Join(programDir, "demo-pod"), "--name", "chat-1", "--listen", address)
+			traffic := s.Traffic(t, append(moving, harness.On(before, "chat-2")...), 20*time.Millisecond)
+			s.Change(t, func(c *harness.Config) {
+				pods := slices.Clone(c.Services[0].Pods.Static)
+				pods[1].Address = address
+				c.Services[0].Pods.Static = pods[1:]
+			})
+			s.WaitClients(t)
+			traffic.Round(t)
+			histories := traffic.Stop()
+			harness.NoFailures(t, histories)
+			harness.MaxPods(t, histories, 1)
+			s.Pods["chat-1"].Stop(t) // the process at the old address
+			after := s.Load(keys, 2, 8, harness.InHeader).Owners(t)
+			for _, key := range gone {
+				delete(before, key)
+			}
+			harness.SameOwners(t, before, after)
+			moved, err := harness.Metric(s.ExtprocAdmin+"/metrics", "stateful_route_sessions_rebound_total")
+			if err != nil || int(moved) != len(gone) {
+				t.Errorf("%v rebinds counted, %v; want %d: one for each session of the removed pod", moved, err, len(gone))
+			}
+		})
+	}
 }

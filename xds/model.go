@@ -51,7 +51,7 @@ type Member struct {
 	EffectiveWeight uint32
 }
 
-// clone returns a model that shares no slice the rollout changes.
+// clone returns an equal model that shares no slice the rollout changes.
 func (m Model) clone() Model {
 	m.Services = slices.Clone(m.Services)
 	for i := range m.Services {

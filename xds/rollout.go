@@ -28,7 +28,8 @@ func (a Audience) String() string {
 // Rollout brings a changed model to both audiences so that at every moment
 // Envoy can reach whatever extproc may choose:
 //
-//	widen   Envoys get what is new, and keep what goes away, draining
+//	widen   Envoys get what is new, and keep what goes away, draining;
+//	        extprocs forget pods whose address is another pod's now
 //	switch  extprocs get the target, and keep services that go away
 //	narrow  Envoys stop routing to what went away, but keep its clusters
 //	finish  both get the target itself
@@ -37,23 +38,23 @@ func (a Audience) String() string {
 // after Hold: a client that hangs must not stop the others. Narrowing waits a
 // grace longer: a request that extproc answered a moment before it switched may
 // still be on its way through Envoy, for as long as Envoy waits for an answer at
-// most. A new target in
-// the middle starts over from what the extprocs were last given.
+// most. A new target in the middle starts over from what the extprocs were last
+// given.
 //
-// A pod at an address that extprocs still know as another pod's waits for a
-// second round of the stages: sessions of the old pod must not reach it.
+// Sessions of a removed pod must not reach the pod that has its address now:
+// extprocs are told at once, not after an Envoy that may hang. A pod that only
+// moved, be it to the address of another, is known to extprocs all the time.
 //
 // Rollout is pure; the zero value holds nothing back (Hold 0).
 type Rollout struct {
 	// Hold bounds the wait for acknowledgements of one stage.
 	Hold time.Duration
 
-	goal    Model // what Set asked for
-	target  Model // the part of it that this round leads to
+	target  Model // what Set asked for
 	extproc Model // what extprocs were last given
 	envoy   Model // what Envoys were last given
 	stage   stage
-	since   time.Time // when the last stage was entered; zero in a new round
+	since   time.Time // when the last stage was entered
 	waiting bool      // the last stage published something
 	settled time.Time // when its audience was first seen to have answered
 	started bool
@@ -77,18 +78,10 @@ type Publication struct {
 
 // Set makes target what the rollout leads to.
 func (r *Rollout) Set(target Model) {
-	if r.started && reflect.DeepEqual(target, r.goal) {
+	if r.started && reflect.DeepEqual(target, r.target) {
 		return
 	}
-	r.goal = target
-	r.begin()
-}
-
-// begin starts a round of the stages.
-func (r *Rollout) begin() {
-	r.target = withoutTakenAddresses(r.goal, r.extproc)
-	r.stage = widen
-	r.waiting = false
+	r.target, r.stage, r.waiting = target, widen, false
 }
 
 // Idle reports whether both audiences were given the target.
@@ -140,9 +133,6 @@ func (r *Rollout) enter(now time.Time) []Publication {
 	}
 	pubs := r.carryOut()
 	r.since, r.settled, r.waiting = now, time.Time{}, len(pubs) > 0
-	if r.stage == idle && !reflect.DeepEqual(r.target, r.goal) {
-		r.begin()
-	}
 	return pubs
 }
 
@@ -150,7 +140,8 @@ func (r *Rollout) carryOut() []Publication {
 	switch r.stage {
 	case widen:
 		r.stage = switched
-		return r.give(Envoys, widened(r.target, r.extproc, r.envoy))
+		told := r.give(Extprocs, withoutDisplaced(r.extproc, r.target))
+		return append(told, r.give(Envoys, widened(r.target, r.extproc, r.envoy))...)
 	case switched:
 		r.stage = narrow
 		return r.give(Extprocs, withRemoved(r.target, r.extproc, false))
@@ -217,18 +208,18 @@ func widenedMembers(target, before []Member) []Member {
 	return out
 }
 
-// withoutTakenAddresses is the goal without the pods at addresses that have
-// knows as another pod's.
-func withoutTakenAddresses(goal, have Model) Model {
-	out := goal.clone()
+// withoutDisplaced is have without the pods that the target lacks and whose
+// address it gives to another pod.
+func withoutDisplaced(have, target Model) Model {
+	out := have.clone()
 	for i := range out.Services {
 		svc := &out.Services[i]
-		before, _ := have.service(svc.Name)
-		svc.Members = slices.DeleteFunc(svc.Members, func(m Member) bool {
-			return slices.ContainsFunc(before.Members, func(b Member) bool {
-				return b.Address == m.Address && b.Name != m.Name && b.State.ServesBound()
-			})
-		})
+		after, _ := target.service(svc.Name)
+		taken, stays := make(map[netip.AddrPort]bool, len(after.Members)), make(map[string]bool, len(after.Members))
+		for _, m := range after.Members {
+			taken[m.Address], stays[m.Name] = true, true
+		}
+		svc.Members = slices.DeleteFunc(svc.Members, func(m Member) bool { return taken[m.Address] && !stays[m.Name] })
 	}
 	return out
 }
