@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/config"
@@ -50,19 +50,24 @@ func (s *Sources) Load(ctx context.Context, services []statefulroute.Service) (m
 }
 
 // Run follows the sources and hands each new list to set, until ctx ends. A
-// list that cannot be read is logged and the last one stays.
-func (s *Sources) Run(ctx context.Context, services []statefulroute.Service, set func(service string, pods []statefulroute.Pod) error) error {
-	group, ctx := errgroup.WithContext(ctx)
+// list that cannot be read is logged and the last one stays; the trouble of one
+// source is not that of another.
+func (s *Sources) Run(ctx context.Context, services []statefulroute.Service, set func(service string, pods []statefulroute.Pod) error) {
+	var group sync.WaitGroup
+	defer group.Wait()
 	for _, svc := range services {
 		update := func() { s.update(ctx, svc, set) }
 		switch {
 		case svc.Pods.File != "":
-			group.Go(func() error { return config.Watch(ctx, svc.Pods.File, 0, update) })
+			group.Go(func() {
+				config.Follow(ctx, svc.Pods.File, update, func(err error) {
+					s.Logger.Error("pods are looked for now and then only", zap.String("service", svc.Name), zap.Error(err))
+				})
+			})
 		case svc.Pods.DNS != nil:
-			group.Go(func() error { return every(ctx, cmp.Or(s.DNSInterval, 5*time.Second), update) })
+			group.Go(func() { every(ctx, cmp.Or(s.DNSInterval, 5*time.Second), update) })
 		}
 	}
-	return group.Wait()
 }
 
 func (s *Sources) update(ctx context.Context, svc statefulroute.Service, set func(string, []statefulroute.Pod) error) {
@@ -104,13 +109,13 @@ func (s *Sources) resolve(ctx context.Context, source statefulroute.DNSSource) (
 	return slices.Compact(pods), nil
 }
 
-func every(ctx context.Context, interval time.Duration, do func()) error {
+func every(ctx context.Context, interval time.Duration, do func()) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-ticker.C:
 			do()
 		}

@@ -86,12 +86,29 @@ func TestDNSNamesPodsByAddressAndSurvivesFailures(t *testing.T) {
 
 func follow(t *testing.T, s *Sources, services []statefulroute.Service, set func(string, []statefulroute.Pod) error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- s.Run(ctx, services, set) }()
+	done := make(chan struct{})
+	go func() { defer close(done); s.Run(ctx, services, set) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+		<-done
 	})
+}
+
+// One service's file is in a folder that is gone: the others are followed.
+func TestOneBrokenSourceDoesNotEndTheOthers(t *testing.T) {
+	dir := t.TempDir()
+	broken, good := testService("broken"), testService("good")
+	broken.Pods.File, good.Pods.File = filepath.Join(dir, "gone", "pods.yaml"), filepath.Join(dir, "pods.yaml")
+	var now atomic.Value
+	now.Store("")
+	follow(t, &Sources{Logger: zap.NewNop()}, []statefulroute.Service{broken, good}, func(service string, pods []statefulroute.Pod) error {
+		now.Store(service + ": " + names(pods))
+		return nil
+	})
+	for _, pod := range []string{"a", "b"} {
+		if err := os.WriteFile(good.Pods.File, []byte("- {name: "+pod+", address: '127.0.0.1:1'}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "pod "+pod, func() bool { return now.Load() == "good: "+pod })
+	}
 }

@@ -50,11 +50,12 @@ type steered struct {
 func (s *Steering) Run(ctx context.Context) error {
 	s.steered = map[string]*steered{}
 	last := time.Now()
-	return every(ctx, time.Second, func() {
+	every(ctx, time.Second, func() {
 		now := time.Now()
 		s.step(ctx, now, now.Sub(last))
 		last = now
 	})
+	return nil
 }
 
 func (s *Steering) step(ctx context.Context, now time.Time, interval time.Duration) {

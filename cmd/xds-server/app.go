@@ -145,7 +145,7 @@ func (a *app) serve(ctx context.Context, cfg *config.XDSServer, listener net.Lis
 	a.ready.Store(true)
 	a.process.Logger.Info("serving", zap.String("xds", cfg.Listen), zap.String("admin", cfg.Admin), zap.Int("services", len(cfg.Services)))
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return a.reload.run(ctx) })
+	group.Go(func() error { a.reload.run(ctx); return nil })
 	group.Go(func() error {
 		lrs := &xds.LoadService{Loads: a.loads, Model: a.server.Model}
 		return a.server.Serve(ctx, listener, lrs.RegisterOn)

@@ -25,9 +25,11 @@ type reloader struct {
 }
 
 // run follows the file until ctx ends.
-func (r *reloader) run(ctx context.Context) error {
+func (r *reloader) run(ctx context.Context) {
 	defer r.stopSources()
-	return config.Watch(ctx, r.app.process.ConfigFile, 0, func() { r.changed(ctx) })
+	config.Follow(ctx, r.app.process.ConfigFile, func() { r.changed(ctx) }, func(err error) {
+		r.app.process.Logger.Error("the configuration is looked at now and then only", zap.Error(err))
+	})
 }
 
 func (r *reloader) changed(ctx context.Context) {
@@ -100,12 +102,9 @@ func (r *reloader) startSources(ctx context.Context, cfg *config.XDSServer) {
 	r.mu.Unlock()
 	go func() {
 		defer close(done)
-		err := r.app.sources.Run(ctx, cfg.Services, func(service string, pods []statefulroute.Pod) error {
+		r.app.sources.Run(ctx, cfg.Services, func(service string, pods []statefulroute.Pod) error {
 			return r.app.server.SetPods(ctx, service, pods)
 		})
-		if err != nil {
-			r.app.process.Logger.Error("pod sources are no longer followed", zap.Error(err))
-		}
 	}()
 }
 
