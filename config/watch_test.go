@@ -191,3 +191,26 @@ func TestFollowDoesNotGiveUp(t *testing.T) {
 	cancel()
 	<-done
 }
+
+func TestAWatchEndsWithItsFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "short-lived")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	stands, done := make(chan struct{}, 100), make(chan error, 1)
+	go func() {
+		done <- Watch(t.Context(), filepath.Join(dir, "x.yaml"), 0, func() { stands <- struct{}{} })
+	}()
+	<-stands
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-done:
+		if err == nil {
+			t.Error("no error")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the watch goes on, of nothing")
+	}
+}
