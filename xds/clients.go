@@ -29,6 +29,9 @@ type ClientStatus struct {
 
 // PushObserver hears of acknowledged and refused pushes.
 type PushObserver interface {
+	// XDSPush gets the time from the change that was pushed to a client's
+	// acknowledgement. It counts the stages the change went through before, and,
+	// for what a client gets as it connects, from its request.
 	XDSPush(resourceType string, d time.Duration)
 	XDSNack(resourceType string)
 }
@@ -42,6 +45,7 @@ type clients struct {
 
 	mu      sync.Mutex
 	streams map[streamKey]*stream
+	changes map[Audience]time.Time // when what was published last was asked for
 }
 
 type streamKey struct {
@@ -62,12 +66,22 @@ type progress struct {
 	answered       bool
 	reason         string
 	since          time.Time
+	asked          time.Time // when the stream first asked for the type
+	cause          time.Time // of what was sent last: a change, or the asking
 	// current: nothing was sent, because the client came back with all there is.
 	current bool
 }
 
 func newClients(observer PushObserver, refused func(ClientStatus)) *clients {
-	return &clients{observer: observer, refused: refused, changed: make(chan struct{}, 1), streams: map[streamKey]*stream{}}
+	return &clients{observer: observer, refused: refused, changed: make(chan struct{}, 1), streams: map[streamKey]*stream{}, changes: map[Audience]time.Time{}}
+}
+
+// publishing books that what an audience is given from now on comes of a change
+// at the time.
+func (c *clients) publishing(to Audience, change time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changes[to] = change
 }
 
 // callbacks are what go-control-plane calls on every message.
@@ -132,14 +146,15 @@ func (c *clients) note(key streamKey, node *corev3.Node, typeURL, nonce string, 
 	}
 	t := s.types[typeURL]
 	if t == nil {
-		t = &progress{since: time.Now()}
+		now := time.Now()
+		t = &progress{since: now, asked: now}
 		s.types[typeURL] = t
 	}
 	if nonce == "" || nonce != t.nonce || t.answered {
 		return row, false
 	}
 	if refusal == nil {
-		c.observer.XDSPush(shortType(typeURL), time.Since(t.since))
+		c.observer.XDSPush(shortType(typeURL), time.Since(t.cause))
 	}
 	t.answered, t.since = true, time.Now()
 	if refusal != nil {
@@ -162,7 +177,11 @@ func (c *clients) response(key streamKey, typeURL, nonce, version string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s := c.streams[key]; s != nil && s.types[typeURL] != nil {
-		*s.types[typeURL] = progress{nonce: nonce, version: version, since: time.Now()}
+		asked, cause := s.types[typeURL].asked, c.changes[s.audience]
+		if cause.Before(asked) {
+			cause = asked
+		}
+		*s.types[typeURL] = progress{nonce: nonce, version: version, since: time.Now(), asked: asked, cause: cause}
 	}
 }
 

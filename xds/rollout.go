@@ -76,12 +76,13 @@ type Publication struct {
 	Model Model
 }
 
-// Set makes target what the rollout leads to.
-func (r *Rollout) Set(target Model) {
+// Set makes target what the rollout leads to, and reports whether that is new.
+func (r *Rollout) Set(target Model) bool {
 	if r.started && reflect.DeepEqual(target, r.target) {
-		return
+		return false
 	}
 	r.target, r.stage, r.waiting = target, widen, false
+	return true
 }
 
 // Idle reports whether both audiences were given the target.

@@ -70,6 +70,7 @@ type Server struct {
 	// Owned by the loop.
 	desk    *Desk
 	rollout Rollout
+	change  time.Time // when the rollout's target was asked for
 	kept    []Order
 	reunion time.Time // until then the absence of extprocs is not their end
 }
@@ -148,7 +149,9 @@ func (s *Server) edit(apply func(*Desk) error) error {
 	}
 	s.keepOrders()
 	s.current.Store(&model)
-	s.rollout.Set(model)
+	if s.rollout.Set(model) {
+		s.change = time.Now()
+	}
 	select {
 	case s.changed <- struct{}{}:
 	default:
@@ -197,6 +200,7 @@ func (s *Server) publish(p Publication) error {
 	if err != nil {
 		return fmt.Errorf("build resources for %s: %w", p.To, err)
 	}
+	s.clients.publishing(p.To, s.change)
 	return s.caches.publish(p.To, resources)
 }
 

@@ -26,12 +26,20 @@ import (
 type observed struct {
 	mu            sync.Mutex
 	pushes, nacks []string
+	took          []time.Duration
 }
 
-func (o *observed) XDSPush(kind string, _ time.Duration) {
+func (o *observed) XDSPush(kind string, d time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.took = append(o.took, d)
 	o.pushes = append(o.pushes, kind)
+}
+
+func (o *observed) lastPush() time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.took[len(o.took)-1]
 }
 
 func (o *observed) XDSNack(kind string) {
@@ -270,7 +278,12 @@ func TestExtprocHearsOfAPodAfterEnvoyAnswered(t *testing.T) {
 		case <-time.After(50 * time.Millisecond):
 		}
 		envoy.answer(toEnvoy, toEnvoy.version, "")
-		extproc.next()
+		toExtproc := extproc.next()
+		extproc.answer(toExtproc, toExtproc.version, "")
+		srv.waitAnswered(t)
+		if took := srv.observed.lastPush(); took < 50*time.Millisecond {
+			t.Errorf("extproc's answer came %v after the change, which waited for Envoy", took)
+		}
 	})
 }
 
