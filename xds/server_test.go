@@ -270,6 +270,7 @@ func TestExtprocHearsOfAPodAfterEnvoyAnswered(t *testing.T) {
 			c.answer(p, p.version, "")
 		}
 		srv.waitAnswered(t)
+		before := time.Now()
 		srv.config(t, testPod("a", 1), testPod("b", 2))
 		toEnvoy := envoy.next()
 		select {
@@ -281,7 +282,9 @@ func TestExtprocHearsOfAPodAfterEnvoyAnswered(t *testing.T) {
 		toExtproc := extproc.next()
 		extproc.answer(toExtproc, toExtproc.version, "")
 		srv.waitAnswered(t)
-		if took := srv.observed.lastPush(); took < 50*time.Millisecond {
+		srv.clients.mu.Lock()
+		defer srv.clients.mu.Unlock()
+		if took := srv.observed.lastPush(); took < 50*time.Millisecond || srv.clients.changes[Extprocs].Before(before) {
 			t.Errorf("extproc's answer came %v after the change, which waited for Envoy", took)
 		}
 	})
