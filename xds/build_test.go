@@ -35,11 +35,7 @@ func TestGoldenResources(t *testing.T) {
 			t.Fatal(err)
 		}
 		desk := NewDesk()
-		desk.SetConfig(Gateway{
-			Listener: cfg.Envoy.Listener, Extprocs: cfg.Envoy.Extproc.Addresses,
-			MessageTimeout: cfg.Envoy.Extproc.MessageTimeout, DebugHeaders: cfg.Envoy.DebugHeaders,
-			Tracing: Tracing(cfg.Envoy.Tracing),
-		}, cfg.Services)
+		desk.SetConfig(t0, GatewayOf(cfg.Envoy), cfg.Services)
 		resources, err := Build(desk.Model())
 		if err != nil {
 			t.Fatal(err)

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
+	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 )
@@ -18,65 +18,84 @@ var ErrUnknownPod = errors.New("unknown pod")
 type Desk struct {
 	gateway  Gateway
 	services []statefulroute.Service
-	pods     map[string][]statefulroute.Pod
+	pods     map[string]podList // by service
 	facts    map[podID]podFacts
+	orders   map[podID]order
 }
 
 type podID struct{ service, pod string }
 
+// podList is never changed, only replaced.
+type podList struct {
+	pods  []statefulroute.Pod
+	names map[string]struct{}
+}
+
+func newPodList(pods []statefulroute.Pod) podList {
+	l := podList{pods, make(map[string]struct{}, len(pods))}
+	for _, p := range pods {
+		l.names[p.Name] = struct{}{}
+	}
+	return l
+}
+
+func (l podList) has(pod string) bool {
+	_, ok := l.names[pod]
+	return ok
+}
+
 type podFacts struct {
-	override statefulroute.PodState // Ready: the operator said nothing
-	down     bool                   // health checks say so
-	weight   uint32                 // 0: use the configured one
+	down   bool   // health checks say so
+	weight uint32 // 0: use the configured one
 }
 
 // NewDesk returns an empty desk.
 func NewDesk() *Desk {
-	return &Desk{pods: map[string][]statefulroute.Pod{}, facts: map[podID]podFacts{}}
+	return &Desk{pods: map[string]podList{}, facts: map[podID]podFacts{}, orders: map[podID]order{}}
 }
 
 // SetConfig replaces the gateway and the services. Pods of static sources are
 // taken from it; those of other sources stay as they are until SetPods.
-func (d *Desk) SetConfig(g Gateway, services []statefulroute.Service) {
+func (d *Desk) SetConfig(now time.Time, g Gateway, services []statefulroute.Service) {
 	d.gateway, d.services = g, services
 	known := map[string]bool{}
 	for _, svc := range services {
 		known[svc.Name] = true
 		if svc.Pods.Static != nil {
-			d.setPods(svc.Name, svc.Pods.Static)
+			d.setPods(now, svc, svc.Pods.Static)
 		}
 	}
-	maps.DeleteFunc(d.pods, func(name string, _ []statefulroute.Pod) bool { return !known[name] })
+	maps.DeleteFunc(d.pods, func(name string, _ podList) bool { return !known[name] })
 	maps.DeleteFunc(d.facts, func(id podID, _ podFacts) bool { return !known[id.service] })
+	maps.DeleteFunc(d.orders, func(id podID, _ order) bool { return !known[id.service] })
 }
 
 // SetPods replaces the pods of a service whose source is not static.
-func (d *Desk) SetPods(service string, pods []statefulroute.Pod) error {
+func (d *Desk) SetPods(now time.Time, service string, pods []statefulroute.Pod) error {
+	svc, ok := d.service(service)
+	if !ok {
+		return fmt.Errorf("service %q: %w", service, ErrUnknownPod)
+	}
+	d.setPods(now, svc, pods)
+	return nil
+}
+
+func (d *Desk) service(name string) (statefulroute.Service, bool) {
 	for _, svc := range d.services {
-		if svc.Name == service {
-			d.setPods(service, pods)
-			return nil
+		if svc.Name == name {
+			return svc, true
 		}
 	}
-	return fmt.Errorf("service %q: %w", service, ErrUnknownPod)
+	return statefulroute.Service{}, false
 }
 
-// setPods forgets what was said of pods that are gone: a pod that comes back
-// under the name starts afresh.
-func (d *Desk) setPods(service string, pods []statefulroute.Pod) {
-	d.pods[service] = pods
-	maps.DeleteFunc(d.facts, func(id podID, _ podFacts) bool {
-		return id.service == service && !slices.ContainsFunc(pods, func(p statefulroute.Pod) bool { return p.Name == id.pod })
-	})
-}
-
-// SetOverride is the operator's word on a pod: Draining, Maintenance, or Ready
-// to take it back. Unhealthy cannot be ordered.
-func (d *Desk) SetOverride(service, pod string, state statefulroute.PodState) error {
-	if state == statefulroute.Unhealthy {
-		return errors.New("unhealthy is what health checks find, not an order")
-	}
-	return d.change(service, pod, func(f *podFacts) { f.override = state })
+// setPods forgets what was found of pods that are gone: a pod that comes back
+// under the name starts afresh. Orders may stay a while.
+func (d *Desk) setPods(now time.Time, svc statefulroute.Service, pods []statefulroute.Pod) {
+	list := newPodList(pods)
+	d.pods[svc.Name] = list
+	maps.DeleteFunc(d.facts, func(id podID, _ podFacts) bool { return id.service == svc.Name && !list.has(id.pod) })
+	d.ageOrders(now, svc, list)
 }
 
 // SetHealthy is what the health checks found.
@@ -90,8 +109,8 @@ func (d *Desk) SetWeight(service, pod string, weight uint32) error {
 }
 
 func (d *Desk) change(service, pod string, edit func(*podFacts)) error {
-	if !slices.ContainsFunc(d.pods[service], func(p statefulroute.Pod) bool { return p.Name == pod }) {
-		return fmt.Errorf("pod %q of service %q: %w", pod, service, ErrUnknownPod)
+	if err := d.mustHave(service, pod); err != nil {
+		return err
 	}
 	id := podID{service, pod}
 	f := d.facts[id]
@@ -100,15 +119,22 @@ func (d *Desk) change(service, pod string, edit func(*podFacts)) error {
 	return nil
 }
 
+func (d *Desk) mustHave(service, pod string) error {
+	if !d.pods[service].has(pod) {
+		return fmt.Errorf("pod %q of service %q: %w", pod, service, ErrUnknownPod)
+	}
+	return nil
+}
+
 // Model returns the services with their pods as they are to be published.
 func (d *Desk) Model() Model {
 	m := Model{Gateway: d.gateway}
 	for _, svc := range d.services {
 		view := ServiceView{Service: svc}
-		for _, p := range d.pods[svc.Name] {
-			f := d.facts[podID{svc.Name, p.Name}]
-			p.State = f.state()
-			weight := f.weight
+		for _, p := range d.pods[svc.Name].pods {
+			id := podID{svc.Name, p.Name}
+			p.State = rank(d.orders[id].state, d.facts[id].down)
+			weight := d.facts[id].weight
 			if weight == 0 {
 				weight = p.Weight
 			}
@@ -119,20 +145,23 @@ func (d *Desk) Model() Model {
 	return m
 }
 
-// state ranks what was said: an operator's maintenance over a failed check,
+// rank weighs what was said: an operator's maintenance over a failed check,
 // and that over a drain.
-func (f podFacts) state() statefulroute.PodState {
+func rank(ordered statefulroute.PodState, down bool) statefulroute.PodState {
 	switch {
-	case f.override == statefulroute.Maintenance:
+	case ordered == statefulroute.Maintenance:
 		return statefulroute.Maintenance
-	case f.down:
+	case down:
 		return statefulroute.Unhealthy
 	default:
-		return f.override
+		return ordered
 	}
 }
 
 // clone returns a desk that later changes of d do not reach.
 func (d *Desk) clone() *Desk {
-	return &Desk{gateway: d.gateway, services: d.services, pods: maps.Clone(d.pods), facts: maps.Clone(d.facts)}
+	return &Desk{
+		gateway: d.gateway, services: d.services,
+		pods: maps.Clone(d.pods), facts: maps.Clone(d.facts), orders: maps.Clone(d.orders),
+	}
 }

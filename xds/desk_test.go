@@ -3,15 +3,19 @@ package xds
 import (
 	"errors"
 	"testing"
+	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 )
+
+// t0 is when nothing depends on the time.
+var t0 = time.Unix(1000, 0)
 
 func deskWith(pods ...statefulroute.Pod) *Desk {
 	d := NewDesk()
 	svc := testService("chat")
 	svc.Pods.Static = append([]statefulroute.Pod{}, pods...)
-	d.SetConfig(testGateway(), []statefulroute.Service{svc})
+	d.SetConfig(t0, testGateway(), []statefulroute.Service{svc})
 	return d
 }
 
@@ -36,7 +40,7 @@ func TestWhoseWordCounts(t *testing.T) {
 	if err := d.SetOverride("chat", "a", statefulroute.Unhealthy); err == nil {
 		t.Error("an operator ordered a pod to be unhealthy")
 	}
-	for _, err := range []error{d.SetHealthy("chat", "b", true), d.SetWeight("rooms", "a", 1), d.SetPods("rooms", nil)} {
+	for _, err := range []error{d.SetHealthy("chat", "b", true), d.SetWeight("rooms", "a", 1), d.SetPods(t0, "rooms", nil)} {
 		if !errors.Is(err, ErrUnknownPod) {
 			t.Errorf("got %v", err)
 		}
@@ -49,10 +53,10 @@ func TestAPodThatComesBackStartsAfresh(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A new address under the same name is the same pod.
-	if err := d.SetPods("chat", []statefulroute.Pod{testPod("b", 9)}); err != nil || show(d.Model()) != "chat: b@9(draining)" {
+	if err := d.SetPods(t0, "chat", []statefulroute.Pod{testPod("b", 9)}); err != nil || show(d.Model()) != "chat: b@9(draining)" {
 		t.Fatalf("got %v, %s", err, show(d.Model()))
 	}
-	if err := d.SetPods("chat", []statefulroute.Pod{testPod("a", 1)}); err != nil {
+	if err := d.SetPods(t0, "chat", []statefulroute.Pod{testPod("a", 1)}); err != nil {
 		t.Fatal(err)
 	}
 	if m := d.Model().Services[0].Members[0]; m.EffectiveWeight != 1 {
@@ -65,8 +69,8 @@ func TestAServiceThatIsGoneIsForgotten(t *testing.T) {
 	if err := d.SetOverride("chat", "a", statefulroute.Draining); err != nil {
 		t.Fatal(err)
 	}
-	d.SetConfig(testGateway(), []statefulroute.Service{testService("rooms")})
-	if len(d.pods)+len(d.facts) != 0 {
-		t.Errorf("still there: %v %v", d.pods, d.facts)
+	d.SetConfig(t0, testGateway(), []statefulroute.Service{testService("rooms")})
+	if len(d.pods)+len(d.facts)+len(d.orders) != 0 {
+		t.Errorf("still there: %v %v %v", d.pods, d.facts, d.orders)
 	}
 }

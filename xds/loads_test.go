@@ -31,10 +31,10 @@ func clusterStats(pods ...*endpointv3.UpstreamEndpointStats) []*endpointv3.Clust
 
 func TestReportsOfAllClientsAddUp(t *testing.T) {
 	a, b := testPod("a", 1), testPod("b", 2)
-	lrs := &LoadService{Model: func() Model { return testModel(a, b) }}
+	pods := NewIndex(testModel(a, b))
 	l, now := NewLoads(), time.Unix(100, 0)
-	l.Report(now, "envoy-1", clusterStats(podStats(a, 8, 2, 3), podStats(b, 1, 0, 0)), lrs.podAt)
-	l.Report(now, "envoy-2", clusterStats(podStats(a, 10, 0, 4)), lrs.podAt)
+	l.Report(now, "envoy-1", clusterStats(podStats(a, 8, 2, 3), podStats(b, 1, 0, 0)), pods.PodAt)
+	l.Report(now, "envoy-2", clusterStats(podStats(a, 10, 0, 4)), pods.PodAt)
 	timed := podStats(a, 0, 0, 0)
 	timed.LoadMetricStats = []*endpointv3.EndpointLoadMetricStats{
 		{MetricName: policy.MetricResponseTime, NumRequestsFinishedWithMetric: 4, TotalMetricValue: 2},
@@ -42,7 +42,7 @@ func TestReportsOfAllClientsAddUp(t *testing.T) {
 		{MetricName: policy.MetricResponseTimeBucket + "1", NumRequestsFinishedWithMetric: 1},
 		{MetricName: policy.MetricSessions, NumRequestsFinishedWithMetric: 1, TotalMetricValue: 17},
 	}
-	l.Report(now, "extproc", clusterStats(timed), lrs.podAt)
+	l.Report(now, "extproc", clusterStats(timed), pods.PodAt)
 
 	load := l.Load("chat", "a")
 	if load.InFlight != 7 || load.Sessions != 17 || load.ErrorRate != .1 || load.ResponseTime != 500*time.Millisecond || !load.LastResponse.Equal(now) {
@@ -70,17 +70,17 @@ func TestReportsOfAllClientsAddUp(t *testing.T) {
 	if got := l.Load("chat", "a").InFlight; got != 3 {
 		t.Errorf("in flight after an Envoy left: %d", got)
 	}
-	l.Report(now, "envoy-1", clusterStats(podStats(b, 0, 0, 1)), lrs.podAt)
+	l.Report(now, "envoy-1", clusterStats(podStats(b, 0, 0, 1)), pods.PodAt)
 	if got := l.Load("chat", "a").InFlight; got != 0 {
 		t.Errorf("in flight on a pod no longer reported: %d", got)
 	}
 }
 
 func TestReportsOfUnknownPodsAreDropped(t *testing.T) {
-	lrs := &LoadService{Model: func() Model { return testModel(testPod("a", 1)) }}
+	pods := NewIndex(testModel(testPod("a", 1)))
 	l := NewLoads()
 	odd := &endpointv3.UpstreamEndpointStats{Address: &corev3.Address{}}
-	l.Report(time.Unix(1, 0), "envoy", clusterStats(podStats(testPod("gone", 7), 5, 5, 5), odd), lrs.podAt)
+	l.Report(time.Unix(1, 0), "envoy", clusterStats(podStats(testPod("gone", 7), 5, 5, 5), odd), pods.PodAt)
 	if got := l.Take().Windows; len(got) != 0 {
 		t.Errorf("booked %+v", got)
 	}
@@ -88,10 +88,10 @@ func TestReportsOfUnknownPodsAreDropped(t *testing.T) {
 
 func TestOldErrorsFade(t *testing.T) {
 	a := testPod("a", 1)
-	lrs := &LoadService{Model: func() Model { return testModel(a) }}
+	pods := NewIndex(testModel(a))
 	l, now := NewLoads(), time.Unix(100, 0)
-	l.Report(now, "envoy", clusterStats(podStats(a, 0, 100, 0)), lrs.podAt)
-	l.Report(now.Add(time.Minute), "envoy", clusterStats(podStats(a, 100, 0, 0)), lrs.podAt)
+	l.Report(now, "envoy", clusterStats(podStats(a, 0, 100, 0)), pods.PodAt)
+	l.Report(now.Add(time.Minute), "envoy", clusterStats(podStats(a, 100, 0, 0)), pods.PodAt)
 	if got := l.Load("chat", "a").ErrorRate; got > .001 {
 		t.Errorf("a minute of health later the error rate is %v", got)
 	}
@@ -109,7 +109,7 @@ func TestLoadServiceAsksForEveryPodEachSecond(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := grpc.NewServer()
-	(&LoadService{Loads: loads, Model: func() Model { return testModel(a) }}).RegisterOn(server)
+	(&LoadService{Loads: loads, Index: func() *Index { return NewIndex(testModel(a)) }}).RegisterOn(server)
 	go func() { _ = server.Serve(listener) }()
 	defer server.Stop()
 	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))

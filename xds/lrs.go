@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -21,8 +20,8 @@ type LoadService struct {
 	loadstatsv3.UnimplementedLoadReportingServiceServer
 	// Loads books the reports.
 	Loads *Loads
-	// Model names the pods of the addresses that clients report on.
-	Model func() Model
+	// Index names the pods of the addresses that clients report on.
+	Index func() *Index
 	// Interval is how often clients shall report; 0 means once a second.
 	Interval time.Duration
 
@@ -53,19 +52,9 @@ func (s *LoadService) StreamLoadStats(stream grpc.BidiStreamingServer[loadstatsv
 		LoadReportingInterval:     durationpb.New(interval),
 	})
 	for report := first; err == nil; report, err = stream.Recv() {
-		s.Loads.Report(time.Now(), client, report.GetClusterStats(), s.podAt)
+		s.Loads.Report(time.Now(), client, report.GetClusterStats(), s.Index().PodAt)
 	}
 	return ended(err)
-}
-
-func (s *LoadService) podAt(service string, at netip.AddrPort) (string, bool) {
-	svc, _ := s.Model().service(service)
-	for _, m := range svc.Members {
-		if m.Address == at {
-			return m.Name, true
-		}
-	}
-	return "", false
 }
 
 // ended tells a client that went away from a failure.

@@ -68,8 +68,3 @@ func (m Model) service(name string) (ServiceView, bool) {
 	}
 	return ServiceView{}, false
 }
-
-func (m Model) has(service, pod string) bool {
-	svc, ok := m.service(service)
-	return ok && slices.ContainsFunc(svc.Members, func(p Member) bool { return p.Name == pod })
-}

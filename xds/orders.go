@@ -1,12 +1,15 @@
 package xds
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 )
@@ -65,30 +68,103 @@ func (f OrderFile) Save(orders []Order) error {
 	return nil
 }
 
-// Orders returns what operators said of the pods there are, in the order of
-// services and pods.
-func (d *Desk) Orders() []Order {
-	orders := []Order{}
-	for _, svc := range d.services {
-		for _, p := range d.pods[svc.Name] {
-			if s := d.facts[podID{svc.Name, p.Name}].override; s != statefulroute.Ready {
-				orders = append(orders, Order{svc.Name, p.Name, s.String()})
-			}
+// orderKeep is how long an order outlives the presence of its pod in DNS
+// answers: longer than a name server is confused or a pod restarts, shorter than
+// the time after which an address is likely somebody else's.
+const orderKeep = 10 * time.Minute
+
+// order is an operator's word on a pod.
+type order struct {
+	state statefulroute.PodState // Draining or Maintenance
+	gone  time.Time              // since when the pod is not among those known; zero if it is
+}
+
+// SetOverride is the operator's word on a pod: Draining, Maintenance, or Ready
+// to take it back. Unhealthy cannot be ordered.
+func (d *Desk) SetOverride(service, pod string, state statefulroute.PodState) error {
+	if state == statefulroute.Unhealthy {
+		return errors.New("unhealthy is what health checks find, not an order")
+	}
+	if err := d.mustHave(service, pod); err != nil {
+		return err
+	}
+	if state == statefulroute.Ready {
+		delete(d.orders, podID{service, pod})
+	} else {
+		d.orders[podID{service, pod}] = order{state: state}
+	}
+	return nil
+}
+
+// ageOrders drops the orders on pods that are gone from a service's new list: at
+// once where somebody wrote the list, after orderKeep where DNS answered, whose
+// answers may lack a pod that is there.
+func (d *Desk) ageOrders(now time.Time, svc statefulroute.Service, list podList) {
+	for id, o := range d.orders {
+		if id.service != svc.Name {
+			continue
+		}
+		switch {
+		case list.has(id.pod):
+			o.gone = time.Time{}
+		case o.gone.IsZero():
+			o.gone = now
+		}
+		absent := !o.gone.IsZero()
+		if absent && (svc.Pods.DNS == nil || now.Sub(o.gone) >= orderKeep) {
+			delete(d.orders, id)
+		} else {
+			d.orders[id] = o
 		}
 	}
+}
+
+// Orders returns what operators said of the pods, in the order of services and
+// then of names; those on pods that are gone for a while are among them.
+func (d *Desk) Orders() []Order {
+	place := make(map[string]int, len(d.services))
+	for i, svc := range d.services {
+		place[svc.Name] = i
+	}
+	orders := []Order{}
+	for id, o := range d.orders {
+		orders = append(orders, Order{id.service, id.pod, o.state.String()})
+	}
+	slices.SortFunc(orders, func(a, b Order) int {
+		return cmp.Or(cmp.Compare(place[a.Service], place[b.Service]), cmp.Compare(a.Pod, b.Pod))
+	})
 	return orders
 }
 
-// Obey repeats kept orders; those on pods that are gone are dropped.
-func (d *Desk) Obey(orders []Order) error {
+// Obey repeats kept orders. Those on pods that are gone are dropped, but where
+// DNS tells the pods: it may not have answered yet.
+func (d *Desk) Obey(now time.Time, orders []Order) error {
 	for _, o := range orders {
 		state, err := statefulroute.ParsePodState(o.State)
 		if err == nil {
 			err = d.SetOverride(o.Service, o.Pod, state)
 		}
-		if err != nil && !errors.Is(err, ErrUnknownPod) {
+		if errors.Is(err, ErrUnknownPod) {
+			d.obeyLater(now, podID{o.Service, o.Pod}, state)
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("kept order on pod %q of service %q: %w", o.Pod, o.Service, err)
 		}
 	}
 	return nil
+}
+
+// obeyLater keeps an order on a pod that is not there, but may come. Its time
+// runs from the first answer that lacks it: no answer says nothing.
+func (d *Desk) obeyLater(now time.Time, id podID, state statefulroute.PodState) {
+	svc, ok := d.service(id.service)
+	if !ok || svc.Pods.DNS == nil || state == statefulroute.Ready {
+		return
+	}
+	o := order{state: state}
+	if _, answered := d.pods[id.service]; answered {
+		o.gone = now
+	}
+	d.orders[id] = o
 }

@@ -19,9 +19,9 @@ type ProbeObserver interface {
 	Probe(ctx context.Context, service, pod string) (context.Context, func(err error, took time.Duration))
 }
 
-// HealthSetter takes what the probes found.
+// HealthSetter takes what the probes found of pods of a service.
 type HealthSetter interface {
-	SetHealthy(ctx context.Context, service, pod string, healthy bool) error
+	SetHealth(ctx context.Context, service string, healthy map[string]bool) error
 }
 
 // Prober runs the active health checks of all services: one loop that owns
@@ -48,8 +48,12 @@ type checkedService struct {
 	addresses map[string]netip.AddrPort
 }
 
+// probeResult is what one probe found, of which service as it was checked then
+// and at which address.
 type probeResult struct {
 	id  podID
+	of  *checkedService
+	at  netip.AddrPort
 	err error
 }
 
@@ -79,25 +83,52 @@ func (p *Prober) Run(ctx context.Context) error {
 	defer cancel()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	p.follow(ctx, time.Now())
 	for {
+		var found []probeResult
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-p.Changed:
+			p.follow(ctx, time.Now())
 		case <-timer.C:
 		case id := <-p.doubts:
 			if c := p.checked[id.service]; c != nil {
 				c.health.Doubt(time.Now(), id.pod)
 			}
 		case r := <-p.results:
-			p.result(ctx, r)
+			found = p.waiting(r)
+			p.followIfChanged(ctx)
 		}
-		p.follow(ctx, time.Now())
+		p.take(ctx, found)
 		if next, ok := p.start(ctx, time.Now()); ok {
 			timer.Reset(time.Until(next))
 		} else {
 			timer.Stop()
 		}
+	}
+}
+
+// waiting returns the result and all others that wait: what many probes found
+// is one change of the model.
+func (p *Prober) waiting(r probeResult) []probeResult {
+	found := []probeResult{r}
+	for {
+		select {
+		case r := <-p.results:
+			found = append(found, r)
+		default:
+			return found
+		}
+	}
+}
+
+// followIfChanged has results judged by the pods there are now.
+func (p *Prober) followIfChanged(ctx context.Context) {
+	select {
+	case <-p.Changed:
+		p.follow(ctx, time.Now())
+	default:
 	}
 }
 
@@ -154,18 +185,20 @@ func (p *Prober) add(svc ServiceView) *checkedService {
 func (p *Prober) end(ctx context.Context, service string) {
 	c := p.checked[service]
 	delete(p.checked, service)
+	well := map[string]bool{}
 	for pod := range c.addresses {
 		if !c.health.Healthy(pod) {
-			p.set(ctx, service, pod, true)
+			well[pod] = true
 		}
 	}
+	p.set(ctx, service, well)
 }
 
 // start launches the probes that are due and returns when the next ones are.
 func (p *Prober) start(ctx context.Context, now time.Time) (next time.Time, ok bool) {
 	for service, c := range p.checked {
 		for _, pod := range c.health.Due(now) {
-			p.launch(ctx, podID{service, pod}, c.check, c.addresses[pod])
+			p.launch(ctx, podID{service, pod}, c)
 		}
 		if at, some := c.health.Next(); some && (!ok || at.Before(next)) {
 			next, ok = at, true
@@ -174,7 +207,8 @@ func (p *Prober) start(ctx context.Context, now time.Time) (next time.Time, ok b
 	return next, ok
 }
 
-func (p *Prober) launch(ctx context.Context, id podID, check statefulroute.HealthCheck, at netip.AddrPort) {
+func (p *Prober) launch(ctx context.Context, id podID, c *checkedService) {
+	check, at := c.check, c.addresses[id.pod]
 	p.probes.Go(func() {
 		started := time.Now()
 		probeCtx, done := p.Observer.Probe(ctx, id.service, id.pod)
@@ -184,34 +218,56 @@ func (p *Prober) launch(ctx context.Context, id podID, check statefulroute.Healt
 		}
 		done(err, time.Since(started))
 		select {
-		case p.results <- probeResult{id, err}:
+		case p.results <- probeResult{id, c, at, err}:
 		case <-ctx.Done():
 		}
 	})
 }
 
-func (p *Prober) result(ctx context.Context, r probeResult) {
+// take books results and puts what they change into force.
+func (p *Prober) take(ctx context.Context, found []probeResult) {
+	changed := map[string][]balancing.Transition{}
+	for _, r := range found {
+		changed[r.id.service] = append(changed[r.id.service], p.result(ctx, r)...)
+	}
+	for service, list := range changed {
+		p.apply(ctx, service, list)
+	}
+}
+
+// result books one result. One of a check that was replaced, or of a service that
+// is gone, says nothing; the pod of one from an old address is probed again.
+func (p *Prober) result(ctx context.Context, r probeResult) []balancing.Transition {
 	c := p.checked[r.id.service]
-	if c == nil {
-		return
+	if c != r.of {
+		return nil
+	}
+	if at, ok := c.addresses[r.id.pod]; ok && at != r.at {
+		p.launch(ctx, r.id, c)
+		return nil
 	}
 	changed := c.health.Result(r.id.pod, r.err == nil)
 	for _, t := range changed {
 		p.Logger.Warn("pod health changed", zap.String("service", r.id.service), zap.String("pod", t.Pod),
 			zap.Bool("healthy", t.Healthy), zap.String("reason", t.Reason), zap.NamedError("probe", r.err))
 	}
-	p.apply(ctx, r.id.service, changed)
+	return changed
 }
 
+// apply puts transitions into force; of two of one pod the last counts.
 func (p *Prober) apply(ctx context.Context, service string, changed []balancing.Transition) {
+	healthy := make(map[string]bool, len(changed))
 	for _, t := range changed {
-		p.set(ctx, service, t.Pod, t.Healthy)
+		healthy[t.Pod] = t.Healthy
 	}
+	p.set(ctx, service, healthy)
 }
 
-func (p *Prober) set(ctx context.Context, service, pod string, healthy bool) {
-	if err := p.Set.SetHealthy(ctx, service, pod, healthy); err != nil && ctx.Err() == nil {
-		// The pod left in the meantime: its facts went with it.
-		p.Logger.Debug("health of a pod that is gone", zap.String("service", service), zap.String("pod", pod), zap.Error(err))
+func (p *Prober) set(ctx context.Context, service string, healthy map[string]bool) {
+	if len(healthy) == 0 {
+		return
+	}
+	if err := p.Set.SetHealth(ctx, service, healthy); err != nil && ctx.Err() == nil {
+		p.Logger.Error("health of pods not set", zap.String("service", service), zap.Error(err))
 	}
 }

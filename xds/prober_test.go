@@ -103,10 +103,12 @@ func (p *probedPods) Probe(ctx context.Context, _, _ string) (context.Context, f
 	return ctx, func(error, time.Duration) { p.probes.Add(1) }
 }
 
-func (p *probedPods) SetHealthy(_ context.Context, _, pod string, healthy bool) error {
+func (p *probedPods) SetHealth(_ context.Context, _ string, healthy map[string]bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.down[pod] = !healthy
+	for pod, ok := range healthy {
+		p.down[pod] = !ok
+	}
 	return nil
 }
 
@@ -213,13 +215,13 @@ func TestSteeringFollowsTheLoad(t *testing.T) {
 		Logger: zap.NewNop(), Loads: NewLoads(), Set: set, Doubter: doubted, Model: func() Model { return model },
 		Observe: func(Taken) { taken++ }, steered: map[string]*steered{},
 	}
-	lrs := &LoadService{Model: s.Model}
+	pods := NewIndex(model)
 	now := time.Unix(1000, 0)
 	// c answers ten times slower than its peers: as many in flight for a tenth
 	// of the answers.
 	for range 15 {
 		now = now.Add(time.Second)
-		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 100, 0, 4), podStats(c, 10, 0, 4)), lrs.podAt)
+		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 100, 0, 4), podStats(c, 10, 0, 4)), pods.PodAt)
 		s.step(t.Context(), now, time.Second)
 	}
 	if w := set["chat"]; w["c"]*2 >= w["a"] || w["c"]*2 >= w["b"] || w["c"] == 0 {
@@ -227,7 +229,7 @@ func TestSteeringFollowsTheLoad(t *testing.T) {
 	}
 	for range 60 {
 		now = now.Add(time.Second)
-		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 100, 0, 4), podStats(c, 100, 0, 4)), lrs.podAt)
+		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 100, 0, 4), podStats(c, 100, 0, 4)), pods.PodAt)
 		s.step(t.Context(), now, time.Second)
 	}
 	if w := set["chat"]; float64(w["c"]) < .75*float64(w["a"]) {
@@ -235,7 +237,7 @@ func TestSteeringFollowsTheLoad(t *testing.T) {
 	}
 	for range 11 {
 		now = now.Add(time.Second)
-		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 0, 0, 0), podStats(c, 0, 0, 9)), lrs.podAt)
+		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 0, 0, 0), podStats(c, 0, 0, 9)), pods.PodAt)
 		s.step(t.Context(), now, time.Second)
 	}
 	if doubted["c"] == 0 || doubted["a"]+doubted["b"] > 0 {
@@ -266,3 +268,65 @@ func (r recordedWeights) SetWeights(_ context.Context, service string, weights m
 type recordedDoubts map[string]int
 
 func (r recordedDoubts) Doubt(_ context.Context, _, pod string) { r[pod]++ }
+
+// heldPod is a pod whose health check answers only when it is let go: /bad
+// fails then, any other path succeeds.
+func heldPod(t *testing.T, name string) (pod statefulroute.Pod, probed <-chan string, letGo func(path string)) {
+	t.Helper()
+	came, gates := make(chan string, 10), map[string]chan struct{}{"/bad": make(chan struct{}), "/good": make(chan struct{})}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		came <- r.URL.Path
+		<-gates[r.URL.Path]
+		if r.URL.Path == "/bad" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	return statefulroute.Pod{Name: name, Address: netip.MustParseAddrPort(srv.Listener.Addr().String()), Weight: 1}, came, func(path string) { close(gates[path]) }
+}
+
+// A pod moves while it is being probed. What the probe found at its old address
+// says nothing about the pod: it is probed where it is now.
+func TestAProbeOfAnOldAddressDoesNotCount(t *testing.T) {
+	a, probed, letGo := heldPod(t, "a")
+	b, _ := webPod(t, "b")
+	moved, _ := webPod(t, "a")
+	check := statefulroute.HealthCheck{HTTP: "/bad", Interval: time.Hour, Timeout: 30 * time.Second, UnhealthyAfter: 1, HealthyAfter: 1}
+	p, state := startProber(t, check, a, b)
+	p.Doubt(t.Context(), "chat", "a")
+	<-probed
+	model := testModel(moved, b)
+	model.Services[0].Health = &check
+	state.set(model)
+	letGo("/bad")
+	await(t, "a probe of the old address and one of the new", func() bool { return state.probes.Load() == 2 })
+	if state.isDown("a") {
+		t.Error("the pod is down for what was found where it was before")
+	}
+}
+
+// The check is replaced while a pod is being probed by the old one.
+func TestAProbeOfAnOldCheckDoesNotCount(t *testing.T) {
+	a, probed, letGo := heldPod(t, "a")
+	b, _ := webPod(t, "b")
+	check := statefulroute.HealthCheck{HTTP: "/bad", Interval: time.Hour, Timeout: 30 * time.Second, UnhealthyAfter: 1, HealthyAfter: 1}
+	p, state := startProber(t, check, a, b)
+	p.Doubt(t.Context(), "chat", "a")
+	<-probed
+	model, other := testModel(a, b), check
+	other.HTTP = "/good"
+	model.Services[0].Health = &other
+	state.set(model)
+	p.Doubt(t.Context(), "chat", "a")
+	if path := <-probed; path != "/good" {
+		t.Fatalf("probed %s", path)
+	}
+	letGo("/bad")
+	await(t, "the end of the old probe", func() bool { return state.probes.Load() == 1 })
+	p.Doubt(t.Context(), "chat", "b") // the loop turns: it has the old result
+	await(t, "a probe of b", func() bool { return state.probes.Load() == 2 })
+	if state.isDown("a") {
+		t.Error("the pod is down for what a check found that is no longer in force")
+	}
+	letGo("/good")
+}

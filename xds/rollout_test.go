@@ -212,7 +212,7 @@ func (d *driven) set(m Model) {
 	d.goal, d.stays = m, nil
 	for _, svc := range d.given[Extprocs].Services {
 		for _, p := range svc.Members {
-			if m.has(svc.Name, p.Name) {
+			if NewIndex(m).Has(svc.Name, p.Name) {
 				d.stays = append(d.stays, podID{svc.Name, p.Name})
 			}
 		}
@@ -229,7 +229,7 @@ func (d *driven) step(t *rapid.T, now time.Time, settled func(Audience) bool) {
 		}
 		d.checkServed(t)
 		for _, id := range d.stays {
-			if !d.given[Extprocs].has(id.service, id.pod) {
+			if !NewIndex(d.given[Extprocs]).Has(id.service, id.pod) {
 				t.Fatalf("extproc does not know %s of %s, which stays: %s", id.pod, id.service, show(d.given[Extprocs]))
 			}
 		}
@@ -250,7 +250,7 @@ func (d *driven) checkServed(t *rapid.T) {
 				continue
 			}
 			served := slices.ContainsFunc(envoy.Members, func(e Member) bool {
-				return e.Address == m.Address && (e.Name == m.Name || d.ofEnvoy.has(svc.Name, m.Name)) && e.State.ServesBound()
+				return e.Address == m.Address && (e.Name == m.Name || NewIndex(d.ofEnvoy).Has(svc.Name, m.Name)) && e.State.ServesBound()
 			})
 			if !served {
 				t.Fatalf("extproc may choose %s@%d of %s\nextproc: %s\nenvoy:   %s", m.Name, m.Address.Port(), svc.Name, show(d.given[Extprocs]), show(d.given[Envoys]))

@@ -64,7 +64,7 @@ type Server struct {
 	caches  *caches
 	clients *clients
 	edits   chan edit
-	current atomic.Pointer[Model]
+	current atomic.Pointer[view]
 	changed chan struct{}
 
 	// Owned by the loop.
@@ -75,10 +75,16 @@ type Server struct {
 	reunion time.Time // until then the absence of extprocs is not their end
 }
 
+// view is a model with its index.
+type view struct {
+	model Model
+	index *Index
+}
+
 // edit is a change of the desk; done gets its error, or nil once the first stage
 // of the change is published.
 type edit struct {
-	apply func(*Desk) error
+	apply func(d *Desk, now time.Time) error
 	done  chan error
 }
 
@@ -95,7 +101,7 @@ func New(opts Options) (*Server, error) {
 		desk:    NewDesk(),
 		rollout: Rollout{Hold: opts.Hold},
 	}
-	s.current.Store(&Model{})
+	s.current.Store(&view{index: NewIndex(Model{})})
 	s.clients = newClients(opts.Observer, s.refused)
 	return s, nil
 }
@@ -136,9 +142,10 @@ func (s *Server) Run(ctx context.Context) error {
 
 // edit changes a copy's worth of facts and proves that the result can be
 // built: what Envoy would refuse never becomes the target.
-func (s *Server) edit(apply func(*Desk) error) error {
+func (s *Server) edit(apply func(*Desk, time.Time) error) error {
+	now := time.Now()
 	before := s.desk.clone()
-	if err := apply(s.desk); err != nil {
+	if err := apply(s.desk, now); err != nil {
 		s.desk = before
 		return err
 	}
@@ -148,9 +155,9 @@ func (s *Server) edit(apply func(*Desk) error) error {
 		return err
 	}
 	s.keepOrders()
-	s.current.Store(&model)
+	s.current.Store(&view{model, NewIndex(model)})
 	if s.rollout.Set(model) {
-		s.change = time.Now()
+		s.change = now
 	}
 	select {
 	case s.changed <- struct{}{}:
@@ -205,7 +212,7 @@ func (s *Server) publish(p Publication) error {
 }
 
 // do hands an edit to the loop and waits for it.
-func (s *Server) do(ctx context.Context, apply func(*Desk) error) error {
+func (s *Server) do(ctx context.Context, apply func(d *Desk, now time.Time) error) error {
 	e := edit{apply: apply, done: make(chan error, 1)}
 	select {
 	case s.edits <- e:
@@ -223,10 +230,10 @@ func (s *Server) do(ctx context.Context, apply func(*Desk) error) error {
 // SetConfig replaces gateway and services, and pods is called for each service
 // whose source is not static. Any error leaves everything as it was.
 func (s *Server) SetConfig(ctx context.Context, g Gateway, services []statefulroute.Service, pods map[string][]statefulroute.Pod) error {
-	return s.do(ctx, func(d *Desk) error {
-		d.SetConfig(g, services)
+	return s.do(ctx, func(d *Desk, now time.Time) error {
+		d.SetConfig(now, g, services)
 		for name, list := range pods {
-			if err := d.SetPods(name, list); err != nil {
+			if err := d.SetPods(now, name, list); err != nil {
 				return err
 			}
 		}
@@ -236,35 +243,42 @@ func (s *Server) SetConfig(ctx context.Context, g Gateway, services []statefulro
 
 // SetPods replaces the pods of a service whose source is not static.
 func (s *Server) SetPods(ctx context.Context, service string, pods []statefulroute.Pod) error {
-	return s.do(ctx, func(d *Desk) error { return d.SetPods(service, pods) })
+	return s.do(ctx, func(d *Desk, now time.Time) error { return d.SetPods(now, service, pods) })
 }
 
 // SetOverride drains a pod, takes it out, or takes either back.
 func (s *Server) SetOverride(ctx context.Context, service, pod string, state statefulroute.PodState) error {
-	return s.do(ctx, func(d *Desk) error { return d.SetOverride(service, pod, state) })
+	return s.do(ctx, func(d *Desk, _ time.Time) error { return d.SetOverride(service, pod, state) })
 }
 
 // Obey repeats the orders that an earlier run kept.
 func (s *Server) Obey(ctx context.Context, orders []Order) error {
-	return s.do(ctx, func(d *Desk) error { return d.Obey(orders) })
+	return s.do(ctx, func(d *Desk, now time.Time) error { return d.Obey(now, orders) })
 }
 
-// SetHealthy is what the health checks found of a pod.
-func (s *Server) SetHealthy(ctx context.Context, service, pod string, healthy bool) error {
-	return s.do(ctx, func(d *Desk) error { return d.SetHealthy(service, pod, healthy) })
+// SetHealth is what the health checks found of pods of a service; those that
+// left in the meantime are passed over.
+func (s *Server) SetHealth(ctx context.Context, service string, healthy map[string]bool) error {
+	return s.do(ctx, func(d *Desk, _ time.Time) error {
+		return forPods(healthy, func(pod string, ok bool) error { return d.SetHealthy(service, pod, ok) })
+	})
 }
 
 // SetWeights is what the load made of the weights of a service's pods; pods
 // that left in the meantime are passed over.
 func (s *Server) SetWeights(ctx context.Context, service string, weights map[string]uint32) error {
-	return s.do(ctx, func(d *Desk) error {
-		for pod, weight := range weights {
-			if err := d.SetWeight(service, pod, weight); err != nil && !errors.Is(err, ErrUnknownPod) {
-				return err
-			}
-		}
-		return nil
+	return s.do(ctx, func(d *Desk, _ time.Time) error {
+		return forPods(weights, func(pod string, weight uint32) error { return d.SetWeight(service, pod, weight) })
 	})
+}
+
+func forPods[V any](facts map[string]V, set func(pod string, v V) error) error {
+	for pod, v := range facts {
+		if err := set(pod, v); err != nil && !errors.Is(err, ErrUnknownPod) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Changed is signalled after the model changed: for the prober, which is its
@@ -273,7 +287,10 @@ func (s *Server) Changed() <-chan struct{} { return s.changed }
 
 // Model returns the services and pods as they are meant to be now. The result
 // is shared: read only.
-func (s *Server) Model() Model { return *s.current.Load() }
+func (s *Server) Model() Model { return s.current.Load().model }
+
+// Index finds the pods of the model.
+func (s *Server) Index() *Index { return s.current.Load().index }
 
 // Clients returns a row per connected client and resource type.
 func (s *Server) Clients() []ClientStatus { return s.clients.list(time.Now()) }

@@ -60,9 +60,10 @@ func (s *Steering) Run(ctx context.Context) error {
 
 func (s *Steering) step(ctx context.Context, now time.Time, interval time.Duration) {
 	model := s.Model()
-	s.follow(now, model)
+	index := NewIndex(model)
+	s.follow(now, model, index)
 	taken := s.Loads.Take()
-	s.Loads.Keep(func(service, pod string) bool { return model.has(service, pod) })
+	s.Loads.Keep(index.Has)
 	byPod := make(map[podID]Window, len(taken.Windows))
 	for _, w := range taken.Windows {
 		byPod[podID{w.Service, w.Pod}] = w
@@ -76,7 +77,7 @@ func (s *Steering) step(ctx context.Context, now time.Time, interval time.Durati
 }
 
 // follow brings the state of the services in line with the model.
-func (s *Steering) follow(now time.Time, model Model) {
+func (s *Steering) follow(now time.Time, model Model, index *Index) {
 	for name := range s.steered {
 		if _, ok := model.service(name); !ok {
 			delete(s.steered, name)
@@ -93,7 +94,7 @@ func (s *Steering) follow(now time.Time, model Model) {
 			pods[i] = m.Pod
 		}
 		for _, m := range st.members {
-			if !model.has(svc.Name, m.Name) {
+			if !index.Has(svc.Name, m.Name) {
 				st.silence.Forget(m.Name)
 			}
 		}

@@ -3,12 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/stateful-route/stateful-route/config"
@@ -72,7 +70,7 @@ func validate(ctx context.Context, file, kind string) (verdict, error) {
 	if kind == "extproc" {
 		_, err = config.LoadExtproc(file)
 	} else {
-		_, err = resources(ctx, file)
+		_, err = xds.Preview(ctx, file)
 	}
 	v := verdict{File: file, Kind: kind, Valid: err == nil, Errors: []string{}}
 	if err != nil {
@@ -117,33 +115,4 @@ func kindOfField(name string) string {
 		return "extproc"
 	}
 	return ""
-}
-
-// resources are what Envoy would get from a configuration of xds-server.
-func resources(ctx context.Context, file string) (xds.Resources, error) {
-	cfg, err := config.LoadXDSServer(file)
-	if err != nil {
-		return nil, err
-	}
-	sources := &xds.Sources{Logger: zap.NewNop(), Resolver: net.DefaultResolver}
-	pods, err := sources.Load(ctx, cfg.Services)
-	if err != nil {
-		return nil, err
-	}
-	desk := xds.NewDesk()
-	desk.SetConfig(xds.Gateway{
-		Listener: cfg.Envoy.Listener, Extprocs: cfg.Envoy.Extproc.Addresses,
-		MessageTimeout: cfg.Envoy.Extproc.MessageTimeout, DebugHeaders: cfg.Envoy.DebugHeaders,
-		Tracing: xds.Tracing(cfg.Envoy.Tracing),
-	}, cfg.Services)
-	for service, list := range pods {
-		if err := desk.SetPods(service, list); err != nil {
-			return nil, err
-		}
-	}
-	built, err := xds.Build(desk.Model())
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	return built, nil
 }

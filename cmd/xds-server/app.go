@@ -147,7 +147,7 @@ func (a *app) serve(ctx context.Context, cfg *config.XDSServer, listener net.Lis
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { a.reload.run(ctx); return nil })
 	group.Go(func() error {
-		lrs := &xds.LoadService{Loads: a.loads, Model: a.server.Model}
+		lrs := &xds.LoadService{Loads: a.loads, Index: a.server.Index}
 		return a.server.Serve(ctx, listener, lrs.RegisterOn)
 	})
 	return group.Wait()
@@ -234,16 +234,8 @@ func (a *app) status() map[string]any {
 	}
 }
 
-func gateway(e config.Envoy) xds.Gateway {
-	return xds.Gateway{
-		Listener: e.Listener, Extprocs: e.Extproc.Addresses,
-		MessageTimeout: e.Extproc.MessageTimeout, DebugHeaders: e.DebugHeaders,
-		Tracing: xds.Tracing(e.Tracing),
-	}
-}
-
-// fixed lists the settings that differ and need a restart.
-func fixed(before, after *config.XDSServer) string {
+// needRestart lists the settings that differ and are taken over at a start only.
+func needRestart(before, after *config.XDSServer) string {
 	var names []string
 	if before.Listen != after.Listen {
 		names = append(names, "listen")

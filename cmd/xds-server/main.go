@@ -3,15 +3,16 @@
 package main
 
 import (
+	"context"
 	"os"
 
-	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/internal/cli"
+	"github.com/stateful-route/stateful-route/xds"
 )
 
 func main() {
 	os.Exit(cli.Main("xds-server", os.Args[1:], os.Stderr, cli.Program{
-		Check: func(file string) error { _, err := config.LoadXDSServer(file); return err },
+		Check: func(file string) error { _, err := xds.Preview(context.Background(), file); return err },
 		Run:   run,
 	}))
 }

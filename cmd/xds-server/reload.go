@@ -10,6 +10,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/xds"
 )
 
 // reloader keeps the configuration in force equal to the file, or, when the
@@ -67,12 +68,12 @@ func (r *reloader) apply(ctx context.Context, cfg *config.XDSServer) error {
 	if err != nil {
 		return err
 	}
-	if err := r.app.server.SetConfig(ctx, gateway(cfg.Envoy), cfg.Services, pods); err != nil {
+	if err := r.app.server.SetConfig(ctx, xds.GatewayOf(cfg.Envoy), cfg.Services, pods); err != nil {
 		return fmt.Errorf("%s: %w", r.app.process.ConfigFile, err)
 	}
 	if before := r.note(cfg, nil); before != nil {
 		r.app.process.Logger.Info("configuration reloaded", zap.Int("services", len(cfg.Services)))
-		if names := fixed(before, cfg); names != "" {
+		if names := needRestart(before, cfg); names != "" {
 			r.app.process.Logger.Warn("these settings change only with a restart", zap.String("settings", names))
 		}
 	}

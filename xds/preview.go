@@ -1,0 +1,48 @@
+package xds
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/stateful-route/stateful-route/config"
+)
+
+// GatewayOf is what a configuration says about every Envoy.
+func GatewayOf(e config.Envoy) Gateway {
+	return Gateway{
+		Listener: e.Listener, Extprocs: e.Extproc.Addresses,
+		MessageTimeout: e.Extproc.MessageTimeout, DebugHeaders: e.DebugHeaders,
+		Tracing: Tracing(e.Tracing),
+	}
+}
+
+// Preview returns what Envoys would get from a configuration file. It reads and
+// checks all a server does at its start, pod files included. Names of DNS
+// sources are looked up; without an answer their pods are missing.
+func Preview(ctx context.Context, file string) (Resources, error) {
+	cfg, err := config.LoadXDSServer(file)
+	if err != nil {
+		return nil, err
+	}
+	sources := &Sources{Logger: zap.NewNop(), Resolver: net.DefaultResolver}
+	pods, err := sources.Load(ctx, cfg.Services)
+	if err != nil {
+		return nil, err
+	}
+	desk, now := NewDesk(), time.Now()
+	desk.SetConfig(now, GatewayOf(cfg.Envoy), cfg.Services)
+	for service, list := range pods {
+		if err := desk.SetPods(now, service, list); err != nil {
+			return nil, err
+		}
+	}
+	built, err := Build(desk.Model())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return built, nil
+}
