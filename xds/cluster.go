@@ -89,15 +89,27 @@ func hashOf(m proto.Message) (uint32, error) {
 
 // buildExtprocCluster is where Envoy finds the external processors.
 func buildExtprocCluster(addresses []string) (*clusterv3.Cluster, error) {
-	c, err := buildGRPCCluster(ExtprocCluster, addresses)
+	c, err := buildGRPCCluster(ExtprocCluster, addresses, extprocKeepalive())
 	if err != nil {
 		return nil, fmt.Errorf("envoy.extproc.address: %w", err)
 	}
 	return c, nil
 }
 
-// buildGRPCCluster is a cluster of gRPC servers that Envoy itself calls.
-func buildGRPCCluster(name string, addresses []string) (*clusterv3.Cluster, error) {
+// extprocKeepalive has Envoy notice an extproc that no longer answers, with its
+// machine or the network gone, before TCP does: its connection is given up, and
+// a new one tried, after 13 s at most. extproc's server refuses pings that come
+// more often than every 5 s.
+func extprocKeepalive() *corev3.KeepaliveSettings {
+	return &corev3.KeepaliveSettings{
+		Interval: durationpb.New(10 * time.Second),
+		Timeout:  durationpb.New(3 * time.Second),
+	}
+}
+
+// buildGRPCCluster is a cluster of gRPC servers that Envoy itself calls. Without
+// keepalive no pings are sent: a server may take them for an attack.
+func buildGRPCCluster(name string, addresses []string, keepalive *corev3.KeepaliveSettings) (*clusterv3.Cluster, error) {
 	endpoints := &endpointv3.LocalityLbEndpoints{}
 	for _, a := range addresses {
 		address, err := grpcAddress(a)
@@ -108,7 +120,7 @@ func buildGRPCCluster(name string, addresses []string) (*clusterv3.Cluster, erro
 			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: address}},
 		})
 	}
-	options, err := http2Options()
+	options, err := http2Options(keepalive)
 	if err != nil {
 		return nil, err
 	}
@@ -122,11 +134,11 @@ func buildGRPCCluster(name string, addresses []string) (*clusterv3.Cluster, erro
 	}, nil
 }
 
-func http2Options() (map[string]*anypb.Any, error) {
+func http2Options(keepalive *corev3.KeepaliveSettings) (map[string]*anypb.Any, error) {
 	typed, err := toAny(&httpv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
 			ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
-				Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+				Http2ProtocolOptions: &corev3.Http2ProtocolOptions{ConnectionKeepalive: keepalive},
 			},
 		}},
 	})

@@ -87,7 +87,7 @@ func (m Model) keysInPaths() bool {
 
 // buildOTLPCluster is where Envoy finds the collector.
 func buildOTLPCluster(t Tracing) (*clusterv3.Cluster, error) {
-	c, err := buildGRPCCluster(OTLPCluster, []string{t.OTLP})
+	c, err := buildGRPCCluster(OTLPCluster, []string{t.OTLP}, nil)
 	if err != nil {
 		return nil, fmt.Errorf("envoy.tracing.otlp: %w", err)
 	}

@@ -10,9 +10,11 @@ import (
 	"github.com/stateful-route/stateful-route/xds"
 )
 
-func main() {
-	os.Exit(cli.Main("xds-server", os.Args[1:], os.Stderr, cli.Program{
+func main() { os.Exit(cli.Main("xds-server", os.Args[1:], os.Stderr, program())) }
+
+func program() cli.Program {
+	return cli.Program{
 		Check: func(file string) error { _, err := xds.Preview(context.Background(), file); return err },
 		Run:   run,
-	}))
+	}
 }

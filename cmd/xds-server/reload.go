@@ -77,8 +77,17 @@ func (r *reloader) apply(ctx context.Context, cfg *config.XDSServer) error {
 			r.app.process.Logger.Warn("these settings change only with a restart", zap.String("settings", names))
 		}
 	}
+	r.warn(cfg)
 	r.startSources(ctx, cfg)
 	return nil
+}
+
+// warn says what is allowed and yet likely not meant.
+func (r *reloader) warn(cfg *config.XDSServer) {
+	if n := len(cfg.Envoy.Extproc.Addresses); n > 1 {
+		r.app.process.Logger.Warn("envoy.extproc.address names several replicas, which do not share their bindings: one session may be bound to a different pod by each; name one",
+			zap.Int("replicas", n))
+	}
 }
 
 // note books the outcome of a load and returns the configuration before it.
