@@ -1,9 +1,6 @@
 package statefulroute
 
-import (
-	"net/netip"
-	"time"
-)
+import "time"
 
 // Service is one Envoy cluster and the policy by which sessions stick to its pods.
 type Service struct {
@@ -18,6 +15,11 @@ type Service struct {
 	Balancing BalancingPolicy
 	Health    *HealthCheck // nil: pods are not probed
 	Pods      PodSource
+	// ConnectionIdleTimeout is how long Envoy keeps a connection to a pod that
+	// carries no request; 0 means until the pod closes it. It must be shorter than
+	// the time after which pods close them: a request on a connection that is
+	// being closed fails.
+	ConnectionIdleTimeout time.Duration
 }
 
 // SessionPolicy says how a session is recognised and what happens when its pod,
@@ -141,14 +143,4 @@ type KubernetesSource struct {
 	Namespace string
 	Service   string
 	Port      string
-}
-
-// PodByAddress returns the pod that lives at addr.
-func PodByAddress(pods []Pod, addr netip.AddrPort) (Pod, bool) {
-	for _, p := range pods {
-		if p.Address == addr {
-			return p, true
-		}
-	}
-	return Pod{}, false
 }

@@ -74,6 +74,9 @@ func TestFullFile(t *testing.T) {
 	if h := chat.Health; !h.GRPCSet || h.GRPC != "" || h.Interval != 2*time.Second || h.UnhealthyAfter != 3 || h.HealthyAfter != 2 {
 		t.Errorf("health check: %+v", h)
 	}
+	if chat.ConnectionIdleTimeout != 1500*time.Millisecond {
+		t.Errorf("connection idle timeout: %v", chat.ConnectionIdleTimeout)
+	}
 	if b := chat.Balancing; b.SlowStart != 0 || b.MaxConnections != 5 || b.MaxSessions != 6 || b.ResponseTimeWindow != 10*time.Second {
 		t.Errorf("balancing: %+v", b)
 	}
@@ -99,7 +102,7 @@ func TestDefaults(t *testing.T) {
 	}
 	if rooms.Prefix != "/" || !reflect.DeepEqual(rooms.Hosts, []string{"*"}) || rooms.Health != nil ||
 		rooms.Session.OnPodLoss != statefulroute.Rebind || rooms.Session.OnExtprocLoss != statefulroute.Allow ||
-		rooms.Balancing.Strategy != DefaultStrategy || rooms.Balancing.SlowStart != 30*time.Second {
+		rooms.Balancing.Strategy != DefaultStrategy || rooms.Balancing.SlowStart != 30*time.Second || rooms.ConnectionIdleTimeout != 4*time.Second {
 		t.Errorf("service defaults: %+v", rooms)
 	}
 	file := filepath.Join(t.TempDir(), "extproc.yaml")

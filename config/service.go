@@ -8,6 +8,10 @@ import (
 	"github.com/stateful-route/stateful-route/policy"
 )
 
+// defaultConnectionIdleTimeout is below the five seconds after which many servers
+// close idle connections (Node.js, uvicorn, Apache).
+const defaultConnectionIdleTimeout = 4 * time.Second
+
 // DefaultStrategy places new sessions where balancing.strategy is absent.
 const DefaultStrategy = "home_hcl"
 
@@ -21,6 +25,8 @@ type rawService struct {
 	Balancing   rawBalancing    `yaml:"balancing"`
 	Pods        rawPods         `yaml:"pods"`
 	HealthCheck *rawHealthCheck `yaml:"health_check"`
+
+	ConnectionIdleTimeout *duration `yaml:"connection_idle_timeout"`
 }
 
 type rawBalancing struct {
@@ -49,6 +55,11 @@ func (raw *rawService) check(doc *document, at path) statefulroute.Service {
 		Session:   raw.Session.check(doc, at.with("session")),
 		Balancing: raw.Balancing.check(doc, at.with("balancing")),
 		Pods:      raw.Pods.check(doc, at.with("pods")),
+
+		ConnectionIdleTimeout: orDuration(raw.ConnectionIdleTimeout, defaultConnectionIdleTimeout),
+	}
+	if svc.ConnectionIdleTimeout < 0 {
+		doc.refuse(at.with("connection_idle_timeout"), "must not be negative")
 	}
 	if raw.HealthCheck != nil {
 		svc.Health = raw.HealthCheck.check(doc, at.with("health_check"))

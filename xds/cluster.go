@@ -30,6 +30,10 @@ func buildCluster(svc ServiceView) (*clusterv3.Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	options, err := upstreamOptions(svc.ConnectionIdleTimeout)
+	if err != nil {
+		return nil, err
+	}
 	c := &clusterv3.Cluster{
 		Name:                 svc.Name,
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
@@ -39,6 +43,8 @@ func buildCluster(svc ServiceView) (*clusterv3.Cluster, error) {
 		CommonLbConfig:       commonLb(),
 		CircuitBreakers:      noBreakers(),
 		Metadata:             &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{policy.Namespace: meta}},
+
+		TypedExtensionProtocolOptions: options,
 	}
 	generation, err := hashOf(c)
 	if err != nil {
@@ -134,14 +140,30 @@ func buildGRPCCluster(name string, addresses []string, keepalive *corev3.Keepali
 	}, nil
 }
 
+// upstreamOptions end idle connections before pods do: a request that Envoy sends
+// on a connection which the pod is just closing gets 503, and a bound one is not
+// tried again.
+func upstreamOptions(idle time.Duration) (map[string]*anypb.Any, error) {
+	return httpOptions(&httpv3.HttpProtocolOptions{
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: durationpb.New(idle)},
+		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+			ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{},
+		}},
+	})
+}
+
 func http2Options(keepalive *corev3.KeepaliveSettings) (map[string]*anypb.Any, error) {
-	typed, err := toAny(&httpv3.HttpProtocolOptions{
+	return httpOptions(&httpv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
 			ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
 				Http2ProtocolOptions: &corev3.Http2ProtocolOptions{ConnectionKeepalive: keepalive},
 			},
 		}},
 	})
+}
+
+func httpOptions(o *httpv3.HttpProtocolOptions) (map[string]*anypb.Any, error) {
+	typed, err := toAny(o)
 	if err != nil {
 		return nil, err
 	}

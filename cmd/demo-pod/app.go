@@ -34,7 +34,9 @@ func run(ctx context.Context, args []string) error {
 }
 
 func serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
+	// The time also runs for a connection that was opened and not used yet, as a
+	// proxy's may be: closed too early, it is closed under the first request.
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
 	stopped := make(chan error, 1)
 	detach := context.AfterFunc(ctx, func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)

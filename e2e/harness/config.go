@@ -46,6 +46,8 @@ type Service struct {
 	Balancing   map[string]any `yaml:"balancing,omitempty"`
 	Pods        Pods           `yaml:"pods"`
 	HealthCheck map[string]any `yaml:"health_check,omitempty"`
+
+	ConnectionIdleTimeout string `yaml:"connection_idle_timeout,omitempty"`
 }
 
 // Session is a service's session policy.
