@@ -88,13 +88,18 @@ func TestFindPrefersAGoodEnvoyOnPath(t *testing.T) {
 	}
 }
 
-// An old envoy on PATH is passed over; what is missing then is Python.
+// An old envoy on PATH is passed over, audibly; what is missing then is Python.
 func TestFindSaysWhatItNeedsToInstall(t *testing.T) {
 	dir := t.TempDir()
-	fakeEnvoy(t, dir, "1.30.0")
+	path := fakeEnvoy(t, dir, "1.30.0")
 	t.Setenv("ENVOY", "")
 	t.Setenv("PATH", dir)
-	_, err := Find(t.Context(), FindOptions{Root: t.TempDir()})
+	var log strings.Builder
+	_, err := Find(t.Context(), FindOptions{Root: t.TempDir(), Log: &log})
+	passedOver := "the envoy on PATH is not used: " + path + " is Envoy 1.30.0, too old: at least 1.39.1 is needed\n"
+	if !strings.HasPrefix(log.String(), passedOver) {
+		t.Errorf("said %q, want %q", log.String(), passedOver)
+	}
 	for _, want := range []string{"set ENVOY to one ≥ 1.39.1", "python3 is not on PATH"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v; want %q in it", err, want)

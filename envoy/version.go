@@ -14,13 +14,12 @@ import (
 // Version is an Envoy release; the suffix of a development build is dropped.
 type Version struct{ Major, Minor, Patch int }
 
-var (
-	// MinVersion is the oldest Envoy that may be used: earlier ones have
-	// use-after-free bugs in the ext_proc filter.
-	MinVersion = Version{1, 39, 1}
-	// PinnedVersion is the release that Install installs.
-	PinnedVersion = Version{1, 40, 0}
-)
+// MinVersion is the oldest Envoy that may be used: earlier ones have
+// use-after-free bugs in the ext_proc filter.
+func MinVersion() Version { return Version{1, 39, 1} }
+
+// PinnedVersion is the release that Find installs.
+func PinnedVersion() Version { return Version{1, 40, 0} }
 
 // String returns the version as Envoy prints it, "1.40.0".
 func (v Version) String() string { return fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch) }

@@ -212,7 +212,7 @@ func TestOnlyADenyingServiceNeedsADecision(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if allow[filterDecided] != nil || deny[filterDecided] == nil {
+	if allow[filterDenyUndecided] != nil || deny[filterDenyUndecided] == nil {
 		t.Errorf("allow: %v, deny: %v", allow, deny)
 	}
 }

@@ -26,10 +26,10 @@ import (
 
 // The filters' names; routes refer to them to override them per service.
 const (
-	filterClean   = "stateful-route.clean-response"
-	filterExtproc = "envoy.filters.http.ext_proc"
-	filterDecided = "envoy.filters.http.rbac"
-	filterSession = "envoy.filters.http.stateful_session"
+	filterClean         = "stateful-route.clean-response"
+	filterExtproc       = "envoy.filters.http.ext_proc"
+	filterDenyUndecided = "stateful-route.deny-undecided"
+	filterSession       = "envoy.filters.http.stateful_session"
 )
 
 // stripInternalHeaders removes our headers from what clients send before any
@@ -53,7 +53,7 @@ func stripInternalHeaders() (*corev3.TypedExtensionConfig, error) {
 // buildFilters lists the HTTP filters in the order a request meets them.
 func buildFilters(m Model) ([]*hcmv3.HttpFilter, error) {
 	makers := []func(Model) (*hcmv3.HttpFilter, error){
-		cleanResponseFilter, extprocFilter, decidedFilter, sessionFilter,
+		cleanResponseFilter, extprocFilter, denyUndecidedFilter, sessionFilter,
 		func(Model) (*hcmv3.HttpFilter, error) { return routerFilter() },
 	}
 	filters := make([]*hcmv3.HttpFilter, len(makers))
@@ -143,10 +143,10 @@ func forwardedHeaders(m Model) *matcherv3.ListStringMatcher {
 	return out
 }
 
-// decidedFilter does nothing by itself; routes of services that deny unbound
+// denyUndecidedFilter does nothing by itself; routes of services that deny unbound
 // requests switch it on.
-func decidedFilter(Model) (*hcmv3.HttpFilter, error) {
-	return httpFilter(filterDecided, &rbacv3.RBAC{})
+func denyUndecidedFilter(Model) (*hcmv3.HttpFilter, error) {
+	return httpFilter(filterDenyUndecided, &rbacv3.RBAC{})
 }
 
 // sessionFilter sends a request to the address extproc named and nowhere else:
@@ -165,7 +165,7 @@ func sessionFilter(Model) (*hcmv3.HttpFilter, error) {
 
 // localReplies gives one status and reason to every way in which Envoy refuses
 // a request because no external processor answered: a gRPC error, a timeout
-// (504 by itself), or a stream closed without an answer (403 from the decided
+// (504 by itself), or a stream closed without an answer (403 from the deny-undecided
 // filter).
 func localReplies() (*hcmv3.LocalReplyConfig, error) {
 	lost, err := toAny(&celv3.ExpressionFilter{Expression: `response.code_details.startsWith("ext_proc_error") || response.code_details.startsWith("rbac_access_denied")`})

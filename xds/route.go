@@ -216,7 +216,7 @@ func perFilterConfig(svc statefulroute.Service) (map[string]*anypb.Any, error) {
 	}
 	configs := map[string]proto.Message{filterExtproc: extprocPerRoute(svc)}
 	if svc.Session.OnExtprocLoss == statefulroute.Deny {
-		configs[filterDecided] = onlyDecided()
+		configs[filterDenyUndecided] = onlyDecided()
 	}
 	out := make(map[string]*anypb.Any, len(configs))
 	for name, c := range configs {
@@ -231,7 +231,7 @@ func perFilterConfig(svc statefulroute.Service) (map[string]*anypb.Any, error) {
 
 // extprocPerRoute switches the filter on and names the service to extproc. It
 // fails open for every service: where unbound requests are denied it is the
-// decided filter that denies them, and only them; a closed failure mode would
+// deny-undecided filter that denies them, and only them; a closed failure mode would
 // also end requests that were decided and under way when extproc was lost.
 func extprocPerRoute(svc statefulroute.Service) *extprocv3.ExtProcPerRoute {
 	return &extprocv3.ExtProcPerRoute{Override: &extprocv3.ExtProcPerRoute_Overrides{Overrides: &extprocv3.ExtProcOverrides{
