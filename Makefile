@@ -36,13 +36,18 @@ race: ## the same with the race detector, also in the programs that the end-to-e
 	@$(GO) build -o bin/ ./internal/testrun
 	E2E_RACE=1 bin/testrun -p 1 -race -count=1 -timeout 40m $(PACKAGES)
 
+.PHONY: model
+model: ## the session table against a plain map, a million steps a strategy, with the race detector
+	AFFINITY_STEPS=1000000 $(GO) test -race -count=1 -run TestModel -timeout 60m ./affinity
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 20s)
 	scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: ## every Go benchmark for BENCHTIME (default 200ms)
+bench: ## every Go benchmark for BENCHTIME (default 200ms), then the session table beside others
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PACKAGES)
+	$(GO) run ./bench/affinity
 
 .PHONY: bench-sim
 bench-sim: ## the balancing simulator's table

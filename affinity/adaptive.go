@@ -3,6 +3,7 @@ package affinity
 import (
 	"fmt"
 	"sync/atomic"
+	"time"
 )
 
 // The modes of the adaptive strategy.
@@ -50,8 +51,8 @@ type adaptive struct {
 
 func newAdaptive() Strategy { return &adaptive{hold: firstHold} }
 
-func (a *adaptive) NewPolicy(capacity int) Policy {
-	return &adaptivePolicy{lru: lru{newRecency(capacity), newProbation(capacity)}, expiry: &a.expiry}
+func (a *adaptive) NewPolicy(room Room) Policy {
+	return &adaptivePolicy{lru: lru{newRecency(room), newProbation(room)}, expiry: &a.expiry}
 }
 
 // adaptivePolicy keeps the same entries in the same order in both modes, so
@@ -61,19 +62,12 @@ type adaptivePolicy struct {
 	expiry *atomic.Bool
 }
 
-func (p *adaptivePolicy) Add(e *Entry) (victim *Entry, why Reason, err error) {
+func (p *adaptivePolicy) Victim(now time.Time) (*Entry, Reason, error) {
 	if !p.expiry.Load() {
-		return p.lru.Add(e)
+		return p.lru.Victim(now)
 	}
-	if victim, err = p.expiredOrFull(e.lastSeen); err != nil {
-		return nil, 0, err
-	}
-	if victim != nil && victim.Mark() == unproven {
-		p.left()
-	}
-	p.entries.Add(e.id, e)
-	p.admitted(e)
-	return victim, 0, nil
+	e, err := p.expired(now.UnixNano())
+	return e, 0, err
 }
 
 // Observe decides on the mode; see Adaptive.

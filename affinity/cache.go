@@ -3,6 +3,7 @@ package affinity
 import (
 	"errors"
 	"hash/maphash"
+	"math"
 	"math/bits"
 	"slices"
 	"time"
@@ -44,8 +45,10 @@ func New(o Options) (*Cache, error) {
 		options:  o,
 		tuner:    tuner{strategy: strategy},
 	}
+	all := &total{capacity: int64(o.Capacity)}
 	for i := range c.shards {
-		c.shards[i].init(strategy, shareOf(o.Capacity, o.Shards, i), o.Journal)
+		share := shareOf(o.Capacity, o.Shards, i)
+		c.shards[i].init(strategy, share, share+headroom(share, o.Shards), all, o.Journal)
 	}
 	return c, nil
 }
@@ -59,20 +62,15 @@ func shareOf(capacity, shards, i int) int {
 	return share
 }
 
-func (sh *shard) init(s Strategy, capacity int, j Journal) {
-	if j == nil {
-		j = noJournal{}
+// headroom is how far a shard may go beyond its share: four times the standard
+// deviation of the number of keys that fall into it, so that the table as a whole
+// is full before a shard is.
+func headroom(share, shards int) int {
+	if shards == 1 {
+		return 0
 	}
-	sh.policy = s.NewPolicy(capacity)
-	sh.groups = map[groupKey]*group{}
-	sh.ghosts = newGhosts(capacity)
-	sh.journal = j
+	return int(4 * math.Sqrt(float64(share)))
 }
-
-type noJournal struct{}
-
-func (noJournal) Put(statefulroute.Binding) {}
-func (noJournal) Delete(string, string)     {}
 
 // at returns where a key of a service lives.
 func (c *Cache) at(s *service, key string) (*shard, uint64) {
@@ -102,7 +100,7 @@ func (c *Cache) Peek(service, key string, now time.Time) (statefulroute.Binding,
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if e := sh.peekLocked(s, id, key, now.UnixNano()); e != nil {
-		return e.binding(), true
+		return sh.bindingLocked(e, key), true
 	}
 	return statefulroute.Binding{}, false
 }
@@ -141,21 +139,27 @@ func (c *Cache) Delete(service, key string) bool {
 }
 
 // Restore puts back bindings that a store kept, the least recently seen first,
-// and returns how many. It leaves out the expired and those whose key is bound
-// again already, and does not tell the journal of those it takes. As the journal
-// hears of use only now and then, a binding counts as seen an eighth of its idle
-// timeout later than it says. The bindings of a service whose idle timeout was
+// and returns by how many bindings the table grew. It leaves out the expired and
+// those whose key is bound again already, and does not tell the journal of those
+// it takes. As the journal hears of use only now and then, a binding counts as
+// seen an eighth of its idle timeout later than it says. The bindings of a service whose idle timeout was
 // not set yet are all taken: set it soon.
 func (c *Cache) Restore(bs []statefulroute.Binding, now time.Time) (n int) {
 	slices.SortFunc(bs, func(a, b statefulroute.Binding) int { return a.LastSeen.Compare(b.LastSeen) })
 	for i := range bs {
 		s := c.services.getOrRestore(bs[i].Service)
 		sh, id := c.at(s, bs[i].Key)
-		if sh.restore(s, id, bs[i], now.UnixNano()) {
-			n++
-		}
+		n += sh.restore(s, id, bs[i], now.UnixNano())
 	}
 	return n
+}
+
+// Checkpoint tells the journal of all uses that it does not know yet, for an owner
+// that is about to stop. It never holds a lock for more than a few hundred entries.
+func (c *Cache) Checkpoint() {
+	for i := range c.shards {
+		c.shards[i].checkpoint()
+	}
 }
 
 // SetIdleTimeout sets how long an unused binding of the service is kept, for
@@ -163,6 +167,3 @@ func (c *Cache) Restore(bs []statefulroute.Binding, now time.Time) (n int) {
 func (c *Cache) SetIdleTimeout(service string, d time.Duration) {
 	c.services.getOrAdd(service).idle.Store(int64(max(d, 0)))
 }
-
-// CleanupInterval is how often the owner should call Expire.
-func (c *Cache) CleanupInterval() time.Duration { return c.options.CleanupInterval }

@@ -213,7 +213,7 @@ func TestRestore(t *testing.T) {
 }
 
 func TestCollidingKeysDoNotShareABinding(t *testing.T) {
-	c := newCache(t, Options{Shards: 1})
+	c := newCache(t, Options{Capacity: 100, Shards: 1})
 	s, sh := c.services.getOrAdd("chat"), &c.shards[0]
 	for _, key := range []string{"one", "two"} {
 		if b, won, err := sh.claim(s, 42, key, "pod-"+key, t0.UnixNano()); err != nil || !won || b.Pod != "pod-"+key {
@@ -254,4 +254,33 @@ func TestNamesOfPodsLongGoneAreFreed(t *testing.T) {
 			t.Fatalf("%d groups are left", n)
 		}
 	}
+}
+
+// A binding that moves between pods is listed all the while, also when its shard's
+// groups are walked at that moment.
+func TestListMissesNothingThatMoves(t *testing.T) {
+	c := newCache(t, Options{Capacity: 1000, Shards: 1})
+	for i := range 50 {
+		claim(t, c, "chat", fmt.Sprint(i), "a", t0)
+	}
+	stop := make(chan struct{})
+	var other sync.WaitGroup
+	other.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				_, _ = c.Move("chat", fmt.Sprint(i%50), fmt.Sprint("pod-", i%7), t0)
+			}
+		}
+	})
+	for range 3000 {
+		if bs, _ := c.List("chat", "", 100, ""); len(bs) != 50 {
+			t.Errorf("listed %d of 50", len(bs))
+			break
+		}
+	}
+	close(stop)
+	other.Wait()
 }

@@ -22,8 +22,11 @@
 //
 // A key is hashed, with a seed of this process, to a 64-bit id; the id's upper
 // bits choose one of a few dozen shards, each with its own lock, its own
-// [Policy] (which finds entries and chooses what to drop) and its own counts.
-// Inside a shard the entries of one pod of one service form a group, so
-// dropping a pod costs no more than its bindings, and long walks are done in
-// short steps with the lock released between them.
+// [Policy] (which orders the entries and chooses what to drop) and its own counts.
+// A shard finds an entry through an index of 32-bit cells and keeps it, key and
+// links included, in a slab without pointers: a hit waits for memory twice, and the
+// garbage collector has nothing to do. Inside a shard the entries of one pod of one
+// service form a group, so dropping a pod costs no more than its bindings, and long
+// walks are done in short steps with the lock released between them. Ids that were
+// evicted are remembered in a golang-lru, to learn which of them come back.
 package affinity

@@ -26,46 +26,42 @@ func Example() {
 	// chat-2 chat-0 true
 }
 
-// newest keeps what it has and refuses what is new: a strategy of one's own.
-type newest struct {
-	entries  map[uint64]*affinity.Entry
-	capacity int
+// oldestFirst drops bindings in the order in which they were made, used or not: a
+// strategy of one's own.
+type oldestFirst struct{ made *affinity.List }
+
+type oldestFirstStrategy struct{}
+
+func (oldestFirstStrategy) NewPolicy(room affinity.Room) affinity.Policy {
+	return oldestFirst{room.NewList()}
 }
 
-type newestStrategy struct{}
+func (o oldestFirst) Add(e *affinity.Entry)    { o.made.PushFront(e) }
+func (o oldestFirst) Used(*affinity.Entry)     {}
+func (o oldestFirst) Remove(e *affinity.Entry) { o.made.Remove(e) }
 
-func (newestStrategy) NewPolicy(capacity int) affinity.Policy {
-	return &newest{entries: map[uint64]*affinity.Entry{}, capacity: capacity}
-}
-
-func (n *newest) Get(id uint64) *affinity.Entry  { return n.entries[id] }
-func (n *newest) Peek(id uint64) *affinity.Entry { return n.entries[id] }
-func (n *newest) Remove(e *affinity.Entry)       { delete(n.entries, e.ID()) }
-func (n *newest) Len() int                       { return len(n.entries) }
-
-func (n *newest) Add(e *affinity.Entry) (*affinity.Entry, affinity.Reason, error) {
-	if len(n.entries) == n.capacity {
-		return nil, 0, affinity.ErrFull
-	}
-	n.entries[e.ID()] = e
-	return nil, 0, nil
+func (o oldestFirst) Victim(time.Time) (*affinity.Entry, affinity.Reason, error) {
+	return o.made.Back(), affinity.ReasonCapacity, nil
 }
 
 func ExampleRegistry() {
 	strategies := affinity.NewRegistry()
-	err := strategies.Register("newest", func() affinity.Strategy { return newestStrategy{} })
+	err := strategies.Register("oldest_first", func() affinity.Strategy { return oldestFirstStrategy{} })
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	table, err := affinity.New(affinity.Options{Registry: strategies, Strategy: "newest", Capacity: 1})
+	table, err := affinity.New(affinity.Options{Registry: strategies, Strategy: "oldest_first", Capacity: 2})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	now := time.Unix(1_800_000_000, 0)
-	_, _, _ = table.Claim("chat", "user-1", "chat-0", now)
-	_, _, err = table.Claim("chat", "user-2", "chat-0", now)
-	fmt.Println(err)
-	// Output: affinity: the table is full
+	for _, user := range []string{"user-1", "user-2", "user-3"} {
+		_, _, _ = table.Claim("chat", user, "chat-0", now)
+		table.Lookup("chat", "user-1", now)
+	}
+	_, found := table.Lookup("chat", "user-1", now)
+	fmt.Println(found)
+	// Output: false
 }

@@ -6,7 +6,8 @@ package affinity
 type group struct {
 	service *service
 	pod     *pod
-	members []*Entry
+	members []uint32 // slots
+	number  uint32   // in slab.groups
 }
 
 type groupKey struct {
@@ -14,31 +15,30 @@ type groupKey struct {
 	pod     string
 }
 
-func (g *group) add(e *Entry) {
-	e.group = g
+func (g *group) add(e *Entry, slot uint32) {
+	e.group = g.number
 	e.setIndex(len(g.members))
-	g.members = append(g.members, e)
+	g.members = append(g.members, slot)
 	g.pod.sessions.Add(1)
 }
 
 // remove fills the gap with the last member, so a walk from the last index to
 // the first, interrupted at will, meets every member that stays.
-func (g *group) remove(e *Entry) {
+func (g *group) remove(e *Entry, sl *slab) {
 	last := len(g.members) - 1
 	moved := g.members[last]
 	g.members[e.index()] = moved
-	moved.setIndex(e.index())
-	g.members[last] = nil
+	sl.at(moved).setIndex(e.index())
 	g.members = g.members[:last]
-	e.group = nil
+	e.group = 0
 	g.pod.sessions.Add(-1)
 	if cap(g.members) > 64 && len(g.members) < cap(g.members)/4 {
-		g.members = append(make([]*Entry, 0, cap(g.members)/2), g.members...)
+		g.members = append(make([]uint32, 0, cap(g.members)/2), g.members...)
 	}
 }
 
 // joinLocked puts e into the group of the pod, making one if there is none.
-func (sh *shard) joinLocked(e *Entry, s *service, podName string) {
+func (sh *shard) joinLocked(e *Entry, slot uint32, s *service, podName string) {
 	k := groupKey{s, podName}
 	g := sh.groups[k]
 	if g == nil {
@@ -46,14 +46,16 @@ func (sh *shard) joinLocked(e *Entry, s *service, podName string) {
 		k.pod = p.name
 		g = &group{service: s, pod: p}
 		sh.groups[k] = g
+		sh.slab.number(g)
 	}
-	g.add(e)
+	g.add(e, slot)
 }
 
 func (sh *shard) leaveLocked(e *Entry) {
-	g := e.group
-	g.remove(e)
+	g := sh.slab.groupOf(e)
+	g.remove(e, &sh.slab)
 	if len(g.members) == 0 {
+		sh.slab.forget(g)
 		delete(sh.groups, groupKey{g.service, g.pod.name})
 		g.service.releasePod(g.pod)
 	}
@@ -63,6 +65,10 @@ func (sh *shard) leaveLocked(e *Entry) {
 func (sh *shard) groupsOf(s *service, podName string) []*group {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	return sh.groupsOfLocked(s, podName)
+}
+
+func (sh *shard) groupsOfLocked(s *service, podName string) []*group {
 	if s != nil && podName != "" {
 		if g := sh.groups[groupKey{s, podName}]; g != nil {
 			return []*group{g}
@@ -97,7 +103,7 @@ func (sh *shard) walkSome(g *group, from int, visit func(*Entry)) (next int) {
 	defer sh.mu.Unlock()
 	i := min(from, len(g.members)-1)
 	for n := 0; i >= 0 && n < walkStep; n++ {
-		visit(g.members[i])
+		visit(sh.slab.at(g.members[i]))
 		i--
 	}
 	return i

@@ -1,6 +1,9 @@
 package affinity
 
-import "math/bits"
+import (
+	"math/bits"
+	"time"
+)
 
 // lfuStrategy drops the least frequently used entry, with aging: without it an
 // entry that was busy long ago would never leave, and a new session never stay.
@@ -12,10 +15,10 @@ import "math/bits"
 // equals the least recently used one goes.
 type lfuStrategy struct{}
 
-func (lfuStrategy) NewPolicy(capacity int) Policy {
-	l := &lfu{nodes: map[uint64]*lfuNode{}, capacity: capacity}
+func (lfuStrategy) NewPolicy(room Room) Policy {
+	l := &lfu{}
 	for i := range l.ring {
-		l.ring[i].next, l.ring[i].prev = &l.ring[i], &l.ring[i]
+		l.ring[i] = room.NewList()
 	}
 	return l
 }
@@ -29,72 +32,29 @@ const (
 )
 
 type lfu struct {
-	nodes    map[uint64]*lfuNode
-	capacity int
-	age      uint64
-	ring     [ringSize]lfuNode // of lists by priority, most recently used first
+	age  uint64
+	ring [ringSize]*List // by priority, most recently used first
 }
 
-type lfuNode struct {
-	entry      *Entry
-	prev, next *lfuNode
-}
+func (l *lfu) Add(e *Entry)    { l.levelOf(e.requests).PushFront(e) }
+func (l *lfu) Used(e *Entry)   { l.levelOf(e.requests + 1).MoveToFront(e) }
+func (l *lfu) Remove(e *Entry) { l.ring[0].Remove(e) }
 
-func (l *lfu) Get(id uint64) *Entry {
-	n := l.nodes[id]
-	if n == nil {
-		return nil
-	}
-	n.unlink()
-	l.link(n, n.entry.requests+1)
-	return n.entry
-}
-
-// link puts a node where its number of uses belongs at the present age.
-func (l *lfu) link(n *lfuNode, uses uint32) {
+// levelOf is where a number of uses belongs at the present age.
+func (l *lfu) levelOf(uses uint32) *List {
 	level := uint64(max(min(bits.Len32(uses), maxLevel), 1))
-	head := &l.ring[(l.age+level)%ringSize]
-	n.prev, n.next = head, head.next
-	n.prev.next, n.next.prev = n, n
+	return l.ring[(l.age+level)%ringSize]
 }
 
-func (n *lfuNode) unlink() { n.prev.next, n.next.prev = n.next, n.prev }
-
-func (l *lfu) Peek(id uint64) *Entry {
-	if n := l.nodes[id]; n != nil {
-		return n.entry
-	}
-	return nil
-}
-
-func (l *lfu) Add(e *Entry) (victim *Entry, why Reason, err error) {
-	if len(l.nodes) >= l.capacity {
-		victim = l.lowest()
-		l.Remove(victim)
-	}
-	n := &lfuNode{entry: e}
-	l.nodes[e.id] = n
-	l.link(n, e.requests)
-	if victim != nil && !victim.Proven() {
-		return victim, ReasonProbation, nil
-	}
-	return victim, ReasonCapacity, nil
-}
-
-// lowest returns the entry of the lowest priority, which becomes the age.
-func (l *lfu) lowest() *Entry {
+// Victim is the entry of the lowest priority, which becomes the age.
+func (l *lfu) Victim(time.Time) (*Entry, Reason, error) {
 	for {
-		head := &l.ring[l.age%ringSize]
-		if head.prev != head {
-			return head.prev.entry
+		if e := l.ring[l.age%ringSize].Back(); e == nil {
+			l.age++
+		} else if e.Proven() {
+			return e, ReasonCapacity, nil
+		} else {
+			return e, ReasonProbation, nil
 		}
-		l.age++
 	}
 }
-
-func (l *lfu) Remove(e *Entry) {
-	l.nodes[e.id].unlink()
-	delete(l.nodes, e.id)
-}
-
-func (l *lfu) Len() int { return len(l.nodes) }

@@ -82,19 +82,13 @@ type listed struct {
 	b  statefulroute.Binding
 }
 
-// page returns the shard's first limit bindings from an id on. The pointers
-// are copied under the lock, a few thousand in microseconds; ids never change
-// and are sorted without it.
+// page returns the shard's first limit bindings from an id on. All matching
+// references are copied under one hold of the lock, a few thousand in microseconds,
+// or an entry that passes from one pod's group to another's meanwhile could be
+// missed; they are sorted without it.
 func (sh *shard) page(s *service, pod string, first uint64, limit int) []listed {
-	var all []*Entry
-	for _, g := range sh.groupsOf(s, pod) {
-		sh.mu.Lock()
-		all = append(all, g.members...)
-		sh.mu.Unlock()
-	}
-	all = slices.DeleteFunc(all, func(e *Entry) bool { return e.id < first })
-	slices.SortFunc(all, func(a, b *Entry) int { return cmp.Compare(a.id, b.id) })
-	all = slices.Compact(all) // an entry that moved between the groups meanwhile
+	all := sh.refsFrom(s, pod, first)
+	slices.SortFunc(all, func(a, b listedRef) int { return cmp.Compare(a.id, b.id) })
 	var out []listed
 	for chunk := range slices.Chunk(all, walkStep) {
 		if out = sh.appendListed(out, chunk, s, pod); len(out) >= limit {
@@ -104,15 +98,36 @@ func (sh *shard) page(s *service, pod string, first uint64, limit int) []listed 
 	return out
 }
 
-// appendListed reads the entries that are still there and still match.
-func (sh *shard) appendListed(out []listed, es []*Entry, s *service, pod string) []listed {
+type listedRef struct {
+	id   uint64
+	slot uint32
+}
+
+func (sh *shard) refsFrom(s *service, pod string, first uint64) (all []listedRef) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	for _, e := range es {
-		if e.group == nil || (pod != "" && e.group.pod.name != pod) || (s != nil && e.group.service != s) {
+	for _, g := range sh.groupsOfLocked(s, pod) {
+		for _, slot := range g.members {
+			if id := sh.slab.at(slot).id; id >= first {
+				all = append(all, listedRef{id, slot})
+			}
+		}
+	}
+	return all
+}
+
+// appendListed reads the entries that are still there and still match.
+func (sh *shard) appendListed(out []listed, refs []listedRef, s *service, pod string) []listed {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for _, r := range refs {
+		e := sh.slab.at(r.slot)
+		if e.id != r.id || e.group == 0 {
 			continue
 		}
-		out = append(out, listed{e.id, e.binding()})
+		if g := sh.slab.groupOf(e); (pod == "" || g.pod.name == pod) && (s == nil || g.service == s) {
+			out = append(out, listed{e.id, sh.bindingLocked(e, sh.slab.keyOf(e))})
+		}
 	}
 	return out
 }

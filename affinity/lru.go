@@ -1,5 +1,7 @@
 package affinity
 
+import "time"
+
 // The marks that lru keeps on entries.
 const (
 	unproven uint8 = iota
@@ -11,8 +13,8 @@ const (
 // used only once are on probation: see probation.
 type lruStrategy struct{}
 
-func (lruStrategy) NewPolicy(capacity int) Policy {
-	return &lru{recency: newRecency(capacity), probation: newProbation(capacity)}
+func (lruStrategy) NewPolicy(room Room) Policy {
+	return &lru{recency: newRecency(room), probation: newProbation(room)}
 }
 
 type lru struct {
@@ -20,28 +22,27 @@ type lru struct {
 	probation
 }
 
-// Get also ends the entry's probation: its session came back.
-func (l *lru) Get(id uint64) *Entry {
-	e := l.recency.Get(id)
-	if e != nil && e.Mark() == unproven {
+func (l *lru) Add(e *Entry) {
+	l.recency.Add(e)
+	l.admitted(e)
+}
+
+// Used also ends the entry's probation: its session came back.
+func (l *lru) Used(e *Entry) {
+	l.recency.Used(e)
+	if e.Mark() == unproven {
 		e.SetMark(proven)
 		l.promoted()
 	}
-	return e
 }
 
-func (l *lru) Add(e *Entry) (victim *Entry, why Reason, err error) {
-	if l.full() {
-		victim = l.choose(l.oldest(), e.lastSeen)
-		if why = ReasonProbation; victim.Mark() == proven {
-			why = ReasonCapacity
-		}
-		l.Remove(victim)
-		l.dropped(victim.Mark())
+func (l *lru) Victim(now time.Time) (*Entry, Reason, error) {
+	e := l.choose(l.oldest(), now.UnixNano())
+	l.dropped(e.Mark())
+	if e.Mark() == proven {
+		return e, ReasonCapacity, nil
 	}
-	l.entries.Add(e.id, e)
-	l.admitted(e)
-	return victim, why, nil
+	return e, ReasonProbation, nil
 }
 
 func (l *lru) Remove(e *Entry) {

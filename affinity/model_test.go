@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -170,10 +171,13 @@ func (m *model) remove(got int, match func(modelKey, statefulroute.Binding) bool
 
 func (m *model) step(rnd *rand.Rand) {
 	k := modelKey{fmt.Sprintf("s%d", rnd.IntN(2)), strconv.Itoa(int(rnd.ExpFloat64() * float64(m.capacity)))}
+	if k.key[0] == '1' {
+		k.key += strings.Repeat("-long", 20) // more than an entry has room for
+	}
 	pod, other := fmt.Sprintf("p%d", rnd.IntN(4)), fmt.Sprintf("p%d", rnd.IntN(4))
 	op := rnd.IntN(1000)
 	m.during = fmt.Sprintf("operation %d on %v, %s, %s", op, k, pod, other)
-	m.deleting = op >= 900
+	m.deleting = op >= 900 && op != 999
 	switch {
 	case op < 350:
 		m.lookup(k)
@@ -193,7 +197,7 @@ func (m *model) step(rnd *rand.Rand) {
 		}
 	case op < 985:
 		m.now = m.now.Add(time.Duration(rnd.Int64N(int64(400*time.Second) / int64(m.capacity))))
-	case op < 995:
+	case op < 994:
 		m.remove(m.c.Expire(m.now), func(_ modelKey, b statefulroute.Binding) bool { return m.expired(b) })
 	case op == 995 && rnd.IntN(m.capacity) < 10:
 		m.remove(m.c.DropPod(k.service, pod), func(mk modelKey, b statefulroute.Binding) bool {
@@ -207,6 +211,51 @@ func (m *model) step(rnd *rand.Rand) {
 		m.c.SetIdleTimeout(k.service, d)
 	case op == 998:
 		m.compare(rnd)
+	case op == 999:
+		m.restore(k, pod, other)
+	case op == 994:
+		m.switchMode()
+	}
+	checkIdentity(m.t, m.c)
+}
+
+// restore puts back a binding as a store would have kept it: younger or older than
+// what is there, or expired.
+func (m *model) restore(k modelKey, pod, previous string) {
+	kept := statefulroute.Binding{
+		Service: k.service, Key: k.key, Pod: pod, PreviousPod: previous,
+		Created: m.now.Add(-time.Minute), LastSeen: m.now.Add(-m.idle[k.service] / 2), Requests: 7,
+	}
+	_, known := m.live(k)
+	before := m.c.Stats()
+	n := m.c.Restore([]statefulroute.Binding{kept}, m.now)
+	if after := m.c.Stats(); n != after.Size-before.Size || known && n != 0 {
+		m.t.Fatalf("%s: %d restored, %d bindings before and %d after, known %v", m.during, n, before.Size, after.Size, known)
+	}
+	got, ok := m.c.Peek(k.service, k.key, m.now)
+	switch {
+	case known:
+		m.same(got, m.bound[k])
+	case !ok:
+		if len(m.bound) < m.capacity {
+			m.t.Fatalf("%s: not restored with room for it", m.during)
+		}
+	default:
+		// It counts as seen a little later than the journal knows.
+		kept.LastSeen = got.LastSeen
+		if late := got.LastSeen.Sub(m.now.Add(-m.idle[k.service] / 2)); late < 0 || late > m.idle[k.service]/8 {
+			m.t.Fatalf("%s: seen %s later than was kept", m.during, late)
+		}
+		m.same(got, kept)
+		m.bound[k] = kept
+		m.journal[k] = kept // a store goes on keeping what it gave
+	}
+}
+
+// switchMode has adaptive reclaim the other way from now on.
+func (m *model) switchMode() {
+	if a, ok := m.c.tuner.strategy.(*adaptive); ok {
+		a.expiry.Store(!a.expiry.Load())
 	}
 }
 
@@ -234,14 +283,16 @@ func (m *model) compare(rnd *rand.Rand) {
 			m.t.Fatalf("%s has %d sessions, want %d", pod, got, counts[pod])
 		}
 	}
-	m.list(1 + rnd.IntN(m.capacity))
+	m.list("", "", 1+rnd.IntN(m.capacity))
+	m.list("s1", "", 1+rnd.IntN(m.capacity))
+	m.list("s0", fmt.Sprintf("p%d", rnd.IntN(4)), 1+rnd.IntN(m.capacity))
 }
 
-func (m *model) list(limit int) {
+func (m *model) list(service, pod string, limit int) {
 	seen, next := 0, ""
 	for first := true; first || next != ""; first = false {
 		var page []statefulroute.Binding
-		if page, next = m.c.List("", "", limit, next); len(page) > limit || (len(page) < limit && next != "") {
+		if page, next = m.c.List(service, pod, limit, next); len(page) > limit || (len(page) < limit && next != "") {
 			m.t.Fatalf("a page of %d, limit %d, next %q", len(page), limit, next)
 		}
 		for _, b := range page {
@@ -249,8 +300,14 @@ func (m *model) list(limit int) {
 			m.same(b, m.bound[modelKey{b.Service, b.Key}])
 		}
 	}
-	if seen != len(m.bound) {
-		m.t.Fatalf("listed %d of %d", seen, len(m.bound))
+	want := 0
+	for k, b := range m.bound {
+		if (service == "" || k.service == service) && (pod == "" || b.Pod == pod) {
+			want++
+		}
+	}
+	if seen != want {
+		m.t.Fatalf("listed %d of %d of %q, %q", seen, want, service, pod)
 	}
 }
 
@@ -266,6 +323,7 @@ func TestModel(t *testing.T) {
 	for _, strategy := range NewRegistry().Names() {
 		for _, capacity := range []int{1, 40, 500} {
 			t.Run(fmt.Sprintf("%s/%d", strategy, capacity), func(t *testing.T) {
+				t.Parallel()
 				m := &model{
 					t: t, now: t0, capacity: capacity,
 					idle:    map[string]time.Duration{"s0": 30 * time.Second, "s1": 30 * time.Second},

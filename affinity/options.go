@@ -19,15 +19,14 @@ const (
 	// minPerShard keeps the shards large enough for their fill to stay even:
 	// the keys of a shard of n entries vary by about the square root of n.
 	minPerShard = 1024
-	// perShard is the number of entries a shard has when there are many. At
-	// 12,500 Go's maps are well filled (their tables take 896 entries each,
-	// and split evenly): 13 bytes less per binding than at 15,625.
+	// perShard is the number of entries a shard has when there are many: with its
+	// headroom its index of 16,384 cells is well filled, but not to the point at
+	// which it doubles.
 	perShard = 12_500
 	// enoughShards are enough for many cores to rarely meet.
 	enoughShards = 64
 	maxShards    = 1 << 16
-	// maxCapacity keeps indexes within a group in the bits of Entry.seat.
-	maxCapacity = 1 << (32 - markBits)
+	maxCapacity  = maxShards * perShard
 )
 
 // Options configure a Cache. The zero value is valid.
@@ -37,8 +36,6 @@ type Options struct {
 	// Registry knows the strategies by name; nil means the built-in ones.
 	Registry *Registry
 	// Capacity is the largest number of bindings kept; 0 means 1,000,000.
-	// With more than one shard each has an equal part of it, so that a full
-	// table begins to drop entries at about 97 % of it.
 	Capacity int
 	// DefaultExpiration is how long a binding that is not used is kept, where
 	// its service sets nothing else; 0 means 30 minutes.
@@ -47,7 +44,7 @@ type Options struct {
 	// minute. The cache itself has no clock and only hands it on.
 	CleanupInterval time.Duration
 	// Shards is the number of independently locked parts; 0 means as many as
-	// Capacity needs, 1 makes the order of eviction exact.
+	// Capacity needs. A shard has at most 28,672 bindings.
 	Shards int
 	// Journal is told every change of a binding, in the order of the changes of
 	// its key; nil means that nothing is kept beyond the process.
@@ -61,7 +58,8 @@ type Options struct {
 // locked: it must neither block nor call the cache.
 type Journal interface {
 	// Put says that b is in force now: made, moved, or still in use. Ordinary
-	// use of a binding is told at most once per eighth of its idle timeout.
+	// use of a binding is told when it is the first one after the claim, and then
+	// at most once per sixteenth of its idle timeout and at least once per eighth.
 	Put(b statefulroute.Binding)
 	// Delete says that the binding of key is gone: deleted, expired or evicted.
 	Delete(service, key string)
@@ -100,6 +98,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("affinity: negative cleanup_interval %s", o.CleanupInterval)
 	case o.Shards < 0 || o.Shards > maxShards:
 		return fmt.Errorf("affinity: %d shards are not in 1..%d", o.Shards, maxShards)
+	case o.Shards > 0 && shareOf(o.Capacity, o.Shards, 0)+headroom(o.Capacity/o.Shards, o.Shards) > maxPerShard:
+		return fmt.Errorf("affinity: %d shards cannot hold %d bindings, %d each at most", o.Shards, o.Capacity, maxPerShard)
 	case o.Shards > o.Capacity:
 		return fmt.Errorf("affinity: %d shards for a capacity of %d", o.Shards, o.Capacity)
 	}

@@ -19,8 +19,9 @@ import "math"
 // and the newcomers in a small nursery push out each other. Those of them that
 // come back after all make it forget what is usual.
 type probation struct {
-	nursery fifo // the newest ids
-	elders  fifo // ids that left the nursery
+	slab    *slab
+	nursery queue // the newest ids
+	elders  queue // ids that left the nursery
 	// nurserySize is what the nursery holds before ids leave it.
 	nurserySize int
 	waiting     int // unproven entries in the table
@@ -53,10 +54,11 @@ const (
 	floodShare = 0.5
 )
 
-func newProbation(capacity int) probation {
-	size := float64(capacity)
+func newProbation(room Room) probation {
+	size := float64(room.Capacity)
 	return probation{
-		nurserySize: max(capacity/64, 1),
+		slab:        room.slab,
+		nurserySize: max(room.Capacity/64, 1),
 		weight:      1,
 		decay:       1 - min(4/size, 0.5),
 		maxCredit:   min(max(size/200, 8), max(size/2, 1)),
@@ -67,19 +69,24 @@ func newProbation(capacity int) probation {
 // admitted takes note of a new entry.
 func (p *probation) admitted(e *Entry) {
 	p.waiting++
-	p.nursery.push(e)
+	p.nursery.push(p.slab.ref(e))
 	for p.nursery.len() > p.nurserySize {
-		if e := p.nursery.pop(); onProbation(e) {
-			p.elders.push(e)
+		if r := p.nursery.pop(); p.onProbation(r) != nil {
+			p.elders.push(r)
 		}
 	}
 	if p.elders.len() > 2*p.waiting+64 {
-		p.elders.keep(onProbation)
+		p.elders.keep(p.onProbation)
 	}
 }
 
-// onProbation reports whether the entry is in the table and unproven still.
-func onProbation(e *Entry) bool { return e.group != nil && e.Mark() == unproven }
+// onProbation returns the entry if it is in the table and unproven still.
+func (p *probation) onProbation(r ref) *Entry {
+	if e := p.slab.entry(r); e != nil && e.Mark() == unproven {
+		return e
+	}
+	return nil
+}
 
 // promoted takes note of an unproven entry that was used.
 func (p *probation) promoted() {
@@ -92,7 +99,7 @@ func (p *probation) left() { p.waiting-- }
 
 // choose returns the entry to drop, given the least recently used one.
 func (p *probation) choose(oldest *Entry, now int64) *Entry {
-	elder, newcomer := p.elders.first(onProbation), p.nursery.first(onProbation)
+	elder, newcomer := p.elders.first(p.onProbation), p.nursery.first(p.onProbation)
 	if elder == nil {
 		elder = newcomer
 	}

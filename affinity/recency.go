@@ -1,39 +1,27 @@
 package affinity
 
-import "github.com/hashicorp/golang-lru/v2/simplelru"
-
-// recency keeps entries in the order of their last use. It is the base of the
-// strategies that look at nothing else to find the oldest.
+// recency keeps entries in the order of their last use, but that it leaves those
+// where they are that are in the newest eighth. It is the base of the strategies
+// that look at nothing else to find the oldest.
 type recency struct {
-	entries  *simplelru.LRU[uint64, *Entry]
-	capacity int
+	entries *List
+	newest  int
 }
 
-func newRecency(capacity int) recency {
-	entries, err := simplelru.NewLRU[uint64, *Entry](capacity, nil)
-	if err != nil {
-		panic(err) // a capacity below 1, which Options.validate refuses
+func newRecency(room Room) recency { return recency{room.NewList(), room.Capacity / 8} }
+
+func (r *recency) Add(e *Entry)    { r.entries.PushFront(e) }
+func (r *recency) Used(e *Entry)   { r.entries.Refresh(e, r.newest) }
+func (r *recency) Remove(e *Entry) { r.entries.Remove(e) }
+
+func (r *recency) oldest() *Entry { return r.entries.Back() }
+
+// expired returns the least recently used entry if that has expired, ErrFull if
+// not. Where services differ in their idle timeouts others may have expired too:
+// the shard looks for those.
+func (r *recency) expired(now int64) (*Entry, error) {
+	if e := r.oldest(); r.entries.slab.expired(e, now) {
+		return e, nil
 	}
-	return recency{entries: entries, capacity: capacity}
-}
-
-func (r *recency) Get(id uint64) *Entry {
-	e, _ := r.entries.Get(id)
-	return e
-}
-
-func (r *recency) Peek(id uint64) *Entry {
-	e, _ := r.entries.Peek(id)
-	return e
-}
-
-func (r *recency) Remove(e *Entry) { r.entries.Remove(e.id) }
-
-func (r *recency) Len() int { return r.entries.Len() }
-
-func (r *recency) full() bool { return r.entries.Len() >= r.capacity }
-
-func (r *recency) oldest() *Entry {
-	_, e, _ := r.entries.GetOldest()
-	return e
+	return nil, ErrFull
 }

@@ -2,6 +2,8 @@ package affinity
 
 import (
 	"maps"
+	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +16,8 @@ type service struct {
 	salt uint64        // makes equal keys of two services differ
 	idle atomic.Int64  // nanoseconds; 0 means dflt, unset restoredIdle
 	dflt time.Duration // Options.DefaultExpiration
+	// restoredAt is when bindings were restored while idle was unset; 0: never.
+	restoredAt atomic.Int64
 
 	mu   sync.Mutex
 	pods map[string]*pod
@@ -45,13 +49,29 @@ func (s *service) idleNanos() int64 {
 	return int64(s.dflt)
 }
 
-// journalStep is how much later than the journal knows a binding may have been
-// used.
-func (s *service) journalStep() int64 {
+// journalShift is the power of two, in nanoseconds, of the time in which the
+// journal hears of one use: more than a sixteenth of the idle timeout and at most an
+// eighth. A shift, since a division would cost more than finding the entry's cell.
+func (s *service) journalShift() int { return bits.Len64(uint64(max(s.idleNanos()/8, 1))) - 1 }
+
+// restored is how much later than the journal knows a restored binding may have
+// been used: an eighth of the idle timeout. Where that is not set yet, of the
+// default; grace adds the rest.
+func (s *service) restored(now int64) int64 {
 	if s.idle.Load() == unset {
-		return max(int64(s.dflt)/8, 1)
+		s.restoredAt.Store(now)
+		return int64(s.dflt) / 8
 	}
-	return max(s.idleNanos()/8, 1)
+	return s.idleNanos() / 8
+}
+
+// grace is what a binding last seen then may be idle beyond its idle timeout, as
+// it was restored before that was known.
+func (s *service) grace(lastSeen int64) int64 {
+	if lastSeen > s.restoredAt.Load() {
+		return 0
+	}
+	return max((s.idleNanos()-int64(s.dflt))/8, 0)
 }
 
 // inUse makes an idle timeout that was never set the default.
@@ -104,19 +124,33 @@ func (s *service) podSessionCounts() map[string]int {
 	return out
 }
 
-// services finds a service by name without a lock: the map is replaced, never
+// services finds a service by name without a lock: what is known is replaced, never
 // changed.
 type services struct {
-	dflt   time.Duration
-	mu     sync.Mutex // of writers
-	byName atomic.Pointer[map[string]*service]
+	dflt  time.Duration
+	mu    sync.Mutex // of writers
+	known atomic.Pointer[knownServices]
 }
 
+type knownServices struct {
+	few    []*service // the first ones, to be compared: cheaper than a hash
+	byName map[string]*service
+}
+
+// fewServices are found by comparison.
+const fewServices = 4
+
 func (ss *services) get(name string) *service {
-	if m := ss.byName.Load(); m != nil {
-		return (*m)[name]
+	k := ss.known.Load()
+	if k == nil {
+		return nil
 	}
-	return nil
+	for _, s := range k.few {
+		if s.name == name {
+			return s
+		}
+	}
+	return k.byName[name]
 }
 
 func (ss *services) getOrAdd(name string) *service {
@@ -140,18 +174,21 @@ func (ss *services) add(name string, idle int64) *service {
 	if s := ss.get(name); s != nil {
 		return s
 	}
-	next := map[string]*service{}
-	if m := ss.byName.Load(); m != nil {
-		next = maps.Clone(*m)
+	next := &knownServices{byName: map[string]*service{}}
+	if k := ss.known.Load(); k != nil {
+		next.few, next.byName = k.few, maps.Clone(k.byName)
 	}
 	s := &service{
 		name: name,
-		salt: uint64(len(next)) * 0x9E3779B97F4A7C15,
+		salt: uint64(len(next.byName)) * 0x9E3779B97F4A7C15,
 		dflt: ss.dflt,
 		pods: map[string]*pod{},
 	}
 	s.idle.Store(idle)
-	next[name] = s
-	ss.byName.Store(&next)
+	next.byName[name] = s
+	if len(next.few) < fewServices {
+		next.few = append(slices.Clone(next.few), s)
+	}
+	ss.known.Store(next)
 	return s
 }

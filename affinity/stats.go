@@ -70,7 +70,7 @@ func (c *Cache) Stats() Stats {
 	for i := range c.shards {
 		sh := &c.shards[i]
 		sh.mu.Lock()
-		n, size := sh.counts, sh.policy.Len()
+		n, size := sh.counts, sh.index.n
 		sh.mu.Unlock()
 		st.add(n, size)
 	}

@@ -6,24 +6,22 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
-// Policy keeps the entries of one shard and chooses what to drop. It is called
+// Policy orders the entries of one shard and chooses what to drop. It is called
 // with the shard's lock held, by one goroutine at a time, and must be quick.
 type Policy interface {
-	// Get finds an entry and takes note of its use; nil if there is none. The
-	// entry's facts are those before this use.
-	Get(id uint64) *Entry
-	// Peek finds an entry and takes no note.
-	Peek(id uint64) *Entry
-	// Add keeps a new entry. A policy that has to drop another for it returns
-	// that victim and why; one that would rather not returns ErrFull and does
-	// not keep e.
-	Add(e *Entry) (victim *Entry, why Reason, err error)
-	// Remove forgets an entry that is there.
+	// Add takes note of a new entry.
+	Add(e *Entry)
+	// Used takes note of a use. The entry's facts are those before it.
+	Used(e *Entry)
+	// Victim chooses the entry to drop for a new one, and why; the shard then
+	// removes it. It is only called with at least one entry in the shard.
+	// ErrFull keeps them all and refuses the new one.
+	Victim(now time.Time) (e *Entry, why Reason, err error)
+	// Remove forgets an entry that is about to leave the table.
 	Remove(e *Entry)
-	// Len is the number of entries.
-	Len() int
 }
 
 // Learner is a Policy that wants to hear of its mistakes.
@@ -36,7 +34,7 @@ type Learner interface {
 
 // Strategy makes the policies of one Cache, one for each shard.
 type Strategy interface {
-	NewPolicy(capacity int) Policy
+	NewPolicy(room Room) Policy
 }
 
 // Adaptive is a Strategy that changes its way on what is measured.

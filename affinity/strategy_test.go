@@ -64,7 +64,7 @@ func TestOperatorsBindingIsNotOnProbation(t *testing.T) {
 	}
 	s, sh := c.services.getOrAdd("s"), &c.shards[0]
 	_, id := c.at(s, "pinned")
-	if m := sh.policy.Peek(id).Mark(); m != proven {
+	if m := sh.peekLocked(s, id, "pinned", t0.UnixNano()).Mark(); m != proven {
 		t.Fatalf("mark %d", m)
 	}
 }

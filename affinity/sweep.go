@@ -9,7 +9,7 @@ func (c *Cache) Expire(now time.Time) (n int) {
 	at := now.UnixNano()
 	for i := range c.shards {
 		sh := &c.shards[i]
-		n += sh.removeWhere(nil, "", &sh.counts.expired, func(e *Entry) bool { return e.expiredAt(at) })
+		n += sh.removeWhere(nil, "", &sh.counts.expired, func(e *Entry) bool { return sh.slab.expired(e, at) })
 	}
 	c.tuner.observe(c.Stats(), c.options.OnSwitch)
 	return n

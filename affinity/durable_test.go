@@ -1,0 +1,112 @@
+package affinity
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// book is a journal that is only written down.
+type book map[string]statefulroute.Binding
+
+func (b book) Put(x statefulroute.Binding) { b[x.Key] = x }
+func (b book) Delete(_, key string)        { delete(b, key) }
+
+// A table that is full when its process ends is full again when the next one has
+// begun: keys spread over the shards anew, and no shard may run out of room before
+// the table does.
+func TestAFullTableIsRestoredWhole(t *testing.T) {
+	const n = 100_000
+	kept := make([]statefulroute.Binding, n)
+	for i := range kept {
+		kept[i] = statefulroute.Binding{Service: "chat", Key: fmt.Sprint("key-", i), Pod: "a", Created: t0, LastSeen: t0, Requests: 2}
+	}
+	for range 5 {
+		c := newCache(t, Options{Capacity: n})
+		if got := c.Restore(kept, t0); got != n {
+			t.Fatalf("restored %d of %d", got, n)
+		}
+		if st := checkIdentity(t, c); st.Evicted != 0 || st.Size != n {
+			t.Fatalf("%+v", st)
+		}
+	}
+}
+
+func TestRestoreCountsWhatIsKept(t *testing.T) {
+	c := newCache(t, Options{Capacity: 10, Shards: 1})
+	var kept []statefulroute.Binding
+	for i := range 15 {
+		kept = append(kept, statefulroute.Binding{Service: "chat", Key: fmt.Sprint(i), Pod: "a", Created: t0, LastSeen: t0, Requests: 2})
+	}
+	if n := c.Restore(kept, t0); n != 10 {
+		t.Fatalf("restored %d, want the 10 that there is room for", n)
+	}
+}
+
+// What a session must prove to stay is that it came back; a restart must not make it
+// prove it again.
+func TestTheJournalHearsOfTheFirstReturn(t *testing.T) {
+	b := book{}
+	c := newCache(t, Options{Journal: b, DefaultExpiration: time.Hour})
+	claim(t, c, "chat", "k", "a", t0)
+	c.Lookup("chat", "k", t0.Add(time.Second))
+	if b["k"].Requests != 2 {
+		t.Fatalf("the journal has %d requests after two", b["k"].Requests)
+	}
+	for range 98 {
+		c.Lookup("chat", "k", t0.Add(2*time.Second))
+	}
+	if b["k"].Requests != 2 {
+		t.Fatalf("the journal has heard of each of %d requests", b["k"].Requests)
+	}
+	c.Checkpoint()
+	want, _ := c.Peek("chat", "k", t0)
+	if b["k"] != want || want.Requests != 100 {
+		t.Fatalf("after a checkpoint the journal says %+v of %+v", b["k"], want)
+	}
+	delete(b, "k")
+	if c.Checkpoint(); len(b) != 0 {
+		t.Fatal("a checkpoint told of what the journal knew")
+	}
+}
+
+// A service's idle timeout is known only after its bindings are restored. By then
+// they must not have expired early, however much longer than the default it is.
+func TestALongIdleTimeoutAfterARestart(t *testing.T) {
+	c := newCache(t, Options{DefaultExpiration: 30 * time.Minute})
+	// Used every hour; the journal heard of it up to an eighth of a day ago.
+	kept := statefulroute.Binding{Service: "chat", Key: "k", Pod: "a", Created: t0, LastSeen: t0, Requests: 9}
+	restart := t0.Add(3*time.Hour - time.Minute)
+	c.Restore([]statefulroute.Binding{kept}, restart)
+	c.SetIdleTimeout("chat", 24*time.Hour)
+	if c.Expire(restart.Add(24*time.Hour - time.Minute)); c.PodSessions("chat", "a") != 1 {
+		t.Error("the binding expired although it may have been used just before the restart")
+	}
+	if c.Expire(restart.Add(24*time.Hour + 2*time.Minute)); c.PodSessions("chat", "a") != 0 {
+		t.Error("the binding never expires")
+	}
+}
+
+// Keys that an entry has room for, and those that it has not.
+func TestKeysOfEveryLength(t *testing.T) {
+	b := book{}
+	c := newCache(t, Options{Capacity: 5000, Shards: 1, Journal: b})
+	for n := range 4097 {
+		key := strings.Repeat("k", n)
+		claim(t, c, "chat", key, "a", t0)
+		if got, ok := c.Lookup("chat", key, t0); !ok || got.Key != key || b[key].Key != key {
+			t.Fatalf("a key of %d bytes: %+v, %v", n, got, ok)
+		}
+	}
+	for n := range 4097 {
+		if !c.Delete("chat", strings.Repeat("k", n)) {
+			t.Fatalf("a key of %d bytes is lost", n)
+		}
+	}
+	if sh := &c.shards[0]; len(b) != 0 || len(sh.slab.long) != 0 || sh.index.n != 0 {
+		t.Fatalf("left: %d in the journal, %d long keys, %d entries", len(b), len(sh.slab.long), sh.index.n)
+	}
+}
