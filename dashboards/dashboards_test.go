@@ -143,7 +143,7 @@ func served(t *testing.T) map[string]bool {
 // but those listed.
 var (
 	metric    = regexp.MustCompile(`[a-z_]+(?::[a-z_0-9]+)*`)
-	functions = regexp.MustCompile(`^(histogram_quantile|group_left)$`)
+	functions = regexp.MustCompile(`^(histogram_quantile|group_left|clamp_max)$`)
 	inBraces  = regexp.MustCompile(`\{[^}]*\}|\b(by|on|group_left) \([^)]*\)|"[^"]*"`)
 )
 

@@ -18,7 +18,7 @@ func glance() []panel {
 		{"Requests", "Requests of sessions, per second.", perSecond, true, []query{
 			{"", `sum(rate(stateful_route_requests_total{service=~"$service"}[$__rate_interval]))`}}},
 		{"Failed", "Share of the requests that failed, among those whose response was looked at.", ratio, true, []query{
-			{"", `(sum(rate(stateful_route_request_errors_total{service=~"$service"}[$__rate_interval])) or vector(0)) / sum(rate(stateful_route_requests_total{service=~"$service", code!="none"}[$__rate_interval]))`}}},
+			{"", `clamp_max((sum(rate(stateful_route_request_errors_total{service=~"$service"}[$__rate_interval])) or vector(0)) / sum(rate(stateful_route_requests_total{service=~"$service", code!="none"}[$__rate_interval])), 1)`}}},
 		{"Answered within", "99 % of the requests were answered within this time.", duration, true, []query{
 			{"", `histogram_quantile(0.99, sum by (le) (rate(stateful_route_request_duration_seconds_bucket{service=~"$service"}[$__rate_interval])))`}}},
 		{"Sessions", "Sessions bound to a pod.", short, true, []query{

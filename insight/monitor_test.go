@@ -298,7 +298,8 @@ func TestServicesPastTheBoundAreCountedTogether(t *testing.T) {
 
 func TestCountersOfRareEventsStartAtZero(t *testing.T) {
 	m := newTestMonitor(t, MonitorOptions{})
-	m.Service("chat").Request("chat-0", "GET", 200, time.Millisecond, "")
+	m.Service("chat").PodSessions("chat-0", 0)
+	m.Service("chat").Request("chat-1", "GET", 200, time.Millisecond, "")
 	m.XDSPush("EDS", time.Millisecond)
 	got, err := m.Snapshot()
 	if err != nil {
@@ -306,6 +307,9 @@ func TestCountersOfRareEventsStartAtZero(t *testing.T) {
 	}
 	for _, name := range []string{
 		`stateful_route_misroutes_total{pod="chat-0",service="chat"}`,
+		`stateful_route_misroutes_total{pod="chat-1",service="chat"}`,
+		`stateful_route_request_errors_total{kind="upstream",pod="chat-0",service="chat"}`,
+		`stateful_route_request_errors_total{kind="upstream",pod="chat-1",service="chat"}`,
 		`stateful_route_sessions_rebound_total{reason="removed",service="chat"}`,
 		`stateful_route_xds_nacks_total{type="EDS"}`,
 	} {

@@ -35,11 +35,17 @@ func (p *podMetrics) request(method, code int) prometheus.Counter {
 	})
 }
 
-// durations also serves the misroutes as 0, so that the first one is seen as an
-// increase.
+// zeros serves as 0 what has not happened yet: Prometheus does not see the
+// increase of a counter that appears with its first value, and what is rare
+// often happens all at once.
+func (p *podMetrics) zeros() {
+	p.misroute()
+	p.errors.get("upstream")
+}
+
 func (p *podMetrics) durations() prometheus.Observer {
 	return p.duration.get(func() prometheus.Observer {
-		p.misroute()
+		p.zeros()
 		return p.vectors.requestDuration.WithLabelValues(p.service, p.name)
 	})
 }

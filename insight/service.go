@@ -113,9 +113,11 @@ func (s *ServiceMetrics) PodWeight(pod string, w uint32) {
 	}
 }
 
-// PodSessions sets the number of sessions bound to pod.
+// PodSessions sets the number of sessions bound to pod. From the first call on,
+// the pod's misroutes and failures are served, as 0.
 func (s *ServiceMetrics) PodSessions(pod string, n int) {
 	if p := s.pod(pod); p.name == pod {
+		p.zeros()
 		s.monitor.metrics.podSessions.WithLabelValues(s.name, pod).Set(float64(n))
 	}
 }
