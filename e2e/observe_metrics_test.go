@@ -119,6 +119,15 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 			t.Errorf("%s is not served", name)
 		}
 	}
+
+	s.Change(t, func(c *harness.Config) { c.Services[0].Pods.Static = c.Services[0].Pods.Static[:2] })
+	harness.Eventually(t, harness.Patience, "nothing is served of a pod that is gone", func() error {
+		v, err := harness.Metric(xds, "stateful_route_pod_weight", `pod="chat-2"`)
+		if errors.Is(err, harness.ErrNoMetric) {
+			return nil
+		}
+		return fmt.Errorf("weight %v, %v", v, err)
+	})
 }
 
 // durations checks that a slow pod's are what its clients waited, from their

@@ -101,13 +101,12 @@ func shortType(typeURL string) string {
 	return other
 }
 
-// forget removes every series of one pod.
-func (m *metrics) forget(service, pod string) {
-	labels := prometheus.Labels{"service": service, "pod": pod}
-	for _, vec := range []*prometheus.CounterVec{m.requests, m.errors, m.selections, m.misroutes, m.healthChecks, m.unhealthy} {
+// forget removes every series that has all of the labels.
+func (m *metrics) forget(labels prometheus.Labels) {
+	for _, vec := range []interface{ DeletePartialMatch(prometheus.Labels) int }{
+		m.requests, m.errors, m.selections, m.misroutes, m.healthChecks, m.unhealthy, m.podWeight, m.podSessions,
+		m.requestDuration, m.hits, m.misses, m.rebound, m.selectionDuration, m.healthDuration,
+	} {
 		vec.DeletePartialMatch(labels)
 	}
-	m.podWeight.Delete(labels)
-	m.podSessions.Delete(labels)
-	m.requestDuration.Delete(labels)
 }

@@ -25,7 +25,8 @@ type ServiceMetrics struct {
 
 	pods     atomic.Pointer[map[string]*podMetrics] // replaced, never changed
 	overflow atomic.Pointer[podMetrics]             // the pods past the bound
-	mu       sync.Mutex                             // serialises changes of pods and overflow
+	mu       sync.Mutex                             // serialises changes of pods and overflow, and what is served of them
+	gone     bool                                   // of mu: the service is retired
 }
 
 func (m *Monitor) newService(name string) *ServiceMetrics {
@@ -38,6 +39,11 @@ func (m *Monitor) newService(name string) *ServiceMetrics {
 		health:    m.metrics.healthDuration.WithLabelValues(name),
 	}
 	s.rebound = newHandles(16, func(reason string) prometheus.Counter {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.gone {
+			return prometheus.NewCounter(prometheus.CounterOpts{})
+		}
 		return m.metrics.rebound.WithLabelValues(name, reason)
 	})
 	for _, reason := range reboundReasons {
@@ -109,7 +115,7 @@ func (s *ServiceMetrics) HealthCheck(pod string, d time.Duration, ok bool) {
 // have no gauges: their values cannot be told apart.
 func (s *ServiceMetrics) PodWeight(pod string, w uint32) {
 	if p := s.pod(pod); p.name == pod {
-		s.monitor.metrics.podWeight.WithLabelValues(s.name, pod).Set(float64(w))
+		p.weight.get(func() prometheus.Gauge { return p.gauge(p.vectors().podWeight) }).Set(float64(w))
 	}
 }
 
@@ -118,20 +124,22 @@ func (s *ServiceMetrics) PodWeight(pod string, w uint32) {
 func (s *ServiceMetrics) PodSessions(pod string, n int) {
 	if p := s.pod(pod); p.name == pod {
 		p.zeros()
-		s.monitor.metrics.podSessions.WithLabelValues(s.name, pod).Set(float64(n))
+		p.sessions.get(func() prometheus.Gauge { return p.gauge(p.vectors().podSessions) }).Set(float64(n))
 	}
 }
 
-// ForgetPod removes every series of a pod that is gone. A request that ends
-// later brings some back, until KeepPods or another call removes them.
+// ForgetPod removes every series of a pod that is gone and gives its place among
+// the pod label's values back. A request that ends later brings some back, until
+// KeepPods or another call removes them.
 func (s *ServiceMetrics) ForgetPod(pod string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forgetLocked(pod)
 }
 
-// KeepPods forgets every pod that is not in pods; call it with the whole list
-// whenever the list changes.
+// KeepPods forgets every pod that is not in pods. Call it with the whole list
+// again and again, such as once a second: it also forgets those that something
+// late brought back.
 func (s *ServiceMetrics) KeepPods(pods []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,8 +158,25 @@ func (s *ServiceMetrics) forgetLocked(pod string) {
 	next := maps.Clone(current)
 	delete(next, pod)
 	s.pods.Store(&next)
-	s.monitor.metrics.forget(s.name, pod)
-	s.monitor.pods.release(pod)
+	current[pod].gone = true
+	s.monitor.metrics.forget(prometheus.Labels{"service": s.name, "pod": pod})
+	if pod != "" {
+		s.monitor.pods.release(pod)
+	}
+}
+
+// retire removes every series of the service and gives its pods' names back.
+func (s *ServiceMetrics) retire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone = true
+	for pod := range *s.pods.Load() {
+		s.forgetLocked(pod)
+	}
+	if p := s.overflow.Load(); p != nil {
+		p.gone = true
+	}
+	s.monitor.metrics.forget(prometheus.Labels{"service": s.name})
 }
 
 // pod returns the handle for a pod's metrics.
@@ -172,12 +197,17 @@ func (s *ServiceMetrics) addPod(name string) *podMetrics {
 	if p := current[name]; p != nil {
 		return p
 	}
+	if s.gone {
+		p := newPodMetrics(s, "")
+		p.gone = true
+		return p
+	}
 	if name != "" && !s.monitor.pods.take(name) {
 		return s.overflowLocked()
 	}
 	name = strings.Clone(name) // it may alias a buffer of the request that brought it
 	next := maps.Clone(current)
-	next[name] = newPodMetrics(&s.monitor.metrics, s.name, name)
+	next[name] = newPodMetrics(s, name)
 	s.pods.Store(&next)
 	return next[name]
 }
@@ -185,7 +215,7 @@ func (s *ServiceMetrics) addPod(name string) *podMetrics {
 func (s *ServiceMetrics) overflowLocked() *podMetrics {
 	p := s.overflow.Load()
 	if p == nil {
-		p = newPodMetrics(&s.monitor.metrics, s.name, other)
+		p = newPodMetrics(s, other)
 		s.overflow.Store(p)
 	}
 	return p

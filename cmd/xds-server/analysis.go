@@ -182,6 +182,26 @@ func rules(in []config.Rule) ([]insight.Rule, error) {
 	return out, nil
 }
 
+// showWeights serves the weights of the pods there are, and nothing any more of
+// services and pods that are gone.
+func showWeights(monitor *insight.Monitor, services []xds.ServiceView) {
+	names := make([]string, len(services))
+	for i, svc := range services {
+		names[i] = svc.Name
+	}
+	monitor.KeepServices(names)
+	for _, svc := range services {
+		metrics, pods := monitor.Service(svc.Name), make([]string, len(svc.Members))
+		for i, m := range svc.Members {
+			pods[i] = m.Name
+		}
+		metrics.KeepPods(pods)
+		for _, m := range svc.Members {
+			metrics.PodWeight(m.Name, m.EffectiveWeight)
+		}
+	}
+}
+
 // probes counts and traces the health checks.
 type probes struct {
 	monitor *insight.Monitor
