@@ -135,7 +135,7 @@ func TestAFailingPodIsFound(t *testing.T) {
 		},
 	}.check(t, s, log)
 	says(t, report.Issues[0].Message, "pod chat-2 failed", "its peers 0 %", "its weight is lowered to")
-	says(t, report.Suggestions[0].Suggestion, "`routectl pods drain chat chat-2`")
+	says(t, report.Suggestions[0].Suggestion, "`routectl pods maintenance chat chat-2` takes it out")
 }
 
 func TestACacheThatIsTooSmallIsFound(t *testing.T) {

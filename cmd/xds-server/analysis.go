@@ -103,6 +103,9 @@ func (a *analysis) addReplicasLocked(s *insight.Sample) {
 		s.Processes[name] = insight.ProcessSample{Memory: r.Memory, MemoryLimit: r.MemoryLimit, CPU: r.CPU, CPULimit: r.CPULimit}
 		s.Table.Size += r.Size
 		s.Table.Capacity += r.Capacity
+		if r.Capacity > 0 { // it has said what it holds
+			s.Table.Replicas++
+		}
 	}
 }
 
@@ -123,7 +126,9 @@ func (a *analysis) collect(now time.Time) insight.Sample {
 	for _, svc := range a.model().Services {
 		s := a.serviceLocked(svc.Name)
 		for _, m := range svc.Members {
-			s.Pods[m.Name] = s.Pods[m.Name]
+			pod := s.Pods[m.Name]
+			pod.State = m.State
+			s.Pods[m.Name] = pod
 		}
 	}
 	a.addReplicasLocked(&a.pending)

@@ -91,7 +91,7 @@ func TestAReplicaThatSaysNothingNewIsNotGone(t *testing.T) {
 			t.Fatalf("issues: %+v", report.Issues)
 		}
 	}
-	if s := a.collect(now); s.Table != (insight.TableSample{Size: 5, Capacity: 10}) {
+	if s := a.collect(now); s.Table != (insight.TableSample{Size: 5, Capacity: 10, Replicas: 1}) {
 		t.Errorf("table: %+v, its evictions counted again or its size lost", s.Table)
 	}
 	for range 3 {
@@ -136,5 +136,16 @@ func TestMetricsFollowThePods(t *testing.T) {
 			strings.Contains(name, "pod=") && !strings.Contains(name, `pod="chat-200"`) {
 			t.Errorf("%s is served", name)
 		}
+	}
+}
+
+func TestASampleSaysInWhatStatePodsAre(t *testing.T) {
+	a := newTestAnalysis(t, "home_hcl")
+	chat := a.model().Services[0]
+	chat.Members[1].State = statefulroute.Draining
+	a.observe(failures(3))
+	pods := a.collect(time.Unix(1000, 0)).Services["chat"].Pods
+	if pods["chat-1"].State != statefulroute.Draining || pods["chat-1"].Errors != 3 || pods["chat-0"].State != statefulroute.Ready {
+		t.Errorf("pods: %+v", pods)
 	}
 }
