@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +102,7 @@ func TestPrometheusAnswersEveryQueryOfDashboardAndAlerts(t *testing.T) {
 		}
 		checkAlert(t, s, prometheus, r)
 	}
+	unseen(t, s, prometheus)
 	broken, err := prometheus.BrokenRules()
 	if err != nil || len(broken) > 0 {
 		t.Errorf("rules: %v %v", broken, err)
@@ -112,6 +114,22 @@ func TestPrometheusAnswersEveryQueryOfDashboardAndAlerts(t *testing.T) {
 			}
 		}
 	}
+}
+
+// unseen has Envoy let requests pass, which its own counter alone tells of.
+func unseen(t *testing.T, s *harness.Stack, p *harness.Prometheus) {
+	t.Helper()
+	rules := readRules(t)
+	i := slices.IndexFunc(rules, func(r rule) bool { return r.Alert == "StatefulRouteUnseenRequests" })
+	s.Extproc.Kill(t)
+	harness.Eventually(t, harness.Patience, "the alert sees requests that passed without extproc", func() error {
+		if _, err := s.OK(harness.InHeader("passing")); err != nil {
+			return err
+		}
+		return hasData(p, rules[i].Expr)
+	})
+	s.Extproc.Start(t)
+	s.WaitReady(t)
 }
 
 // envoysStyle is what promtool says of how Envoy names its own metrics. All else,

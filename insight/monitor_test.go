@@ -64,7 +64,7 @@ func exerciseAll(t testing.TB, m *Monitor) {
 	s.Selected("", time.Microsecond, false)
 	s.Request("chat-0", "GET", 200, 18*time.Millisecond, "0af7651916cd43dd8448eb211c80319c")
 	s.Request("chat-0", "BREW", 503, 2*time.Second, "")
-	s.Error("chat-0", "timeout")
+	s.Error("chat-0", "aborted")
 	s.Misroute("chat-0")
 	s.PodWeight("chat-0", 70)
 	s.PodSessions("chat-0", 12)
@@ -102,7 +102,7 @@ func TestMonitorSnapshotHoldsWhatHappened(t *testing.T) {
 		`stateful_route_requests_total{code="5xx",method="other",pod="chat-0",service="chat"}`:      1,
 		`stateful_route_request_duration_seconds_sum{pod="chat-0",service="chat"}`:                  2.018,
 		`stateful_route_request_errors_total{kind="upstream",pod="chat-0",service="chat"}`:          1,
-		`stateful_route_request_errors_total{kind="timeout",pod="chat-0",service="chat"}`:           1,
+		`stateful_route_request_errors_total{kind="aborted",pod="chat-0",service="chat"}`:           1,
 		`stateful_route_misroutes_total{pod="chat-0",service="chat"}`:                               1,
 		`stateful_route_pod_weight{pod="chat-0",service="chat"}`:                                    70,
 		`stateful_route_pod_sessions{pod="chat-0",service="chat"}`:                                  12,

@@ -94,8 +94,7 @@ func (s *ServiceMetrics) Request(pod, method string, status int, d time.Duration
 }
 
 // Error counts a request that failed otherwise than by a 5xx of its pod. Kinds
-// are a fixed vocabulary (extproc_loss, pod_lost, no_pods, timeout, aborted,
-// upstream); past 16 of them, "other".
+// are the caller's fixed vocabulary, as aborted; past 16 of them, "other".
 func (s *ServiceMetrics) Error(pod, kind string) { s.pod(pod).errors.get(kind).Inc() }
 
 // Misroute counts a request of a session bound to pod that another pod served.
