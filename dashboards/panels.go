@@ -57,8 +57,9 @@ func sessions() []panel {
 			{"{{service}} {{reason}}", `sum by (service, reason) (rate(stateful_route_sessions_rebound_total{service=~"$service"}[$__rate_interval]))`}}},
 		{"Misrouted requests", "Served by another pod than the session's. Always 0.", perSecond, false, []query{
 			{"{{service}} {{pod}}", `sum by (service, pod) (rate(stateful_route_misroutes_total{service=~"$service"}[$__rate_interval]))`}}},
-		{"Requests let pass unseen", "By Envoy without an answer of extproc, where on_extproc_loss is allow: their sessions may have moved. Should be 0.", perSecond, false, []query{
-			{"{{instance}}", `sum by (instance) (rate(envoy_http_ext_proc_stateful_route_failure_mode_allowed[$__rate_interval]))`}}},
+		{"Requests without an answer of extproc", "Let pass by Envoy (on_extproc_loss: allow), so that a session may have moved, or refused (deny). Should be 0.", perSecond, false, []query{
+			{"{{instance}} let pass", `clamp_min(sum by (instance) (rate(envoy_http_ext_proc_stateful_route_failure_mode_allowed[$__rate_interval])) - sum by (instance) (rate(envoy_http_rbac_denied{envoy_http_conn_manager_prefix="stateful_route"}[$__rate_interval])), 0)`},
+			{"{{instance}} refused", `sum by (instance) (rate(envoy_http_rbac_denied{envoy_http_conn_manager_prefix="stateful_route"}[$__rate_interval]))`}}},
 		{"Look-ups", "A miss is a new session, or one whose binding was given up.", perSecond, false, []query{
 			{"{{service}} found", `sum by (service) (rate(stateful_route_cache_hits_total{service=~"$service"}[$__rate_interval]))`},
 			{"{{service}} not found", `sum by (service) (rate(stateful_route_cache_misses_total{service=~"$service"}[$__rate_interval]))`}}},
