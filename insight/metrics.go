@@ -46,7 +46,7 @@ func newMetrics() metrics {
 		issues:       gauge("analysis_issues", "Issues the analyzer holds open, by severity.", "severity"),
 		reloadOK: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "stateful_route_config_last_reload_successful", Help: "Whether the last configuration file read was accepted."}),
-		requestDuration:   histogram("request_duration_seconds", "Time from a request's arrival to its response.", waits, "service", "pod"),
+		requestDuration:   histogram("request_duration_seconds", "Time from a request's arrival to the end of its exchange.", waits, "service", "pod"),
 		selectionDuration: histogram("pod_selection_duration_seconds", "Time the choice of a pod took.", choices, "service"),
 		healthDuration:    histogram("health_check_duration_seconds", "Time an active health check took.", waits, "service"),
 		pushDuration:      histogram("xds_push_duration_seconds", "Time from a change to its acknowledgement, by resource type.", waits, "type"),
