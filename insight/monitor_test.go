@@ -158,6 +158,11 @@ func TestOpenMetricsCarriesTheTraceAsExemplar(t *testing.T) {
 	if !strings.Contains(body, want) {
 		t.Errorf("no exemplar %q in\n%s", want, body)
 	}
+	m.Service("chat").Refused("GET", "no_pods", 503, 3*time.Millisecond, "1af7651916cd43dd8448eb211c80319c")
+	want = `stateful_route_request_duration_seconds_bucket{pod="",service="chat",le="0.005"} 1 # {trace_id="1af7651916cd43dd8448eb211c80319c"} 0.003`
+	if body := scrape(t, m, "application/openmetrics-text; version=1.0.0"); !strings.Contains(body, want) {
+		t.Errorf("no exemplar %q of a refused request in\n%s", want, body)
+	}
 }
 
 func TestProtobufCarriesNativeHistograms(t *testing.T) {

@@ -3,6 +3,7 @@ package insight
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -88,6 +89,16 @@ func (p *podMetrics) durations() prometheus.Observer {
 		p.zeros()
 		return p.observer(p.vectors().requestDuration)
 	})
+}
+
+// lasted records the time that a request took.
+func (p *podMetrics) lasted(d time.Duration, traceID string) {
+	durations := p.durations()
+	if exemplars, ok := durations.(prometheus.ExemplarObserver); ok && traceID != "" {
+		exemplars.ObserveWithExemplar(d.Seconds(), prometheus.Labels{"trace_id": traceID})
+		return
+	}
+	durations.Observe(d.Seconds())
 }
 
 func (p *podMetrics) choice(ok bool) prometheus.Counter {

@@ -76,21 +76,16 @@ func (s *ServiceMetrics) Selected(pod string, d time.Duration, ok bool) {
 }
 
 // Request records an answered request: the status the client got, 0 when there
-// was no response, and d from the request's arrival to its response. A 5xx also
-// counts as an error of kind upstream; for other failures call Error. A traceID
-// that is not empty is kept as the exemplar of its bucket.
+// was no response, and d from the request's arrival to the end of its exchange. A
+// 5xx also counts as an error of kind upstream; for other failures call Error. A
+// traceID that is not empty is kept as the exemplar of its bucket.
 func (s *ServiceMetrics) Request(pod, method string, status int, d time.Duration, traceID string) {
 	p := s.pod(pod)
 	p.request(methodIndex(method), statusClass(status)).Inc()
 	if status >= 500 {
 		p.errors.get("upstream").Inc()
 	}
-	durations := p.durations()
-	if exemplars, ok := durations.(prometheus.ExemplarObserver); ok && traceID != "" {
-		exemplars.ObserveWithExemplar(d.Seconds(), prometheus.Labels{"trace_id": traceID})
-		return
-	}
-	durations.Observe(d.Seconds())
+	p.lasted(d, traceID)
 }
 
 // Error counts a request that failed otherwise than by a 5xx of its pod. Kinds
