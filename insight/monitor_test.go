@@ -334,35 +334,3 @@ func TestMonitorOptionsAreChecked(t *testing.T) {
 		}
 	}
 }
-
-func TestRequestPathAllocatesNothing(t *testing.T) {
-	m := newTestMonitor(t, MonitorOptions{})
-	if n := testing.AllocsPerRun(1000, func() { oneRequest(m.Service("chat")) }); n != 0 {
-		t.Errorf("one request's metrics allocate %v times, want 0", n)
-	}
-}
-
-// oneRequest is all that the request path records.
-func oneRequest(s *ServiceMetrics) {
-	s.CacheHit()
-	s.Selected("chat-0", 3*time.Microsecond, true)
-	s.Request("chat-0", "GET", 200, 18*time.Millisecond, "")
-}
-
-func BenchmarkOneRequest(b *testing.B) {
-	s := newTestMonitor(b, MonitorOptions{}).Service("chat")
-	b.ReportAllocs()
-	for b.Loop() {
-		oneRequest(s)
-	}
-}
-
-func BenchmarkOneRequestParallel(b *testing.B) {
-	s := newTestMonitor(b, MonitorOptions{}).Service("chat")
-	b.ReportAllocs()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			oneRequest(s)
-		}
-	})
-}
