@@ -57,9 +57,9 @@ func Build() (dashboard.Dashboard, error) {
 }
 
 // Queries returns every query of the dashboard for one service as Prometheus
-// would get it.
+// would get it, with rates over five minutes.
 func Queries(service string) []string {
-	fill := strings.NewReplacer("$service", service, "$__rate_interval", "1m")
+	fill := strings.NewReplacer("$service", service, "$__rate_interval", "5m")
 	var queries []string
 	for _, row := range rows() {
 		for _, p := range row.panels {

@@ -122,7 +122,8 @@ func served(t *testing.T) map[string]bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := map[string]bool{"up": true, "envoy_http_downstream_rq_xx": true, "envoy_http_downstream_rq_time_bucket": true, "envoy_cluster_membership_healthy": true}
+	names := map[string]bool{"up": true, "envoy_http_downstream_rq_xx": true, "envoy_http_downstream_rq_time_bucket": true, "envoy_cluster_membership_healthy": true,
+		"envoy_http_ext_proc_stateful_route_failure_mode_allowed": true, "envoy_http_rbac_denied": true}
 	for name := range values {
 		name, _, _ = strings.Cut(name, "{")
 		names[name] = true
@@ -143,7 +144,7 @@ func served(t *testing.T) map[string]bool {
 // but those listed.
 var (
 	metric    = regexp.MustCompile(`[a-z_]+(?::[a-z_0-9]+)*`)
-	functions = regexp.MustCompile(`^(histogram_quantile|group_left)$`)
+	functions = regexp.MustCompile(`^(histogram_quantile|group_left|clamp_max|clamp_min)$`)
 	inBraces  = regexp.MustCompile(`\{[^}]*\}|\b(by|on|group_left) \([^)]*\)|"[^"]*"`)
 )
 

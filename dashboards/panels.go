@@ -18,7 +18,7 @@ func glance() []panel {
 		{"Requests", "Requests of sessions, per second.", perSecond, true, []query{
 			{"", `sum(rate(stateful_route_requests_total{service=~"$service"}[$__rate_interval]))`}}},
 		{"Failed", "Share of the requests that failed, among those whose response was looked at.", ratio, true, []query{
-			{"", `(sum(rate(stateful_route_request_errors_total{service=~"$service"}[$__rate_interval])) or vector(0)) / sum(rate(stateful_route_requests_total{service=~"$service", code!="none"}[$__rate_interval]))`}}},
+			{"", `clamp_max((sum(rate(stateful_route_request_errors_total{service=~"$service"}[$__rate_interval])) or vector(0)) / sum(rate(stateful_route_requests_total{service=~"$service", code!="none"}[$__rate_interval])), 1)`}}},
 		{"Answered within", "99 % of the requests were answered within this time.", duration, true, []query{
 			{"", `histogram_quantile(0.99, sum by (le) (rate(stateful_route_request_duration_seconds_bucket{service=~"$service"}[$__rate_interval])))`}}},
 		{"Sessions", "Sessions bound to a pod.", short, true, []query{
@@ -57,6 +57,9 @@ func sessions() []panel {
 			{"{{service}} {{reason}}", `sum by (service, reason) (rate(stateful_route_sessions_rebound_total{service=~"$service"}[$__rate_interval]))`}}},
 		{"Misrouted requests", "Served by another pod than the session's. Always 0.", perSecond, false, []query{
 			{"{{service}} {{pod}}", `sum by (service, pod) (rate(stateful_route_misroutes_total{service=~"$service"}[$__rate_interval]))`}}},
+		{"Requests without an answer of extproc", "Let pass by Envoy (on_extproc_loss: allow), so that a session may have moved, or refused (deny). Should be 0.", perSecond, false, []query{
+			{"{{instance}} let pass", `clamp_min(sum by (instance) (rate(envoy_http_ext_proc_stateful_route_failure_mode_allowed[$__rate_interval])) - sum by (instance) (rate(envoy_http_rbac_denied{envoy_http_conn_manager_prefix="stateful_route"}[$__rate_interval])), 0)`},
+			{"{{instance}} refused", `sum by (instance) (rate(envoy_http_rbac_denied{envoy_http_conn_manager_prefix="stateful_route"}[$__rate_interval]))`}}},
 		{"Look-ups", "A miss is a new session, or one whose binding was given up.", perSecond, false, []query{
 			{"{{service}} found", `sum by (service) (rate(stateful_route_cache_hits_total{service=~"$service"}[$__rate_interval]))`},
 			{"{{service}} not found", `sum by (service) (rate(stateful_route_cache_misses_total{service=~"$service"}[$__rate_interval]))`}}},

@@ -14,6 +14,7 @@ import (
 const (
 	envoyTraces   = "stateful-route-envoy"
 	extprocTraces = "stateful-route-extproc"
+	xdsTraces     = "stateful-route-xds-server"
 	calloutSpan   = "async envoy.service.ext_proc.v3.ExternalProcessor.Process egress"
 )
 
@@ -134,17 +135,7 @@ func TestTracingIsChangedAtRunTime(t *testing.T) {
 	t.Parallel()
 	collector := harness.StartCollector(t)
 	s := start(t, harness.Options{Env: collector.Environment()})
-	off := tracedRequests(3, true, true)
-	send(t, s, off)
-	for _, r := range off {
-		harness.Eventually(t, harness.Patience, "extproc's span arrives", func() error {
-			span, err := only(collector.Trace(r.traceID), extprocTraces, "request")
-			if err == nil && span.ParentID != r.spanID {
-				err = fmt.Errorf("its parent is %q, want the client's span %q", span.ParentID, r.spanID)
-			}
-			return err
-		})
-	}
+	withoutEnvoy(t, s, collector)
 
 	nothing := 0
 	s.Change(t, func(c *harness.Config) {
@@ -167,7 +158,55 @@ func TestTracingIsChangedAtRunTime(t *testing.T) {
 	listenerSays(t, s, "envoy.tracers.opentelemetry", false)
 	s.WaitClients(t)
 	s.Reconnect()
-	send(t, s, tracedRequests(3, true, true))
+	withoutEnvoy(t, s, collector)
+}
+
+// withoutEnvoy sends sampled requests and checks that their traces have no span of
+// Envoy. Nothing that arrives later is missed: the parent of extproc's span would be
+// Envoy's if there were one.
+func withoutEnvoy(t *testing.T, s *harness.Stack, collector *harness.Collector) {
+	t.Helper()
+	requests := tracedRequests(3, true, true)
+	send(t, s, requests)
+	for _, r := range requests {
+		harness.Eventually(t, harness.Patience, "extproc's span arrives", func() error {
+			span, err := only(collector.Trace(r.traceID), extprocTraces, "request")
+			if err == nil && span.ParentID != r.spanID {
+				err = fmt.Errorf("its parent is %q, want the client's span %q", span.ParentID, r.spanID)
+			}
+			return err
+		})
+		for _, span := range collector.Trace(r.traceID) {
+			if span.Service == envoyTraces {
+				t.Errorf("Envoy's tracing is off, and there is %v", span)
+			}
+		}
+	}
+}
+
+// Every health check is a span of xds-server's that says how it went.
+func TestHealthChecksAreTraced(t *testing.T) {
+	t.Parallel()
+	collector := harness.StartCollector(t)
+	svc := harness.Chat(2)
+	svc.HealthCheck = map[string]any{"http": "/healthz", "interval": "500ms", "timeout": "400ms"}
+	s := start(t, harness.Options{Services: []harness.Service{svc}, Env: collector.Environment()})
+	s.Misbehave(t, "chat-1", `{"healthz":"fail"}`)
+	for pod, success := range map[string]string{"chat-0": "true", "chat-1": "false"} {
+		harness.Eventually(t, harness.Patience, "a check of "+pod+" with success "+success, func() error {
+			spans := collector.Spans(func(sp harness.Span) bool {
+				return sp.Service == xdsTraces && sp.Name == "healthcheck.check" && sp.Attributes["healthcheck.service"] == "chat" &&
+					sp.Attributes["healthcheck.pod_id"] == pod && strings.Contains(sp.Attributes["healthcheck.success"], success)
+			})
+			if len(spans) == 0 {
+				return errNotYet
+			}
+			if spans[0].ParentID != "" {
+				return fmt.Errorf("it has a parent: %v", spans[0])
+			}
+			return nil
+		})
+	}
 }
 
 // listenerSays waits until Envoy's listener has, or no longer has, a text.

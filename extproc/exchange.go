@@ -162,10 +162,10 @@ func (x *exchange) measure(took time.Duration) {
 	m, pod := x.service.metrics, x.podName()
 	switch {
 	case x.decision.outcome == podLost:
-		m.Refused(x.method, "pod_lost", x.status, took)
+		m.Refused(x.method, "pod_lost", x.status, took, x.span.TraceID())
 		return
 	case x.decision.outcome == noPods:
-		m.Refused(x.method, "no_pods", x.status, took)
+		m.Refused(x.method, "no_pods", x.status, took, x.span.TraceID())
 		return
 	case x.aborted():
 		m.Error(pod, "aborted")

@@ -57,3 +57,20 @@ func (h *handles[T]) add(key string) T {
 	h.current.Store(&next)
 	return next[key]
 }
+
+// keep drops the entries for which wanted is false. No entry is made meanwhile,
+// so wanted may undo what making one did.
+func (h *handles[T]) keep(wanted func(key string, v T) bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	current := *h.current.Load()
+	next := make(map[string]T, len(current))
+	for k, v := range current {
+		if wanted(k, v) {
+			next[k] = v
+		}
+	}
+	if len(next) < len(current) {
+		h.current.Store(&next)
+	}
+}

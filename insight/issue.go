@@ -2,6 +2,7 @@ package insight
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -47,18 +48,38 @@ type issueState struct {
 	kept    int     // samples in a row that kept the rule
 	verdict verdict // the newest that broke the rule
 	advice  advice
+	weight  weightVerdict
 }
 
+// weightVerdict says what an issue means for its pod's weight.
+type weightVerdict uint8
+
+const (
+	weightNotMeant weightVerdict = iota
+	weightLowered
+	// weightKept: as the balancing does, for the fault is elsewhere when more than
+	// half of a service's pods look bad.
+	weightKept
+)
+
 func (s *issueState) issue() Issue {
+	message := s.advice.message
+	switch s.weight {
+	case weightNotMeant:
+	case weightLowered:
+		message += fmt.Sprintf("; its weight is lowered to %s meanwhile", percent(s.advice.factor))
+	case weightKept:
+		message += "; its weight is kept, for most pods of the service look bad"
+	}
 	return Issue{
 		Rule: s.rule.Name, Severity: s.rule.Severity, Scope: s.scope,
-		Message: s.advice.message, Since: s.since, Value: s.verdict.value, Threshold: s.rule.Threshold,
+		Message: message, Since: s.since, Value: s.verdict.value, Threshold: s.rule.Threshold,
 	}
 }
 
 // advanceLocked moves every issue on by one sample.
 func (a *Analyzer) advanceLocked(now time.Time, broken map[issueKey]verdict) []Event {
-	var events []Event
+	var opened []*issueState
 	for i := range a.rules {
 		rule := &a.rules[i]
 		for key, v := range broken {
@@ -75,15 +96,43 @@ func (a *Analyzer) advanceLocked(now time.Time, broken map[issueKey]verdict) []E
 			state.advice = a.adviseLocked(rule, key.scope, v)
 			if !state.open && now.Sub(state.since) >= rule.For {
 				state.open = true
-				events = append(events, Event{Issue: state.issue(), At: now})
+				opened = append(opened, state)
 			}
 		}
 	}
-	events = append(events, a.resolveLocked(now, broken)...)
+	events := a.resolveLocked(now, broken)
+	a.weighLocked()
+	for _, state := range opened {
+		events = append(events, Event{Issue: state.issue(), At: now})
+	}
 	slices.SortFunc(events, func(x, y Event) int {
 		return cmp.Or(-cmp.Compare(x.Severity, y.Severity), cmp.Compare(x.Rule, y.Rule), compareScopes(x.Scope, y.Scope))
 	})
 	return events
+}
+
+// weighLocked decides which open issues lower their pod's weight.
+func (a *Analyzer) weighLocked() {
+	bad := map[string]map[string]bool{} // service -> pods
+	open := a.openLocked("")
+	for _, state := range open {
+		if service := state.scope.Service; state.advice.lowers {
+			if bad[service] == nil {
+				bad[service] = map[string]bool{}
+			}
+			bad[service][state.scope.Pod] = true
+		}
+	}
+	for _, state := range open {
+		switch service := state.scope.Service; {
+		case !state.advice.lowers:
+			state.weight = weightNotMeant
+		case 2*len(bad[service]) > a.podsLocked(service):
+			state.weight = weightKept
+		default:
+			state.weight = weightLowered
+		}
+	}
 }
 
 // resolveLocked ends the issues whose rule is kept again, and those whose scope
@@ -145,13 +194,14 @@ const leastFactor = .1
 // Findings returns what the open issues mean for the pods' weights: a slow pod
 // keeps the share that its peers' response time is of its own, a failing one
 // the share of requests that it serves. An issue of a whole service lowers
-// nothing, for there is no better pod to send its requests to.
+// nothing, for there is no better pod to send its requests to, and neither do
+// the issues of more than half of a service's pods.
 func (a *Analyzer) Findings() []Finding {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var findings []Finding
 	for _, state := range a.openLocked("") {
-		if state.advice.lowers {
+		if state.weight == weightLowered {
 			findings = append(findings, Finding{
 				Service: state.scope.Service, Pod: state.scope.Pod, Rule: state.rule.Name, Factor: state.advice.factor,
 			})

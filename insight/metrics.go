@@ -31,7 +31,7 @@ type metrics struct {
 func newMetrics() metrics {
 	return metrics{
 		requests:     counter("requests_total", "Requests answered, by method and class of the response's status.", "service", "pod", "method", "code"),
-		errors:       counter("request_errors_total", "Requests that failed, by kind: upstream is a 5xx of the pod.", "service", "pod", "kind"),
+		errors:       counter("request_errors_total", "Requests that failed, by kind, among those whose response was looked at: upstream is a 5xx of the pod, aborted ended without a response, pod_lost and no_pods were refused.", "service", "pod", "kind"),
 		hits:         counter("cache_hits_total", "Requests whose session had a binding.", "service"),
 		misses:       counter("cache_misses_total", "Requests whose session had no binding.", "service"),
 		rebound:      counter("sessions_rebound_total", "Sessions that moved to another pod, by reason.", "service", "reason"),
@@ -46,7 +46,7 @@ func newMetrics() metrics {
 		issues:       gauge("analysis_issues", "Issues the analyzer holds open, by severity.", "severity"),
 		reloadOK: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "stateful_route_config_last_reload_successful", Help: "Whether the last configuration file read was accepted."}),
-		requestDuration:   histogram("request_duration_seconds", "Time from a request's arrival to its response.", waits, "service", "pod"),
+		requestDuration:   histogram("request_duration_seconds", "Time from a request's arrival to the end of its exchange.", waits, "service", "pod"),
 		selectionDuration: histogram("pod_selection_duration_seconds", "Time the choice of a pod took.", choices, "service"),
 		healthDuration:    histogram("health_check_duration_seconds", "Time an active health check took.", waits, "service"),
 		pushDuration:      histogram("xds_push_duration_seconds", "Time from a change to its acknowledgement, by resource type.", waits, "type"),
@@ -101,13 +101,12 @@ func shortType(typeURL string) string {
 	return other
 }
 
-// forget removes every series of one pod.
-func (m *metrics) forget(service, pod string) {
-	labels := prometheus.Labels{"service": service, "pod": pod}
-	for _, vec := range []*prometheus.CounterVec{m.requests, m.errors, m.selections, m.misroutes, m.healthChecks, m.unhealthy} {
+// forget removes every series that has all of the labels.
+func (m *metrics) forget(labels prometheus.Labels) {
+	for _, vec := range []interface{ DeletePartialMatch(prometheus.Labels) int }{
+		m.requests, m.errors, m.selections, m.misroutes, m.healthChecks, m.unhealthy, m.podWeight, m.podSessions,
+		m.requestDuration, m.hits, m.misses, m.rebound, m.selectionDuration, m.healthDuration,
+	} {
 		vec.DeletePartialMatch(labels)
 	}
-	m.podWeight.Delete(labels)
-	m.podSessions.Delete(labels)
-	m.requestDuration.Delete(labels)
 }

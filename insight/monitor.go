@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -71,7 +72,6 @@ func NewMonitor(o MonitorOptions) (*Monitor, error) {
 		pods:     podNames{max: o.MaxPods, uses: make(map[string]int)},
 		custom:   make(map[string]prometheus.Collector),
 	}
-	m.metrics.reloadOK.Set(1) // a process runs with the configuration it read at its start
 	m.services = newHandles(o.MaxServices, m.newService)
 	m.pushes = newHandles(16, func(kind string) prometheus.Observer {
 		m.metrics.nacks.WithLabelValues(kind) // served as 0, so that the first one is seen as an increase
@@ -139,6 +139,19 @@ func (m *Monitor) Unregister(name string) bool {
 // Service returns the handle for one service's metrics; keep it or ask again,
 // both are cheap.
 func (m *Monitor) Service(name string) *ServiceMetrics { return m.services.get(name) }
+
+// KeepServices forgets every service that is not in services, with its pods. Call
+// it with the whole list again and again, as [ServiceMetrics.KeepPods]. Handles
+// of a service that is forgotten count for nobody: ask for a new one.
+func (m *Monitor) KeepServices(services []string) {
+	m.services.keep(func(name string, s *ServiceMetrics) bool {
+		if name == other || slices.Contains(services, name) {
+			return true
+		}
+		s.retire()
+		return false
+	})
+}
 
 // XDSPush records how long it took from a change to its acknowledgement by a
 // client, by resource type (a type URL or its short name, such as EDS).

@@ -64,7 +64,7 @@ func exerciseAll(t testing.TB, m *Monitor) {
 	s.Selected("", time.Microsecond, false)
 	s.Request("chat-0", "GET", 200, 18*time.Millisecond, "0af7651916cd43dd8448eb211c80319c")
 	s.Request("chat-0", "BREW", 503, 2*time.Second, "")
-	s.Error("chat-0", "timeout")
+	s.Error("chat-0", "aborted")
 	s.Misroute("chat-0")
 	s.PodWeight("chat-0", 70)
 	s.PodSessions("chat-0", 12)
@@ -102,7 +102,7 @@ func TestMonitorSnapshotHoldsWhatHappened(t *testing.T) {
 		`stateful_route_requests_total{code="5xx",method="other",pod="chat-0",service="chat"}`:      1,
 		`stateful_route_request_duration_seconds_sum{pod="chat-0",service="chat"}`:                  2.018,
 		`stateful_route_request_errors_total{kind="upstream",pod="chat-0",service="chat"}`:          1,
-		`stateful_route_request_errors_total{kind="timeout",pod="chat-0",service="chat"}`:           1,
+		`stateful_route_request_errors_total{kind="aborted",pod="chat-0",service="chat"}`:           1,
 		`stateful_route_misroutes_total{pod="chat-0",service="chat"}`:                               1,
 		`stateful_route_pod_weight{pod="chat-0",service="chat"}`:                                    70,
 		`stateful_route_pod_sessions{pod="chat-0",service="chat"}`:                                  12,
@@ -157,6 +157,11 @@ func TestOpenMetricsCarriesTheTraceAsExemplar(t *testing.T) {
 	want := `stateful_route_request_duration_seconds_bucket{pod="chat-0",service="chat",le="0.025"} 1 # {trace_id="0af7651916cd43dd8448eb211c80319c"} 0.018`
 	if !strings.Contains(body, want) {
 		t.Errorf("no exemplar %q in\n%s", want, body)
+	}
+	m.Service("chat").Refused("GET", "no_pods", 503, 3*time.Millisecond, "1af7651916cd43dd8448eb211c80319c")
+	want = `stateful_route_request_duration_seconds_bucket{pod="",service="chat",le="0.005"} 1 # {trace_id="1af7651916cd43dd8448eb211c80319c"} 0.003`
+	if body := scrape(t, m, "application/openmetrics-text; version=1.0.0"); !strings.Contains(body, want) {
+		t.Errorf("no exemplar %q of a refused request in\n%s", want, body)
 	}
 }
 
@@ -298,7 +303,8 @@ func TestServicesPastTheBoundAreCountedTogether(t *testing.T) {
 
 func TestCountersOfRareEventsStartAtZero(t *testing.T) {
 	m := newTestMonitor(t, MonitorOptions{})
-	m.Service("chat").Request("chat-0", "GET", 200, time.Millisecond, "")
+	m.Service("chat").PodSessions("chat-0", 0)
+	m.Service("chat").Request("chat-1", "GET", 200, time.Millisecond, "")
 	m.XDSPush("EDS", time.Millisecond)
 	got, err := m.Snapshot()
 	if err != nil {
@@ -306,6 +312,9 @@ func TestCountersOfRareEventsStartAtZero(t *testing.T) {
 	}
 	for _, name := range []string{
 		`stateful_route_misroutes_total{pod="chat-0",service="chat"}`,
+		`stateful_route_misroutes_total{pod="chat-1",service="chat"}`,
+		`stateful_route_request_errors_total{kind="upstream",pod="chat-0",service="chat"}`,
+		`stateful_route_request_errors_total{kind="upstream",pod="chat-1",service="chat"}`,
 		`stateful_route_sessions_rebound_total{reason="removed",service="chat"}`,
 		`stateful_route_xds_nacks_total{type="EDS"}`,
 	} {
@@ -324,36 +333,4 @@ func TestMonitorOptionsAreChecked(t *testing.T) {
 			t.Errorf("NewMonitor(%+v) accepted", o)
 		}
 	}
-}
-
-func TestRequestPathAllocatesNothing(t *testing.T) {
-	m := newTestMonitor(t, MonitorOptions{})
-	if n := testing.AllocsPerRun(1000, func() { oneRequest(m.Service("chat")) }); n != 0 {
-		t.Errorf("one request's metrics allocate %v times, want 0", n)
-	}
-}
-
-// oneRequest is all that the request path records.
-func oneRequest(s *ServiceMetrics) {
-	s.CacheHit()
-	s.Selected("chat-0", 3*time.Microsecond, true)
-	s.Request("chat-0", "GET", 200, 18*time.Millisecond, "")
-}
-
-func BenchmarkOneRequest(b *testing.B) {
-	s := newTestMonitor(b, MonitorOptions{}).Service("chat")
-	b.ReportAllocs()
-	for b.Loop() {
-		oneRequest(s)
-	}
-}
-
-func BenchmarkOneRequestParallel(b *testing.B) {
-	s := newTestMonitor(b, MonitorOptions{}).Service("chat")
-	b.ReportAllocs()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			oneRequest(s)
-		}
-	})
 }

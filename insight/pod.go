@@ -3,15 +3,18 @@ package insight
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 // podMetrics counts for one pod of one service. A series is made when it first
-// counts, so that a process serves only what applies to it.
+// counts, so that a process serves only what applies to it, and not any more
+// once the pod is forgotten: whoever still holds the pod then counts for nobody.
 type podMetrics struct {
-	vectors       *metrics
-	service, name string
+	owner *ServiceMetrics
+	name  string
+	gone  bool // of owner.mu
 
 	requests         [len(methods)][len(statusClasses)]lazy[prometheus.Counter]
 	errors           *handles[prometheus.Counter]
@@ -19,29 +22,83 @@ type podMetrics struct {
 	misroutes        lazy[prometheus.Counter]
 	checks, failures lazy[prometheus.Counter]
 	duration         lazy[prometheus.Observer]
+	weight, sessions lazy[prometheus.Gauge]
 }
 
-func newPodMetrics(vectors *metrics, service, name string) *podMetrics {
-	p := &podMetrics{vectors: vectors, service: service, name: name}
+func newPodMetrics(owner *ServiceMetrics, name string) *podMetrics {
+	p := &podMetrics{owner: owner, name: name}
 	p.errors = newHandles(16, func(kind string) prometheus.Counter {
-		return vectors.errors.WithLabelValues(service, name, kind)
+		return p.counter(owner.monitor.metrics.errors, kind)
 	})
 	return p
 }
 
+// served reports whether the pod's series may be made, and holds them back from
+// being forgotten until the function returned is called.
+func (p *podMetrics) served() (ok bool, release func()) {
+	p.owner.mu.Lock()
+	return !p.gone, p.owner.mu.Unlock
+}
+
+// counter makes a series of the pod; more are the labels after service and pod.
+func (p *podMetrics) counter(vec *prometheus.CounterVec, more ...string) prometheus.Counter {
+	ok, release := p.served()
+	defer release()
+	if !ok {
+		return prometheus.NewCounter(prometheus.CounterOpts{})
+	}
+	return vec.WithLabelValues(append([]string{p.owner.name, p.name}, more...)...)
+}
+
+func (p *podMetrics) gauge(vec *prometheus.GaugeVec) prometheus.Gauge {
+	ok, release := p.served()
+	defer release()
+	if !ok {
+		return prometheus.NewGauge(prometheus.GaugeOpts{})
+	}
+	return vec.WithLabelValues(p.owner.name, p.name)
+}
+
+func (p *podMetrics) observer(vec *prometheus.HistogramVec) prometheus.Observer {
+	ok, release := p.served()
+	defer release()
+	if !ok {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{})
+	}
+	return vec.WithLabelValues(p.owner.name, p.name)
+}
+
+func (p *podMetrics) vectors() *metrics { return &p.owner.monitor.metrics }
+
 func (p *podMetrics) request(method, code int) prometheus.Counter {
 	return p.requests[method][code].get(func() prometheus.Counter {
-		return p.vectors.requests.WithLabelValues(p.service, p.name, methods[method], statusClasses[code])
+		return p.counter(p.vectors().requests, methods[method], statusClasses[code])
 	})
 }
 
-// durations also serves the misroutes as 0, so that the first one is seen as an
-// increase.
+// zeros serves as 0 what has not happened yet: Prometheus does not see the
+// increase of a counter that appears with its first value, and what is rare
+// often happens all at once.
+func (p *podMetrics) zeros() {
+	p.misroute()
+	p.errors.get("upstream")
+}
+
 func (p *podMetrics) durations() prometheus.Observer {
 	return p.duration.get(func() prometheus.Observer {
-		p.misroute()
-		return p.vectors.requestDuration.WithLabelValues(p.service, p.name)
+		p.zeros()
+		return p.observer(p.vectors().requestDuration)
 	})
+}
+
+// lasted records the time that a request took.
+func (p *podMetrics) lasted(d time.Duration, traceID string) {
+	durations := p.durations()
+	if exemplars, ok := durations.(prometheus.ExemplarObserver); ok && traceID != "" {
+		exemplars.ObserveWithExemplar(d.Seconds(), prometheus.Labels{"trace_id": traceID})
+		return
+	}
+	durations.Observe(d.Seconds())
 }
 
 func (p *podMetrics) choice(ok bool) prometheus.Counter {
@@ -49,21 +106,19 @@ func (p *podMetrics) choice(ok bool) prometheus.Counter {
 	if !ok {
 		cell, result = &p.unchosen, "failure"
 	}
-	return cell.get(func() prometheus.Counter {
-		return p.vectors.selections.WithLabelValues(p.service, p.name, result)
-	})
+	return cell.get(func() prometheus.Counter { return p.counter(p.vectors().selections, result) })
 }
 
 func (p *podMetrics) misroute() prometheus.Counter {
-	return p.misroutes.get(func() prometheus.Counter { return p.vectors.misroutes.WithLabelValues(p.service, p.name) })
+	return p.misroutes.get(func() prometheus.Counter { return p.counter(p.vectors().misroutes) })
 }
 
 func (p *podMetrics) check() prometheus.Counter {
-	return p.checks.get(func() prometheus.Counter { return p.vectors.healthChecks.WithLabelValues(p.service, p.name) })
+	return p.checks.get(func() prometheus.Counter { return p.counter(p.vectors().healthChecks) })
 }
 
 func (p *podMetrics) checkFailure() prometheus.Counter {
-	return p.failures.get(func() prometheus.Counter { return p.vectors.unhealthy.WithLabelValues(p.service, p.name) })
+	return p.failures.get(func() prometheus.Counter { return p.counter(p.vectors().unhealthy) })
 }
 
 // lazy holds a value that is made on first use. Two first users may both make

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
+var rewrite = flag.Bool("update", false, "write the golden files anew")
 
 func TestTextReportGolden(t *testing.T) {
 	busy := Rule{Name: "Busy", Metric: CPUUsage, Compare: Above, Threshold: .1, Severity: Low, Suggestion: "Give it another core", Effort: "low"}
@@ -36,7 +36,7 @@ func TestTextReportGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	if b.String() != string(want) {
-		t.Errorf("the report differs from %s (go test -run Golden -rewrite):\n%s", golden, b.String())
+		t.Errorf("the report differs from %s (go test -run Golden -update):\n%s", golden, b.String())
 	}
 }
 

@@ -1,6 +1,7 @@
 package insight
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -53,10 +54,12 @@ type Rule struct {
 	// For is how long the rule must be broken before an issue opens; 0 means at
 	// the first sample that breaks it.
 	For time.Duration
-	// Suggestion, Impact and Effort are shown with the issue; for a built-in
-	// rule empty ones mean the analyzer's own.
+	// Suggestion, Impact and Effort are shown with the issue. An empty Suggestion
+	// means the analyzer's own; empty Impact and Effort of a rule that replaces a
+	// built-in one mean those of that.
 	Suggestion, Impact, Effort string
-	// Priority orders suggestions, the highest first.
+	// Priority orders suggestions, the highest first; 0 of a rule that replaces a
+	// built-in one means that of the built-in one.
 	Priority int
 }
 
@@ -76,6 +79,13 @@ func (r Rule) validate() error {
 		}
 	}
 	return fmt.Errorf("insight: rule %q: unknown metric %q", r.Name, r.Metric)
+}
+
+// orElse takes from the built-in rule of the same name what r does not say.
+func (r Rule) orElse(builtIn Rule) Rule {
+	r.Impact, r.Effort = cmp.Or(r.Impact, builtIn.Impact), cmp.Or(r.Effort, builtIn.Effort)
+	r.Priority = cmp.Or(r.Priority, builtIn.Priority)
+	return r
 }
 
 // The names of the built-in rules.
@@ -117,7 +127,7 @@ func mergeRules(added []Rule) ([]Rule, error) {
 			index[r.Name] = len(rules)
 			rules = append(rules, r)
 		case i < builtIn:
-			rules[i] = r
+			rules[i] = r.orElse(rules[i])
 		default:
 			return nil, fmt.Errorf("insight: two rules are named %q", r.Name)
 		}

@@ -1,6 +1,10 @@
 package insight
 
-import "time"
+import (
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
 
 // Sample is what was observed in the time since the sample before it.
 type Sample struct {
@@ -29,8 +33,9 @@ type PodSample struct {
 	// ResponseTimes holds those response times that were measured, which may be
 	// fewer than Requests.
 	ResponseTimes Durations
-	// InFlight and Sessions are the values at the end of the time.
+	// InFlight, Sessions and State are the values at the end of the time.
 	InFlight, Sessions int64
+	State              statefulroute.PodState
 }
 
 // ProcessSample is what one process uses of what it may use.
@@ -44,8 +49,10 @@ type ProcessSample struct {
 
 // TableSample is the state of the session table.
 type TableSample struct {
-	// Size and Capacity are bindings.
+	// Size and Capacity are bindings, those of all replicas together.
 	Size, Capacity int
+	// Replicas is the number of processes with a table; 0 means one.
+	Replicas int
 	// Evictions counts bindings given up for lack of room since the sample before.
 	Evictions uint64
 }
@@ -68,7 +75,8 @@ type point struct {
 	evictions          uint64 // of the whole table, in a service's point
 	times              Durations
 	inFlight, sessions int64
-	grown              int64 // sessions, less those of the point before
+	state              statefulroute.PodState // of a pod
+	grown              int64                  // sessions, less those of the point before
 	usage              ProcessSample
 }
 

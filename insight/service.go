@@ -25,7 +25,8 @@ type ServiceMetrics struct {
 
 	pods     atomic.Pointer[map[string]*podMetrics] // replaced, never changed
 	overflow atomic.Pointer[podMetrics]             // the pods past the bound
-	mu       sync.Mutex                             // serialises changes of pods and overflow
+	mu       sync.Mutex                             // serialises changes of pods and overflow, and what is served of them
+	gone     bool                                   // of mu: the service is retired
 }
 
 func (m *Monitor) newService(name string) *ServiceMetrics {
@@ -38,6 +39,11 @@ func (m *Monitor) newService(name string) *ServiceMetrics {
 		health:    m.metrics.healthDuration.WithLabelValues(name),
 	}
 	s.rebound = newHandles(16, func(reason string) prometheus.Counter {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.gone {
+			return prometheus.NewCounter(prometheus.CounterOpts{})
+		}
 		return m.metrics.rebound.WithLabelValues(name, reason)
 	})
 	for _, reason := range reboundReasons {
@@ -70,26 +76,20 @@ func (s *ServiceMetrics) Selected(pod string, d time.Duration, ok bool) {
 }
 
 // Request records an answered request: the status the client got, 0 when there
-// was no response, and d from the request's arrival to its response. A 5xx also
-// counts as an error of kind upstream; for other failures call Error. A traceID
-// that is not empty is kept as the exemplar of its bucket.
+// was no response, and d from the request's arrival to the end of its exchange. A
+// 5xx also counts as an error of kind upstream; for other failures call Error. A
+// traceID that is not empty is kept as the exemplar of its bucket.
 func (s *ServiceMetrics) Request(pod, method string, status int, d time.Duration, traceID string) {
 	p := s.pod(pod)
 	p.request(methodIndex(method), statusClass(status)).Inc()
 	if status >= 500 {
 		p.errors.get("upstream").Inc()
 	}
-	durations := p.durations()
-	if exemplars, ok := durations.(prometheus.ExemplarObserver); ok && traceID != "" {
-		exemplars.ObserveWithExemplar(d.Seconds(), prometheus.Labels{"trace_id": traceID})
-		return
-	}
-	durations.Observe(d.Seconds())
+	p.lasted(d, traceID)
 }
 
 // Error counts a request that failed otherwise than by a 5xx of its pod. Kinds
-// are a fixed vocabulary (extproc_loss, pod_lost, no_pods, timeout, aborted,
-// upstream); past 16 of them, "other".
+// are the caller's fixed vocabulary, as aborted; past 16 of them, "other".
 func (s *ServiceMetrics) Error(pod, kind string) { s.pod(pod).errors.get(kind).Inc() }
 
 // Misroute counts a request of a session bound to pod that another pod served.
@@ -109,27 +109,31 @@ func (s *ServiceMetrics) HealthCheck(pod string, d time.Duration, ok bool) {
 // have no gauges: their values cannot be told apart.
 func (s *ServiceMetrics) PodWeight(pod string, w uint32) {
 	if p := s.pod(pod); p.name == pod {
-		s.monitor.metrics.podWeight.WithLabelValues(s.name, pod).Set(float64(w))
+		p.weight.get(func() prometheus.Gauge { return p.gauge(p.vectors().podWeight) }).Set(float64(w))
 	}
 }
 
-// PodSessions sets the number of sessions bound to pod.
+// PodSessions sets the number of sessions bound to pod. From the first call on,
+// the pod's misroutes and failures are served, as 0.
 func (s *ServiceMetrics) PodSessions(pod string, n int) {
 	if p := s.pod(pod); p.name == pod {
-		s.monitor.metrics.podSessions.WithLabelValues(s.name, pod).Set(float64(n))
+		p.zeros()
+		p.sessions.get(func() prometheus.Gauge { return p.gauge(p.vectors().podSessions) }).Set(float64(n))
 	}
 }
 
-// ForgetPod removes every series of a pod that is gone. A request that ends
-// later brings some back, until KeepPods or another call removes them.
+// ForgetPod removes every series of a pod that is gone and gives its place among
+// the pod label's values back. A request that ends later brings some back, until
+// KeepPods or another call removes them.
 func (s *ServiceMetrics) ForgetPod(pod string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forgetLocked(pod)
 }
 
-// KeepPods forgets every pod that is not in pods; call it with the whole list
-// whenever the list changes.
+// KeepPods forgets every pod that is not in pods. Call it with the whole list
+// again and again, such as once a second: it also forgets those that something
+// late brought back.
 func (s *ServiceMetrics) KeepPods(pods []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,8 +152,25 @@ func (s *ServiceMetrics) forgetLocked(pod string) {
 	next := maps.Clone(current)
 	delete(next, pod)
 	s.pods.Store(&next)
-	s.monitor.metrics.forget(s.name, pod)
-	s.monitor.pods.release(pod)
+	current[pod].gone = true
+	s.monitor.metrics.forget(prometheus.Labels{"service": s.name, "pod": pod})
+	if pod != "" {
+		s.monitor.pods.release(pod)
+	}
+}
+
+// retire removes every series of the service and gives its pods' names back.
+func (s *ServiceMetrics) retire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone = true
+	for pod := range *s.pods.Load() {
+		s.forgetLocked(pod)
+	}
+	if p := s.overflow.Load(); p != nil {
+		p.gone = true
+	}
+	s.monitor.metrics.forget(prometheus.Labels{"service": s.name})
 }
 
 // pod returns the handle for a pod's metrics.
@@ -170,12 +191,17 @@ func (s *ServiceMetrics) addPod(name string) *podMetrics {
 	if p := current[name]; p != nil {
 		return p
 	}
+	if s.gone {
+		p := newPodMetrics(s, "")
+		p.gone = true
+		return p
+	}
 	if name != "" && !s.monitor.pods.take(name) {
 		return s.overflowLocked()
 	}
 	name = strings.Clone(name) // it may alias a buffer of the request that brought it
 	next := maps.Clone(current)
-	next[name] = newPodMetrics(&s.monitor.metrics, s.name, name)
+	next[name] = newPodMetrics(s, name)
 	s.pods.Store(&next)
 	return next[name]
 }
@@ -183,7 +209,7 @@ func (s *ServiceMetrics) addPod(name string) *podMetrics {
 func (s *ServiceMetrics) overflowLocked() *podMetrics {
 	p := s.overflow.Load()
 	if p == nil {
-		p = newPodMetrics(&s.monitor.metrics, s.name, other)
+		p = newPodMetrics(s, other)
 		s.overflow.Store(p)
 	}
 	return p

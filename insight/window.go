@@ -3,6 +3,8 @@ package insight
 import (
 	"fmt"
 	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
 )
 
 // Metric names a figure that a rule can watch.
@@ -66,6 +68,8 @@ type Window struct {
 	ResponseTimes Durations
 	// InFlight and Sessions are the newest values.
 	InFlight, Sessions int64
+	// State is a pod's newest.
+	State statefulroute.PodState
 	// Usage is the newest state of a process.
 	Usage ProcessSample
 
@@ -79,7 +83,7 @@ func (w *Window) extend(p *point) {
 		w.Start = start
 	}
 	if w.Samples == 0 || p.at.After(w.End) {
-		w.End, w.InFlight, w.Sessions, w.Usage = p.at, p.inFlight, p.sessions, p.usage
+		w.End, w.InFlight, w.Sessions, w.State, w.Usage = p.at, p.inFlight, p.sessions, p.state, p.usage
 	}
 	w.Period += p.span
 	w.Samples++

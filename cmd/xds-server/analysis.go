@@ -103,6 +103,9 @@ func (a *analysis) addReplicasLocked(s *insight.Sample) {
 		s.Processes[name] = insight.ProcessSample{Memory: r.Memory, MemoryLimit: r.MemoryLimit, CPU: r.CPU, CPULimit: r.CPULimit}
 		s.Table.Size += r.Size
 		s.Table.Capacity += r.Capacity
+		if r.Capacity > 0 { // it has said what it holds
+			s.Table.Replicas++
+		}
 	}
 }
 
@@ -123,7 +126,9 @@ func (a *analysis) collect(now time.Time) insight.Sample {
 	for _, svc := range a.model().Services {
 		s := a.serviceLocked(svc.Name)
 		for _, m := range svc.Members {
-			s.Pods[m.Name] = s.Pods[m.Name]
+			pod := s.Pods[m.Name]
+			pod.State = m.State
+			s.Pods[m.Name] = pod
 		}
 	}
 	a.addReplicasLocked(&a.pending)
@@ -180,6 +185,26 @@ func rules(in []config.Rule) ([]insight.Rule, error) {
 		out[i].Severity = severity
 	}
 	return out, nil
+}
+
+// showWeights serves the weights of the pods there are, and nothing any more of
+// services and pods that are gone.
+func showWeights(monitor *insight.Monitor, services []xds.ServiceView) {
+	names := make([]string, len(services))
+	for i, svc := range services {
+		names[i] = svc.Name
+	}
+	monitor.KeepServices(names)
+	for _, svc := range services {
+		metrics, pods := monitor.Service(svc.Name), make([]string, len(svc.Members))
+		for i, m := range svc.Members {
+			pods[i] = m.Name
+		}
+		metrics.KeepPods(pods)
+		for _, m := range svc.Members {
+			metrics.PodWeight(m.Name, m.EffectiveWeight)
+		}
+	}
 }
 
 // probes counts and traces the health checks.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -90,7 +91,7 @@ func TestAReplicaThatSaysNothingNewIsNotGone(t *testing.T) {
 			t.Fatalf("issues: %+v", report.Issues)
 		}
 	}
-	if s := a.collect(now); s.Table != (insight.TableSample{Size: 5, Capacity: 10}) {
+	if s := a.collect(now); s.Table != (insight.TableSample{Size: 5, Capacity: 10, Replicas: 1}) {
 		t.Errorf("table: %+v, its evictions counted again or its size lost", s.Table)
 	}
 	for range 3 {
@@ -99,5 +100,52 @@ func TestAReplicaThatSaysNothingNewIsNotGone(t *testing.T) {
 	}
 	if report := a.analyzer.Report(now, ""); len(report.Issues) != 0 {
 		t.Errorf("a replica that went away still has issues: %+v", report.Issues)
+	}
+}
+
+// Pods with generated names, as a deployment of many versions leaves them: what
+// is served is about those that are there, and they never share one name.
+func TestMetricsFollowThePods(t *testing.T) {
+	monitor, err := insight.NewMonitor(insight.MonitorOptions{Process: "xds-server"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 201 {
+		pod := fmt.Sprintf("chat-%d", i)
+		chat := xds.ServiceView{
+			Service: statefulroute.Service{Name: "chat"},
+			Members: []xds.Member{{Pod: statefulroute.Pod{Name: pod}, EffectiveWeight: 70}},
+		}
+		gone := xds.ServiceView{Service: statefulroute.Service{Name: fmt.Sprintf("version-%d", i)}, Members: chat.Members}
+		showWeights(monitor, []xds.ServiceView{chat, gone})
+		_, done := probes{monitor, nil}.Probe(t.Context(), "chat", pod)
+		done(nil, time.Millisecond)
+		showWeights(monitor, []xds.ServiceView{chat})
+	}
+	values, err := monitor.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"stateful_route_pod_weight", "stateful_route_health_check_total"} {
+		if name += `{pod="chat-200",service="chat"}`; values[name] == 0 {
+			t.Errorf("%s is not served", name)
+		}
+	}
+	for name := range values {
+		if strings.Contains(name, "service=") && !strings.Contains(name, `service="chat"`) ||
+			strings.Contains(name, "pod=") && !strings.Contains(name, `pod="chat-200"`) {
+			t.Errorf("%s is served", name)
+		}
+	}
+}
+
+func TestASampleSaysInWhatStatePodsAre(t *testing.T) {
+	a := newTestAnalysis(t, "home_hcl")
+	chat := a.model().Services[0]
+	chat.Members[1].State = statefulroute.Draining
+	a.observe(failures(3))
+	pods := a.collect(time.Unix(1000, 0)).Services["chat"].Pods
+	if pods["chat-1"].State != statefulroute.Draining || pods["chat-1"].Errors != 3 || pods["chat-0"].State != statefulroute.Ready {
+		t.Errorf("pods: %+v", pods)
 	}
 }

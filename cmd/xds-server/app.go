@@ -95,12 +95,7 @@ func (a *app) observe(taken xds.Taken) {
 	services := a.server.Model().Services
 	a.analysis.observe(taken)
 	a.page.Observe(time.Now(), liveSeconds(services, taken))
-	for _, svc := range services {
-		metrics := a.monitor.Service(svc.Name)
-		for _, m := range svc.Members {
-			metrics.PodWeight(m.Name, m.EffectiveWeight)
-		}
-	}
+	showWeights(a.monitor, services)
 }
 
 // run starts everything and waits until all of it has ended.

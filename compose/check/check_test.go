@@ -58,6 +58,23 @@ func TestATargetThatIsDownIsNamed(t *testing.T) {
 	}
 }
 
+func TestAPanelWithoutDataIsFound(t *testing.T) {
+	for answer, want := range map[string]string{
+		`[]`:                    "no data for q",
+		`[{"value":[1,"NaN"]}]`: "no data for q",
+		`[{"value":[1,"NaN"]},{"value":[1,"0.02"]}]`: "",
+	} {
+		var at target
+		at.prometheus, at.client = serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(`{"data":{"result":` + answer + `}}`))
+		}))
+		err := at.hasNumber(t.Context(), "q")
+		if want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {
+			t.Errorf("%s: %v, want %q", answer, err, want)
+		}
+	}
+}
+
 func TestAMissingTargetIsFound(t *testing.T) {
 	var at target
 	at.prometheus, at.client = serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

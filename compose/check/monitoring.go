@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/stateful-route/stateful-route/dashboards"
 )
 
 // prometheusSees awaits that every target is up and every rule evaluates.
@@ -23,7 +25,51 @@ func (at target) prometheusSees(ctx context.Context) error {
 		return err
 	}
 	report("Prometheus evaluates %d rules", rules)
+	return at.durationsKnown(ctx)
+}
+
+// durationsKnown awaits data for what reads histograms: the panels of a 99th
+// percentile, and the recorded means by pod. A Prometheus that keeps native
+// histograms alone evaluates all of them without an error, and to nothing.
+func (at target) durationsKnown(ctx context.Context) error {
+	queries := []string{"service_pod:stateful_route_request_duration_seconds:mean5m", "service:stateful_route_request_duration_seconds:p99_5m"}
+	for _, q := range dashboards.Queries("chat") {
+		if strings.HasPrefix(q, "histogram_quantile(0.99,") && strings.Contains(q, "stateful_route_request_duration_seconds_bucket") {
+			queries = append(queries, q)
+		}
+	}
+	for i, q := range queries {
+		err := eventually(ctx, func() error {
+			// A rate takes what happens between two scrapes.
+			if _, err := at.visit(ctx, fmt.Sprintf("measured-%d", i)); err != nil {
+				return err
+			}
+			return at.hasNumber(ctx, q)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	report("Prometheus has data for %d queries of response times", len(queries))
 	return nil
+}
+
+// hasNumber returns an error unless the query has a result that is a number.
+func (at target) hasNumber(ctx context.Context, query string) error {
+	var answer struct {
+		Data struct {
+			Result []struct{ Value [2]any }
+		}
+	}
+	if err := at.get(ctx, at.prometheus+"/api/v1/query?query="+url.QueryEscape(query), &answer); err != nil {
+		return err
+	}
+	for _, r := range answer.Data.Result {
+		if r.Value[1] != "NaN" {
+			return nil
+		}
+	}
+	return fmt.Errorf("no data for %s", query)
 }
 
 // targetsUp returns the jobs, or which target is not up.

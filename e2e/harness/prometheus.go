@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Prometheus is a real one that scrapes a stack.
@@ -35,8 +36,8 @@ func (s *Stack) MetricURLs() map[string]string {
 }
 
 // StartPrometheus starts one that scrapes the stack every second and evaluates
-// a file of rules as often.
-func (s *Stack) StartPrometheus(t testing.TB, rules string) *Prometheus {
+// a file of rules as often. Features are those of its --enable-feature.
+func (s *Stack) StartPrometheus(t testing.TB, rules string, features ...string) *Prometheus {
 	t.Helper()
 	program := Tool(t, "prometheus")
 	rules, err := filepath.Abs(rules)
@@ -61,8 +62,11 @@ func (s *Stack) StartPrometheus(t testing.TB, rules string) *Prometheus {
 		"rule_files":     []string{rules},
 		"scrape_configs": jobs,
 	})
-	NewProcess(t, "prometheus", program, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
-		"--web.listen-address="+address, "--log.level=warn")
+	args := []string{"--config.file=" + file, "--storage.tsdb.path=" + filepath.Join(dir, "data"), "--web.listen-address=" + address, "--log.level=warn"}
+	for _, feature := range features {
+		args = append(args, "--enable-feature="+feature)
+	}
+	NewProcess(t, "prometheus", program, args...)
 	p := &Prometheus{URL: "http://" + address}
 	Eventually(t, Patience, "Prometheus scrapes all", func() error {
 		up, err := p.Query("up == 1")
@@ -114,6 +118,30 @@ func (p *Prometheus) Query(expr string) ([]Sample, error) {
 	}
 	return out, nil
 }
+
+// Exemplars returns the labels of those that were kept in the last hour of the
+// series that a selector selects.
+func (p *Prometheus) Exemplars(selector string) ([]map[string]string, error) {
+	var answer struct {
+		Data []struct {
+			Exemplars []struct{ Labels map[string]string }
+		}
+	}
+	now := time.Now()
+	query := url.Values{"query": {selector}, "start": {stamp(now.Add(-time.Hour))}, "end": {stamp(now.Add(time.Minute))}}
+	if err := JSON(p.URL+"/api/v1/query_exemplars?"+query.Encode(), &answer); err != nil {
+		return nil, err
+	}
+	var out []map[string]string
+	for _, series := range answer.Data {
+		for _, e := range series.Exemplars {
+			out = append(out, e.Labels)
+		}
+	}
+	return out, nil
+}
+
+func stamp(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) }
 
 // BrokenRules says of each rule that could not be evaluated why.
 func (p *Prometheus) BrokenRules() ([]string, error) {

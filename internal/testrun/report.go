@@ -22,10 +22,13 @@ type event struct {
 type report struct {
 	w       io.Writer
 	output  map[[2]string][]string // by package and test, of those not ended
-	skipped []string
+	skipped []skip
 	results []string // go test's own line for each package
 	err     error    // the first failure to write
 }
+
+// skip is a test that did not run.
+type skip struct{ test, reason string }
 
 func newReport(w io.Writer) *report {
 	return &report{w: w, output: map[[2]string][]string{}}
@@ -55,7 +58,7 @@ func (r *report) add(e event) {
 		r.line(id, e.Output)
 	case "skip":
 		if e.Test != "" {
-			r.skipped = append(r.skipped, fmt.Sprintf("%s.%s: %s", path.Base(e.Package), e.Test, reason(r.output[id])))
+			r.skipped = append(r.skipped, skip{path.Base(e.Package) + "." + e.Test, reason(r.output[id])})
 		}
 		delete(r.output, id)
 	case "fail":
@@ -98,6 +101,17 @@ func reason(output []string) string {
 	return strings.Join(said, " ")
 }
 
+// unexpected returns the tests that were skipped and may not be.
+func (r *report) unexpected(race bool) []string {
+	var out []string
+	for _, s := range r.skipped {
+		if !allowed(s.test, race) {
+			out = append(out, s.test)
+		}
+	}
+	return out
+}
+
 // close prints what was held back for the end.
 func (r *report) close(failed bool) error {
 	switch n := len(r.skipped); n {
@@ -109,7 +123,7 @@ func (r *report) close(failed bool) error {
 		r.print(fmt.Sprintf("%d tests were skipped:\n", n))
 	}
 	for _, s := range r.skipped {
-		r.print("  " + s + "\n")
+		r.print("  " + s.test + ": " + s.reason + "\n")
 	}
 	r.print(r.results...)
 	if failed {

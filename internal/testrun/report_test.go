@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -71,5 +73,49 @@ func TestReportCountsNothingSkipped(t *testing.T) {
 func TestReportRefusesWhatIsNoJSON(t *testing.T) {
 	if err := newReport(&strings.Builder{}).read(strings.NewReader("go: no such tool\n")); err == nil {
 		t.Error("no error")
+	}
+}
+
+func TestSkippedTestsAreAllowedByNameOnly(t *testing.T) {
+	r := newReport(&strings.Builder{})
+	if err := r.read(strings.NewReader(events)); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.unexpected(false); len(got) != 1 || got[0] != "a.TestAway" {
+		t.Errorf("got %v", got)
+	}
+	for test, want := range map[string][2]bool{ // without and with the race detector
+		"e2e.TestMemoryNearItsLimitIsFound":  {true, true},
+		"e2e.TestLivePage":                   {false, false},
+		"simulate.TestOneOfThreeIsSlow":      {false, true},
+		"balancing.TestPicksAllocateNothing": {false, true},
+	} {
+		if got := [2]bool{allowed(test, false), allowed(test, true)}; got != want {
+			t.Errorf("%s: %v, want %v", test, got, want)
+		}
+	}
+}
+
+// The whole program, on a module whose only test skips itself.
+func TestASkippedTestFailsTheRunInCI(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod":    "module skipping\n",
+		"a_test.go": "package skipping\nimport \"testing\"\nfunc TestAway(t *testing.T) { t.Skip(\"no tool\") }\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(dir)
+	t.Setenv("GOFLAGS", "")
+	for _, strict := range []bool{false, true} {
+		code, err := run([]string{"./..."}, strict)
+		if failed := code != 0 || err != nil; failed != strict {
+			t.Errorf("strict %v: exit code %d, %v", strict, code, err)
+		}
+		if strict && (err == nil || !strings.Contains(err.Error(), "skipping.TestAway")) {
+			t.Errorf("%v does not name the test", err)
+		}
 	}
 }
