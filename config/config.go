@@ -115,4 +115,7 @@ type Store struct {
 type MemoryStore struct {
 	// Path is the file; empty means bindings end with the process.
 	Path string
+	// Sync is how often what was written to the file is forced to the disk; 0
+	// means that each batch of changes is, and waits for it.
+	Sync time.Duration
 }

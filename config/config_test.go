@@ -116,10 +116,30 @@ func TestDefaults(t *testing.T) {
 	want := &Extproc{
 		Listen: "127.0.0.1:18080", Admin: "127.0.0.1:18081", XDS: "127.0.0.1:18000",
 		Affinity: Affinity{Strategy: "lru", Capacity: 1_000_000, DefaultExpiration: 30 * time.Minute, CleanupInterval: time.Minute},
-		Store:    Store{Memory: &MemoryStore{}},
+		Store:    Store{Memory: &MemoryStore{Sync: time.Second}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("extproc defaults: %+v", got)
+	}
+}
+
+func TestTheStoreIsSyncedEverySecondUnlessTold(t *testing.T) {
+	for text, want := range map[string]MemoryStore{
+		"{path: pins.db}":              {Path: "pins.db", Sync: time.Second},
+		"{path: pins.db, sync: 100ms}": {Path: "pins.db", Sync: 100 * time.Millisecond},
+		"{path: pins.db, sync: 0s}":    {Path: "pins.db"},
+	} {
+		file := filepath.Join(t.TempDir(), "x.yaml")
+		if err := os.WriteFile(file, []byte("store: {memory: "+text+"}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := LoadExtproc(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if *cfg.Store.Memory != want {
+			t.Errorf("%q: %+v, want %+v", text, *cfg.Store.Memory, want)
+		}
 	}
 }
 

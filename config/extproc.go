@@ -14,7 +14,8 @@ type rawExtproc struct {
 	} `yaml:"affinity"`
 	Store struct {
 		Memory *struct {
-			Path string `yaml:"path"`
+			Path string    `yaml:"path"`
+			Sync *duration `yaml:"sync"`
 		} `yaml:"memory"`
 		Valkey *struct {
 			Addresses []string       `yaml:"addresses"`
@@ -45,14 +46,17 @@ func (raw *rawExtproc) check(doc *document) (*Extproc, error) {
 			DefaultExpiration: orDuration(raw.Affinity.DefaultExpiration, 30*time.Minute),
 			CleanupInterval:   orDuration(raw.Affinity.CleanupInterval, time.Minute),
 		},
-		Store: Store{Memory: &MemoryStore{}},
+		Store: Store{Memory: &MemoryStore{Sync: time.Second}},
 	}
 	doc.grpcAddress(path{"listen"}, cfg.Listen)
 	doc.listenAddress(path{"admin"}, cfg.Admin)
 	doc.grpcAddress(path{"xds"}, cfg.XDS)
 	cfg.Affinity.check(doc, path{"affinity"})
-	if raw.Store.Memory != nil {
-		cfg.Store.Memory.Path = raw.Store.Memory.Path
+	if m := raw.Store.Memory; m != nil {
+		*cfg.Store.Memory = MemoryStore{Path: m.Path, Sync: orDuration(m.Sync, time.Second)}
+	}
+	if d := cfg.Store.Memory.Sync; d != 0 && d < 10*time.Millisecond {
+		doc.refuse(path{"store", "memory", "sync"}, "must be at least 10ms, or 0s for every batch of changes")
 	}
 	if raw.Store.Valkey != nil {
 		doc.refuse(path{"store", "valkey"}, "this store is not supported yet: use memory")

@@ -1,6 +1,9 @@
 package extproc
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // cookieValue returns the first non-empty value of the cookie called name in
 // one Cookie header, reading it as net/http does: pairs with an invalid name
@@ -36,18 +39,21 @@ func setCookieValue(header, name string) string {
 	return v
 }
 
-// deletesCookie reports whether Set-Cookie attributes hold a Max-Age that is
-// zero or negative.
-func deletesCookie(attributes string) bool {
+// deletesCookie reports whether the last Max-Age of Set-Cookie attributes that is
+// a number, read as net/http does, is zero or negative.
+func deletesCookie(attributes string) (deletes bool) {
 	for attributes != "" {
 		var a string
 		a, attributes, _ = strings.Cut(attributes, ";")
 		n, v, _ := strings.Cut(trimSpace(a), "=")
-		if strings.EqualFold(n, "max-age") {
-			return strings.HasPrefix(v, "0") || strings.HasPrefix(v, "-")
+		if !strings.EqualFold(n, "max-age") {
+			continue
+		}
+		if secs, err := strconv.Atoi(v); err == nil && (secs == 0 || v[0] != '0') {
+			deletes = secs <= 0
 		}
 	}
-	return false
+	return deletes
 }
 
 func parseCookieValue(v string) (string, bool) {

@@ -132,7 +132,7 @@ func BenchmarkUpdates(b *testing.B) {
 	for i := range 1_000_000 {
 		s.Put(binding(i))
 	}
-	if err := s.flush(nil); err != nil {
+	if err := newWriter(s, nil).finish(); err != nil {
 		b.Fatal(err)
 	}
 	b.ResetTimer()
@@ -142,7 +142,7 @@ func BenchmarkUpdates(b *testing.B) {
 			x.LastSeen = x.LastSeen.Add(time.Minute)
 			s.Put(x)
 		}
-		if err := s.flush(nil); err != nil {
+		if err := newWriter(s, nil).finish(); err != nil {
 			b.Fatal(err)
 		}
 	}

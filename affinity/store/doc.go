@@ -3,7 +3,10 @@
 //
 // The request path never waits for the disk. The cache tells its journal every
 // change; the store notes the last change of each key in memory and a single
-// goroutine writes them in batches, some ten milliseconds later:
+// goroutine writes them in batches, some ten milliseconds later. What a restarted
+// process would miss, a session that was bound, moved or deleted by request, is
+// never behind more than one short transaction of what can wait: the expired
+// bindings of a sweep, ordinary use, or a rewrite of the file.
 //
 //	st, found, err := store.Open(store.Options{Path: "pins.db"})
 //	if err != nil { ... }               // not ours to open: locked, no permission
@@ -13,9 +16,21 @@
 //	err = st.Run(ctx, table.All())      // until ctx ends; then the rest is written
 //
 // A process that is killed loses what it had not handed to the kernel: the last
-// batch. What it had is in the page cache and survives the process, so there is
-// no fsync by default. A machine that loses power may lose more, up to the whole
-// file; Options.Sync buys that off with a wait for the disk per batch.
+// batch. What it had is in the page cache and survives the process. A machine
+// that loses power loses what was not on the disk yet: what was written since
+// the last sync (Options.SyncInterval), if it fails between two; if it fails
+// while the kernel writes, the file may be a mixture of old and new. That is
+// told by the file's structure and the records' checksums, but not always: an
+// old page may take the place of its successor unnoticed, and then sessions that
+// moved or ended in the last moments are where they were before. Options.Sync
+// excludes that, with a wait for the disk in every batch.
+//
+// A file that is damaged or not ours is kept aside, and the start goes on. A disk
+// that cannot be written is an error of Open instead: a process that was told to
+// keep its bindings and cannot must not look as if it did. A disk that fails
+// later is told to Options.OnError, the changes wait and are tried again after 1,
+// 2, 4 and so on up to 30 seconds. Of those that find no room meanwhile nothing
+// is kept; afterwards the file is compared with the table and corrected.
 //
 // The file is a bbolt database, one bucket with one record for each binding.
 // Each record carries a version and a checksum over its key and its content.

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"syscall"
 	"time"
@@ -36,6 +38,8 @@ func Open(o Options) (*Store, Found, error) {
 	if err := o.validate(); err != nil {
 		return nil, Found{}, err
 	}
+	_, statErr := os.Lstat(o.Path)
+	fresh := errors.Is(statErr, fs.ErrNotExist)
 	var found Found
 	db, err := openAndLoad(o, &found)
 	if err != nil {
@@ -51,12 +55,23 @@ func Open(o Options) (*Store, Found, error) {
 		}
 	}
 	s := &Store{options: o, db: db, pending: newPending(o.MaxPending)}
+	if fresh || found.Damage != nil {
+		syncDir(filepath.Dir(o.Path))
+	}
 	if found.Damage != nil {
 		// The new file lacks what was saved from the old one: write it all.
-		s.pending.lost = 1
-		s.pending.rouse()
+		s.pending.distrust()
 	}
 	return s, found, nil
+}
+
+// syncDir makes sure that a power failure does not take a new file's name. Not
+// every file system can do it, so its error means nothing.
+func syncDir(dir string) {
+	if d, err := os.Open(dir); err == nil {
+		_ = d.Sync()
+		_ = d.Close()
+	}
 }
 
 // refused tells a file that may be fine, but not for us, from a damaged one.
@@ -113,6 +128,8 @@ func boltOptions(o Options) *bolt.Options {
 	return &bolt.Options{
 		Timeout: time.Second, // for the lock of another process
 		NoSync:  !o.Sync,
+		// Nor wait for the disk when the file grows: syncUntil sees to it.
+		NoGrowSync: !o.Sync,
 		// The list of free pages is kept in the file: without it, bbolt finds
 		// them at start in a goroutine whose panic nobody can recover.
 		NoFreelistSync: false,

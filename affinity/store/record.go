@@ -30,6 +30,14 @@ func appendKey(dst []byte, service, key string) []byte {
 	return append(dst, key...)
 }
 
+// splitKey is the inverse of appendKey; ok is false for what is no record's key.
+func splitKey(recordKey []byte) (k changeKey, ok bool) {
+	r := reader{buf: recordKey}
+	k.service = string(r.bytes())
+	k.key = string(r.buf)
+	return k, !r.short
+}
+
 func appendRecord(dst, recordKey []byte, b *statefulroute.Binding) []byte {
 	start := len(dst)
 	dst = append(dst, recordVersion)

@@ -1,12 +1,11 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,15 +16,15 @@ import (
 // The defaults of Options.
 const (
 	DefaultFlushInterval = 10 * time.Millisecond
+	DefaultSyncInterval  = time.Second
 	DefaultMaxPending    = 1 << 20
 )
 
 const (
-	// maxBatch bounds one transaction, so that the first of many changes are
-	// not written as late as the last.
-	maxBatch = 2048
-	// retryAfter is the pause after a failed write.
-	retryAfter = time.Second
+	// retryFirst is the pause after a failed write. It doubles with each
+	// further failure in a row, up to retryMost.
+	retryFirst = time.Second
+	retryMost  = 30 * time.Second
 )
 
 // Options configure a Store. Only Path is needed.
@@ -33,18 +32,22 @@ type Options struct {
 	// Path is the file.
 	Path string
 	// FlushInterval is how long changes are gathered before they are written;
-	// 0 means 10 ms. A killed process loses no older ones, given that the disk
-	// takes the batches.
+	// 0 means 10 ms. A killed process loses no older ones that are urgent (see
+	// Put), given that the disk takes the batches.
 	FlushInterval time.Duration
 	// MaxPending is the number of keys that may wait to be written; 0 means
 	// 1,048,576. What comes on top is lost, and once the disk takes writes
-	// again the whole file is written anew.
+	// again the whole file is compared with the table and corrected.
 	MaxPending int
-	// Sync waits for the disk after each batch, so that a power failure costs
-	// no more than a killed process does.
+	// SyncInterval is how often what was written is forced from the kernel to
+	// the disk, beside the writing; 0 means 1 s. It is done at the end, too.
+	SyncInterval time.Duration
+	// Sync waits for the disk in each batch instead, so that a power failure
+	// costs no more than a killed process does.
 	Sync bool
 	// OnError is told that changes cannot be written, once until it works
-	// again, and nil then. It is called by Run; nil means nobody listens.
+	// again, and nil then. It is called by goroutines of Run, one at a time;
+	// nil means nobody listens.
 	OnError func(error)
 }
 
@@ -52,6 +55,9 @@ func (o *Options) withDefaults() Options {
 	out := *o
 	if out.FlushInterval == 0 {
 		out.FlushInterval = DefaultFlushInterval
+	}
+	if out.SyncInterval == 0 {
+		out.SyncInterval = DefaultSyncInterval
 	}
 	if out.MaxPending == 0 {
 		out.MaxPending = DefaultMaxPending
@@ -68,6 +74,8 @@ func (o *Options) validate() error {
 		return errors.New("store: no path")
 	case o.FlushInterval < 0:
 		return fmt.Errorf("store: negative flush interval %s", o.FlushInterval)
+	case o.SyncInterval < 0:
+		return fmt.Errorf("store: negative sync interval %s", o.SyncInterval)
 	case o.MaxPending < 0:
 		return fmt.Errorf("store: negative limit of pending changes %d", o.MaxPending)
 	}
@@ -77,58 +85,85 @@ func (o *Options) validate() error {
 // Store is an affinity.Journal that keeps bindings in a file.
 type Store struct {
 	options Options
-	db      *bolt.DB // of Run, once that was called
+	db      *bolt.DB
 	pending pending
+	trouble trouble
 
-	written, rewrites, lost atomic.Uint64
-	failing                 bool // of Run
+	written, transactions, rewrites, syncs atomic.Uint64
 }
 
-// Put notes that the binding is in force.
+// Put notes that the binding is in force. It is urgent, and written before
+// what can wait, unless it can only be one more use of a binding that never
+// moved: that costs a restarted process no session.
 func (s *Store) Put(b statefulroute.Binding) {
-	s.pending.note(changeKey{b.Service, b.Key}, change{&b})
+	use := b.Requests > 1 && b.PreviousPod == ""
+	s.pending.note(changeKey{b.Service, b.Key}, change{&b, !use})
 }
 
-// Delete notes that the key has no binding any more.
+// Delete notes that the key has no binding any more. It can wait: nearly all
+// deletions are of bindings that expired, thousands at once.
 func (s *Store) Delete(service, key string) {
 	s.pending.note(changeKey{service, key}, change{})
+}
+
+// Expedite makes the pending change of a key, if there is one, urgent: such as
+// a deletion that somebody asked for.
+func (s *Store) Expedite(service, key string) {
+	s.pending.expedite(changeKey{service, key})
 }
 
 // Stats are counts since Open.
 type Stats struct {
 	// Pending is the number of keys that wait to be written now.
 	Pending int
-	// Written counts changes in the file, Lost those that found no room and
-	// Rewrites how often the whole file was written for their sake.
-	Written, Lost, Rewrites uint64
+	// Written counts changes in the file, Transactions the batches they went in,
+	// Lost those that found no room and Rewrites how often the whole file was
+	// corrected for their sake. Syncs is how often it was forced to the disk,
+	// without those of Options.Sync.
+	Written, Transactions, Lost, Rewrites, Syncs uint64
 }
 
 // Stats returns the counts.
 func (s *Store) Stats() Stats {
+	size, lost := s.pending.state()
 	return Stats{
-		Pending:  s.pending.size(),
-		Written:  s.written.Load(),
-		Lost:     s.lost.Load(),
-		Rewrites: s.rewrites.Load(),
+		Pending:      size,
+		Written:      s.written.Load(),
+		Transactions: s.transactions.Load(),
+		Lost:         lost,
+		Rewrites:     s.rewrites.Load(),
+		Syncs:        s.syncs.Load(),
 	}
 }
 
 // Run writes changes until ctx ends, then the rest of them, and closes the
 // file. It must be called once. Its error is that of the last writes or of the
 // closing; those in between are retried and told to OnError. Of all it takes
-// every binding in force, to write the file anew after changes were lost.
+// every binding in force, to correct the file after changes were lost.
 func (s *Store) Run(ctx context.Context, all iter.Seq[statefulroute.Binding]) error {
-	for s.wait(ctx) {
-		if err := s.flush(all); err != nil {
-			s.report(err)
-			sleep(ctx, retryAfter)
-			s.pending.rouse()
+	w := newWriter(s, all)
+	defer w.close()
+	var syncing sync.WaitGroup
+	if !s.options.Sync {
+		syncing.Go(func() { s.syncUntil(ctx) })
+	}
+	for pause := retryFirst; s.wait(ctx); {
+		err := w.catchUp(ctx)
+		s.report(troubleWriting, err)
+		if err == nil {
+			pause = retryFirst
 			continue
 		}
-		s.report(nil)
+		sleep(ctx, pause)
+		pause = min(2*pause, retryMost)
+		s.pending.rouse()
 	}
-	return errors.Join(s.flush(all), guard(s.db.Close))
+	syncing.Wait()
+	return errors.Join(w.finish(), s.sync(), guard(s.db.Close))
 }
+
+// finish writes all that is pending.
+func (w *writer) finish() error { return w.catchUp(context.Background()) }
 
 // Close closes a store whose Run is never called. What is pending is lost.
 func (s *Store) Close() error { return guard(s.db.Close) }
@@ -152,96 +187,58 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (s *Store) report(err error) {
-	if failing := err != nil; failing != s.failing {
-		s.failing = failing
+// syncUntil forces what was written to the disk, now and then until ctx ends.
+// It does so beside the writer, whose changes need not be on the disk to outlive
+// the process.
+func (s *Store) syncUntil(ctx context.Context) {
+	tick := time.NewTicker(s.options.SyncInterval)
+	defer tick.Stop()
+	for synced := uint64(0); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := s.transactions.Load()
+		if now == synced {
+			continue
+		}
+		if err := s.sync(); err != nil {
+			// For good: the kernel tells once of what it could not write, and
+			// forgets it. The next sync succeeds, and means nothing.
+			s.report(troubleSyncing, err)
+		}
+		synced = now
+	}
+}
+
+func (s *Store) sync() error {
+	if err := guard(s.db.Sync); err != nil {
+		return fmt.Errorf("store: sync %s: %w", s.options.Path, err)
+	}
+	s.syncs.Add(1)
+	return nil
+}
+
+// trouble is what does not work at present.
+type trouble struct {
+	mu  sync.Mutex
+	now [2]bool
+}
+
+const (
+	troubleWriting = iota
+	troubleSyncing
+)
+
+// report tells OnError of the first thing that fails, and when nothing does any
+// more.
+func (s *Store) report(what int, err error) {
+	s.trouble.mu.Lock()
+	defer s.trouble.mu.Unlock()
+	before := s.trouble.now
+	s.trouble.now[what] = err != nil
+	if failing := s.trouble.now != [2]bool{}; failing != (before != [2]bool{}) {
 		s.options.OnError(err)
 	}
-}
-
-// flush writes what is pending, or everything if something was lost.
-func (s *Store) flush(all iter.Seq[statefulroute.Binding]) error {
-	changes, lost := s.pending.take()
-	err := guard(func() error {
-		if lost > 0 && all != nil {
-			// Taken before all is read: what changes from now on is pending
-			// again and overwrites what the rewrite saw.
-			return s.rewrite(all)
-		}
-		return s.write(changes)
-	})
-	if err != nil {
-		s.pending.giveBack(changes, lost)
-		return err
-	}
-	s.written.Add(uint64(len(changes)))
-	if lost > 0 && all != nil {
-		s.lost.Add(lost)
-		s.rewrites.Add(1)
-	}
-	return nil
-}
-
-// row is a change as it goes into the file; value is nil for a deletion.
-type row struct{ key, value []byte }
-
-func (s *Store) write(changes map[changeKey]change) error {
-	rows := make([]row, 0, len(changes))
-	for k, c := range changes {
-		rows = append(rows, makeRow(k, c))
-	}
-	// In the order of the file, neighbours share pages.
-	slices.SortFunc(rows, func(a, b row) int { return bytes.Compare(a.key, b.key) })
-	for batch := range slices.Chunk(rows, maxBatch) {
-		if err := s.db.Update(func(tx *bolt.Tx) error { return putRows(tx, batch) }); err != nil {
-			return fmt.Errorf("store: write %s: %w", s.options.Path, err)
-		}
-	}
-	return nil
-}
-
-func makeRow(k changeKey, c change) row {
-	r := row{key: appendKey(nil, k.service, k.key)}
-	if c.binding != nil {
-		r.value = appendRecord(nil, r.key, c.binding)
-	}
-	return r
-}
-
-func putRows(tx *bolt.Tx, rows []row) error {
-	b := tx.Bucket(bucket)
-	for _, r := range rows {
-		var err error
-		if r.value == nil {
-			err = b.Delete(r.key)
-		} else {
-			err = b.Put(r.key, r.value)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// rewrite replaces the file's content in one transaction.
-func (s *Store) rewrite(all iter.Seq[statefulroute.Binding]) error {
-	var rows []row
-	for b := range all {
-		rows = append(rows, makeRow(changeKey{b.Service, b.Key}, change{&b}))
-	}
-	slices.SortFunc(rows, func(a, b row) int { return bytes.Compare(a.key, b.key) })
-	err := s.db.Update(func(tx *bolt.Tx) error {
-		if err := tx.DeleteBucket(bucket); err != nil {
-			return err
-		}
-		if _, err := tx.CreateBucket(bucket); err != nil {
-			return err
-		}
-		return putRows(tx, rows)
-	})
-	if err != nil {
-		return fmt.Errorf("store: rewrite %s: %w", s.options.Path, err)
-	}
-	return nil
 }

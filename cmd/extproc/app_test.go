@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/affinity/store"
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/extproc"
 	"github.com/stateful-route/stateful-route/policy"
@@ -292,6 +294,62 @@ func TestSessionsOutliveTheProcess(t *testing.T) {
 	}
 	if _, body := get(t, b, "/api/v1/stats"); !strings.Contains(body, `"pending"`) {
 		t.Errorf("the stats do not tell of the store: %s", body)
+	}
+}
+
+func TestWhatIsNotRestoredLeavesTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pins.db")
+	now := time.Now()
+	bindings := []statefulroute.Binding{
+		{Service: "chat", Key: "recent", Pod: "chat-0", Created: now, LastSeen: now, Requests: 1},
+		{Service: "chat", Key: "old", Pod: "chat-0", Created: now.AddDate(0, 0, -9), LastSeen: now.AddDate(0, 0, -8), Requests: 1},
+	}
+	s, _, err := store.Open(store.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range bindings {
+		s.Put(b)
+	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := s.Run(ended, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, logs, stop := startApp(t, func(o *Options) { o.Config.Store.Memory = &config.MemoryStore{Path: path} })
+	stop()
+	if l := logs.FilterMessage("sessions restored").FilterField(zap.Int("found", 2)).FilterField(zap.Int("restored", 1)); l.Len() != 1 {
+		t.Errorf("logged: %v", logs.All())
+	}
+	s, found, err := store.Open(store.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if len(found.Bindings) != 1 || found.Bindings[0].Key != "recent" {
+		t.Errorf("the file has %v, want the recent session alone", found.Bindings)
+	}
+}
+
+func TestAnOperatorsDeletionIsExpedited(t *testing.T) {
+	a, _, stop := startApp(t)
+	defer stop()
+	var expedited []string
+	e := editor{a.table, func(service, key string) { expedited = append(expedited, service+"/"+key) }}
+	if _, _, err := a.table.Claim("chat", "a", "chat-0", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if !e.Delete("chat", "a") || e.Delete("chat", "b") || !slices.Equal(expedited, []string{"chat/a"}) {
+		t.Errorf("expedited: %v", expedited)
+	}
+}
+
+func TestAStoreThatCannotBeCreatedStopsTheStart(t *testing.T) {
+	cfg := loadConfig(t, writeConfig(t, goodConfig))
+	cfg.Listen, cfg.Admin = "127.0.0.1:0", "127.0.0.1:0"
+	cfg.Store.Memory.Path = filepath.Join(t.TempDir(), "no such folder", "pins.db")
+	if _, err := New(context.Background(), Options{Config: cfg, Log: zap.NewNop()}); err == nil || !strings.Contains(err.Error(), cfg.Store.Memory.Path) {
+		t.Errorf("got %v, want the path", err)
 	}
 }
 

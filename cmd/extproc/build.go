@@ -132,7 +132,7 @@ func (a *App) buildAdmin(context.Context) error {
 	a.admin, err = extproc.NewAdmin(extproc.AdminOptions{
 		Directory:  a.directory,
 		Lister:     a.table,
-		Editor:     a.table,
+		Editor:     a.editor(),
 		Metrics:    a.monitor.Handler(),
 		CacheStats: a.cacheStats,
 		Ready:      a.ready,

@@ -125,7 +125,7 @@ func needRestart(a, b config.Extproc) []string {
 		{"xds", a.XDS != b.XDS},
 		{"affinity.strategy", a.Affinity.Strategy != b.Affinity.Strategy},
 		{"affinity.capacity", a.Affinity.Capacity != b.Affinity.Capacity},
-		{"store", storePath(a) != storePath(b)},
+		{"store", memoryStore(a) != memoryStore(b)},
 	} {
 		if s.changed {
 			out = append(out, s.name)
@@ -134,11 +134,12 @@ func needRestart(a, b config.Extproc) []string {
 	return out
 }
 
-func storePath(c config.Extproc) string {
+// memoryStore is the zero value where there is none.
+func memoryStore(c config.Extproc) config.MemoryStore {
 	if c.Store.Memory == nil {
-		return ""
+		return config.MemoryStore{}
 	}
-	return c.Store.Memory.Path
+	return *c.Store.Memory
 }
 
 // cleanupInterval is the pause between two sweeps; a change holds from the next

@@ -3,24 +3,25 @@ package main
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
-	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/affinity/store"
 )
 
 // openStore opens the file that bindings outlive the process in, if there is
 // one, and leaves what it held to restore.
 func (a *App) openStore(context.Context) (err error) {
-	path := storePath(a.opts.Config)
-	if path == "" {
+	c := memoryStore(a.opts.Config)
+	if c.Path == "" {
 		return nil
 	}
 	var found store.Found
-	a.store, found, err = store.Open(store.Options{Path: path, OnError: a.storeTrouble})
+	a.store, found, err = store.Open(store.Options{
+		Path: c.Path, Sync: c.Sync == 0, SyncInterval: c.Sync, OnError: a.storeTrouble,
+	})
 	if err != nil {
 		return err
 	}
@@ -32,19 +33,55 @@ func (a *App) openStore(context.Context) (err error) {
 	return nil
 }
 
-// restore fills the table before anything is served, the least recently used
-// first, as the table wants it.
+// restore fills the table before anything is served, and has the store forget
+// what the table did not take: expired bindings, and those it has no room for.
 func (a *App) restore(context.Context) error {
 	if a.store == nil {
 		return nil
 	}
 	began := time.Now()
-	slices.SortFunc(a.found, func(x, y statefulroute.Binding) int { return x.LastSeen.Compare(y.LastSeen) })
 	n := a.table.Restore(a.found, began)
-	a.log.Info("sessions restored", zap.String("store", storePath(a.opts.Config)), zap.Int("found", len(a.found)),
+	if n < len(a.found) {
+		a.forgetUnrestored(began)
+	}
+	a.log.Info("sessions restored", zap.String("store", memoryStore(a.opts.Config).Path), zap.Int("found", len(a.found)),
 		zap.Int("restored", n), zap.Duration("took", time.Since(began)))
 	a.found = nil
 	return nil
+}
+
+// forgetUnrestored must be called before anything is served: a session that
+// comes back may be bound again, and its new binding must stay.
+func (a *App) forgetUnrestored(now time.Time) {
+	for i := range a.found {
+		b := &a.found[i]
+		if _, ok := a.table.Peek(b.Service, b.Key, now); !ok {
+			a.store.Delete(b.Service, b.Key)
+		}
+	}
+}
+
+// editor changes the table for an operator.
+type editor struct {
+	*affinity.Cache
+	expedite func(service, key string)
+}
+
+func (a *App) editor() editor {
+	if a.store == nil {
+		return editor{a.table, func(string, string) {}}
+	}
+	return editor{a.table, a.store.Expedite}
+}
+
+// Delete forgets a session, in the file before the many that just expire: it
+// must not come back if the process is killed.
+func (e editor) Delete(service, key string) bool {
+	deleted := e.Cache.Delete(service, key)
+	if deleted {
+		e.expedite(service, key)
+	}
+	return deleted
 }
 
 // storeTrouble reports that changes cannot be written, and when they can again.
