@@ -20,7 +20,8 @@ type SessionLister interface {
 
 // SessionEditor shows and changes single sessions for an operator.
 type SessionEditor interface {
-	Mover
+	// Move puts a session on a pod whatever it was bound to.
+	Move(service, key, to string, now time.Time) (statefulroute.Binding, error)
 	// Peek returns a binding without renewing or counting it.
 	Peek(service, key string, now time.Time) (statefulroute.Binding, bool)
 	Delete(service, key string) bool

@@ -41,11 +41,29 @@ func (x *exchange) count() {
 	}
 }
 
-// fields names the session in a log line, by the hash of its key.
-func (x *exchange) fields(more ...zap.Field) []zap.Field {
+// rebindLearned is the reason for which a session is rebound when another pod
+// says that it created it.
+const rebindLearned = "learned"
+
+// countLearnedMove makes it visible that a session of a known id is now another
+// pod's.
+func (x *exchange) countLearnedMove(id, from, to string) {
+	svc := x.service
+	svc.balancer.AddSessions(to, 1)
+	svc.balancer.AddSessions(from, -1)
+	svc.metrics.Rebound(rebindLearned)
+	x.server.log.Warn("session moved to the pod that says it created it", x.fieldsOf(id,
+		zap.String("from", from), zap.String("to", to))...)
+}
+
+// fields names the request's session in a log line.
+func (x *exchange) fields(more ...zap.Field) []zap.Field { return x.fieldsOf(x.key, more...) }
+
+// fieldsOf names a session in a log line, by the hash of its key.
+func (x *exchange) fieldsOf(key string, more ...zap.Field) []zap.Field {
 	name := x.service.policy.Name
 	return slices.Concat([]zap.Field{
 		zap.String("service", name),
-		zap.String("session", x.server.hasher.hash(name, x.key)),
+		zap.String("session", x.server.hasher.hash(name, key)),
 	}, more)
 }

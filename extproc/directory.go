@@ -51,10 +51,8 @@ type Directory struct {
 // service is one service at one moment. Only the balancer, the metrics, the
 // look-ups and the pods' sampling marks change inside it.
 type service struct {
+	sessionPlaces
 	policy    statefulroute.Service
-	keys      *keyReader
-	issueFrom int // index of the issued cookie among keys, -1 for none
-	learn     []statefulroute.SessionSource
 	balancer  *balancing.Balancer
 	place     placer
 	metrics   *insight.ServiceMetrics
@@ -63,6 +61,14 @@ type service struct {
 	addresses map[string]*podView // by "IP:PORT", as Envoy names an upstream
 	unbound   *sampler
 	lookups   *lookups
+}
+
+// sessionPlaces are where requests and responses name sessions.
+type sessionPlaces struct {
+	keys      *keyReader
+	issueFrom int // index of the issued cookie among keys, -1 for none
+	learn     []statefulroute.SessionSource
+	named     *keyReader // keys and learn: every place where a request may name one
 }
 
 // podView is a pod with what is ready to be sent for it.
@@ -113,7 +119,7 @@ func (d *Directory) service(name string) *service { return (*d.services.Load())[
 // Check refuses a service whose key sources or balancing strategy are not
 // understood here.
 func (d *Directory) Check(svc statefulroute.Service) error {
-	if _, err := newKeyReader(svc.Session.Key); err != nil {
+	if _, err := readSessionPolicy(svc.Session); err != nil {
 		return err
 	}
 	_, err := d.newBalancer(svc.Balancing)
@@ -151,14 +157,12 @@ func (d *Directory) Set(services []ServiceState, complete bool) {
 
 func (d *Directory) build(old *service, state ServiceState) (*service, error) {
 	svc := state.Service
-	sources, issueFrom := withIssued(svc.Session)
-	keys, err := newKeyReader(sources)
+	places, err := readSessionPolicy(svc.Session)
 	if err != nil {
 		return nil, err
 	}
 	s := &service{
-		policy: svc, keys: keys, issueFrom: issueFrom,
-		learn:     learnSources(svc.Session.Learn),
+		policy: svc, sessionPlaces: places,
 		metrics:   d.opts.Monitor.Service(svc.Name),
 		pods:      make(map[string]*podView, len(state.Pods)),
 		addresses: make(map[string]*podView, len(state.Pods)),
@@ -207,6 +211,17 @@ func (d *Directory) newBalancer(b statefulroute.BalancingPolicy) (*balancing.Bal
 		SlowStart:          b.SlowStart,
 		Seed:               d.opts.Seed,
 	})
+}
+
+func readSessionPolicy(p statefulroute.SessionPolicy) (places sessionPlaces, err error) {
+	var sources []statefulroute.SessionSource
+	sources, places.issueFrom = withIssued(p)
+	if places.keys, err = newKeyReader(sources); err != nil {
+		return places, err
+	}
+	places.learn = learnSources(p.Learn)
+	places.named, err = newKeyReader(slices.Concat(sources, p.Learn))
+	return places, err
 }
 
 // withIssued makes sure that the cookie we hand out is also read back, and

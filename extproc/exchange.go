@@ -26,11 +26,12 @@ type exchange struct {
 	began   time.Time
 
 	// From the request.
-	method string
-	tls    bool
-	key    string
-	issued bool // key is an id of ours that the client does not have yet
-	source int  // of key, -1 for none or an issued one
+	method  string
+	tls     bool
+	request headers // kept for services that learn; nil for others
+	key     string
+	issued  bool // key is an id of ours that the client does not have yet
+	source  int  // of key, -1 for none or an issued one
 
 	// What was decided.
 	decision decision
@@ -50,6 +51,9 @@ func (x *exchange) begin(ctx context.Context, md metadata.MD, values []*corev3.H
 	_, x.span = s.tracer.Request(ctx, metadataValue(md), h.value, x.service.policy.Name)
 	x.method = h.value(":method")
 	x.tls = strings.EqualFold(h.value("x-forwarded-proto"), "https") || h.value(":scheme") == "https"
+	if len(x.service.learn) > 0 {
+		x.request = h
+	}
 	x.key, x.source = x.service.keys.key(h)
 	if x.key == "" && x.service.policy.Session.Issue != nil {
 		x.key, x.issued = newSessionID(), true
@@ -117,6 +121,7 @@ func (x *exchange) response(h headers, upstream string) *extprocv3.ProcessingRes
 		}
 	}
 	x.learn(h, pod, x.answered)
+	x.request = nil // may hold a long request's headers for hours
 	if !x.issued || x.decision.pod == nil || x.decision.outcome == atHome {
 		return continueResponse("")
 	}

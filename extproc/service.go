@@ -15,18 +15,12 @@ import (
 	"github.com/stateful-route/stateful-route/policy"
 )
 
-// SessionTable is the table as the external processor needs it.
-type SessionTable interface {
-	Table
-	Mover
-}
-
 // ServerOptions configures a Server.
 type ServerOptions struct {
 	// Directory knows the services. Required.
 	Directory *Directory
 	// Table holds the bindings. Required.
-	Table SessionTable
+	Table Table
 	// Tracer makes the spans. nil makes none.
 	Tracer *insight.Tracer
 	// Log receives rebinds, refusals and misroutes. nil means silence.
@@ -40,7 +34,7 @@ type Server struct {
 	extprocv3.UnimplementedExternalProcessorServer
 
 	directory *Directory
-	table     SessionTable
+	table     Table
 	tracer    *insight.Tracer
 	log       *zap.Logger
 	now       func() time.Time
