@@ -11,6 +11,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/adminhttp"
+	"github.com/stateful-route/stateful-route/insight"
 )
 
 // SessionLister pages through the session table.
@@ -41,6 +42,8 @@ type AdminOptions struct {
 	CacheStats func() any
 	// Ready says why the process is not ready; nil means that it is. Required.
 	Ready func() error
+	// Tracer makes the spans of an operator's changes. nil makes none.
+	Tracer *insight.Tracer
 	// Log receives every change an operator makes, without the key. nil means silence.
 	Log *zap.Logger
 	// Now is the clock. nil means time.Now.

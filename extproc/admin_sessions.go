@@ -16,6 +16,7 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/adminhttp"
 	"github.com/stateful-route/stateful-route/affinity"
+	"github.com/stateful-route/stateful-route/insight"
 )
 
 // Bounds of one page of sessions.
@@ -95,7 +96,7 @@ func (a *admin) session(w http.ResponseWriter, r *http.Request, path string) {
 	case http.MethodPut:
 		a.move(w, r, service, key)
 	case http.MethodDelete:
-		a.forget(w, service, key)
+		a.forget(w, r, service, key)
 	default:
 		w.Header().Set("Allow", "GET, HEAD, PUT, DELETE")
 		adminhttp.WriteError(w, http.StatusMethodNotAllowed, fmt.Errorf("%s is not possible on a session", r.Method))
@@ -143,11 +144,18 @@ func (a *admin) move(w http.ResponseWriter, r *http.Request, service, key string
 		adminhttp.WriteError(w, code, err)
 		return
 	}
+	span := a.span(r, service)
+	began := time.Now()
 	b, err := a.Editor.Move(service, key, body.Pod, a.Now())
+	if span.Recording() {
+		span.At(began).CacheSet(a.hasher.hash(service, key), err)
+	}
 	if err != nil {
+		span.End(http.StatusServiceUnavailable, err)
 		adminhttp.WriteError(w, http.StatusServiceUnavailable, err)
 		return
 	}
+	span.End(http.StatusOK, nil)
 	a.Log.Info("session moved by an operator", zap.String("service", service),
 		zap.String("session", a.hasher.hash(service, key)), zap.String("from", b.PreviousPod), zap.String("to", b.Pod))
 	adminhttp.WriteJSON(w, http.StatusOK, toSessionJSON(b))
@@ -172,14 +180,28 @@ func (a *admin) mayServe(service, pod string) (code int, err error) {
 	return http.StatusUnprocessableEntity, fmt.Errorf("service %q has no pod %q", service, pod)
 }
 
-func (a *admin) forget(w http.ResponseWriter, service, key string) {
-	if !a.Editor.Delete(service, key) {
+func (a *admin) forget(w http.ResponseWriter, r *http.Request, service, key string) {
+	span := a.span(r, service)
+	began := time.Now()
+	found := a.Editor.Delete(service, key)
+	if span.Recording() {
+		span.At(began).CacheDelete(a.hasher.hash(service, key), found)
+	}
+	if !found {
+		span.End(http.StatusNotFound, nil)
 		writeNoSession(w)
 		return
 	}
+	span.End(http.StatusNoContent, nil)
 	a.Log.Info("session forgotten by an operator", zap.String("service", service),
 		zap.String("session", a.hasher.hash(service, key)))
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// span is that of an operator's change, below the operator's own if there is one.
+func (a *admin) span(r *http.Request, service string) insight.RequestSpan {
+	_, span := a.Tracer.Request(r.Context(), nil, r.Header.Get, service)
+	return span
 }
 
 func writeNoSession(w http.ResponseWriter) {

@@ -12,11 +12,13 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/affinity"
+	"github.com/stateful-route/stateful-route/insight"
 )
 
 // operator is the admin API as routectl sees it.
@@ -26,6 +28,7 @@ type operator struct {
 	directory *Directory
 	table     *affinity.Cache
 	logs      *observer.ObservedLogs
+	spans     *tracetest.SpanRecorder
 	notReady  error
 }
 
@@ -35,11 +38,14 @@ func startAdmin(t *testing.T) *operator {
 		t: t, logs: logs, table: newTable(t),
 		directory: newDirectory(t, ServiceState{chat(), withState(pods(3), "chat-2", statefulroute.Maintenance)}),
 	}
+	var tracer *insight.Tracer
+	tracer, o.spans = newTestTracer(t)
 	h, err := NewAdmin(AdminOptions{
 		Directory: o.directory, Lister: o.table, Editor: o.table,
 		Metrics:    o.directory.opts.Monitor.Handler(),
 		CacheStats: func() any { return map[string]int{"size": o.table.Stats().Size} },
 		Ready:      func() error { return o.notReady },
+		Tracer:     tracer,
 		Log:        zap.New(core),
 	})
 	if err != nil {
@@ -58,6 +64,7 @@ func (o *operator) do(method, path, body string, into any) int {
 	if err != nil {
 		o.t.Fatal(err)
 	}
+	r.Header.Set("traceparent", someParent)
 	path, query, _ := strings.Cut(path, "?")
 	r.URL.RawPath, r.URL.RawQuery = path, query
 	if r.URL.Path, err = url.PathUnescape(path); err != nil {
@@ -199,6 +206,23 @@ func TestAdminEmptyListIsAList(t *testing.T) {
 	o.do("GET", "/api/v1/sessions", "", &l)
 	if string(l["sessions"]) != "[]" {
 		t.Errorf("sessions is %s", l["sessions"])
+	}
+}
+
+// An operator's changes are steps of the operator's trace.
+func TestAdminChangesAreTraced(t *testing.T) {
+	o := startAdmin(t)
+	o.do("PUT", sessionPath+"chat/secret-key", `{"pod": "chat-1"}`, nil)
+	o.do("GET", sessionPath+"chat/secret-key", "", nil)
+	o.do("DELETE", sessionPath+"chat/secret-key", "", nil)
+	o.do("DELETE", sessionPath+"chat/secret-key", "", nil)
+	checkSpans(t, o.spans, "cache.set request cache.delete request cache.delete request", "secret-key")
+	for i, want := range map[int]string{2: "true", 4: "false"} {
+		for _, a := range o.spans.Ended()[i].Attributes() {
+			if a.Key == "cache.hit" && a.Value.Emit() != want {
+				t.Errorf("span %d has cache.hit %v, want %v", i, a.Value.Emit(), want)
+			}
+		}
 	}
 }
 

@@ -76,11 +76,11 @@ func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
 		x.status = 503
 		return refusal(policy.ReasonNoPods, "no pod can take this session", "")
 	case unbound:
-		x.asked = svc.unbound.take(x.began) || len(svc.learn) > 0
+		x.asked = svc.unbound.take(x.began) || len(svc.learn) > 0 || x.span.Recording()
 		return x.server.unbound.choose(x.asked)
 	}
 	x.asked = d.pod.sampler.take(x.began) || len(svc.learn) > 0 || x.issued ||
-		d.outcome == claimed || d.outcome == rebound
+		d.outcome == claimed || d.outcome == rebound || x.span.Recording()
 	return d.pod.answers.choose(x.asked)
 }
 

@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
-
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/policy"
 )
@@ -101,8 +99,7 @@ func TestClientCannotMoveAnothersSession(t *testing.T) {
 			p.table.Move("chat", victim, "chat-0", time.Now())
 			p.table.Move("chat", "attacker", "chat-1", time.Now())
 			c := p.open("chat")
-			r := c.exchange(&extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestHeaders{
-				RequestHeaders: httpHeaders(append([]string{"x-session-id", "attacker"}, request...)...)}})
+			r := c.exchange(requestMessage(append([]string{"x-session-id", "attacker"}, request...)...))
 			if got := destination(t, r); got != "127.0.0.1:9101" {
 				t.Fatalf("the attacker goes to %s", got)
 			}

@@ -136,6 +136,7 @@ func (a *App) buildAdmin(context.Context) error {
 		Metrics:    a.monitor.Handler(),
 		CacheStats: a.cacheStats,
 		Ready:      a.ready,
+		Tracer:     a.tracer,
 		Log:        a.log,
 	})
 	return err
