@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"net/netip"
@@ -44,8 +45,10 @@ type Directory struct {
 	opts     DirectoryOptions
 	hasher   *keyHasher // of all that extproc logs
 	services atomic.Pointer[map[string]*service]
-	complete atomic.Bool
 	mu       sync.Mutex // serialises Set
+
+	complete atomic.Bool
+	whole    chan struct{} // closed when complete is set
 }
 
 // service is one service at one moment. Only the balancer, the metrics, the
@@ -90,7 +93,7 @@ func NewDirectory(o DirectoryOptions) (*Directory, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	d := &Directory{opts: o, hasher: newKeyHasher()}
+	d := &Directory{opts: o, hasher: newKeyHasher(), whole: make(chan struct{})}
 	d.services.Store(&map[string]*service{})
 	return d, nil
 }
@@ -115,6 +118,20 @@ func (d *Directory) Services() []ServiceState {
 }
 
 func (d *Directory) service(name string) *service { return (*d.services.Load())[name] }
+
+// await is service that, as long as the directory has never been whole, waits for
+// that or for the end of ctx: a process that has just started does not know yet
+// what it does not know.
+func (d *Directory) await(ctx context.Context, name string) *service {
+	if s := d.service(name); s != nil {
+		return s
+	}
+	select {
+	case <-d.whole:
+	case <-ctx.Done():
+	}
+	return d.service(name)
+}
 
 // Check refuses a service whose key sources or balancing strategy are not
 // understood here.
@@ -150,8 +167,11 @@ func (d *Directory) Set(services []ServiceState, complete bool) {
 		}
 	}
 	forgetPods(old, next)
-	if complete && d.complete.CompareAndSwap(false, true) && d.opts.OnComplete != nil {
-		d.opts.OnComplete()
+	if complete && d.complete.CompareAndSwap(false, true) {
+		close(d.whole)
+		if d.opts.OnComplete != nil {
+			d.opts.OnComplete()
+		}
 	}
 }
 

@@ -23,7 +23,8 @@ type exchange struct {
 	server  *Server
 	service *service
 	span    insight.RequestSpan
-	began   time.Time
+	came    time.Time // of the stream
+	began   time.Time // of the decision: what the stream waited before is not the pod's
 
 	// From the request.
 	method  string
@@ -158,7 +159,7 @@ func (x *exchange) checkRoute(served *podView) {
 func (x *exchange) end() {
 	now := x.server.now()
 	x.decision.ticket.Done(now, x.outcome())
-	x.measure(now.Sub(x.began))
+	x.measure(now.Sub(x.came))
 	x.span.End(x.status, x.failure())
 }
 

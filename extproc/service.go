@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"context"
 	"errors"
 	"io"
 	"time"
@@ -63,9 +64,9 @@ func NewServer(o ServerOptions) (*Server, error) {
 // response. It never ends a stream cleanly before the first answer: Envoy would
 // take that for a request that needs no processing and let it pass.
 func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) error {
-	began := s.now()
+	came := s.now()
 	md, _ := metadata.FromIncomingContext(stream.Context())
-	svc, err := s.serviceOf(md)
+	svc, err := s.serviceOf(stream.Context(), md)
 	if err != nil {
 		return err
 	}
@@ -77,22 +78,24 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) error
 	if h == nil {
 		return status.Error(codes.FailedPrecondition, "the first message must be the request headers")
 	}
-	x := &exchange{server: s, service: svc, began: began}
+	x := &exchange{server: s, service: svc, came: came, began: s.now()}
 	x.begin(stream.Context(), md, h.GetHeaders().GetHeaders())
 	defer x.end()
 	return x.run(stream)
 }
 
-// serviceOf finds the service of a stream. The Unavailable of one that is not
-// known, or not yet, leaves the request to the service's on_extproc_loss.
-func (s *Server) serviceOf(md metadata.MD) (*service, error) {
+// serviceOf finds the service of a stream. A process that has just started waits
+// for its services, for Envoy would send the request anywhere where on_extproc_loss
+// is allow; how long that may take is Envoy's message_timeout. The Unavailable of
+// a service that is not known leaves the request to that setting.
+func (s *Server) serviceOf(ctx context.Context, md metadata.MD) (*service, error) {
 	name := metadataValue(md)(policy.ServiceMetadata)
 	if name == "" {
 		return nil, status.Errorf(codes.InvalidArgument, "no %s in the stream's metadata", policy.ServiceMetadata)
 	}
-	svc := s.directory.service(name)
+	svc := s.directory.await(ctx, name)
 	if svc == nil {
-		return nil, status.Errorf(codes.Unavailable, "service %q is not known, or not yet", name)
+		return nil, status.Errorf(codes.Unavailable, "service %q is not known", name)
 	}
 	return svc, nil
 }

@@ -158,6 +158,7 @@ func untilCanceled(err error) error {
 // stopWhenDone ends the servers, which do not watch the context themselves.
 func (a *App) stopWhenDone(ctx context.Context) error {
 	<-ctx.Done()
+	a.log.Info("extproc stops")
 	a.draining.Store(true)
 	a.health.Shutdown()
 	bounded, cancel := context.WithTimeout(context.Background(), a.opts.DrainTimeout)
