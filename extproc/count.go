@@ -2,6 +2,7 @@ package extproc
 
 import (
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -39,6 +40,17 @@ func (x *exchange) count() {
 			log.Write(x.fields(zap.Error(d.err))...)
 		}
 	}
+}
+
+// countLate makes it visible that Envoy did not wait for an answer: that
+// message_timeout had passed or, rarely, that the client had left. Which of the
+// two, an extproc cannot see; nor which pod the request then went to, so it is
+// no pod's.
+func (s *Server) countLate(svc *service, method string, took time.Duration) {
+	svc.metrics.Error("", "late")
+	svc.metrics.Request("", method, 0, took, "")
+	s.log.Warn("answer came too late: Envoy went on without it after message_timeout, or the client had left",
+		zap.String("service", svc.policy.Name), zap.Duration("took", took))
 }
 
 // rebindLearned is the reason for which a session is rebound when another pod

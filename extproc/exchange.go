@@ -38,6 +38,7 @@ type exchange struct {
 	decision decision
 	answer   *extprocv3.ProcessingResponse
 	asked    bool // the response headers were asked for
+	late     bool // nobody waited for the answer any more
 
 	// From the response; zero until then.
 	status   int
@@ -167,6 +168,9 @@ func (x *exchange) end() {
 func (x *exchange) measure(took time.Duration) {
 	m, pod := x.service.metrics, x.podName()
 	switch {
+	case x.late:
+		x.server.countLate(x.service, x.method, took)
+		return
 	case x.decision.outcome == podLost:
 		m.Refused(x.method, "pod_lost", x.status, took)
 		return
@@ -184,7 +188,7 @@ func (x *exchange) aborted() bool { return x.asked && x.status == 0 }
 
 func (x *exchange) outcome() balancing.Outcome {
 	switch {
-	case x.aborted():
+	case x.late || x.aborted():
 		return balancing.Outcome{Kind: balancing.Aborted}
 	case x.status == 0:
 		return balancing.Outcome{Kind: balancing.Unknown}
@@ -202,6 +206,7 @@ func (x *exchange) podName() string {
 }
 
 var (
+	errLate    = errors.New("nobody waited for the answer any more")
 	errAborted = errors.New("the exchange ended before its response")
 	errPodLost = errors.New("the session's pod is lost")
 	errNoPods  = errors.New("no pod can take the session")
@@ -209,6 +214,8 @@ var (
 
 func (x *exchange) failure() error {
 	switch {
+	case x.late:
+		return errLate
 	case x.decision.outcome == podLost:
 		return errPodLost
 	case x.decision.outcome == noPods:

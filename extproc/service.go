@@ -72,6 +72,7 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) error
 	}
 	first, err := stream.Recv()
 	if err != nil {
+		s.countLate(svc, "", s.now().Sub(came))
 		return status.Error(codes.Canceled, "no request came") // the stream is gone: nobody reads this
 	}
 	h := first.GetRequestHeaders()
@@ -105,6 +106,7 @@ func (s *Server) serviceOf(ctx context.Context, md metadata.MD) (*service, error
 // comes as end of file or as a cancellation.
 func (x *exchange) run(stream extprocv3.ExternalProcessor_ProcessServer) error {
 	if err := stream.Send(x.answer); err != nil {
+		x.late = true
 		return err
 	}
 	for !x.refused() {

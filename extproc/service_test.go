@@ -37,7 +37,9 @@ type processor struct {
 	directory *Directory
 	table     *affinity.Cache
 	logs      *observer.ObservedLogs
+	server    *Server
 	client    extprocv3.ExternalProcessorClient
+	onStream  func(context.Context) // when set, is given each stream's context on the server
 }
 
 func startProcessor(t testing.TB, services ...ServiceState) *processor {
@@ -47,8 +49,14 @@ func startProcessor(t testing.TB, services ...ServiceState) *processor {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.server = server
 	l := bufconn.Listen(1 << 20)
-	g := grpc.NewServer()
+	g := grpc.NewServer(grpc.StreamInterceptor(func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+		if p.onStream != nil {
+			p.onStream(stream.Context())
+		}
+		return next(srv, stream)
+	}))
 	extprocv3.RegisterExternalProcessorServer(g, server)
 	go g.Serve(l)
 	conn, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
