@@ -71,6 +71,12 @@ func (a *admin) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	page, next := a.Lister.List(q.Get("service"), q.Get("pod"), limit, q.Get("after"))
+	// A service that is gone may have sessions left; without any, its name is
+	// more likely a mistake than a service that nobody uses.
+	if service := q.Get("service"); service != "" && len(page) == 0 && q.Get("after") == "" && a.Directory.service(service) == nil {
+		writeNoService(w, service)
+		return
+	}
 	sessions := make([]sessionJSON, len(page))
 	for i, b := range page {
 		sessions[i] = toSessionJSON(b)
@@ -123,7 +129,7 @@ func splitSession(path string) (service, key string, err error) {
 func (a *admin) show(w http.ResponseWriter, service, key string) {
 	b, ok := a.Editor.Peek(service, key, a.Now())
 	if !ok {
-		writeNoSession(w)
+		a.writeNoSession(w, service)
 		return
 	}
 	adminhttp.WriteJSON(w, http.StatusOK, toSessionJSON(b))
@@ -166,7 +172,7 @@ func (a *admin) mayServe(service, pod string) (code int, err error) {
 	services := a.Directory.Services()
 	i := slices.IndexFunc(services, func(s ServiceState) bool { return s.Service.Name == service })
 	if i < 0 {
-		return http.StatusNotFound, fmt.Errorf("there is no service %q", service)
+		return http.StatusNotFound, noService(service)
 	}
 	for _, p := range services[i].Pods {
 		if p.Name != pod {
@@ -189,7 +195,7 @@ func (a *admin) forget(w http.ResponseWriter, r *http.Request, service, key stri
 	}
 	if !found {
 		span.End(http.StatusNotFound, nil)
-		writeNoSession(w)
+		a.writeNoSession(w, service)
 		return
 	}
 	span.End(http.StatusNoContent, nil)
@@ -204,6 +210,16 @@ func (a *admin) span(r *http.Request, service string) insight.RequestSpan {
 	return span
 }
 
-func writeNoSession(w http.ResponseWriter) {
+func (a *admin) writeNoSession(w http.ResponseWriter, service string) {
+	if a.Directory.service(service) == nil {
+		writeNoService(w, service)
+		return
+	}
 	adminhttp.WriteError(w, http.StatusNotFound, errors.New("there is no such session"))
 }
+
+func writeNoService(w http.ResponseWriter, service string) {
+	adminhttp.WriteError(w, http.StatusNotFound, noService(service))
+}
+
+func noService(service string) error { return fmt.Errorf("there is no service %q", service) }

@@ -140,6 +140,9 @@ func TestAdminRefusals(t *testing.T) {
 	}{
 		{"GET", sessionPath + "chat/nobody", "", 404, "no such session"},
 		{"DELETE", sessionPath + "chat/nobody", "", 404, "no such session"},
+		{"GET", sessionPath + "mail/a", "", 404, `no service "mail"`},
+		{"DELETE", sessionPath + "mail/a", "", 404, `no service "mail"`},
+		{"GET", "/api/v1/sessions?service=mail", "", 404, `no service "mail"`},
 		{"GET", sessionPath + "chat", "", 400, "SERVICE/KEY"},
 		{"GET", sessionPath + "chat/", "", 400, "SERVICE/KEY"},
 		{"GET", sessionPath + "chat/" + strings.Repeat("k", MaxKey+1), "", 400, "longer than 4096"},
@@ -197,6 +200,20 @@ func TestAdminPagesThroughSessions(t *testing.T) {
 	}
 	if len(seen) != 12 {
 		t.Errorf("%d sessions listed, want 12", len(seen))
+	}
+}
+
+// Sessions that are left of a service that is gone can be seen and forgotten.
+func TestAdminShowsWhatIsLeftOfAService(t *testing.T) {
+	o := startAdmin(t)
+	o.table.Move("mail", "a", "mail-0", time.Now())
+	for _, path := range []string{"/api/v1/sessions?service=mail", sessionPath + "mail/a"} {
+		if code := o.do("GET", path, "", nil); code != 200 {
+			t.Errorf("%s: %d", path, code)
+		}
+	}
+	if code := o.do("DELETE", sessionPath+"mail/a", "", nil); code != 204 {
+		t.Error(code)
 	}
 }
 
