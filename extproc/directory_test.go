@@ -1,7 +1,9 @@
 package extproc
 
 import (
+	"fmt"
 	"maps"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +97,45 @@ func TestDirectoryCountsSessions(t *testing.T) {
 	d.Set([]ServiceState{{chat(), pods(1)}}, true)
 	if n := metric(t, d, gauge); n != 0 {
 		t.Errorf("the gauge of a removed pod says %v", n)
+	}
+}
+
+// Pods come and go for months. A request that ends after its pod has left must
+// not keep the pod's name for ever: the names are bounded.
+func TestMetricsOfGonePodsDoNotPileUp(t *testing.T) {
+	d, table := newDirectory(t), newTable(t)
+	late := func(name, pod string) {
+		one := pods(1)
+		one[0].Name = pod
+		svc := chat()
+		svc.Name = name
+		d.Set([]ServiceState{{svc, one}}, true)
+		request := d.service(name).metrics
+		request.Request(pod, "GET", 200, time.Second, "")
+		d.Set(nil, true)
+		request.Request(pod, "GET", 503, time.Second, "")
+		d.CountSessions(table)
+	}
+	for i := range 300 {
+		late("chat", fmt.Sprint("chat-", i)) // the service goes as well, and comes back
+		late("mail", fmt.Sprint("mail-", i))
+	}
+	d.Set([]ServiceState{{chat(), pods(2)}}, true)
+	d.service("chat").metrics.Request("chat-0", "GET", 200, time.Second, "")
+	d.CountSessions(table)
+	all, err := d.opts.Monitor.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ofPods := regexp.MustCompile(`pod="([^"]+)"`)
+	for name := range all {
+		if m := ofPods.FindStringSubmatch(name); m != nil && m[1] != "chat-0" && m[1] != "chat-1" {
+			t.Errorf("%s is still there", name)
+			break
+		}
+	}
+	if n := metric(t, d, `stateful_route_requests_total{code="2xx",method="GET",pod="chat-0",service="chat"}`); n != 1 {
+		t.Errorf("the new pod has %v requests under its own name, want 1", n)
 	}
 }
 
