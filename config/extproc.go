@@ -3,10 +3,11 @@ package config
 import "time"
 
 type rawExtproc struct {
-	Listen   *string `yaml:"listen"`
-	Admin    *string `yaml:"admin"`
-	XDS      *string `yaml:"xds"`
-	Affinity struct {
+	Listen     *string  `yaml:"listen"`
+	Admin      *string  `yaml:"admin"`
+	AdminHosts []string `yaml:"admin_hosts"`
+	XDS        *string  `yaml:"xds"`
+	Affinity   struct {
 		Strategy          *string   `yaml:"strategy"`
 		Capacity          *int      `yaml:"capacity"`
 		DefaultExpiration *duration `yaml:"default_expiration"`
@@ -36,9 +37,10 @@ func LoadExtproc(file string, opts ...Option) (*Extproc, error) {
 
 func (raw *rawExtproc) check(doc *document) (*Extproc, error) {
 	cfg := &Extproc{
-		Listen: or(raw.Listen, DefaultExtprocListen),
-		Admin:  or(raw.Admin, DefaultExtprocAdmin),
-		XDS:    or(raw.XDS, DefaultXDSListen),
+		Listen:     or(raw.Listen, DefaultExtprocListen),
+		Admin:      or(raw.Admin, DefaultExtprocAdmin),
+		AdminHosts: raw.AdminHosts,
+		XDS:        or(raw.XDS, DefaultXDSListen),
 		Affinity: Affinity{
 			Strategy:          or(raw.Affinity.Strategy, "lru"),
 			Capacity:          or(raw.Affinity.Capacity, 1_000_000),
@@ -49,10 +51,11 @@ func (raw *rawExtproc) check(doc *document) (*Extproc, error) {
 	}
 	doc.grpcAddress(path{"listen"}, cfg.Listen)
 	doc.listenAddress(path{"admin"}, cfg.Admin)
+	doc.hostNames(path{"admin_hosts"}, cfg.AdminHosts)
 	doc.grpcAddress(path{"xds"}, cfg.XDS)
 	cfg.Affinity.check(doc, path{"affinity"})
 	if raw.Store.Memory != nil {
-		cfg.Store.Memory.Path = raw.Store.Memory.Path
+		cfg.Store.Memory.Path = doc.beside(raw.Store.Memory.Path)
 	}
 	if raw.Store.Valkey != nil {
 		doc.refuse(path{"store", "valkey"}, "this store is not supported yet: use memory")

@@ -2,7 +2,6 @@ package extproc
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -74,10 +73,7 @@ func NewAdmin(o AdminOptions) (http.Handler, error) {
 	adminhttp.Register(mux, adminhttp.Options{Metrics: o.Metrics, Ready: o.Ready})
 	mux.HandleFunc("GET /api/v1/stats", a.stats)
 	mux.HandleFunc("GET /api/v1/sessions", a.list)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		adminhttp.WriteError(w, http.StatusNotFound, fmt.Errorf("there is nothing to %s at %s", r.Method, r.URL.Path))
-	})
-	return a.route(mux), nil
+	return a.route(adminhttp.JSONErrors(mux)), nil
 }
 
 // sessionPath precedes SERVICE/KEY.

@@ -156,8 +156,12 @@ func TestAdminRefusals(t *testing.T) {
 		{"GET", "/api/v1/sessions?limit=0", "", 400, "limit"},
 		{"GET", "/api/v1/sessions?limit=many", "", 400, "limit"},
 		{"GET", "/api/v1/sessions?after=nonsense", "", 400, "after"},
-		{"GET", "/api/v1/nothing", "", 404, "nothing to GET"},
-		{"GET", "/", "", 404, "nothing to GET"},
+		{"GET", "/api/v1/nothing", "", 404, "GET /api/v1/nothing: Not Found"},
+		{"GET", "/", "", 404, "GET /: Not Found"},
+		{"POST", "/api/v1/stats", "", 405, "POST /api/v1/stats: Method Not Allowed"},
+		{"DELETE", "/api/v1/sessions", "", 405, "Method Not Allowed"},
+		{"PUT", "/metrics", "", 405, "Method Not Allowed"},
+		{"POST", "/healthz", "", 405, "Method Not Allowed"},
 	} {
 		var e struct {
 			Error string `json:"error"`

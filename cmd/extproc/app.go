@@ -133,7 +133,7 @@ func (a *App) Run(ctx context.Context) error {
 	stopStore := a.keep()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.serveGRPC() })
-	group.Go(func() error { return adminhttp.Serve(ctx, a.adminListener, a.admin) })
+	group.Go(func() error { return adminhttp.Serve(ctx, a.adminListener, a.admin, a.opts.Config.AdminHosts...) })
 	group.Go(func() error { return untilCanceled(a.watcher.Run(ctx)) })
 	group.Go(func() error { return untilCanceled(a.reporter.Run(ctx)) })
 	group.Go(func() error { return a.sweep(ctx) })

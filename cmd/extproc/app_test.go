@@ -262,6 +262,26 @@ func TestStatsAreJSON(t *testing.T) {
 	}
 }
 
+func TestAdminAnswersToItsNames(t *testing.T) {
+	a, _, stop := startApp(t, func(o *Options) { o.Config.AdminHosts = []string{"admin.example.com"} })
+	defer stop()
+	for host, want := range map[string]int{"admin.example.com": 200, "evil.example.com": 403} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+a.adminListener.Addr().String()+"/healthz", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = host
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("host %s: %d, want %d", host, res.StatusCode, want)
+		}
+	}
+}
+
 func mustAddr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
 func TestSessionsOutliveTheProcess(t *testing.T) {
