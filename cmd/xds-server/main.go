@@ -10,7 +10,7 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Main("xds-server", os.Args[1:], os.Stderr, cli.Program{
+	os.Exit(cli.Main("xds-server", os.Args[1:], os.Stdout, os.Stderr, cli.Program{
 		Check: func(file string) error { _, err := config.LoadXDSServer(file); return err },
 		Run:   run,
 	}))
