@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -52,7 +51,7 @@ func (x *exchange) begin(ctx context.Context, md metadata.MD, values []*corev3.H
 	s := x.server
 	_, x.span = s.tracer.Request(ctx, metadataValue(md), h.value, x.service.policy.Name)
 	x.method = h.value(":method")
-	x.tls = strings.EqualFold(h.value("x-forwarded-proto"), "https") || h.value(":scheme") == "https"
+	x.tls = cameByTLS(h)
 	if len(x.service.learn) > 0 {
 		x.request = h
 	}
