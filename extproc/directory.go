@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
+
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/insight"
@@ -34,6 +36,8 @@ type DirectoryOptions struct {
 	// OnComplete, when set, is called once, when every service announced has
 	// its pods for the first time.
 	OnComplete func()
+	// Log receives what should not happen. nil means silence.
+	Log *zap.Logger
 	// Now is the clock. nil means time.Now.
 	Now func() time.Time
 }
@@ -91,6 +95,9 @@ func NewDirectory(o DirectoryOptions) (*Directory, error) {
 	}
 	if o.Registry == nil {
 		o.Registry = balancing.NewRegistry()
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -157,17 +164,25 @@ func (d *Directory) Set(services []ServiceState, complete bool) {
 	defer d.mu.Unlock()
 	old := *d.services.Load()
 	next := make(map[string]*service, len(services))
+	built := make([]ServiceState, 0, len(services))
 	for _, state := range services {
-		if s, err := d.build(old[state.Service.Name], state); err == nil { // Check has refused what cannot be built
-			next[state.Service.Name] = s
-			s.balancer.SetPods(d.opts.Now(), s.staying(old[state.Service.Name], state.Pods))
+		was := old[state.Service.Name]
+		s, err := d.build(was, state)
+		if err != nil { // Check refuses what cannot be built
+			d.opts.Log.Error("service cannot be set up; it stays as it was, if it was there",
+				zap.String("service", state.Service.Name), zap.Error(err))
+			if was != nil {
+				next[state.Service.Name] = was
+			}
+			continue
 		}
+		next[state.Service.Name] = s
+		built = append(built, state)
+		s.balancer.SetPods(d.opts.Now(), s.staying(was, state.Pods))
 	}
 	d.services.Store(&next)
-	for _, state := range services {
-		if s := next[state.Service.Name]; s != nil {
-			s.balancer.SetPods(d.opts.Now(), state.Pods)
-		}
+	for _, state := range built {
+		next[state.Service.Name].balancer.SetPods(d.opts.Now(), state.Pods)
 	}
 	forgetPods(old, next)
 	d.noteGoneLocked(old, next)

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/insight"
 )
@@ -66,6 +69,9 @@ func TestDirectoryChecksServices(t *testing.T) {
 	d := newDirectory(t)
 	for want, change := range map[string]func(*statefulroute.Service){
 		"unknown balancing strategy": func(s *statefulroute.Service) { s.Balancing.Strategy = "odd" },
+		"the name is empty": func(s *statefulroute.Service) {
+			s.Session.Learn = []statefulroute.SessionSource{from(statefulroute.FromHeader, "")}
+		},
 		"no group": func(s *statefulroute.Service) {
 			s.Session.Key = []statefulroute.SessionSource{from(statefulroute.FromPath, "^/rooms")}
 		},
@@ -76,6 +82,27 @@ func TestDirectoryChecksServices(t *testing.T) {
 	}
 	if err := d.Check(chat()); err != nil {
 		t.Error(err)
+	}
+}
+
+// What Check would have refused is not dropped in silence when it is set anyway.
+func TestDirectoryKeepsWhatItCannotReplace(t *testing.T) {
+	d := newDirectory(t, ServiceState{chat(), pods(2)})
+	core, logs := observer.New(zap.InfoLevel)
+	d.opts.Log = zap.New(core)
+	odd := chat(func(s *statefulroute.Service) { s.Balancing.Strategy = "odd" })
+	mail := odd
+	mail.Name = "mail"
+	d.Set([]ServiceState{{odd, pods(3)}, {mail, pods(3)}}, true)
+	s := d.service("chat")
+	if s == nil || len(s.pods) != 2 || s.policy.Balancing.Strategy != "round_robin" || len(s.balancer.Loads()) != 2 {
+		t.Errorf("the service is now %+v", s)
+	}
+	if d.service("mail") != nil {
+		t.Error("a service that cannot be set up is there")
+	}
+	if n := logs.FilterMessageSnippet("cannot be set up").Len(); n != 2 {
+		t.Errorf("%d errors logged, want 2: %v", n, logs.All())
 	}
 }
 

@@ -109,6 +109,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 
 // close frees what New took; it is for an App that does not Run.
 func (a *App) close() error {
+	a.stopTracing()
 	var errs []error
 	if a.store != nil {
 		errs = append(errs, a.store.Close())
@@ -164,10 +165,18 @@ func (a *App) stopWhenDone(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(context.Background(), a.opts.DrainTimeout)
 	defer cancel()
 	stopGRPC(bounded, a.grpc)
-	return errors.Join(
-		a.xds.Close(),
-		a.tracer.Shutdown(bounded),
-	)
+	a.stopTracing()
+	return a.xds.Close()
+}
+
+// stopTracing exports what is left. Its time is its own: the requests that used
+// up the drain's are those whose spans are wanted most.
+func (a *App) stopTracing() {
+	bounded, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := a.tracer.Shutdown(bounded); err != nil {
+		a.log.Warn("traces not exported", zap.Error(err))
+	}
 }
 
 // stopGRPC lets requests in flight finish until ctx ends.

@@ -24,6 +24,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/e2e/harness"
 	"github.com/stateful-route/stateful-route/extproc"
 	"github.com/stateful-route/stateful-route/policy"
 )
@@ -200,6 +201,43 @@ func TestStopIsBounded(t *testing.T) {
 	stop()
 	if _, err := stream.Recv(); err == nil || err.Error() == "EOF" {
 		t.Errorf("the request that would not end: %v", err)
+	}
+}
+
+// traced has the process export its traces to a collector.
+func traced(t *testing.T) *harness.Collector {
+	t.Helper()
+	c := harness.StartCollector(t)
+	for _, v := range c.Environment() {
+		name, value, _ := strings.Cut(v, "=")
+		t.Setenv(name, value)
+	}
+	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000") // only what the end exports
+	return c
+}
+
+// A request that would not end takes all the time of the drain; its span is
+// exported nevertheless.
+func TestTracesOutliveTheDrain(t *testing.T) {
+	collector := traced(t)
+	a, _, stop := startApp(t, func(o *Options) { o.DrainTimeout = 10 * time.Millisecond })
+	a.directory.Set(service(), true)
+	conn := dial(t, a.grpcListener.Addr().String())
+	defer conn.Close()
+	callout(t, conn)
+	stop()
+	if spans := collector.Spans(func(s harness.Span) bool { return s.Name == "request" }); len(spans) != 1 {
+		t.Errorf("%d spans of the request were exported, want 1", len(spans))
+	}
+}
+
+func TestFailedStartLeavesNothingRunning(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	t.Setenv("OTEL_TRACES_EXPORTER", "console")
+	cfg := loadConfig(t, writeConfig(t, goodConfig))
+	cfg.Listen = "127.0.0.1:99999"
+	if _, err := New(context.Background(), Options{Config: cfg, Log: zap.NewNop()}); err == nil {
+		t.Error("an address that cannot be was accepted")
 	}
 }
 

@@ -60,6 +60,7 @@ func (a *App) buildDirectory(context.Context) (err error) {
 		Seed:         rand.Uint64(),
 		Monitor:      a.monitor,
 		IdleTimeouts: a.idle,
+		Log:          a.log,
 		OnComplete: func() {
 			a.log.Info("services and pods have arrived: ready")
 			a.setHealth(healthv1.HealthCheckResponse_SERVING)
