@@ -18,6 +18,8 @@ import (
 	"net/http/pprof"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -66,15 +68,21 @@ func WriteError(w http.ResponseWriter, status int, err error) {
 }
 
 // Serve answers on listener until ctx ends, then lets requests in flight
-// finish for up to two seconds. Loopback alone is no protection from the pages
-// of other sites in an operator's browser: changes asked for by another origin
-// are refused, and so, on a loopback listener, is everything that names another
-// host, which is how a name that was pointed at 127.0.0.1 would come along.
-func Serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
-	guarded := http.NewCrossOriginProtection().Handler(jsonErrors(handler))
-	if at, ok := listener.Addr().(*net.TCPAddr); ok && at.IP.IsLoopback() {
-		guarded = loopbackHosts(guarded)
+// finish for up to two seconds. An address that only the operator's machine
+// reaches is no protection from the pages of other sites in the operator's
+// browser: changes asked for by another origin are refused, and so is everything
+// that names a host which somebody else could have pointed here. IP addresses,
+// names of one label (localhost, a container's name) and the further hosts are
+// not such: a browser takes no page of another site for theirs.
+func Serve(ctx context.Context, listener net.Listener, handler http.Handler, hosts ...string) error {
+	if mux, ok := handler.(*http.ServeMux); ok {
+		handler = JSONErrors(mux)
 	}
+	origins := http.NewCrossOriginProtection()
+	origins.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		WriteError(w, http.StatusForbidden, origins.Check(r))
+	}))
+	guarded := ownHosts(hosts, origins.Handler(handler))
 	server := &http.Server{
 		Handler:           guarded,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -98,26 +106,31 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 	return nil
 }
 
-// loopbackHosts refuses requests whose Host is neither localhost nor a loopback
-// address.
-func loopbackHosts(next http.Handler) http.Handler {
+// ownHosts refuses requests to names that are not known to be this server's: DNS
+// may lead any name here, and the pages under that name would be of one origin
+// with this server.
+func ownHosts(hosts []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := (&url.URL{Host: r.Host}).Hostname()
-		if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
-			WriteError(w, http.StatusForbidden, fmt.Errorf("host %q is refused: this address is for localhost only", host))
+		if host := (&url.URL{Host: r.Host}).Hostname(); !isOwn(host, hosts) {
+			WriteError(w, http.StatusForbidden, fmt.Errorf("host %q is refused: if it is this server's, name it in admin_hosts", host))
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// jsonErrors answers unknown paths and methods, which the mux would answer in
-// plain text, as the rest of the API does.
-func jsonErrors(next http.Handler) http.Handler {
-	mux, ok := next.(*http.ServeMux)
-	if !ok {
-		return next
+func isOwn(host string, hosts []string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
 	}
+	host = strings.TrimSuffix(host, ".")
+	return host != "" && !strings.Contains(host, ".") ||
+		slices.ContainsFunc(hosts, func(own string) bool { return strings.EqualFold(own, host) })
+}
+
+// JSONErrors answers unknown paths and methods, which the mux would answer in
+// plain text, as the rest of the API does. Serve does so for a bare mux.
+func JSONErrors(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := mux.Handler(r); pattern != "" {
 			mux.ServeHTTP(w, r)

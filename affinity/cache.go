@@ -88,14 +88,21 @@ func (c *Cache) shardOf(id uint64) int {
 // Lookup returns the binding of a session's request and renews it. It does not
 // allocate.
 func (c *Cache) Lookup(service, key string, now time.Time) (statefulroute.Binding, bool) {
-	s := c.services.getOrAdd(service)
+	s := c.services.get(service)
+	if s == nil {
+		c.shards[0].miss()
+		return statefulroute.Binding{}, false
+	}
 	sh, id := c.at(s, key)
 	return sh.lookup(s, id, key, now.UnixNano())
 }
 
 // Peek returns a live binding and leaves it as it is, uncounted.
 func (c *Cache) Peek(service, key string, now time.Time) (statefulroute.Binding, bool) {
-	s := c.services.getOrAdd(service)
+	s := c.services.get(service)
+	if s == nil {
+		return statefulroute.Binding{}, false
+	}
 	sh, id := c.at(s, key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -118,7 +125,10 @@ func (c *Cache) Claim(service, key, pod string, now time.Time) (b statefulroute.
 // the binding in force and whether this call made it; ErrNotFound if there is
 // none. It is not counted as a use: the Lookup before it was.
 func (c *Cache) Rebind(service, key, from, to string, now time.Time) (b statefulroute.Binding, won bool, err error) {
-	s := c.services.getOrAdd(service)
+	s := c.services.get(service)
+	if s == nil {
+		return statefulroute.Binding{}, false, ErrNotFound
+	}
 	sh, id := c.at(s, key)
 	return sh.rebind(s, id, key, from, to, now.UnixNano())
 }
@@ -133,7 +143,10 @@ func (c *Cache) Move(service, key, to string, now time.Time) (statefulroute.Bind
 
 // Delete forgets a binding and reports whether there was one.
 func (c *Cache) Delete(service, key string) bool {
-	s := c.services.getOrAdd(service)
+	s := c.services.get(service)
+	if s == nil {
+		return false
+	}
 	sh, id := c.at(s, key)
 	return sh.delete(s, id, key)
 }

@@ -95,3 +95,26 @@ func TestIdleTimeoutSlides(t *testing.T) {
 		t.Fatalf("%+v", st)
 	}
 }
+
+// Whoever can ask could otherwise fill the memory with made-up names of services.
+func TestAskingMakesNoService(t *testing.T) {
+	c, now := newCache(t, Options{}), t0
+	if _, ok := c.Lookup("made-up", "a", now); ok {
+		t.Error("a service that is not there has a binding")
+	}
+	if _, ok := c.Peek("made-up", "a", now); ok {
+		t.Error("a service that is not there has a binding")
+	}
+	if _, _, err := c.Rebind("made-up", "a", "x", "y", now); !errors.Is(err, ErrNotFound) {
+		t.Errorf("rebind: %v, want ErrNotFound", err)
+	}
+	if c.Delete("made-up", "a") {
+		t.Error("a binding that is not there was deleted")
+	}
+	if c.services.known.Load() != nil {
+		t.Error("the name is kept")
+	}
+	if s := c.Stats(); s.Misses != 1 {
+		t.Errorf("%d misses, want the look-up's", s.Misses)
+	}
+}

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// service is what the cache knows of one service. Services come from the
-// configuration and are few; they are never forgotten.
+// service is what the cache knows of one service. It is made by what writes (a
+// claim, a move, an idle timeout, a restored binding), never by what asks: services
+// come from the configuration and are few, and they are never forgotten.
 type service struct {
 	name string
 	salt uint64        // makes equal keys of two services differ

@@ -59,6 +59,13 @@ func (sh *shard) lookup(s *service, id uint64, key string, now int64) (b statefu
 	return b, ok
 }
 
+// miss counts a look-up in a service that has never had a binding.
+func (sh *shard) miss() {
+	sh.mu.Lock()
+	sh.counts.misses++
+	sh.mu.Unlock()
+}
+
 // useLocked finds the live entry of key and counts the use.
 func (sh *shard) useLocked(s *service, id uint64, key string, now int64) *Entry {
 	e := sh.index.find(id, &sh.slab)

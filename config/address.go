@@ -26,6 +26,15 @@ func (d *document) grpcAddress(at path, value string) {
 	d.listenAddress(at, value)
 }
 
+// hostNames refuses what is not the full name of a host: a port, a wildcard.
+func (d *document) hostNames(at path, names []string) {
+	for i, name := range names {
+		if lower := strings.ToLower(name); !hostName.MatchString(lower) || strings.Contains(lower, "*") {
+			d.refuse(at.with(i), "%q is not a host name such as admin.example.com", name)
+		}
+	}
+}
+
 var (
 	serviceName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
 	token       = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")

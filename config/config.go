@@ -19,8 +19,11 @@ type XDSServer struct {
 	Listen string
 	// Admin is the HTTP address of the page, API and metrics. Default 127.0.0.1:18001.
 	Admin string
+	// AdminHosts are names, beside IP addresses and names of one label, under
+	// which Admin may be asked. Default none.
+	AdminHosts []string
 	// State is a file that keeps operators' orders (drain, maintenance) over a
-	// restart. Default empty: they end with the process.
+	// restart, named in the configuration relative to its own folder. Default empty: they end with the process.
 	State    string
 	Envoy    Envoy
 	Services []statefulroute.Service
@@ -87,6 +90,9 @@ type Extproc struct {
 	Listen string
 	// Admin is the HTTP address of the session API and metrics. Default 127.0.0.1:18081.
 	Admin string
+	// AdminHosts are names, beside IP addresses and names of one label, under
+	// which Admin may be asked. Default none.
+	AdminHosts []string
 	// XDS is xds-server's address. Default 127.0.0.1:18000.
 	XDS      string
 	Affinity Affinity
@@ -113,7 +119,8 @@ type Store struct {
 
 // MemoryStore keeps bindings in memory and, with a Path, in a file as well.
 type MemoryStore struct {
-	// Path is the file; empty means bindings end with the process.
+	// Path is the file, named in the configuration relative to its own folder;
+	// empty means bindings end with the process.
 	Path string
 	// Sync is how often what was written to the file is forced to the disk; 0
 	// means that each batch of changes is, and waits for it.

@@ -91,6 +91,35 @@ func TestFullFile(t *testing.T) {
 	}
 }
 
+// Files are named relative to the configuration, not to where a process was
+// started: a second start from elsewhere must find the same bindings.
+func TestFilesAreBesideTheConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "extproc.yaml")
+	for path, want := range map[string]string{"pins.db": filepath.Join(dir, "pins.db"), "/var/lib/pins.db": "/var/lib/pins.db", `""`: ""} {
+		if err := os.WriteFile(file, []byte("store: {memory: {path: "+path+"}}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := LoadExtproc(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cfg.Store.Memory.Path != want {
+			t.Errorf("store.memory.path %s is %q, want %q", path, cfg.Store.Memory.Path, want)
+		}
+	}
+	xds, err := LoadXDSServer("testdata/full.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if xds.State != filepath.Join("testdata", "orders.json") {
+		t.Errorf("state is %q", xds.State)
+	}
+	if !reflect.DeepEqual(xds.AdminHosts, []string{"Admin.example.com"}) {
+		t.Errorf("admin_hosts: %v", xds.AdminHosts)
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	cfg, err := LoadXDSServer("testdata/full.yml")
 	if err != nil {

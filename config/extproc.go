@@ -3,10 +3,11 @@ package config
 import "time"
 
 type rawExtproc struct {
-	Listen   *string `yaml:"listen"`
-	Admin    *string `yaml:"admin"`
-	XDS      *string `yaml:"xds"`
-	Affinity struct {
+	Listen     *string  `yaml:"listen"`
+	Admin      *string  `yaml:"admin"`
+	AdminHosts []string `yaml:"admin_hosts"`
+	XDS        *string  `yaml:"xds"`
+	Affinity   struct {
 		Strategy          *string   `yaml:"strategy"`
 		Capacity          *int      `yaml:"capacity"`
 		DefaultExpiration *duration `yaml:"default_expiration"`
@@ -37,9 +38,10 @@ func LoadExtproc(file string, opts ...Option) (*Extproc, error) {
 
 func (raw *rawExtproc) check(doc *document) (*Extproc, error) {
 	cfg := &Extproc{
-		Listen: or(raw.Listen, DefaultExtprocListen),
-		Admin:  or(raw.Admin, DefaultExtprocAdmin),
-		XDS:    or(raw.XDS, DefaultXDSListen),
+		Listen:     or(raw.Listen, DefaultExtprocListen),
+		Admin:      or(raw.Admin, DefaultExtprocAdmin),
+		AdminHosts: raw.AdminHosts,
+		XDS:        or(raw.XDS, DefaultXDSListen),
 		Affinity: Affinity{
 			Strategy:          or(raw.Affinity.Strategy, "lru"),
 			Capacity:          or(raw.Affinity.Capacity, 1_000_000),
@@ -50,10 +52,11 @@ func (raw *rawExtproc) check(doc *document) (*Extproc, error) {
 	}
 	doc.grpcAddress(path{"listen"}, cfg.Listen)
 	doc.listenAddress(path{"admin"}, cfg.Admin)
+	doc.hostNames(path{"admin_hosts"}, cfg.AdminHosts)
 	doc.grpcAddress(path{"xds"}, cfg.XDS)
 	cfg.Affinity.check(doc, path{"affinity"})
 	if m := raw.Store.Memory; m != nil {
-		*cfg.Store.Memory = MemoryStore{Path: m.Path, Sync: orDuration(m.Sync, time.Second)}
+		*cfg.Store.Memory = MemoryStore{Path: doc.beside(m.Path), Sync: orDuration(m.Sync, time.Second)}
 	}
 	if d := cfg.Store.Memory.Sync; d != 0 && d < 10*time.Millisecond {
 		doc.refuse(path{"store", "memory", "sync"}, "must be at least 10ms, or 0s for every batch of changes")

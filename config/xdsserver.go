@@ -19,12 +19,13 @@ const (
 )
 
 type rawXDSServer struct {
-	Listen   *string      `yaml:"listen"`
-	Admin    *string      `yaml:"admin"`
-	State    string       `yaml:"state"`
-	Envoy    rawEnvoy     `yaml:"envoy"`
-	Services []rawService `yaml:"services"`
-	Analyzer rawAnalyzer  `yaml:"analyzer"`
+	Listen     *string      `yaml:"listen"`
+	Admin      *string      `yaml:"admin"`
+	AdminHosts []string     `yaml:"admin_hosts"`
+	State      string       `yaml:"state"`
+	Envoy      rawEnvoy     `yaml:"envoy"`
+	Services   []rawService `yaml:"services"`
+	Analyzer   rawAnalyzer  `yaml:"analyzer"`
 }
 
 type rawEnvoy struct {
@@ -50,14 +51,16 @@ func LoadXDSServer(file string, opts ...Option) (*XDSServer, error) {
 
 func (raw *rawXDSServer) check(doc *document) (*XDSServer, error) {
 	cfg := &XDSServer{
-		Listen:   or(raw.Listen, DefaultXDSListen),
-		Admin:    or(raw.Admin, DefaultXDSAdmin),
-		State:    doc.beside(raw.State),
-		Envoy:    raw.Envoy.check(doc, path{"envoy"}),
-		Analyzer: raw.Analyzer.check(doc, path{"analyzer"}),
+		Listen:     or(raw.Listen, DefaultXDSListen),
+		Admin:      or(raw.Admin, DefaultXDSAdmin),
+		AdminHosts: raw.AdminHosts,
+		State:      doc.beside(raw.State),
+		Envoy:      raw.Envoy.check(doc, path{"envoy"}),
+		Analyzer:   raw.Analyzer.check(doc, path{"analyzer"}),
 	}
 	doc.listenAddress(path{"listen"}, cfg.Listen)
 	doc.listenAddress(path{"admin"}, cfg.Admin)
+	doc.hostNames(path{"admin_hosts"}, cfg.AdminHosts)
 	if len(raw.Services) == 0 {
 		doc.refuse(path{"services"}, "at least one service is needed")
 	}

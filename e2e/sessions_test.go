@@ -2,8 +2,11 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -207,6 +210,60 @@ func TestIssuedCookie(t *testing.T) {
 				t.Error("a client that has its cookie was given another")
 			}
 		}
+	}
+}
+
+// The cookie is Secure where a proxy before Envoy says that the client came by
+// TLS: Envoy itself sees only that proxy's connection. Pods are told nothing new.
+func TestIssuedCookieIsSecureBehindTLS(t *testing.T) {
+	t.Parallel()
+	svc := harness.Chat(1)
+	svc.Session.Key = nil
+	svc.Session.Issue = map[string]string{"cookie": "stateful-route", "ttl": "1h"}
+	seen := make(chan http.Header, 1)
+	pod := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-seen: // of an earlier request
+		default:
+		}
+		seen <- r.Header
+		fmt.Fprint(w, `{"pod": "chat-0"}`)
+	}))
+	t.Cleanup(pod.Close)
+	svc.Pods.Static[0].Address = pod.Listener.Addr().String()
+	s := start(t, harness.Options{Services: []harness.Service{svc}})
+	for _, c := range []struct {
+		name   string
+		edit   harness.Edit
+		secure bool
+	}{
+		{"no proxy", func(*http.Request) {}, false},
+		{"by TLS", harness.RawHeader("X-Forwarded-Proto", "https"), true},
+		{"by TLS to the first of two proxies", harness.RawHeader("X-Forwarded-Proto", "https, http"), true},
+		{"in two lines", harness.RawHeader("X-Forwarded-Proto", "https", "http"), true},
+		{"in upper case", harness.RawHeader("X-Forwarded-Proto", "HTTPS"), true},
+		{"without TLS", harness.RawHeader("X-Forwarded-Proto", "http"), false},
+		{"nonsense", harness.RawHeader("X-Forwarded-Proto", "httpsx"), false},
+		{"our own header", harness.RawHeader("X-Stateful-Route-Forwarded-Proto", "https"), false},
+	} {
+		a, err := s.OK(c.edit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cookie, err := issuedCookie(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cookie.Secure != c.secure {
+			t.Errorf("%s: Secure is %v, want %v", c.name, cookie.Secure, c.secure)
+		}
+		h := <-seen
+		for name := range h {
+			if strings.HasPrefix(strings.ToLower(name), "x-stateful-route") {
+				t.Errorf("%s: the pod is sent %s", c.name, name)
+			}
+		}
+		t.Logf("%s: the pod is told x-forwarded-proto %q", c.name, h["X-Forwarded-Proto"])
 	}
 }
 

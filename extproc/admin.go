@@ -2,7 +2,6 @@ package extproc
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -11,6 +10,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/adminhttp"
+	"github.com/stateful-route/stateful-route/insight"
 )
 
 // SessionLister pages through the session table.
@@ -20,7 +20,8 @@ type SessionLister interface {
 
 // SessionEditor shows and changes single sessions for an operator.
 type SessionEditor interface {
-	Mover
+	// Move puts a session on a pod whatever it was bound to.
+	Move(service, key, to string, now time.Time) (statefulroute.Binding, error)
 	// Peek returns a binding without renewing or counting it.
 	Peek(service, key string, now time.Time) (statefulroute.Binding, bool)
 	Delete(service, key string) bool
@@ -40,6 +41,8 @@ type AdminOptions struct {
 	CacheStats func() any
 	// Ready says why the process is not ready; nil means that it is. Required.
 	Ready func() error
+	// Tracer makes the spans of an operator's changes. nil makes none.
+	Tracer *insight.Tracer
 	// Log receives every change an operator makes, without the key. nil means silence.
 	Log *zap.Logger
 	// Now is the clock. nil means time.Now.
@@ -70,10 +73,7 @@ func NewAdmin(o AdminOptions) (http.Handler, error) {
 	adminhttp.Register(mux, adminhttp.Options{Metrics: o.Metrics, Ready: o.Ready})
 	mux.HandleFunc("GET /api/v1/stats", a.stats)
 	mux.HandleFunc("GET /api/v1/sessions", a.list)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		adminhttp.WriteError(w, http.StatusNotFound, fmt.Errorf("there is nothing to %s at %s", r.Method, r.URL.Path))
-	})
-	return a.route(mux), nil
+	return a.route(adminhttp.JSONErrors(mux)), nil
 }
 
 // sessionPath precedes SERVICE/KEY.

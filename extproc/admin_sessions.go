@@ -16,6 +16,7 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/adminhttp"
 	"github.com/stateful-route/stateful-route/affinity"
+	"github.com/stateful-route/stateful-route/insight"
 )
 
 // Bounds of one page of sessions.
@@ -70,6 +71,12 @@ func (a *admin) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	page, next := a.Lister.List(q.Get("service"), q.Get("pod"), limit, q.Get("after"))
+	// A service that is gone may have sessions left; without any, its name is
+	// more likely a mistake than a service that nobody uses.
+	if service := q.Get("service"); service != "" && len(page) == 0 && q.Get("after") == "" && a.Directory.service(service) == nil {
+		writeNoService(w, service)
+		return
+	}
 	sessions := make([]sessionJSON, len(page))
 	for i, b := range page {
 		sessions[i] = toSessionJSON(b)
@@ -95,7 +102,7 @@ func (a *admin) session(w http.ResponseWriter, r *http.Request, path string) {
 	case http.MethodPut:
 		a.move(w, r, service, key)
 	case http.MethodDelete:
-		a.forget(w, service, key)
+		a.forget(w, r, service, key)
 	default:
 		w.Header().Set("Allow", "GET, HEAD, PUT, DELETE")
 		adminhttp.WriteError(w, http.StatusMethodNotAllowed, fmt.Errorf("%s is not possible on a session", r.Method))
@@ -122,7 +129,7 @@ func splitSession(path string) (service, key string, err error) {
 func (a *admin) show(w http.ResponseWriter, service, key string) {
 	b, ok := a.Editor.Peek(service, key, a.Now())
 	if !ok {
-		writeNoSession(w)
+		a.writeNoSession(w, service)
 		return
 	}
 	adminhttp.WriteJSON(w, http.StatusOK, toSessionJSON(b))
@@ -143,11 +150,18 @@ func (a *admin) move(w http.ResponseWriter, r *http.Request, service, key string
 		adminhttp.WriteError(w, code, err)
 		return
 	}
+	span := a.span(r, service)
+	began := time.Now()
 	b, err := a.Editor.Move(service, key, body.Pod, a.Now())
+	if span.Recording() {
+		span.At(began).CacheSet(a.hasher.hash(service, key), err)
+	}
 	if err != nil {
+		span.End(http.StatusServiceUnavailable, err)
 		adminhttp.WriteError(w, http.StatusServiceUnavailable, err)
 		return
 	}
+	span.End(http.StatusOK, nil)
 	a.Log.Info("session moved by an operator", zap.String("service", service),
 		zap.String("session", a.hasher.hash(service, key)), zap.String("from", b.PreviousPod), zap.String("to", b.Pod))
 	adminhttp.WriteJSON(w, http.StatusOK, toSessionJSON(b))
@@ -158,7 +172,7 @@ func (a *admin) mayServe(service, pod string) (code int, err error) {
 	services := a.Directory.Services()
 	i := slices.IndexFunc(services, func(s ServiceState) bool { return s.Service.Name == service })
 	if i < 0 {
-		return http.StatusNotFound, fmt.Errorf("there is no service %q", service)
+		return http.StatusNotFound, noService(service)
 	}
 	for _, p := range services[i].Pods {
 		if p.Name != pod {
@@ -172,16 +186,40 @@ func (a *admin) mayServe(service, pod string) (code int, err error) {
 	return http.StatusUnprocessableEntity, fmt.Errorf("service %q has no pod %q", service, pod)
 }
 
-func (a *admin) forget(w http.ResponseWriter, service, key string) {
-	if !a.Editor.Delete(service, key) {
-		writeNoSession(w)
+func (a *admin) forget(w http.ResponseWriter, r *http.Request, service, key string) {
+	span := a.span(r, service)
+	began := time.Now()
+	found := a.Editor.Delete(service, key)
+	if span.Recording() {
+		span.At(began).CacheDelete(a.hasher.hash(service, key), found)
+	}
+	if !found {
+		span.End(http.StatusNotFound, nil)
+		a.writeNoSession(w, service)
 		return
 	}
+	span.End(http.StatusNoContent, nil)
 	a.Log.Info("session forgotten by an operator", zap.String("service", service),
 		zap.String("session", a.hasher.hash(service, key)))
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func writeNoSession(w http.ResponseWriter) {
+// span is that of an operator's change, below the operator's own if there is one.
+func (a *admin) span(r *http.Request, service string) insight.RequestSpan {
+	_, span := a.Tracer.Request(r.Context(), nil, r.Header.Get, service)
+	return span
+}
+
+func (a *admin) writeNoSession(w http.ResponseWriter, service string) {
+	if a.Directory.service(service) == nil {
+		writeNoService(w, service)
+		return
+	}
 	adminhttp.WriteError(w, http.StatusNotFound, errors.New("there is no such session"))
 }
+
+func writeNoService(w http.ResponseWriter, service string) {
+	adminhttp.WriteError(w, http.StatusNotFound, noService(service))
+}
+
+func noService(service string) error { return fmt.Errorf("there is no service %q", service) }

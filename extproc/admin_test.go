@@ -12,11 +12,13 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/affinity"
+	"github.com/stateful-route/stateful-route/insight"
 )
 
 // operator is the admin API as routectl sees it.
@@ -26,6 +28,7 @@ type operator struct {
 	directory *Directory
 	table     *affinity.Cache
 	logs      *observer.ObservedLogs
+	spans     *tracetest.SpanRecorder
 	notReady  error
 }
 
@@ -35,11 +38,14 @@ func startAdmin(t *testing.T) *operator {
 		t: t, logs: logs, table: newTable(t),
 		directory: newDirectory(t, ServiceState{chat(), withState(pods(3), "chat-2", statefulroute.Maintenance)}),
 	}
+	var tracer *insight.Tracer
+	tracer, o.spans = newTestTracer(t)
 	h, err := NewAdmin(AdminOptions{
 		Directory: o.directory, Lister: o.table, Editor: o.table,
 		Metrics:    o.directory.opts.Monitor.Handler(),
 		CacheStats: func() any { return map[string]int{"size": o.table.Stats().Size} },
 		Ready:      func() error { return o.notReady },
+		Tracer:     tracer,
 		Log:        zap.New(core),
 	})
 	if err != nil {
@@ -58,6 +64,7 @@ func (o *operator) do(method, path, body string, into any) int {
 	if err != nil {
 		o.t.Fatal(err)
 	}
+	r.Header.Set("traceparent", someParent)
 	path, query, _ := strings.Cut(path, "?")
 	r.URL.RawPath, r.URL.RawQuery = path, query
 	if r.URL.Path, err = url.PathUnescape(path); err != nil {
@@ -133,6 +140,9 @@ func TestAdminRefusals(t *testing.T) {
 	}{
 		{"GET", sessionPath + "chat/nobody", "", 404, "no such session"},
 		{"DELETE", sessionPath + "chat/nobody", "", 404, "no such session"},
+		{"GET", sessionPath + "mail/a", "", 404, `no service "mail"`},
+		{"DELETE", sessionPath + "mail/a", "", 404, `no service "mail"`},
+		{"GET", "/api/v1/sessions?service=mail", "", 404, `no service "mail"`},
 		{"GET", sessionPath + "chat", "", 400, "SERVICE/KEY"},
 		{"GET", sessionPath + "chat/", "", 400, "SERVICE/KEY"},
 		{"GET", sessionPath + "chat/" + strings.Repeat("k", MaxKey+1), "", 400, "longer than 4096"},
@@ -146,8 +156,12 @@ func TestAdminRefusals(t *testing.T) {
 		{"GET", "/api/v1/sessions?limit=0", "", 400, "limit"},
 		{"GET", "/api/v1/sessions?limit=many", "", 400, "limit"},
 		{"GET", "/api/v1/sessions?after=nonsense", "", 400, "after"},
-		{"GET", "/api/v1/nothing", "", 404, "nothing to GET"},
-		{"GET", "/", "", 404, "nothing to GET"},
+		{"GET", "/api/v1/nothing", "", 404, "GET /api/v1/nothing: Not Found"},
+		{"GET", "/", "", 404, "GET /: Not Found"},
+		{"POST", "/api/v1/stats", "", 405, "POST /api/v1/stats: Method Not Allowed"},
+		{"DELETE", "/api/v1/sessions", "", 405, "Method Not Allowed"},
+		{"PUT", "/metrics", "", 405, "Method Not Allowed"},
+		{"POST", "/healthz", "", 405, "Method Not Allowed"},
 	} {
 		var e struct {
 			Error string `json:"error"`
@@ -193,12 +207,43 @@ func TestAdminPagesThroughSessions(t *testing.T) {
 	}
 }
 
+// Sessions that are left of a service that is gone can be seen and forgotten.
+func TestAdminShowsWhatIsLeftOfAService(t *testing.T) {
+	o := startAdmin(t)
+	o.table.Move("mail", "a", "mail-0", time.Now())
+	for _, path := range []string{"/api/v1/sessions?service=mail", sessionPath + "mail/a"} {
+		if code := o.do("GET", path, "", nil); code != 200 {
+			t.Errorf("%s: %d", path, code)
+		}
+	}
+	if code := o.do("DELETE", sessionPath+"mail/a", "", nil); code != 204 {
+		t.Error(code)
+	}
+}
+
 func TestAdminEmptyListIsAList(t *testing.T) {
 	o := startAdmin(t)
 	var l map[string]json.RawMessage
 	o.do("GET", "/api/v1/sessions", "", &l)
 	if string(l["sessions"]) != "[]" {
 		t.Errorf("sessions is %s", l["sessions"])
+	}
+}
+
+// An operator's changes are steps of the operator's trace.
+func TestAdminChangesAreTraced(t *testing.T) {
+	o := startAdmin(t)
+	o.do("PUT", sessionPath+"chat/secret-key", `{"pod": "chat-1"}`, nil)
+	o.do("GET", sessionPath+"chat/secret-key", "", nil)
+	o.do("DELETE", sessionPath+"chat/secret-key", "", nil)
+	o.do("DELETE", sessionPath+"chat/secret-key", "", nil)
+	checkSpans(t, o.spans, "cache.set request cache.delete request cache.delete request", "secret-key")
+	for i, want := range map[int]string{2: "true", 4: "false"} {
+		for _, a := range o.spans.Ended()[i].Attributes() {
+			if a.Key == "cache.hit" && a.Value.Emit() != want {
+				t.Errorf("span %d has cache.hit %v, want %v", i, a.Value.Emit(), want)
+			}
+		}
 	}
 }
 

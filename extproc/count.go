@@ -2,6 +2,7 @@ package extproc
 
 import (
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -41,11 +42,40 @@ func (x *exchange) count() {
 	}
 }
 
-// fields names the session in a log line, by the hash of its key.
-func (x *exchange) fields(more ...zap.Field) []zap.Field {
+// countLate makes it visible that Envoy did not wait for an answer: that
+// message_timeout had passed or, rarely, that the client had left. Which of the
+// two, an extproc cannot see; nor which pod the request then went to, so it is
+// no pod's.
+func (s *Server) countLate(svc *service, method string, took time.Duration) {
+	svc.metrics.Error("", "late")
+	svc.metrics.Request("", method, 0, took, "")
+	s.log.Warn("answer came too late: Envoy went on without it after message_timeout, or the client had left",
+		zap.String("service", svc.policy.Name), zap.Duration("took", took))
+}
+
+// rebindLearned is the reason for which a session is rebound when another pod
+// says that it created it.
+const rebindLearned = "learned"
+
+// countLearnedMove makes it visible that a session of a known id is now another
+// pod's.
+func (x *exchange) countLearnedMove(id, from, to string) {
+	svc := x.service
+	svc.balancer.AddSessions(to, 1)
+	svc.balancer.AddSessions(from, -1)
+	svc.metrics.Rebound(rebindLearned)
+	x.server.log.Warn("session moved to the pod that says it created it", x.fieldsOf(id,
+		zap.String("from", from), zap.String("to", to))...)
+}
+
+// fields names the request's session in a log line.
+func (x *exchange) fields(more ...zap.Field) []zap.Field { return x.fieldsOf(x.key, more...) }
+
+// fieldsOf names a session in a log line, by the hash of its key.
+func (x *exchange) fieldsOf(key string, more ...zap.Field) []zap.Field {
 	name := x.service.policy.Name
 	return slices.Concat([]zap.Field{
 		zap.String("service", name),
-		zap.String("session", x.server.hasher.hash(name, x.key)),
+		zap.String("session", x.server.hasher.hash(name, key)),
 	}, more)
 }

@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"net/netip"
@@ -8,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"go.uber.org/zap"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
@@ -33,6 +36,8 @@ type DirectoryOptions struct {
 	// OnComplete, when set, is called once, when every service announced has
 	// its pods for the first time.
 	OnComplete func()
+	// Log receives what should not happen. nil means silence.
+	Log *zap.Logger
 	// Now is the clock. nil means time.Now.
 	Now func() time.Time
 }
@@ -44,17 +49,19 @@ type Directory struct {
 	opts     DirectoryOptions
 	hasher   *keyHasher // of all that extproc logs
 	services atomic.Pointer[map[string]*service]
+
+	mu   sync.Mutex                         // serialises what changes or counts the services
+	gone map[string]*insight.ServiceMetrics // of the services that were here; guarded by mu
+
 	complete atomic.Bool
-	mu       sync.Mutex // serialises Set
+	whole    chan struct{} // closed when complete is set
 }
 
 // service is one service at one moment. Only the balancer, the metrics, the
 // look-ups and the pods' sampling marks change inside it.
 type service struct {
+	sessionPlaces
 	policy    statefulroute.Service
-	keys      *keyReader
-	issueFrom int // index of the issued cookie among keys, -1 for none
-	learn     []statefulroute.SessionSource
 	balancer  *balancing.Balancer
 	place     placer
 	metrics   *insight.ServiceMetrics
@@ -63,6 +70,14 @@ type service struct {
 	addresses map[string]*podView // by "IP:PORT", as Envoy names an upstream
 	unbound   *sampler
 	lookups   *lookups
+}
+
+// sessionPlaces are where requests and responses name sessions.
+type sessionPlaces struct {
+	keys      *keyReader
+	issueFrom int // index of the issued cookie among keys, -1 for none
+	learn     []statefulroute.SessionSource
+	named     *keyReader // keys and learn: every place where a request may name one
 }
 
 // podView is a pod with what is ready to be sent for it.
@@ -81,10 +96,14 @@ func NewDirectory(o DirectoryOptions) (*Directory, error) {
 	if o.Registry == nil {
 		o.Registry = balancing.NewRegistry()
 	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	d := &Directory{opts: o, hasher: newKeyHasher()}
+	d := &Directory{opts: o, hasher: newKeyHasher(), whole: make(chan struct{}),
+		gone: map[string]*insight.ServiceMetrics{}}
 	d.services.Store(&map[string]*service{})
 	return d, nil
 }
@@ -110,10 +129,24 @@ func (d *Directory) Services() []ServiceState {
 
 func (d *Directory) service(name string) *service { return (*d.services.Load())[name] }
 
+// await is service that, as long as the directory has never been whole, waits for
+// that or for the end of ctx: a process that has just started does not know yet
+// what it does not know.
+func (d *Directory) await(ctx context.Context, name string) *service {
+	if s := d.service(name); s != nil {
+		return s
+	}
+	select {
+	case <-d.whole:
+	case <-ctx.Done():
+	}
+	return d.service(name)
+}
+
 // Check refuses a service whose key sources or balancing strategy are not
 // understood here.
 func (d *Directory) Check(svc statefulroute.Service) error {
-	if _, err := newKeyReader(svc.Session.Key); err != nil {
+	if _, err := readSessionPolicy(svc.Session); err != nil {
 		return err
 	}
 	_, err := d.newBalancer(svc.Balancing)
@@ -131,34 +164,44 @@ func (d *Directory) Set(services []ServiceState, complete bool) {
 	defer d.mu.Unlock()
 	old := *d.services.Load()
 	next := make(map[string]*service, len(services))
+	built := make([]ServiceState, 0, len(services))
 	for _, state := range services {
-		if s, err := d.build(old[state.Service.Name], state); err == nil { // Check has refused what cannot be built
-			next[state.Service.Name] = s
-			s.balancer.SetPods(d.opts.Now(), s.staying(old[state.Service.Name], state.Pods))
+		was := old[state.Service.Name]
+		s, err := d.build(was, state)
+		if err != nil { // Check refuses what cannot be built
+			d.opts.Log.Error("service cannot be set up; it stays as it was, if it was there",
+				zap.String("service", state.Service.Name), zap.Error(err))
+			if was != nil {
+				next[state.Service.Name] = was
+			}
+			continue
 		}
+		next[state.Service.Name] = s
+		built = append(built, state)
+		s.balancer.SetPods(d.opts.Now(), s.staying(was, state.Pods))
 	}
 	d.services.Store(&next)
-	for _, state := range services {
-		if s := next[state.Service.Name]; s != nil {
-			s.balancer.SetPods(d.opts.Now(), state.Pods)
-		}
+	for _, state := range built {
+		next[state.Service.Name].balancer.SetPods(d.opts.Now(), state.Pods)
 	}
 	forgetPods(old, next)
-	if complete && d.complete.CompareAndSwap(false, true) && d.opts.OnComplete != nil {
-		d.opts.OnComplete()
+	d.noteGoneLocked(old, next)
+	if complete && d.complete.CompareAndSwap(false, true) {
+		close(d.whole)
+		if d.opts.OnComplete != nil {
+			d.opts.OnComplete()
+		}
 	}
 }
 
 func (d *Directory) build(old *service, state ServiceState) (*service, error) {
 	svc := state.Service
-	sources, issueFrom := withIssued(svc.Session)
-	keys, err := newKeyReader(sources)
+	places, err := readSessionPolicy(svc.Session)
 	if err != nil {
 		return nil, err
 	}
 	s := &service{
-		policy: svc, keys: keys, issueFrom: issueFrom,
-		learn:     learnSources(svc.Session.Learn),
+		policy: svc, sessionPlaces: places,
 		metrics:   d.opts.Monitor.Service(svc.Name),
 		pods:      make(map[string]*podView, len(state.Pods)),
 		addresses: make(map[string]*podView, len(state.Pods)),
@@ -207,6 +250,17 @@ func (d *Directory) newBalancer(b statefulroute.BalancingPolicy) (*balancing.Bal
 		SlowStart:          b.SlowStart,
 		Seed:               d.opts.Seed,
 	})
+}
+
+func readSessionPolicy(p statefulroute.SessionPolicy) (places sessionPlaces, err error) {
+	var sources []statefulroute.SessionSource
+	sources, places.issueFrom = withIssued(p)
+	if places.keys, err = newKeyReader(sources); err != nil {
+		return places, err
+	}
+	places.learn = learnSources(p.Learn)
+	places.named, err = newKeyReader(slices.Concat(sources, p.Learn))
+	return places, err
 }
 
 // withIssued makes sure that the cookie we hand out is also read back, and
@@ -262,6 +316,16 @@ func (s *service) podAt(address string) *podView {
 		return nil
 	}
 	return s.addresses[netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).String()]
+}
+
+// noteGoneLocked keeps the list of services that are no more.
+func (d *Directory) noteGoneLocked(old, next map[string]*service) {
+	for name, was := range old {
+		d.gone[name] = was.metrics
+	}
+	for name := range next {
+		delete(d.gone, name)
+	}
 }
 
 // forgetPods ends the gauges of pods and services that are gone.

@@ -1,10 +1,15 @@
 package extproc
 
 import (
+	"fmt"
 	"maps"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/insight"
@@ -64,6 +69,9 @@ func TestDirectoryChecksServices(t *testing.T) {
 	d := newDirectory(t)
 	for want, change := range map[string]func(*statefulroute.Service){
 		"unknown balancing strategy": func(s *statefulroute.Service) { s.Balancing.Strategy = "odd" },
+		"the name is empty": func(s *statefulroute.Service) {
+			s.Session.Learn = []statefulroute.SessionSource{from(statefulroute.FromHeader, "")}
+		},
 		"no group": func(s *statefulroute.Service) {
 			s.Session.Key = []statefulroute.SessionSource{from(statefulroute.FromPath, "^/rooms")}
 		},
@@ -74,6 +82,27 @@ func TestDirectoryChecksServices(t *testing.T) {
 	}
 	if err := d.Check(chat()); err != nil {
 		t.Error(err)
+	}
+}
+
+// What Check would have refused is not dropped in silence when it is set anyway.
+func TestDirectoryKeepsWhatItCannotReplace(t *testing.T) {
+	d := newDirectory(t, ServiceState{chat(), pods(2)})
+	core, logs := observer.New(zap.InfoLevel)
+	d.opts.Log = zap.New(core)
+	odd := chat(func(s *statefulroute.Service) { s.Balancing.Strategy = "odd" })
+	mail := odd
+	mail.Name = "mail"
+	d.Set([]ServiceState{{odd, pods(3)}, {mail, pods(3)}}, true)
+	s := d.service("chat")
+	if s == nil || len(s.pods) != 2 || s.policy.Balancing.Strategy != "round_robin" || len(s.balancer.Loads()) != 2 {
+		t.Errorf("the service is now %+v", s)
+	}
+	if d.service("mail") != nil {
+		t.Error("a service that cannot be set up is there")
+	}
+	if n := logs.FilterMessageSnippet("cannot be set up").Len(); n != 2 {
+		t.Errorf("%d errors logged, want 2: %v", n, logs.All())
 	}
 }
 
@@ -95,6 +124,45 @@ func TestDirectoryCountsSessions(t *testing.T) {
 	d.Set([]ServiceState{{chat(), pods(1)}}, true)
 	if n := metric(t, d, gauge); n != 0 {
 		t.Errorf("the gauge of a removed pod says %v", n)
+	}
+}
+
+// Pods come and go for months. A request that ends after its pod has left must
+// not keep the pod's name for ever: the names are bounded.
+func TestMetricsOfGonePodsDoNotPileUp(t *testing.T) {
+	d, table := newDirectory(t), newTable(t)
+	late := func(name, pod string) {
+		one := pods(1)
+		one[0].Name = pod
+		svc := chat()
+		svc.Name = name
+		d.Set([]ServiceState{{svc, one}}, true)
+		request := d.service(name).metrics
+		request.Request(pod, "GET", 200, time.Second, "")
+		d.Set(nil, true)
+		request.Request(pod, "GET", 503, time.Second, "")
+		d.CountSessions(table)
+	}
+	for i := range 300 {
+		late("chat", fmt.Sprint("chat-", i)) // the service goes as well, and comes back
+		late("mail", fmt.Sprint("mail-", i))
+	}
+	d.Set([]ServiceState{{chat(), pods(2)}}, true)
+	d.service("chat").metrics.Request("chat-0", "GET", 200, time.Second, "")
+	d.CountSessions(table)
+	all, err := d.opts.Monitor.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ofPods := regexp.MustCompile(`pod="([^"]+)"`)
+	for name := range all {
+		if m := ofPods.FindStringSubmatch(name); m != nil && m[1] != "chat-0" && m[1] != "chat-1" {
+			t.Errorf("%s is still there", name)
+			break
+		}
+	}
+	if n := metric(t, d, `stateful_route_requests_total{code="2xx",method="GET",pod="chat-0",service="chat"}`); n != 1 {
+		t.Errorf("the new pod has %v requests under its own name, want 1", n)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -23,19 +22,22 @@ type exchange struct {
 	server  *Server
 	service *service
 	span    insight.RequestSpan
-	began   time.Time
+	came    time.Time // of the stream
+	began   time.Time // of the decision: what the stream waited before is not the pod's
 
 	// From the request.
-	method string
-	tls    bool
-	key    string
-	issued bool // key is an id of ours that the client does not have yet
-	source int  // of key, -1 for none or an issued one
+	method  string
+	tls     bool
+	request headers // kept for services that learn; nil for others
+	key     string
+	issued  bool // key is an id of ours that the client does not have yet
+	source  int  // of key, -1 for none or an issued one
 
 	// What was decided.
 	decision decision
 	answer   *extprocv3.ProcessingResponse
 	asked    bool // the response headers were asked for
+	late     bool // nobody waited for the answer any more
 
 	// From the response; zero until then.
 	status   int
@@ -49,7 +51,10 @@ func (x *exchange) begin(ctx context.Context, md metadata.MD, values []*corev3.H
 	s := x.server
 	_, x.span = s.tracer.Request(ctx, metadataValue(md), h.value, x.service.policy.Name)
 	x.method = h.value(":method")
-	x.tls = strings.EqualFold(h.value("x-forwarded-proto"), "https") || h.value(":scheme") == "https"
+	x.tls = cameByTLS(h)
+	if len(x.service.learn) > 0 {
+		x.request = h
+	}
 	x.key, x.source = x.service.keys.key(h)
 	if x.key == "" && x.service.policy.Session.Issue != nil {
 		x.key, x.issued = newSessionID(), true
@@ -72,11 +77,11 @@ func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
 		x.status = 503
 		return refusal(policy.ReasonNoPods, "no pod can take this session", "")
 	case unbound:
-		x.asked = svc.unbound.take(x.began) || len(svc.learn) > 0
+		x.asked = svc.unbound.take(x.began) || len(svc.learn) > 0 || x.span.Recording()
 		return x.server.unbound.choose(x.asked)
 	}
 	x.asked = d.pod.sampler.take(x.began) || len(svc.learn) > 0 || x.issued ||
-		d.outcome == claimed || d.outcome == rebound
+		d.outcome == claimed || d.outcome == rebound || x.span.Recording()
 	return d.pod.answers.choose(x.asked)
 }
 
@@ -117,6 +122,7 @@ func (x *exchange) response(h headers, upstream string) *extprocv3.ProcessingRes
 		}
 	}
 	x.learn(h, pod, x.answered)
+	x.request = nil // may hold a long request's headers for hours
 	if !x.issued || x.decision.pod == nil || x.decision.outcome == atHome {
 		return continueResponse("")
 	}
@@ -153,7 +159,7 @@ func (x *exchange) checkRoute(served *podView) {
 func (x *exchange) end() {
 	now := x.server.now()
 	x.decision.ticket.Done(now, x.outcome())
-	x.measure(now.Sub(x.began))
+	x.measure(now.Sub(x.came))
 	x.span.End(x.status, x.failure())
 }
 
@@ -161,6 +167,9 @@ func (x *exchange) end() {
 func (x *exchange) measure(took time.Duration) {
 	m, pod := x.service.metrics, x.podName()
 	switch {
+	case x.late:
+		x.server.countLate(x.service, x.method, took)
+		return
 	case x.decision.outcome == podLost:
 		m.Refused(x.method, "pod_lost", x.status, took, x.span.TraceID())
 		return
@@ -178,7 +187,7 @@ func (x *exchange) aborted() bool { return x.asked && x.status == 0 }
 
 func (x *exchange) outcome() balancing.Outcome {
 	switch {
-	case x.aborted():
+	case x.late || x.aborted():
 		return balancing.Outcome{Kind: balancing.Aborted}
 	case x.status == 0:
 		return balancing.Outcome{Kind: balancing.Unknown}
@@ -196,6 +205,7 @@ func (x *exchange) podName() string {
 }
 
 var (
+	errLate    = errors.New("nobody waited for the answer any more")
 	errAborted = errors.New("the exchange ended before its response")
 	errPodLost = errors.New("the session's pod is lost")
 	errNoPods  = errors.New("no pod can take the session")
@@ -203,6 +213,8 @@ var (
 
 func (x *exchange) failure() error {
 	switch {
+	case x.late:
+		return errLate
 	case x.decision.outcome == podLost:
 		return errPodLost
 	case x.decision.outcome == noPods:

@@ -1,6 +1,8 @@
 package extproc
 
 import (
+	"slices"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 )
 
@@ -21,6 +23,14 @@ func (h headers) value(name string) string {
 		}
 	}
 	return ""
+}
+
+// anyValue reports whether is holds for any value of the header called name,
+// which must be in lower case.
+func (h headers) anyValue(name string, is func(string) bool) bool {
+	return slices.ContainsFunc(h, func(v *corev3.HeaderValue) bool {
+		return v.GetKey() == name && is(headerText(v))
+	})
 }
 
 // headerText reads either field of a header value: Envoy fills raw_value

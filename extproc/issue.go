@@ -4,9 +4,11 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"net/http"
+	"strings"
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/policy"
 )
 
 // newSessionID returns an id that cannot be guessed: 192 random bits, base64url.
@@ -14,6 +16,18 @@ func newSessionID() string {
 	var b [24]byte
 	rand.Read(b[:]) // never fails: crypto/rand ends the process rather than return an error
 	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// cameByTLS reports whether the client reached Envoy, or the first proxy before
+// it, by TLS. Envoy's own x-forwarded-proto speaks of Envoy's connection; what
+// came with the request is believed as well, because it can only make the cookie
+// Secure, and a client that lies does that to its own.
+func cameByTLS(h headers) bool {
+	isHTTPS := func(text string) bool {
+		first, _, _ := strings.Cut(text, ",")
+		return strings.EqualFold(trimSpace(first), "https")
+	}
+	return isHTTPS(h.value("x-forwarded-proto")) || isHTTPS(h.value(policy.ForwardedProtoHeader))
 }
 
 // issuedCookie is the Set-Cookie value that gives id to a client. Scripts

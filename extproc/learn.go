@@ -9,11 +9,6 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 )
 
-// Mover puts a session on a pod whatever it was bound to.
-type Mover interface {
-	Move(service, key, to string, now time.Time) (statefulroute.Binding, error)
-}
-
 // learnSources prepares the places where a response may name a session.
 func learnSources(sources []statefulroute.SessionSource) []statefulroute.SessionSource {
 	out := make([]statefulroute.SessionSource, len(sources))
@@ -56,34 +51,46 @@ func learnedCookie(name string, h headers) string {
 }
 
 // learn binds every session id that a response names to the pod that served it.
+// An id that the request carried is left alone, wherever it stood: a pod that
+// repeats an id has not created it, and a client could otherwise have its own
+// pod take over somebody else's session. Where it is the request's own key, it
+// was bound before the request left.
 func (x *exchange) learn(h headers, served *podView, now time.Time) {
 	if served == nil {
 		return
 	}
 	for _, source := range x.service.learn {
-		// A pod that repeats the id it was asked for has not created it.
-		if id := learnedID(source, h); id != "" && (id != x.key || x.decision.pod == nil) {
+		id := learnedID(source, h)
+		if id != "" && id != x.key && !x.service.named.carries(x.request, id) {
 			x.own(id, served, now)
 		}
 	}
 }
 
 // own makes pod the owner of a session it created, before the client can hear
-// of the session.
+// of the session, whoever owned one of that id before.
 func (x *exchange) own(id string, pod *podView, now time.Time) {
-	s, name := x.server, x.service.policy.Name
 	table, _ := x.cores()
-	b, won, err := table.Claim(name, id, pod.Name, now)
-	if err == nil && !won && b.Pod != pod.Name {
-		won = true
-		_, err = s.table.Move(name, id, pod.Name, now)
+	name := x.service.policy.Name
+	var err error
+	for range maxTries {
+		var b statefulroute.Binding
+		var won bool
+		b, won, err = table.Claim(name, id, pod.Name, now)
+		switch {
+		case err != nil: // full: nothing to try again
+			x.server.log.Warn("learned session not bound", x.fieldsOf(id, zap.String("pod", pod.Name), zap.Error(err))...)
+			return
+		case won:
+			x.service.balancer.AddSessions(pod.Name, 1)
+			return
+		case b.Pod == pod.Name:
+			return
+		}
+		if _, won, err = table.Rebind(name, id, b.Pod, pod.Name, now); won {
+			x.countLearnedMove(id, b.Pod, pod.Name)
+			return
+		}
 	}
-	if err != nil {
-		s.log.Warn("learned session not bound", zap.String("service", name),
-			zap.String("session", s.hasher.hash(name, id)), zap.String("pod", pod.Name), zap.Error(err))
-		return
-	}
-	if won {
-		x.service.balancer.AddSessions(pod.Name, 1)
-	}
+	x.server.log.Warn("learned session changes pods too fast to be bound", x.fieldsOf(id, zap.String("pod", pod.Name), zap.Error(err))...)
 }

@@ -42,14 +42,89 @@ func TestLearnedSessionBelongsToThePodThatMadeIt(t *testing.T) {
 	}
 }
 
+// The creator of an id that is bound elsewhere gets the session, and whoever
+// wonders why can see it.
 func TestLearnedSessionReplacesAnEarlierBinding(t *testing.T) {
 	p := startProcessor(t, ServiceState{chat(learning), pods(3)})
 	p.table.Move("chat", "id-1", "chat-0", time.Now())
+	p.directory.CountSessions(p.table)
 	c, _ := p.request()
 	c.response("127.0.0.1:9102", ":status", "200", "mcp-session-id", "id-1")
 	c.finish()
-	if b, _ := p.table.Peek("chat", "id-1", time.Now()); b.Pod != "chat-2" {
-		t.Errorf("bound to %s, want chat-2", b.Pod)
+	if b, _ := p.table.Peek("chat", "id-1", time.Now()); b.Pod != "chat-2" || b.PreviousPod != "chat-0" {
+		t.Errorf("bound to %s after %s, want chat-2 after chat-0", b.Pod, b.PreviousPod)
+	}
+	if n := metric(t, p.directory, `stateful_route_sessions_rebound_total{reason="learned",service="chat"}`); n != 1 {
+		t.Errorf("%v moves counted, want 1", n)
+	}
+	for _, l := range p.directory.service("chat").balancer.Loads() {
+		if want := map[string]int64{"chat-2": 1}[l.Pod]; l.Sessions != want {
+			t.Errorf("the balancer believes in %d sessions on %s, want %d", l.Sessions, l.Pod, want)
+		}
+	}
+	moved := p.logs.FilterMessage("session moved to the pod that says it created it").All()
+	if len(moved) != 1 {
+		t.Fatalf("%d moves logged, want 1: %v", len(moved), p.logs.All())
+	}
+	if f := moved[0].ContextMap(); f["from"] != "chat-0" || f["to"] != "chat-2" || f["session"] != p.directory.hasher.hash("chat", "id-1") {
+		t.Errorf("logged as %v", f)
+	}
+}
+
+// A client that has a session of its own names another one's as well, in every
+// way it can think of, and its pod repeats what it was told.
+func TestClientCannotMoveAnothersSession(t *testing.T) {
+	const victim = "3f9a0c6e-77d1-4b0e-9d7e-2b1f5a6c8d90"
+	anywhere := func(s *statefulroute.Service) {
+		s.Session.Key = append(s.Session.Key, from(statefulroute.FromQuery, "session"), from(statefulroute.FromPath, "^/rooms/([^/]+)"))
+	}
+	for name, request := range map[string][]string{
+		"learn header":        {"mcp-session-id", victim},
+		"its second line":     {"mcp-session-id", "other", "mcp-session-id", victim},
+		"a list":              {"mcp-session-id", "other, " + victim},
+		"upper case":          {"mcp-session-id", strings.ToUpper(victim)},
+		"without dashes":      {"mcp-session-id", strings.ReplaceAll(victim, "-", "")},
+		"in braces":           {"mcp-session-id", "{" + victim + "}"},
+		"learn cookie":        {"cookie", "a=b; JSESSIONID=" + victim},
+		"its second value":    {"cookie", "JSESSIONID=other; JSESSIONID=" + victim},
+		"a second header":     {"cookie", "JSESSIONID=other", "cookie", "JSESSIONID=" + victim},
+		"escaped":             {"cookie", "JSESSIONID=%33" + victim[1:]},
+		"quoted":              {"cookie", `JSESSIONID="` + victim + `"`},
+		"quoted with escapes": {"cookie", `JSESSIONID="\3` + victim[1:] + `"`},
+		"key query":           {":path", "/?session=other&session=" + victim},
+		"key path":            {":path", "/rooms/" + victim + "/x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := startProcessor(t, ServiceState{chat(learning, anywhere), pods(3)})
+			p.table.Move("chat", victim, "chat-0", time.Now())
+			p.table.Move("chat", "attacker", "chat-1", time.Now())
+			c := p.open("chat")
+			r := c.exchange(requestMessage(append([]string{"x-session-id", "attacker"}, request...)...))
+			if got := destination(t, r); got != "127.0.0.1:9101" {
+				t.Fatalf("the attacker goes to %s", got)
+			}
+			c.response("127.0.0.1:9101", ":status", "200", "mcp-session-id", victim, "set-cookie", "JSESSIONID="+victim)
+			c.finish()
+			if b, _ := p.table.Peek("chat", victim, time.Now()); b.Pod != "chat-0" {
+				t.Errorf("the victim's session moved to %s", b.Pod)
+			}
+		})
+	}
+}
+
+// A pod that takes up the id a client came with: the id was the request's key,
+// so it is where the request went.
+func TestSessionCreatedUnderTheRequestsOwnID(t *testing.T) {
+	p := startProcessor(t, ServiceState{chat(learning), pods(3)})
+	c, r := p.request("mcp-session-id", "id-1")
+	owner := destination(t, r)
+	c.response(owner, ":status", "200", "mcp-session-id", "id-1")
+	c.finish()
+	if _, r = p.request("mcp-session-id", "id-1"); destination(t, r) != owner {
+		t.Errorf("the session went to %s, then to %s", owner, destination(t, r))
+	}
+	if n := p.table.Stats().Size; n != 1 {
+		t.Errorf("%d bindings, want 1", n)
 	}
 }
 

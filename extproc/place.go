@@ -29,13 +29,25 @@ type SessionCounter interface {
 
 // CountSessions brings the balancers' session counts, which decisions keep up
 // roughly, and the session gauges to what the table says: expiries and an
-// operator's changes are seen only there. Its owner calls it every second or so.
+// operator's changes are seen only there. It also takes the metrics of pods and
+// services that are gone off the list again, which a request that ended after
+// them has brought back. Its owner calls it every second or so.
 func (d *Directory) CountSessions(table SessionCounter) {
+	d.mu.Lock() // no pod may join between a look at the list and its use
+	defer d.mu.Unlock()
+	pods := map[*insight.ServiceMetrics][]string{} // services past the monitor's bound share one
+	for _, metrics := range d.gone {
+		pods[metrics] = nil
+	}
 	for name, s := range *d.services.Load() {
 		counts := table.PodSessionCounts(name)
 		for pod := range s.pods {
 			s.balancer.SetSessions(pod, int64(counts[pod]))
 			s.metrics.PodSessions(pod, counts[pod])
+			pods[s.metrics] = append(pods[s.metrics], pod)
 		}
+	}
+	for metrics, names := range pods {
+		metrics.KeepPods(names)
 	}
 }

@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"context"
 	"errors"
 	"io"
 	"time"
@@ -15,18 +16,12 @@ import (
 	"github.com/stateful-route/stateful-route/policy"
 )
 
-// SessionTable is the table as the external processor needs it.
-type SessionTable interface {
-	Table
-	Mover
-}
-
 // ServerOptions configures a Server.
 type ServerOptions struct {
 	// Directory knows the services. Required.
 	Directory *Directory
 	// Table holds the bindings. Required.
-	Table SessionTable
+	Table Table
 	// Tracer makes the spans. nil makes none.
 	Tracer *insight.Tracer
 	// Log receives rebinds, refusals and misroutes. nil means silence.
@@ -40,7 +35,7 @@ type Server struct {
 	extprocv3.UnimplementedExternalProcessorServer
 
 	directory *Directory
-	table     SessionTable
+	table     Table
 	tracer    *insight.Tracer
 	log       *zap.Logger
 	now       func() time.Time
@@ -69,36 +64,39 @@ func NewServer(o ServerOptions) (*Server, error) {
 // response. It never ends a stream cleanly before the first answer: Envoy would
 // take that for a request that needs no processing and let it pass.
 func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) error {
-	began := s.now()
+	came := s.now()
 	md, _ := metadata.FromIncomingContext(stream.Context())
-	svc, err := s.serviceOf(md)
+	svc, err := s.serviceOf(stream.Context(), md)
 	if err != nil {
 		return err
 	}
 	first, err := stream.Recv()
 	if err != nil {
+		s.countLate(svc, "", s.now().Sub(came))
 		return status.Error(codes.Canceled, "no request came") // the stream is gone: nobody reads this
 	}
 	h := first.GetRequestHeaders()
 	if h == nil {
 		return status.Error(codes.FailedPrecondition, "the first message must be the request headers")
 	}
-	x := &exchange{server: s, service: svc, began: began}
+	x := &exchange{server: s, service: svc, came: came, began: s.now()}
 	x.begin(stream.Context(), md, h.GetHeaders().GetHeaders())
 	defer x.end()
 	return x.run(stream)
 }
 
-// serviceOf finds the service of a stream. The Unavailable of one that is not
-// known, or not yet, leaves the request to the service's on_extproc_loss.
-func (s *Server) serviceOf(md metadata.MD) (*service, error) {
+// serviceOf finds the service of a stream. A process that has just started waits
+// for its services, for Envoy would send the request anywhere where on_extproc_loss
+// is allow; how long that may take is Envoy's message_timeout. The Unavailable of
+// a service that is not known leaves the request to that setting.
+func (s *Server) serviceOf(ctx context.Context, md metadata.MD) (*service, error) {
 	name := metadataValue(md)(policy.ServiceMetadata)
 	if name == "" {
 		return nil, status.Errorf(codes.InvalidArgument, "no %s in the stream's metadata", policy.ServiceMetadata)
 	}
-	svc := s.directory.service(name)
+	svc := s.directory.await(ctx, name)
 	if svc == nil {
-		return nil, status.Errorf(codes.Unavailable, "service %q is not known, or not yet", name)
+		return nil, status.Errorf(codes.Unavailable, "service %q is not known", name)
 	}
 	return svc, nil
 }
@@ -108,6 +106,7 @@ func (s *Server) serviceOf(md metadata.MD) (*service, error) {
 // comes as end of file or as a cancellation.
 func (x *exchange) run(stream extprocv3.ExternalProcessor_ProcessServer) error {
 	if err := stream.Send(x.answer); err != nil {
+		x.late = true
 		return err
 	}
 	for !x.refused() {

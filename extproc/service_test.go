@@ -37,7 +37,9 @@ type processor struct {
 	directory *Directory
 	table     *affinity.Cache
 	logs      *observer.ObservedLogs
+	server    *Server
 	client    extprocv3.ExternalProcessorClient
+	onStream  func(context.Context) // when set, is given each stream's context on the server
 }
 
 func startProcessor(t testing.TB, services ...ServiceState) *processor {
@@ -47,8 +49,14 @@ func startProcessor(t testing.TB, services ...ServiceState) *processor {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.server = server
 	l := bufconn.Listen(1 << 20)
-	g := grpc.NewServer()
+	g := grpc.NewServer(grpc.StreamInterceptor(func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+		if p.onStream != nil {
+			p.onStream(stream.Context())
+		}
+		return next(srv, stream)
+	}))
 	extprocv3.RegisterExternalProcessorServer(g, server)
 	go g.Serve(l)
 	conn, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -86,18 +94,26 @@ func (p *processor) open(service string) *callout {
 func (p *processor) request(pairs ...string) (*callout, *extprocv3.ProcessingResponse) {
 	p.t.Helper()
 	c := p.open("chat")
-	return c, c.exchange(&extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestHeaders{
-		RequestHeaders: httpHeaders(append([]string{":method", "GET", ":path", "/"}, pairs...)...)}})
+	return c, c.exchange(requestMessage(append([]string{":method", "GET", ":path", "/"}, pairs...)...))
+}
+
+func requestMessage(pairs ...string) *extprocv3.ProcessingRequest {
+	return &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: httpHeaders(pairs...)}}
+}
+
+// responseMessage is the response headers that came from upstream.
+func responseMessage(upstream string, pairs ...string) *extprocv3.ProcessingRequest {
+	return &extprocv3.ProcessingRequest{
+		Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: httpHeaders(pairs...)},
+		Attributes: map[string]*structpb.Struct{"envoy.filters.http.ext_proc": {Fields: map[string]*structpb.Value{
+			"upstream.address": structpb.NewStringValue(upstream)}}},
+	}
 }
 
 // response sends response headers that came from upstream.
 func (c *callout) response(upstream string, pairs ...string) *extprocv3.ProcessingResponse {
 	c.t.Helper()
-	return c.exchange(&extprocv3.ProcessingRequest{
-		Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: httpHeaders(pairs...)},
-		Attributes: map[string]*structpb.Struct{"envoy.filters.http.ext_proc": {Fields: map[string]*structpb.Value{
-			"upstream.address": structpb.NewStringValue(upstream)}}},
-	})
+	return c.exchange(responseMessage(upstream, pairs...))
 }
 
 func (c *callout) exchange(m *extprocv3.ProcessingRequest) *extprocv3.ProcessingResponse {

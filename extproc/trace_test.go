@@ -5,52 +5,148 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	otelcodes "go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/insight"
 	"github.com/stateful-route/stateful-route/policy"
 )
 
-func TestRequestIsOneTrace(t *testing.T) {
+const (
+	someTrace  = "0af7651916cd43dd8448eb211c80319c"
+	someParent = "00-" + someTrace + "-b7ad6b7169203331-01"
+)
+
+// newTestTracer records every span that is made.
+func newTestTracer(t *testing.T) (*insight.Tracer, *tracetest.SpanRecorder) {
+	t.Helper()
 	spans := tracetest.NewSpanRecorder()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
 	tracer, err := insight.NewTracer(context.Background(), insight.TracerOptions{Process: "extproc", Provider: provider})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newDirectory(t, ServiceState{chat(), pods(2)})
-	server, err := NewServer(ServerOptions{Directory: d, Table: newTable(t), Tracer: tracer})
+	return tracer, spans
+}
+
+// traced is a server with a tracer, whose streams are played.
+type traced struct {
+	t      *testing.T
+	server *Server
+	table  *affinity.Cache
+	spans  *tracetest.SpanRecorder
+}
+
+func newTraced(t *testing.T, services ...ServiceState) *traced {
+	t.Helper()
+	tracer, spans := newTestTracer(t)
+	table := newTable(t)
+	server, err := NewServer(ServerOptions{Directory: newDirectory(t, services...), Table: table, Tracer: tracer})
 	if err != nil {
 		t.Fatal(err)
 	}
-	const trace = "0af7651916cd43dd8448eb211c80319c"
-	ctx := metadata.NewIncomingContext(context.Background(), metadata.Pairs(
-		policy.ServiceMetadata, "chat", "traceparent", "00-"+trace+"-b7ad6b7169203331-01"))
-	stream := &scriptedStream{ctx: ctx, in: []*extprocv3.ProcessingRequest{{
-		Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: httpHeaders("x-session-id", "secret-key")},
-	}}}
-	if err := server.Process(stream); err != nil {
-		t.Fatal(err)
+	return &traced{t: t, server: server, table: table, spans: spans}
+}
+
+// play sends a request's headers and, unless it is nil, a response's, and
+// returns the answers.
+func (x *traced) play(request []string, upstream string, response []string) []*extprocv3.ProcessingResponse {
+	x.t.Helper()
+	stream := &scriptedStream{
+		ctx: metadata.NewIncomingContext(context.Background(), metadata.Pairs(policy.ServiceMetadata, "chat", "traceparent", someParent)),
+		in:  []*extprocv3.ProcessingRequest{requestMessage(request...)},
 	}
+	if response != nil {
+		stream.in = append(stream.in, responseMessage(upstream, response...))
+	}
+	if err := x.server.Process(stream); err != nil {
+		x.t.Fatal(err)
+	}
+	return stream.out
+}
+
+// checkSpans looks at the spans so far: their names in the order in which they ended,
+// one trace, and no key in them.
+func checkSpans(t *testing.T, spans *tracetest.SpanRecorder, want string, keys ...string) {
+	t.Helper()
 	var names []string
 	for _, s := range spans.Ended() {
 		names = append(names, s.Name())
-		if got := s.SpanContext().TraceID().String(); got != trace {
+		if got := s.SpanContext().TraceID().String(); got != someTrace {
 			t.Errorf("span %s is in trace %s", s.Name(), got)
 		}
 		for _, a := range s.Attributes() {
-			if strings.Contains(a.Value.String(), "secret-key") {
-				t.Errorf("span %s shows the key in %s", s.Name(), a.Key)
+			for _, key := range keys {
+				if strings.Contains(a.Value.String(), key) {
+					t.Errorf("span %s shows the key in %s", s.Name(), a.Key)
+				}
 			}
 		}
 	}
-	if got := strings.Join(names, " "); got != "cache.get loadbalancer.select cache.set request" {
-		t.Errorf("spans %s", got)
+	if got := strings.Join(names, " "); got != want {
+		t.Errorf("spans %s, want %s", got, want)
+	}
+}
+
+func TestRequestIsOneTrace(t *testing.T) {
+	x := newTraced(t, ServiceState{chat(), pods(2)})
+	x.play([]string{"x-session-id", "secret-key"}, "", nil)
+	checkSpans(t, x.spans, "cache.get loadbalancer.select cache.set request", "secret-key")
+}
+
+// The response of a request whose trace is kept is looked at however busy its
+// pod is: a span without its status says nothing.
+func TestRecordedSpanHasItsStatus(t *testing.T) {
+	for name, key := range map[string][]string{"bound": {"x-session-id", "a"}, "unbound": nil} {
+		t.Run(name, func(t *testing.T) {
+			x := newTraced(t, ServiceState{chat(), pods(1)})
+			x.table.Move("chat", "a", "chat-0", time.Now())
+			svc := x.server.directory.service("chat")
+			for _, s := range []*sampler{svc.pods["chat-0"].sampler, svc.unbound} {
+				exhaust(s)
+			}
+			out := x.play(key, "127.0.0.1:9100", []string{":status", "503"})
+			if !asksForResponse(out[0]) {
+				t.Error("the response is not asked for")
+			}
+			ended := x.spans.Ended()
+			if s := ended[len(ended)-1]; s.Name() != "request" || s.Status().Code != otelcodes.Error {
+				t.Errorf("span %s has status %v, want request with an error", s.Name(), s.Status())
+			}
+		})
+	}
+}
+
+// exhaust makes a sampler refuse for the next hour.
+func exhaust(s *sampler) { s.due.Store(time.Now().Add(time.Hour).UnixNano()) }
+
+func TestUntracedResponsesAreNotLookedAt(t *testing.T) {
+	p := startProcessor(t, ServiceState{chat(), pods(1)})
+	p.table.Move("chat", "a", "chat-0", time.Now())
+	exhaust(p.directory.service("chat").pods["chat-0"].sampler)
+	c, r := p.request("x-session-id", "a")
+	if asksForResponse(r) {
+		t.Error("the response of a request without a trace is looked at")
+	}
+	c.finish()
+}
+
+func TestLearnedMoveIsInTheTrace(t *testing.T) {
+	x := newTraced(t, ServiceState{chat(learning), pods(2)})
+	x.table.Move("chat", "secret-key", "chat-0", time.Now())
+	x.play(nil, "127.0.0.1:9101", []string{":status", "200", "mcp-session-id", "secret-key"})
+	checkSpans(t, x.spans, "cache.set cache.set request", "secret-key") // the claim, the move
+	ended := x.spans.Ended()
+	request := ended[len(ended)-1]
+	if len(request.Events()) != 1 || request.Events()[0].Name != "rebound" {
+		t.Errorf("events %v, want rebound", request.Events())
 	}
 }
 

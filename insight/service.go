@@ -56,7 +56,7 @@ func (m *Monitor) newService(name string) *ServiceMetrics {
 // reboundReasons are served as 0 from the start: Prometheus does not see the
 // increase of a counter that appears with its first value, and when a pod goes
 // all of its sessions move within one scrape.
-var reboundReasons = [...]string{"removed", "unhealthy", "maintenance"}
+var reboundReasons = [...]string{"removed", "unhealthy", "maintenance", "learned"}
 
 // CacheHit counts a request whose session had a binding.
 func (s *ServiceMetrics) CacheHit() { s.hits.Inc() }

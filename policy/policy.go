@@ -31,6 +31,9 @@ const (
 	DestinationHeader = "x-stateful-route-destination"
 	// PodHeader names the pod on a response when envoy.debug_headers is set.
 	PodHeader = "x-stateful-route-pod"
+	// ForwardedProtoHeader keeps what the client's x-forwarded-proto said, for
+	// Envoy overwrites that with its own connection's; only extproc sees it.
+	ForwardedProtoHeader = "x-stateful-route-forwarded-proto"
 	// ReasonHeader says on a response why the request was refused.
 	ReasonHeader = "x-stateful-route-reason"
 	// DecidedKey is the dynamic metadata key extproc sets on every request it

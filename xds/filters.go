@@ -32,22 +32,36 @@ const (
 	filterSession       = "envoy.filters.http.stateful_session"
 )
 
-// stripInternalHeaders removes our headers from what clients send before any
-// filter or route sees the request, so that a client can never choose a pod:
-// not when extproc is off for a route, and not when it failed open.
-func stripInternalHeaders() (*corev3.TypedExtensionConfig, error) {
-	typed, err := toAny(&earlyv3.HeaderMutation{Mutations: []*mutationv3.HeaderMutation{{
+// earlyMutation removes our headers from what clients send before any filter or
+// route sees the request, so that a client can never choose a pod: not when
+// extproc is off for a route, and not when it failed open. Where cookies are
+// issued it then keeps what x-forwarded-proto said, which Envoy, for whom every
+// client is an edge's, overwrites next.
+func earlyMutation(m Model) (*corev3.TypedExtensionConfig, error) {
+	mutations := []*mutationv3.HeaderMutation{{
 		Action: &mutationv3.HeaderMutation_RemoveOnMatch_{RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{
 			KeyMatcher: &matcherv3.StringMatcher{
 				MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: policy.HeaderPrefix},
 				IgnoreCase:   true,
 			},
 		}},
-	}}})
+	}}
+	if issuesCookies(m) {
+		mutations = append(mutations, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{
+			Append: &corev3.HeaderValueOption{Header: &corev3.HeaderValue{
+				Key: policy.ForwardedProtoHeader, Value: "%REQ(x-forwarded-proto)%",
+			}},
+		}})
+	}
+	typed, err := toAny(&earlyv3.HeaderMutation{Mutations: mutations})
 	if err != nil {
 		return nil, err
 	}
 	return &corev3.TypedExtensionConfig{Name: "envoy.http.early_header_mutation.header_mutation", TypedConfig: typed}, nil
+}
+
+func issuesCookies(m Model) bool {
+	return slices.ContainsFunc(m.Services, func(svc ServiceView) bool { return svc.Session.Issue != nil })
 }
 
 // buildFilters lists the HTTP filters in the order a request meets them.
@@ -130,9 +144,9 @@ func forwardedHeaders(m Model) *matcherv3.ListStringMatcher {
 				names["set-cookie"] = true
 			}
 		}
-		if svc.Session.Issue != nil {
-			names["cookie"], names["x-forwarded-proto"] = true, true
-		}
+	}
+	if issuesCookies(m) {
+		names["cookie"], names["x-forwarded-proto"], names[policy.ForwardedProtoHeader] = true, true, true
 	}
 	out := &matcherv3.ListStringMatcher{}
 	for _, name := range slices.Sorted(maps.Keys(names)) {

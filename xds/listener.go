@@ -51,7 +51,7 @@ func buildListener(m Model) (*listenerv3.Listener, error) {
 }
 
 func buildConnectionManager(m Model) (*hcmv3.HttpConnectionManager, error) {
-	early, err := stripInternalHeaders()
+	early, err := earlyMutation(m)
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ func buildRoutes(m Model) (*routev3.RouteConfiguration, error) {
 	out := &routev3.RouteConfiguration{
 		Name:                            routesName,
 		IgnorePortInHostMatching:        true,
-		RequestHeadersToRemove:          []string{policy.DestinationHeader},
+		RequestHeadersToRemove:          []string{policy.DestinationHeader, policy.ForwardedProtoHeader},
 		ResponseHeadersToRemove:         []string{policy.PodHeader, policy.ReasonHeader},
 		MostSpecificHeaderMutationsWins: true,
 		ValidateClusters:                wrapperspb.Bool(false),

@@ -109,6 +109,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 
 // close frees what New took; it is for an App that does not Run.
 func (a *App) close() error {
+	a.stopTracing()
 	var errs []error
 	if a.store != nil {
 		errs = append(errs, a.store.Close())
@@ -133,7 +134,7 @@ func (a *App) Run(ctx context.Context) error {
 	stopStore := a.keep()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.serveGRPC() })
-	group.Go(func() error { return adminhttp.Serve(ctx, a.adminListener, a.admin) })
+	group.Go(func() error { return adminhttp.Serve(ctx, a.adminListener, a.admin, a.opts.Config.AdminHosts...) })
 	group.Go(func() error { return untilCanceled(a.watcher.Run(ctx)) })
 	group.Go(func() error { return untilCanceled(a.reporter.Run(ctx)) })
 	group.Go(func() error { return a.sweep(ctx) })
@@ -158,15 +159,24 @@ func untilCanceled(err error) error {
 // stopWhenDone ends the servers, which do not watch the context themselves.
 func (a *App) stopWhenDone(ctx context.Context) error {
 	<-ctx.Done()
+	a.log.Info("extproc stops")
 	a.draining.Store(true)
 	a.health.Shutdown()
 	bounded, cancel := context.WithTimeout(context.Background(), a.opts.DrainTimeout)
 	defer cancel()
 	stopGRPC(bounded, a.grpc)
-	return errors.Join(
-		a.xds.Close(),
-		a.tracer.Shutdown(bounded),
-	)
+	a.stopTracing()
+	return a.xds.Close()
+}
+
+// stopTracing exports what is left. Its time is its own: the requests that used
+// up the drain's are those whose spans are wanted most.
+func (a *App) stopTracing() {
+	bounded, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := a.tracer.Shutdown(bounded); err != nil {
+		a.log.Warn("traces not exported", zap.Error(err))
+	}
 }
 
 // stopGRPC lets requests in flight finish until ctx ends.

@@ -26,6 +26,7 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/affinity/store"
 	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/e2e/harness"
 	"github.com/stateful-route/stateful-route/extproc"
 	"github.com/stateful-route/stateful-route/policy"
 )
@@ -205,6 +206,43 @@ func TestStopIsBounded(t *testing.T) {
 	}
 }
 
+// traced has the process export its traces to a collector.
+func traced(t *testing.T) *harness.Collector {
+	t.Helper()
+	c := harness.StartCollector(t)
+	for _, v := range c.Environment() {
+		name, value, _ := strings.Cut(v, "=")
+		t.Setenv(name, value)
+	}
+	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000") // only what the end exports
+	return c
+}
+
+// A request that would not end takes all the time of the drain; its span is
+// exported nevertheless.
+func TestTracesOutliveTheDrain(t *testing.T) {
+	collector := traced(t)
+	a, _, stop := startApp(t, func(o *Options) { o.DrainTimeout = 10 * time.Millisecond })
+	a.directory.Set(service(), true)
+	conn := dial(t, a.grpcListener.Addr().String())
+	defer conn.Close()
+	callout(t, conn)
+	stop()
+	if spans := collector.Spans(func(s harness.Span) bool { return s.Name == "request" }); len(spans) != 1 {
+		t.Errorf("%d spans of the request were exported, want 1", len(spans))
+	}
+}
+
+func TestFailedStartLeavesNothingRunning(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	t.Setenv("OTEL_TRACES_EXPORTER", "console")
+	cfg := loadConfig(t, writeConfig(t, goodConfig))
+	cfg.Listen = "127.0.0.1:99999"
+	if _, err := New(context.Background(), Options{Config: cfg, Log: zap.NewNop()}); err == nil {
+		t.Error("an address that cannot be was accepted")
+	}
+}
+
 func TestAnAddressInUseIsAnError(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -261,6 +299,26 @@ func TestStatsAreJSON(t *testing.T) {
 	}
 	if s.Cache.Hits != 1 || s.Cache.Inserts != 1 || s.Cache.Size != 1 || s.Cache.HitRate != 1 || s.Cache.Strategy != "lru" {
 		t.Errorf("got %+v", s.Cache)
+	}
+}
+
+func TestAdminAnswersToItsNames(t *testing.T) {
+	a, _, stop := startApp(t, func(o *Options) { o.Config.AdminHosts = []string{"admin.example.com"} })
+	defer stop()
+	for host, want := range map[string]int{"admin.example.com": 200, "evil.example.com": 403} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+a.adminListener.Addr().String()+"/healthz", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = host
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("host %s: %d, want %d", host, res.StatusCode, want)
+		}
 	}
 }
 

@@ -60,6 +60,7 @@ func (a *App) buildDirectory(context.Context) (err error) {
 		Seed:         rand.Uint64(),
 		Monitor:      a.monitor,
 		IdleTimeouts: a.idle,
+		Log:          a.log,
 		OnComplete: func() {
 			a.log.Info("services and pods have arrived: ready")
 			a.setHealth(healthv1.HealthCheckResponse_SERVING)
@@ -136,6 +137,7 @@ func (a *App) buildAdmin(context.Context) error {
 		Metrics:    a.monitor.Handler(),
 		CacheStats: a.cacheStats,
 		Ready:      a.ready,
+		Tracer:     a.tracer,
 		Log:        a.log,
 	})
 	return err

@@ -12,7 +12,7 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Main("extproc", os.Args[1:], os.Stderr, cli.Program{
+	os.Exit(cli.Main("extproc", os.Args[1:], os.Stdout, os.Stderr, cli.Program{
 		Check: func(file string) error { _, err := config.LoadExtproc(file); return err },
 		Run:   run,
 	}))

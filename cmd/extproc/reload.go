@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -122,6 +123,7 @@ func needRestart(a, b config.Extproc) []string {
 	}{
 		{"listen", a.Listen != b.Listen},
 		{"admin", a.Admin != b.Admin},
+		{"admin_hosts", !slices.Equal(a.AdminHosts, b.AdminHosts)},
 		{"xds", a.XDS != b.XDS},
 		{"affinity.strategy", a.Affinity.Strategy != b.Affinity.Strategy},
 		{"affinity.capacity", a.Affinity.Capacity != b.Affinity.Capacity},

@@ -26,6 +26,11 @@ func TestSessionsOnEveryExtproc(t *testing.T) {
 	if code, _, stderr := s.run("sessions", "delete", "chat", "room-1"); code != 1 || stderr != "routectl: there is no such session\n" {
 		t.Errorf("delete again: %d %q", code, stderr)
 	}
+	for _, args := range [][]string{{"list", "--service", "nothing"}, {"show", "nothing", "room-1"}, {"delete", "nothing", "room-1"}} {
+		if code, stdout, stderr := s.run(append([]string{"sessions"}, args...)...); code != 1 || stdout != "" || !strings.Contains(stderr, `no service "nothing"`) {
+			t.Errorf("%v: %d %q %q", args, code, stdout, stderr)
+		}
+	}
 	s.bind(t, 1, "chat", "chat-0", "one")
 	if out := s.ok(t, "sessions", "delete", "chat", "one", "-o", "json"); !strings.Contains(out, `"deleted": 1`) {
 		t.Errorf("delete: %s", out)

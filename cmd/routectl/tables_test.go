@@ -38,7 +38,7 @@ func TestTables(t *testing.T) {
 		"pods-rooms":    {"pods", "rooms"},
 		"sessions":      {"sessions", "list"},
 		"sessions-some": {"sessions", "list", "--service", "chat", "--pod", "chat-1"},
-		"sessions-none": {"sessions", "list", "--service", "nothing"},
+		"sessions-none": {"sessions", "list", "--service", "rooms", "--pod", "nothing"},
 		"session":       {"sessions", "show", "chat", "room-1"},
 		"envoys":        {"envoys"},
 		"status":        {"status"},

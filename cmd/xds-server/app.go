@@ -117,7 +117,7 @@ func (a *app) run(ctx context.Context, cfg *config.XDSServer) error {
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.server.Run(ctx) })
-	group.Go(func() error { return adminhttp.Serve(ctx, admin, a.handler()) })
+	group.Go(func() error { return adminhttp.Serve(ctx, admin, a.handler(), cfg.AdminHosts...) })
 	group.Go(func() error { return a.prober.Run(ctx) })
 	group.Go(func() error { return a.steering.Run(ctx) })
 	group.Go(func() error { return loop.Run(ctx) })
@@ -237,6 +237,9 @@ func needRestart(before, after *config.XDSServer) string {
 	}
 	if before.Admin != after.Admin {
 		names = append(names, "admin")
+	}
+	if !slices.Equal(before.AdminHosts, after.AdminHosts) {
+		names = append(names, "admin_hosts")
 	}
 	if before.State != after.State {
 		names = append(names, "state")

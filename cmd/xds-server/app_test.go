@@ -204,7 +204,7 @@ func TestCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out strings.Builder
-		code := cli.Main("xds-server", []string{"--config", file, "--check"}, &out, program())
+		code := cli.Main("xds-server", []string{"--config", file, "--check"}, &out, &out, program())
 		if (code == 0) != (c.fails == "") || !strings.Contains(out.String(), c.fails) {
 			t.Errorf("%s: exit code %d, %s", name, code, out.String())
 		}

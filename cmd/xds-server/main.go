@@ -10,7 +10,7 @@ import (
 	"github.com/stateful-route/stateful-route/xds"
 )
 
-func main() { os.Exit(cli.Main("xds-server", os.Args[1:], os.Stderr, program())) }
+func main() { os.Exit(cli.Main("xds-server", os.Args[1:], os.Stdout, os.Stderr, program())) }
 
 func program() cli.Program {
 	return cli.Program{

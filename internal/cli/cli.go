@@ -1,7 +1,7 @@
 // Package cli is what the servers' command lines have in common: the flags of
 // the contract, a zap logger, and a context that ends with SIGINT or SIGTERM.
 //
-//	func main() { os.Exit(cli.Main("extproc", os.Args[1:], os.Stderr, cli.Program{Check: check, Run: run})) }
+//	func main() { os.Exit(cli.Main("extproc", os.Args[1:], os.Stdout, os.Stderr, cli.Program{Check: check, Run: run})) }
 package cli
 
 import (
@@ -34,8 +34,9 @@ type Process struct {
 }
 
 // Main parses args, runs the program and returns its exit code: 0 when it
-// ended as asked, 1 when it failed, 2 for wrong usage.
-func Main(name string, args []string, stderr io.Writer, p Program) int {
+// ended as asked, 1 when it failed, 2 for wrong usage. What was asked for goes to
+// stdout, everything else to stderr.
+func Main(name string, args []string, stdout, stderr io.Writer, p Program) int {
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	file := flags.String("config", "envoy/"+name+".yaml", "configuration `FILE`")
@@ -53,7 +54,7 @@ func Main(name string, args []string, stderr io.Writer, p Program) int {
 		fmt.Fprintf(stderr, "%s: unexpected argument %q\n", name, flags.Arg(0))
 		return 2
 	case *version:
-		fmt.Fprintln(stderr, name, Version())
+		fmt.Fprintln(stdout, name, Version())
 		return 0
 	case *check:
 		return report(stderr, name, p.Check(*file))

@@ -30,7 +30,7 @@ func TestExitCodesAndMessages(t *testing.T) {
 	}{
 		{"--check --config good.yaml", 0, ""},
 		{"--check --config bad.yaml", 1, `xds-server: bad.yaml:3: unknown field "x"`},
-		{"--version", 0, "xds-server "},
+		{"--version", 0, "stdout: xds-server "},
 		{"--help", 0, "-config FILE"},
 		{"--nonsense", 2, "nonsense"},
 		{"stray", 2, `unexpected argument "stray"`},
@@ -38,9 +38,14 @@ func TestExitCodesAndMessages(t *testing.T) {
 		{"--config good.yaml", 0, `"msg":"running"`},
 		{"--config bad.yaml --log-level error", 1, "xds-server: no"},
 	} {
-		var out strings.Builder
-		if code := Main("xds-server", strings.Fields(c.args), &out, program); code != c.code || !strings.Contains(out.String(), c.says) {
-			t.Errorf("%s: got %d %q, want %d %q", c.args, code, out.String(), c.code, c.says)
+		var stdout, stderr strings.Builder
+		code := Main("xds-server", strings.Fields(c.args), &stdout, &stderr, program)
+		out := stderr.String()
+		if stdout.Len() > 0 {
+			out = "stdout: " + stdout.String() + out
+		}
+		if code != c.code || !strings.Contains(out, c.says) {
+			t.Errorf("%s: got %d %q, want %d %q", c.args, code, out, c.code, c.says)
 		}
 	}
 }

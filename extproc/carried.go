@@ -1,0 +1,71 @@
+package extproc
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// carries reports whether a request names the session id in any place of the
+// sources, the first or not.
+func (r *keyReader) carries(h headers, id string) bool {
+	is := func(value string) bool { return sameID(value, id) }
+	return slices.ContainsFunc(r.sources, func(s keySource) bool { return s.anyValue(h, is) })
+}
+
+// anyValue reports whether is holds for a value of the source, repeated ones
+// included: which of them a pod takes is the pod's affair.
+func (s *keySource) anyValue(h headers, is func(string) bool) bool {
+	switch s.kind {
+	case statefulroute.FromHeader:
+		return h.anyValue(s.name, func(text string) bool {
+			return is(text) || slices.ContainsFunc(strings.Split(text, ","), is)
+		})
+	case statefulroute.FromCookie:
+		return h.anyValue("cookie", func(text string) bool {
+			return slices.ContainsFunc(strings.Split(text, ";"), func(pair string) bool {
+				name, value, _ := strings.Cut(trimSpace(pair), "=")
+				return trimSpace(name) == s.name && is(value)
+			})
+		})
+	case statefulroute.FromQuery:
+		_, query, _ := strings.Cut(h.value(":path"), "?")
+		return slices.ContainsFunc(strings.Split(query, "&"), func(pair string) bool {
+			name, value, _ := strings.Cut(pair, "=")
+			if decoded, err := url.QueryUnescape(name); err == nil {
+				name = decoded
+			}
+			return name == s.name && is(value)
+		})
+	default:
+		return is(s.read(h))
+	}
+}
+
+// sameID compares two spellings of a session id by their letters and digits:
+// pods differ in what they make of case, quotes, escapes and separators, and a
+// client that can choose the spelling must not gain by it.
+func sameID(a, b string) bool {
+	if a == b {
+		return true
+	}
+	c := plainID(a)
+	return c != "" && c == plainID(b)
+}
+
+func plainID(id string) string {
+	if decoded, err := url.PathUnescape(id); err == nil {
+		id = decoded
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case 'A' <= r && r <= 'Z':
+			return r + 'a' - 'A'
+		case 'a' <= r && r <= 'z', '0' <= r && r <= '9', r >= 0x80:
+			return r
+		}
+		return -1
+	}, id)
+}
