@@ -36,6 +36,7 @@ type exchange struct {
 	// What was decided.
 	decision decision
 	answer   *extprocv3.ProcessingResponse
+	sampler  *sampler
 	asked    bool // the response headers were asked for
 	late     bool // nobody waited for the answer any more
 
@@ -77,10 +78,12 @@ func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
 		x.status = 503
 		return refusal(policy.ReasonNoPods, "no pod can take this session", "")
 	case unbound:
-		x.asked = svc.unbound.take(x.began) || len(svc.learn) > 0 || x.span.Recording()
+		x.sampler = svc.unbound
+		x.asked = x.sampler.take(x.began) || len(svc.learn) > 0 || x.span.Recording()
 		return x.server.unbound.choose(x.asked)
 	}
-	x.asked = d.pod.sampler.take(x.began) || len(svc.learn) > 0 || x.issued ||
+	x.sampler = d.pod.sampler
+	x.asked = x.sampler.take(x.began) || len(svc.learn) > 0 || x.issued ||
 		d.outcome == claimed || d.outcome == rebound || x.span.Recording()
 	return d.pod.answers.choose(x.asked)
 }
@@ -113,6 +116,9 @@ func (x *exchange) next(m *extprocv3.ProcessingRequest) *extprocv3.ProcessingRes
 func (x *exchange) response(h headers, upstream string) *extprocv3.ProcessingResponse {
 	x.answered = x.server.now()
 	x.status, _ = strconv.Atoi(h.value(":status")) // 0 for what is not a number: not known
+	if x.status >= 500 {
+		x.sampler.failed(x.answered)
+	}
 	pod := x.servingPod(upstream)
 	if pod != nil {
 		x.served = pod.Name

@@ -14,18 +14,29 @@ const (
 	// that wait for a slow pod together also come back together: a look at only
 	// one of them would take seconds to tell that the pod is slow.
 	sampleBurst = 8
+	// watchFailures is how long after a failed response every response is looked
+	// at. Failures come together, and of a busy pod's a sample would show one in a
+	// hundred.
+	watchFailures = 2 * time.Second
 )
 
 // sampler decides which requests have their response looked at. It is shared by
 // the requests of one pod and takes no lock. The method is the generic cell rate
 // algorithm (ITU-T I.371).
 type sampler struct {
-	due atomic.Int64 // Unix nanoseconds: when the looks so far are paid for
+	due   atomic.Int64 // Unix nanoseconds: when the looks so far are paid for
+	watch atomic.Int64 // Unix nanoseconds: until when every response is looked at
 }
 
 // take reports whether the request that begins now is to be looked at.
 func (s *sampler) take(now time.Time) bool {
 	n, due := now.UnixNano(), s.due.Load()
+	if n < s.watch.Load() {
+		return true
+	}
 	next := max(n, due) + int64(sampleEvery)
 	return next-n <= sampleBurst*int64(sampleEvery) && s.due.CompareAndSwap(due, next)
 }
+
+// failed is to be called with each response that was a failure.
+func (s *sampler) failed(now time.Time) { s.watch.Store(now.Add(watchFailures).UnixNano()) }
