@@ -89,6 +89,10 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	is(extproc, 0, "stateful_route_misroutes_total")
 	is(extproc, 0, "stateful_route_sessions_rebound_total")
 	is(extproc, 0, "stateful_route_cache_evictions_total")
+	for _, process := range []string{xds, extproc} {
+		is(process, 0, "stateful_route_config_reloads_total")
+		is(process, 1, "stateful_route_config_last_reload_successful")
+	}
 	is(xds, 0, "stateful_route_xds_nacks_total")
 	is(xds, 0, "stateful_route_analysis_issues")
 	is(xds, 0, "stateful_route_health_check_failures_total")
@@ -128,6 +132,8 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 		}
 		return fmt.Errorf("weight %v, %v", v, err)
 	})
+	is(xds, 1, "stateful_route_config_reloads_total", `result="accepted"`)
+	is(xds, 0, "stateful_route_config_reloads_total", `result="refused"`)
 }
 
 // durations checks that a slow pod's are what its clients waited, from their

@@ -78,6 +78,9 @@ func NewMonitor(o MonitorOptions) (*Monitor, error) {
 		return m.metrics.pushDuration.WithLabelValues(kind)
 	})
 	m.metrics.reloadOK.Set(1) // the file that the process started with
+	for _, result := range []string{reloadAccepted, reloadRefused} {
+		m.metrics.reloads.WithLabelValues(result) // served as 0
+	}
 	for _, c := range append(m.metrics.collectors(),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -170,11 +173,18 @@ func (m *Monitor) AnalysisIssues(open map[Severity]int) {
 	}
 }
 
-// ConfigReload counts an attempt to load a changed configuration file.
+// The values of the result label of config_reloads_total.
+const (
+	reloadAccepted = "accepted"
+	reloadRefused  = "refused"
+)
+
+// ConfigReload counts an attempt to load a changed configuration file. That which
+// the process started with is none.
 func (m *Monitor) ConfigReload(ok bool) {
-	result, last := "refused", 0.0
+	result, last := reloadRefused, 0.0
 	if ok {
-		result, last = "accepted", 1
+		result, last = reloadAccepted, 1
 	}
 	m.metrics.reloads.WithLabelValues(result).Inc()
 	m.metrics.reloadOK.Set(last)

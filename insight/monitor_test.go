@@ -317,6 +317,8 @@ func TestCountersOfRareEventsStartAtZero(t *testing.T) {
 		`stateful_route_request_errors_total{kind="upstream",pod="chat-1",service="chat"}`,
 		`stateful_route_sessions_rebound_total{reason="removed",service="chat"}`,
 		`stateful_route_xds_nacks_total{type="EDS"}`,
+		`stateful_route_config_reloads_total{result="accepted"}`,
+		`stateful_route_config_reloads_total{result="refused"}`,
 	} {
 		if v, served := got[name]; !served || v != 0 {
 			t.Errorf("%s = %v (served: %v), want 0", name, v, served)

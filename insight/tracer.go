@@ -43,8 +43,11 @@ type Tracer struct {
 // NewTracer returns a tracer set up by the standard OTEL_* variables: exporter
 // (OTEL_TRACES_EXPORTER, OTEL_EXPORTER_OTLP_*), sampler (OTEL_TRACES_SAMPLER),
 // batching (OTEL_BSP_*) and resource (OTEL_SERVICE_NAME,
-// OTEL_RESOURCE_ATTRIBUTES). Unlike the specification's default, an exporter
-// that is not named means off: nobody asked for a collector on localhost.
+// OTEL_RESOURCE_ATTRIBUTES). Tracing is on when an exporter is named or an OTLP
+// endpoint is set (OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT),
+// unless OTEL_TRACES_EXPORTER is none or OTEL_SDK_DISABLED is true. With none of
+// them it is off, unlike the specification's default: nobody asked for a
+// collector on localhost.
 func NewTracer(ctx context.Context, o TracerOptions) (*Tracer, error) {
 	if o.Process == "" {
 		return nil, errors.New("insight: TracerOptions.Process is empty")
@@ -67,13 +70,15 @@ func NewTracer(ctx context.Context, o TracerOptions) (*Tracer, error) {
 	return &Tracer{tracer: provider.Tracer(tracerName), provider: provider}, nil
 }
 
-// tracingWanted reads the two variables that can turn tracing off.
+// tracingWanted reads the variables that turn tracing on and off.
 func tracingWanted() bool {
 	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
 		return false
 	}
-	exporter := os.Getenv("OTEL_TRACES_EXPORTER")
-	return exporter != "" && exporter != "none"
+	if exporter := os.Getenv("OTEL_TRACES_EXPORTER"); exporter != "" {
+		return exporter != "none"
+	}
+	return os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
 }
 
 func describeProcess(ctx context.Context, o TracerOptions) (*resource.Resource, error) {

@@ -161,16 +161,25 @@ func TestOffCostsNothing(t *testing.T) {
 
 func TestEnvironmentDecides(t *testing.T) {
 	for _, c := range []struct {
-		exporter, disabled string
-		enabled, fails     bool
+		exporter, disabled, variable string
+		enabled, fails               bool
 	}{
-		{"", "", false, false},
-		{"none", "", false, false},
-		{"otlp", "TRUE", false, false},
-		{"otlp", "false", true, false},
-		{"carrier-pigeon", "", false, true},
+		{"", "", "", false, false},
+		{"none", "", "", false, false},
+		{"otlp", "TRUE", "", false, false},
+		{"otlp", "false", "", true, false},
+		{"carrier-pigeon", "", "", false, true},
+		{"", "", "OTEL_EXPORTER_OTLP_ENDPOINT", true, false},
+		{"", "", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", true, false},
+		{"none", "", "OTEL_EXPORTER_OTLP_ENDPOINT", false, false},
+		{"", "true", "OTEL_EXPORTER_OTLP_ENDPOINT", false, false},
 	} {
-		t.Run(c.exporter+"/"+c.disabled, func(t *testing.T) {
+		t.Run(c.exporter+"/"+c.disabled+"/"+c.variable, func(t *testing.T) {
+			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+			t.Setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")
+			if c.variable != "" {
+				t.Setenv(c.variable, "http://127.0.0.1:4318")
+			}
 			t.Setenv("OTEL_TRACES_EXPORTER", c.exporter)
 			t.Setenv("OTEL_SDK_DISABLED", c.disabled)
 			tracer, err := NewTracer(t.Context(), TracerOptions{Process: "test"})
@@ -200,8 +209,7 @@ func TestExportGoesToTheCollector(t *testing.T) {
 		exported <- r
 	}))
 	defer collector.Close()
-	t.Setenv("OTEL_TRACES_EXPORTER", "otlp")
-	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL) // which also turns it on
 	t.Setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
 	tracer, err := NewTracer(t.Context(), TracerOptions{Process: "test", Version: "1"})
 	if err != nil {

@@ -25,7 +25,6 @@ func (a *App) observe(ctx context.Context) (err error) {
 		return err
 	}
 	a.tracer, err = insight.NewTracer(ctx, insight.TracerOptions{Process: "extproc", Version: a.opts.Version})
-	a.monitor.ConfigReload(true) // the configuration that got us here
 	return err
 }
 

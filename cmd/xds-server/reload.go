@@ -96,7 +96,9 @@ func (r *reloader) note(cfg *config.XDSServer, failure error) (before *config.XD
 	defer r.mu.Unlock()
 	before = r.current
 	r.failure = failure
-	r.app.monitor.ConfigReload(failure == nil)
+	if before != nil { // the first one is no reload
+		r.app.monitor.ConfigReload(failure == nil)
+	}
 	if failure == nil {
 		r.current = cfg
 	}

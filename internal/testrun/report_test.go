@@ -88,6 +88,7 @@ func TestSkippedTestsAreAllowedByNameOnly(t *testing.T) {
 		"e2e.TestMemoryNearItsLimitIsFound":  {true, true},
 		"e2e.TestLivePage":                   {false, false},
 		"simulate.TestOneOfThreeIsSlow":      {false, true},
+		"simulate.TestPolicies/one_of_three": {false, true},
 		"balancing.TestPicksAllocateNothing": {false, true},
 	} {
 		if got := [2]bool{allowed(test, false), allowed(test, true)}; got != want {
