@@ -53,6 +53,10 @@ bench: ## every Go benchmark for BENCHTIME (default 200ms), then the session tab
 bench-sim: ## the balancing simulator's table
 	$(GO) run ./bench/sim $(SIMFLAGS)
 
+.PHONY: affinity-sim
+affinity-sim: ## what session tables break, at full size: 250,000 live sessions, a flood of 10M ids (minutes)
+	$(GO) test ./affinity/simulate -count=1 -timeout 2h -v -run 'Broken|Flood' -live 250000
+
 .PHONY: lint
 lint: ## go vet, gofmt and golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }

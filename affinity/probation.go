@@ -44,9 +44,13 @@ const (
 	// bonus is the extra credit for a session that came back: what lets the
 	// unproven share grow where it is too small.
 	bonus = 0.05
+	// minNursery keeps how long ids stay in the nursery from being mere chance.
+	// Else it is small: what it holds when a flood begins is lost.
+	minNursery = 16
 	// earlyShare is the part of their usual age at which elders may be dropped:
-	// below 1, so that the usual age can follow a lasting change of the load.
-	earlyShare = 0.9
+	// below 1, so that the usual age can follow a lasting change of the load, and
+	// not by much, as a flood begins with dropping those who are above it.
+	earlyShare = 0.95
 	// floodShare is how much shorter than usual the stay in the nursery must be
 	// to speak of a flood. Sessions that were broken come back as new ones and
 	// can raise the rate of those by their mean length: it must not look as if
@@ -58,7 +62,7 @@ func newProbation(room Room) probation {
 	size := float64(room.Capacity)
 	return probation{
 		slab:        room.slab,
-		nurserySize: max(room.Capacity/64, 1),
+		nurserySize: max(room.Capacity/256, min(room.Capacity/64, minNursery), 1),
 		weight:      1,
 		decay:       1 - min(4/size, 0.5),
 		maxCredit:   min(max(size/200, 8), max(size/2, 1)),

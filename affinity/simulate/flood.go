@@ -37,7 +37,7 @@ func RunFlood(w Workload, t Table, f Flood) FloodResult {
 	w = w.withDefaults()
 	s := newStream(w)
 	seen := map[uint64]int{} // requests of the sessions alive
-	start := Turnovers / 2 * w.meanDuration()
+	start := w.duration() / 2
 	e := s.next()
 	for ; e.At < start; e = s.next() {
 		t.Request(e.ID, e.At)

@@ -40,9 +40,8 @@ type Result struct {
 // BrokenShare is broken among returning requests.
 func (r Result) BrokenShare() float64 { return float64(r.Broken) / float64(max(r.Returning, 1)) }
 
-// Turnovers is how many mean session durations a run lasts: the first half
-// warms the table up and is not counted.
-const Turnovers = 24
+// DefaultTurnovers is Workload.Turnovers where that is 0.
+const DefaultTurnovers = 24
 
 // sweepEvery is how often expired entries are looked for.
 const sweepEvery = time.Minute
@@ -51,7 +50,7 @@ const sweepEvery = time.Minute
 func Run(w Workload, t Table) (r Result) {
 	w = w.withDefaults()
 	s := newStream(w)
-	end := Turnovers * w.meanDuration()
+	end := w.duration()
 	for {
 		e := s.next()
 		if e.At > end {

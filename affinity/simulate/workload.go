@@ -33,6 +33,10 @@ type Workload struct {
 	// Bots is the number of made-up ids, each used once, for each session that
 	// begins; 0 means none.
 	Bots float64
+	// Turnovers is how many mean session durations a run lasts, the first half
+	// of which warms the table up and is not counted; 0 means 24. A flood begins
+	// after the first half.
+	Turnovers int
 }
 
 func (w Workload) withDefaults() Workload {
@@ -48,8 +52,14 @@ func (w Workload) withDefaults() Workload {
 	if w.MaxPause == 0 {
 		w.MaxPause = 25 * time.Minute
 	}
+	if w.Turnovers == 0 {
+		w.Turnovers = DefaultTurnovers
+	}
 	return w
 }
+
+// duration is how long a run lasts.
+func (w Workload) duration() time.Duration { return time.Duration(w.Turnovers) * w.meanDuration() }
 
 // Event is one request.
 type Event struct {
@@ -80,11 +90,26 @@ func (w Workload) meanDuration() time.Duration {
 
 // meanPause is the mean of the cut log-normal pause in seconds.
 func (w Workload) meanPause() float64 {
-	mu, s, cut := math.Log(w.Pause.Seconds()), w.Sigma, w.MaxPause.Seconds()
-	z := (math.Log(cut) - mu) / s
-	below := func(x float64) float64 { return 0.5 * math.Erfc(-x/math.Sqrt2) }
-	return math.Exp(mu+s*s/2)*below(z-s) + cut*(1-below(z))
+	return w.meanPauseUntil(w.MaxPause.Seconds())
 }
+
+// meanPauseUntil is the mean of the pause cut at t seconds, t at most MaxPause.
+func (w Workload) meanPauseUntil(t float64) float64 {
+	mu, s := math.Log(w.Pause.Seconds()), w.Sigma
+	z := (math.Log(t) - mu) / s
+	return math.Exp(mu+s*s/2)*normal(z-s) + t*(1-normal(z))
+}
+
+// longer is the probability of a pause above t seconds.
+func (w Workload) longer(t float64) float64 {
+	if t >= w.MaxPause.Seconds() {
+		return 0
+	}
+	return 1 - normal((math.Log(t)-math.Log(w.Pause.Seconds()))/w.Sigma)
+}
+
+// normal is the standard normal distribution.
+func normal(x float64) float64 { return 0.5 * math.Erfc(-x/math.Sqrt2) }
 
 func newStream(w Workload) *stream {
 	rate := float64(w.Live) / w.meanDuration().Seconds() // Little's law
