@@ -267,6 +267,20 @@ func TestInFlightModel(t *testing.T) {
 		model := map[string]int64{}
 		var open, ended []balancing.Ticket
 		now := t0
+		draw := func(rt *rapid.T) (i int, o balancing.Outcome) {
+			if len(open) == 0 {
+				rt.Skip("none open")
+			}
+			return rapid.IntRange(0, len(open)-1).Draw(rt, "which"), balancing.Outcome{
+				Kind:         rapid.SampledFrom([]balancing.OutcomeKind{balancing.Unknown, balancing.Success, balancing.Failure, balancing.Aborted}).Draw(rt, "kind"),
+				ResponseTime: time.Duration(rapid.Int64Range(0, 1e10).Draw(rt, "took")),
+			}
+		}
+		end := func(i int) {
+			model[open[i].Pod()]--
+			ended = append(ended, open[i])
+			open = append(open[:i], open[i+1:]...)
+		}
 		rt.Repeat(map[string]func(*rapid.T){
 			"pick": func(rt *rapid.T) {
 				ticket, err := b.Pick(now, rapid.String().Draw(rt, "key"))
@@ -276,24 +290,31 @@ func TestInFlightModel(t *testing.T) {
 				model[ticket.Pod()]++
 				open = append(open, ticket)
 			},
+			"answered": func(rt *rapid.T) {
+				i, o := draw(rt)
+				open[i].Answered(now, o)
+			},
+			"unwatched": func(rt *rapid.T) {
+				i, _ := draw(rt)
+				open[i].Unwatched()
+			},
 			"done": func(rt *rapid.T) {
-				if len(open) == 0 {
-					rt.Skip("none open")
-				}
-				i := rapid.IntRange(0, len(open)-1).Draw(rt, "which")
-				open[i].Done(now, balancing.Outcome{
-					Kind:         rapid.SampledFrom([]balancing.OutcomeKind{balancing.Unknown, balancing.Success, balancing.Failure, balancing.Aborted}).Draw(rt, "kind"),
-					ResponseTime: time.Duration(rapid.Int64Range(0, 1e10).Draw(rt, "took")),
-				})
-				model[open[i].Pod()]--
-				ended = append(ended, open[i])
-				open = append(open[:i], open[i+1:]...)
+				i, o := draw(rt)
+				open[i].Done(now, o)
+				end(i)
+			},
+			"give back": func(rt *rapid.T) {
+				i, _ := draw(rt)
+				open[i].GiveBack()
+				end(i)
 			},
 			"done again": func(rt *rapid.T) {
 				if len(ended) == 0 {
 					rt.Skip("none ended")
 				}
-				rapid.SampledFrom(ended).Draw(rt, "which").Done(now, balancing.Outcome{Kind: balancing.Failure})
+				again := rapid.SampledFrom(ended).Draw(rt, "which")
+				again.Answered(now, balancing.Outcome{Kind: balancing.Failure})
+				again.Done(now, balancing.Outcome{Kind: balancing.Failure})
 			},
 			"time": func(rt *rapid.T) { now = now.Add(time.Duration(rapid.Int64Range(-1e9, 1e11).Draw(rt, "dt"))) },
 			"pods": func(rt *rapid.T) { b.SetPods(now, makePods(6, rapid.Uint32().Draw(rt, "weight"))) },
