@@ -233,16 +233,20 @@ func TestSteeringFollowsTheLoad(t *testing.T) {
 	if w := set["chat"]; float64(w["c"]) < .75*float64(w["a"]) {
 		t.Errorf("a minute after c recovered: %v", w)
 	}
-	for range 11 {
+	// From now on a streams, c hangs, and b is asked nothing.
+	streams, hung := podStats(a, 4, 0, 4), podStats(c, 0, 0, 9)
+	hung.TotalIssuedRequests = 9
+	for range 12 {
 		now = now.Add(time.Second)
-		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 0, 0, 0), podStats(c, 0, 0, 9)), lrs.podAt)
+		s.Loads.Report(now, "envoy", clusterStats(streams, podStats(b, 0, 0, 0), hung), lrs.podAt)
 		s.step(t.Context(), now, time.Second)
+		streams, hung = podStats(a, 0, 0, 4), podStats(c, 0, 0, 9)
 	}
 	if doubted["c"] == 0 || doubted["a"]+doubted["b"] > 0 {
-		t.Errorf("doubted: %v; c answered nothing, b was asked nothing", doubted)
+		t.Errorf("doubted: %v; c answered nothing, a's streams are open, b was asked nothing", doubted)
 	}
-	if taken != 86 {
-		t.Errorf("observed %d seconds of 86", taken)
+	if taken != 87 {
+		t.Errorf("observed %d seconds of 87", taken)
 	}
 	delete(set, "chat")
 	model.Services[0].Balancing.Strategy = "weighted_round_robin"

@@ -119,12 +119,12 @@ func (s *Steering) steer(ctx context.Context, now time.Time, svc ServiceView, in
 		w := windows[podID{svc.Name, m.Name}]
 		o := observation(w, interval)
 		st.weights.Observe(now, m.Name, o)
-		st.silence.Observe(now, m.Name, o)
+		st.silence.Observe(now, m.Name, o, w.Responses)
 		if s.Penalty != nil {
 			st.weights.Penalty(m.Name, s.Penalty(svc.Name, m.Name))
 		}
 	}
-	for _, pod := range st.silence.Doubts(now) {
+	for _, pod := range st.silence.Doubts() {
 		s.Logger.Warn("pod was sent requests but answered none", zap.String("service", svc.Name),
 			zap.String("pod", pod), zap.Duration("window", svc.Balancing.ResponseTimeWindow))
 		s.Doubter.Doubt(ctx, svc.Name, pod)
