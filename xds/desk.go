@@ -112,7 +112,7 @@ func (d *Desk) Model() Model {
 			if weight == 0 {
 				weight = p.Weight
 			}
-			view.Members = append(view.Members, Member{Pod: p, EffectiveWeight: weight})
+			view.Members = append(view.Members, Member{Pod: p, EffectiveWeight: weight, Order: f.override, Down: f.down})
 		}
 		m.Services = append(m.Services, view)
 	}

@@ -1,7 +1,9 @@
 package xds
 
 import (
+	"container/heap"
 	"context"
+	"errors"
 	"hash/fnv"
 	"net/netip"
 	"sync"
@@ -36,22 +38,44 @@ type Prober struct {
 
 	doubts  chan podID
 	results chan probeResult
-	checked map[string]*checkedService // loop only
 	probes  sync.WaitGroup
 	once    sync.Once
+
+	// Owned by the loop.
+	checked map[string]*checkedService
+	queue   checkQueue
+	again   time.Time // when to try what could not be set; zero: nothing
 }
 
-// checkedService is one service with a health check.
+// checkedService is one service whose pods are probed.
 type checkedService struct {
+	name      string
 	check     statefulroute.HealthCheck
 	health    *balancing.Health
 	addresses map[string]netip.AddrPort
+	until     time.Time // of a check that only follows a doubt; zero: no end
+	due       time.Time // of the first probe
+	place     int       // in the queue; -1: not in it
 }
 
 type probeResult struct {
-	id  podID
-	err error
+	id     podID
+	health *balancing.Health // that asked
+	err    error
 }
+
+// doubtCheck is how pods are probed that are doubted in a service without a health
+// check: it only finds out that nobody listens.
+func doubtCheck() statefulroute.HealthCheck {
+	return statefulroute.HealthCheck{TCP: true, Interval: time.Second, Timeout: 500 * time.Millisecond, UnhealthyAfter: 2, HealthyAfter: 1}
+}
+
+// doubtLasts is how long a doubted service without a health check is probed, and
+// for as long again while a pod of it is down.
+const doubtLasts = 10 * time.Second
+
+// retryAfter is the pause before what could not be set is tried again.
+const retryAfter = time.Second
 
 func (p *Prober) init() {
 	p.once.Do(func() {
@@ -61,8 +85,8 @@ func (p *Prober) init() {
 	})
 }
 
-// Doubt has a pod probed at once; one failure then takes it out. A service
-// without a health check has nothing to probe with: its doubts end here.
+// Doubt has a pod probed at once; one failure then takes it out. Where the service
+// has no health check, the pod must accept a TCP connection.
 func (p *Prober) Doubt(ctx context.Context, service, pod string) {
 	p.init()
 	select {
@@ -79,20 +103,23 @@ func (p *Prober) Run(ctx context.Context) error {
 	defer cancel()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	p.follow(ctx, time.Now())
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-p.Changed:
+			p.follow(ctx, time.Now())
 		case <-timer.C:
-		case id := <-p.doubts:
-			if c := p.checked[id.service]; c != nil {
-				c.health.Doubt(time.Now(), id.pod)
+			if now := time.Now(); !p.again.IsZero() && !now.Before(p.again) {
+				p.again = time.Time{}
+				p.follow(ctx, now)
 			}
+		case id := <-p.doubts:
+			p.doubt(ctx, time.Now(), id)
 		case r := <-p.results:
-			p.result(ctx, r)
+			p.result(ctx, time.Now(), r)
 		}
-		p.follow(ctx, time.Now())
 		if next, ok := p.start(ctx, time.Now()); ok {
 			timer.Reset(time.Until(next))
 		} else {
@@ -101,80 +128,141 @@ func (p *Prober) Run(ctx context.Context) error {
 	}
 }
 
-// follow brings the state machines in line with the model.
+// follow brings the state machines in line with the model, and the model's word on
+// which pods are down in line with them: either may have missed a change of the
+// other.
 func (p *Prober) follow(ctx context.Context, now time.Time) {
 	seen := map[string]bool{}
 	for _, svc := range p.Model().Services {
-		if svc.Health == nil {
+		c := p.checkOf(svc)
+		if c == nil {
 			continue
 		}
 		seen[svc.Name] = true
-		c := p.checked[svc.Name]
-		if c == nil || c.check != *svc.Health {
-			c = p.add(svc)
-			if c == nil {
-				continue
+		p.log(svc.Name, nil, c.setMembers(now, svc.Members))
+		for _, m := range svc.Members {
+			if healthy := c.health.Healthy(m.Name); healthy == m.Down {
+				p.set(ctx, svc.Name, m.Name, healthy)
 			}
 		}
-		names := make([]string, len(svc.Members))
-		c.addresses = make(map[string]netip.AddrPort, len(svc.Members))
-		for i, m := range svc.Members {
-			names[i] = m.Name
-			c.addresses[m.Name] = m.Address
-		}
-		p.apply(ctx, svc.Name, c.health.SetPods(now, names))
+		p.requeue(c)
 	}
-	for name := range p.checked {
+	for name, c := range p.checked {
 		if !seen[name] {
-			p.end(ctx, name)
+			p.end(ctx, c)
 		}
 	}
 }
 
-// add starts judging a service, afresh when its check changed: what the old
-// check found says nothing about the new one.
-func (p *Prober) add(svc ServiceView) *checkedService {
+// checkOf returns how a service is checked, nil for not at all. A check that
+// changed starts afresh, but for the pods that are down: they stay so until the
+// new check finds otherwise.
+func (p *Prober) checkOf(svc ServiceView) *checkedService {
+	c := p.checked[svc.Name]
+	switch {
+	case svc.Health == nil && (c == nil || c.until.IsZero()):
+		return nil
+	case svc.Health == nil || c != nil && c.check == *svc.Health && c.until.IsZero():
+		return c
+	}
+	return p.add(svc.Name, *svc.Health)
+}
+
+// add starts judging a service.
+func (p *Prober) add(service string, check statefulroute.HealthCheck) *checkedService {
 	seed := fnv.New64a()
-	_, _ = seed.Write([]byte(svc.Name)) // a hash.Hash never fails
+	_, _ = seed.Write([]byte(service)) // a hash.Hash never fails
 	health, err := balancing.NewHealth(balancing.HealthOptions{
-		Interval: svc.Health.Interval, UnhealthyAfter: svc.Health.UnhealthyAfter,
-		HealthyAfter: svc.Health.HealthyAfter, Seed: seed.Sum64(),
+		Interval: check.Interval, UnhealthyAfter: check.UnhealthyAfter,
+		HealthyAfter: check.HealthyAfter, Seed: seed.Sum64(),
 	})
 	if err != nil {
-		p.Logger.Error("a service is not probed", zap.String("service", svc.Name), zap.Error(err))
+		p.Logger.Error("a service is not probed", zap.String("service", service), zap.Error(err))
 		return nil
 	}
-	c := &checkedService{check: *svc.Health, health: health}
-	p.checked[svc.Name] = c
+	c := p.checked[service]
+	if c == nil {
+		c = &checkedService{name: service, place: -1}
+		p.checked[service] = c
+	}
+	c.check, c.health, c.until = check, health, time.Time{}
 	return c
+}
+
+// setMembers tells the service's state machine which pods there are.
+func (c *checkedService) setMembers(now time.Time, members []Member) []balancing.Transition {
+	pods := make([]balancing.HealthPod, len(members))
+	c.addresses = make(map[string]netip.AddrPort, len(members))
+	for i, m := range members {
+		pods[i] = balancing.HealthPod{Name: m.Name, InService: m.Order == statefulroute.Ready, Down: m.Down}
+		c.addresses[m.Name] = m.Address
+	}
+	return c.health.SetPods(now, pods)
+}
+
+// doubt probes a pod at once, if need be in a service that is not checked.
+func (p *Prober) doubt(ctx context.Context, now time.Time, id podID) {
+	c := p.checked[id.service]
+	if c == nil {
+		svc, ok := p.Model().service(id.service)
+		if !ok || svc.Health != nil {
+			return // gone, or about to be followed
+		}
+		if c = p.add(id.service, doubtCheck()); c == nil {
+			return
+		}
+		c.setMembers(now, svc.Members)
+		c.until = now.Add(doubtLasts)
+	}
+	c.health.Doubt(now, id.pod)
+	p.requeue(c)
 }
 
 // end forgets a service that is gone or no longer checked; its pods are not
 // left in a state that nobody would ever lift.
-func (p *Prober) end(ctx context.Context, service string) {
-	c := p.checked[service]
-	delete(p.checked, service)
+func (p *Prober) end(ctx context.Context, c *checkedService) {
+	delete(p.checked, c.name)
+	p.queue.drop(c)
 	for pod := range c.addresses {
 		if !c.health.Healthy(pod) {
-			p.set(ctx, service, pod, true)
+			p.set(ctx, c.name, pod, true)
 		}
 	}
 }
 
-// start launches the probes that are due and returns when the next ones are.
+// start launches the probes that are due and returns when to come back.
 func (p *Prober) start(ctx context.Context, now time.Time) (next time.Time, ok bool) {
-	for service, c := range p.checked {
+	for len(p.queue) > 0 && !now.Before(p.queue[0].due) {
+		c := p.queue[0]
 		for _, pod := range c.health.Due(now) {
-			p.launch(ctx, podID{service, pod}, c.check, c.addresses[pod])
+			p.launch(ctx, podID{c.name, pod}, c, c.addresses[pod])
 		}
-		if at, some := c.health.Next(); some && (!ok || at.Before(next)) {
-			next, ok = at, true
-		}
+		p.requeue(c)
 	}
-	return next, ok
+	next = p.again
+	if len(p.queue) > 0 && (next.IsZero() || p.queue[0].due.Before(next)) {
+		next = p.queue[0].due
+	}
+	return next, !next.IsZero()
 }
 
-func (p *Prober) launch(ctx context.Context, id podID, check statefulroute.HealthCheck, at netip.AddrPort) {
+// requeue puts a service where its next probe belongs.
+func (p *Prober) requeue(c *checkedService) {
+	due, ok := c.health.Next()
+	if !ok {
+		p.queue.drop(c)
+		return
+	}
+	c.due = due
+	if c.place < 0 {
+		heap.Push(&p.queue, c)
+	} else {
+		heap.Fix(&p.queue, c.place)
+	}
+}
+
+func (p *Prober) launch(ctx context.Context, id podID, c *checkedService, at netip.AddrPort) {
+	check, health := c.check, c.health
 	p.probes.Go(func() {
 		started := time.Now()
 		probeCtx, done := p.Observer.Probe(ctx, id.service, id.pod)
@@ -184,34 +272,86 @@ func (p *Prober) launch(ctx context.Context, id podID, check statefulroute.Healt
 		}
 		done(err, time.Since(started))
 		select {
-		case p.results <- probeResult{id, err}:
+		case p.results <- probeResult{id, health, err}:
 		case <-ctx.Done():
 		}
 	})
 }
 
-func (p *Prober) result(ctx context.Context, r probeResult) {
+func (p *Prober) result(ctx context.Context, now time.Time, r probeResult) {
 	c := p.checked[r.id.service]
-	if c == nil {
+	if c == nil || c.health != r.health {
+		return // the service is gone, or its check is another now
+	}
+	changed := c.health.Result(now, r.id.pod, r.err == nil)
+	p.log(c.name, r.err, changed)
+	for _, t := range changed {
+		p.set(ctx, c.name, t.Pod, t.Healthy)
+	}
+	p.requeue(c)
+	if !c.until.IsZero() && now.After(c.until) {
+		p.review(ctx, now, c)
+	}
+}
+
+// review ends the probes that a doubt began, unless a pod is down.
+func (p *Prober) review(ctx context.Context, now time.Time, c *checkedService) {
+	for pod := range c.addresses {
+		if !c.health.Healthy(pod) {
+			c.until = now.Add(doubtLasts)
+			return
+		}
+	}
+	p.end(ctx, c)
+}
+
+func (p *Prober) log(service string, probe error, changed []balancing.Transition) {
+	for _, t := range changed {
+		p.Logger.Warn("pod health changed", zap.String("service", service), zap.String("pod", t.Pod),
+			zap.Bool("healthy", t.Healthy), zap.String("reason", t.Reason), zap.NamedError("probe", probe))
+	}
+}
+
+// set puts a verdict into force. What cannot be set now is tried again: follow
+// compares.
+func (p *Prober) set(ctx context.Context, service, pod string, healthy bool) {
+	err := p.Set.SetHealthy(ctx, service, pod, healthy)
+	if err == nil || ctx.Err() != nil {
 		return
 	}
-	changed := c.health.Result(r.id.pod, r.err == nil)
-	for _, t := range changed {
-		p.Logger.Warn("pod health changed", zap.String("service", r.id.service), zap.String("pod", t.Pod),
-			zap.Bool("healthy", t.Healthy), zap.String("reason", t.Reason), zap.NamedError("probe", r.err))
-	}
-	p.apply(ctx, r.id.service, changed)
-}
-
-func (p *Prober) apply(ctx context.Context, service string, changed []balancing.Transition) {
-	for _, t := range changed {
-		p.set(ctx, service, t.Pod, t.Healthy)
-	}
-}
-
-func (p *Prober) set(ctx context.Context, service, pod string, healthy bool) {
-	if err := p.Set.SetHealthy(ctx, service, pod, healthy); err != nil && ctx.Err() == nil {
-		// The pod left in the meantime: its facts went with it.
+	p.again = time.Now().Add(retryAfter)
+	if errors.Is(err, ErrUnknownPod) { // it left in the meantime: its facts went with it
 		p.Logger.Debug("health of a pod that is gone", zap.String("service", service), zap.String("pod", pod), zap.Error(err))
+		return
+	}
+	p.Logger.Error("pod health not set", zap.String("service", service), zap.String("pod", pod), zap.Bool("healthy", healthy), zap.Error(err))
+}
+
+// checkQueue is a heap of services by their next probe.
+type checkQueue []*checkedService
+
+func (q checkQueue) Len() int           { return len(q) }
+func (q checkQueue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
+func (q checkQueue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].place, q[j].place = i, j
+}
+func (q *checkQueue) Push(x any) {
+	c := x.(*checkedService)
+	c.place = len(*q)
+	*q = append(*q, c)
+}
+func (q *checkQueue) Pop() any {
+	old := *q
+	c := old[len(old)-1]
+	old[len(old)-1] = nil
+	c.place = -1
+	*q = old[:len(old)-1]
+	return c
+}
+
+func (q *checkQueue) drop(c *checkedService) {
+	if c.place >= 0 {
+		heap.Remove(q, c.place)
 	}
 }
