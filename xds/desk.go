@@ -45,9 +45,22 @@ func (d *Desk) SetConfig(g Gateway, services []statefulroute.Service) {
 		if svc.Pods.Static != nil {
 			d.setPods(svc.Name, svc.Pods.Static)
 		}
+		if !Steers(svc.Balancing.Strategy) {
+			d.forgetWeights(svc.Name)
+		}
 	}
 	maps.DeleteFunc(d.pods, func(name string, _ []statefulroute.Pod) bool { return !known[name] })
 	maps.DeleteFunc(d.facts, func(id podID, _ podFacts) bool { return !known[id.service] })
+}
+
+// forgetWeights brings a service's pods back to their configured weights.
+func (d *Desk) forgetWeights(service string) {
+	for id, f := range d.facts {
+		if id.service == service {
+			f.weight = 0
+			d.facts[id] = f
+		}
+	}
 }
 
 // SetPods replaces the pods of a service whose source is not static.
@@ -85,7 +98,13 @@ func (d *Desk) SetHealthy(service, pod string, healthy bool) error {
 }
 
 // SetWeight is what the load made of a pod's weight; 0 means the configured one.
+// It is ignored where load does not change weights.
 func (d *Desk) SetWeight(service, pod string, weight uint32) error {
+	if slices.ContainsFunc(d.services, func(svc statefulroute.Service) bool {
+		return svc.Name == service && !Steers(svc.Balancing.Strategy)
+	}) {
+		return nil
+	}
 	return d.change(service, pod, func(f *podFacts) { f.weight = weight })
 }
 
