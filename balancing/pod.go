@@ -72,9 +72,10 @@ func (p *pod) answer(now int64, o Outcome, s *snapshot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	age := now - p.learned.Load()
-	gain := max(gainAfter(age, latencyTau), 1-s.fade(age))
+	left := s.fade(age)
+	gain := max(gainAfter(age, latencyTau), 1-left)
 	p.observeTime(gain, float64(o.ResponseTime), o.Kind == Failure)
-	p.observeError(o.Kind)
+	p.observeError(o.Kind, left)
 	p.learned.Store(now)
 	p.answered.Store(now)
 }
@@ -100,16 +101,17 @@ func (p *pod) observeTime(gain, took float64, failed bool) {
 	storeFloat(&p.peak, peak+gain*(took-peak))
 }
 
-func (p *pod) observeError(kind OutcomeKind) {
-	rate := loadFloat(&p.errors)
+// observeError moves the smoothed error rate, of which left is left since the last
+// result.
+func (p *pod) observeError(kind OutcomeKind, left float64) {
+	rate := left * loadFloat(&p.errors)
 	switch kind {
 	case Failure:
-		storeFloat(&p.errors, rate+errorGain*(1-rate))
+		rate += errorGain * (1 - rate)
 	case Success:
-		if rate > 0 {
-			storeFloat(&p.errors, rate*(1-errorGain))
-		}
+		rate *= 1 - errorGain
 	}
+	storeFloat(&p.errors, rate)
 }
 
 // gainAfter is an exponentially weighted average's gain for an observation that

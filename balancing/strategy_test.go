@@ -142,6 +142,38 @@ func TestAFastFailingPodIsAvoided(t *testing.T) {
 	}
 }
 
+// A pod that failed for ten seconds has its share back within ten more: what faded
+// of its error rate is gone, and one good answer is believed. (prequal_hcl is left
+// out: it takes the fastest pod while that is cold, so that there is no fair share.)
+func TestAPodThatFailedGetsItsShareBack(t *testing.T) {
+	for _, name := range []string{"least_connections", "least_response_time", "peak_ewma", "home_hcl"} {
+		t.Run(name, func(t *testing.T) {
+			b := newBalancer(t, balancing.Options{Strategy: name, Repeatable: true}, makePods(3))
+			var open []balancing.Ticket
+			now, share := t0, 0
+			for i := range 200 * 30 { // 200 requests a second of about 20 ms each
+				now = now.Add(5 * time.Millisecond)
+				if len(open) == 4 {
+					o := balancing.Outcome{Kind: balancing.Success, ResponseTime: time.Duration(15+i*7%11) * time.Millisecond}
+					if open[0].Pod() == "pod-1" && now.Sub(t0) < 10*time.Second {
+						o.Kind = balancing.Failure
+					}
+					open[0].Done(now, o)
+					open = open[1:]
+				}
+				ticket := mustPick(t, b, now, fmt.Sprint(i))
+				open = append(open, ticket)
+				if ticket.Pod() == "pod-1" && now.Sub(t0) >= 20*time.Second {
+					share++
+				}
+			}
+			if share < 200*10/4 {
+				t.Errorf("the pod that recovered gets %d of 2,000 requests", share)
+			}
+		})
+	}
+}
+
 // A pod that was slow is tried again, and used again once it is fast.
 func TestASlowPodIsForgiven(t *testing.T) {
 	for _, name := range []string{"least_response_time", "peak_ewma", "prequal_hcl"} {
