@@ -5,13 +5,11 @@ package main
 import (
 	"os"
 
-	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/internal/cli"
 )
 
 func main() {
-	os.Exit(cli.Main("xds-server", os.Args[1:], os.Stderr, cli.Program{
-		Check: func(file string) error { _, err := config.LoadXDSServer(file); return err },
-		Run:   run,
-	}))
+	strategies := balancing.NewRegistry() // one of your own joins with strategies.Register, in extproc and xds-server
+	os.Exit(cli.Main("xds-server", os.Args[1:], os.Stderr, program(strategies)))
 }
