@@ -6,12 +6,12 @@ const (
 	// homeRoom is how far above its fair share of the in-flight requests a home may
 	// be and still take its sessions: bounded-load hashing's 1 + epsilon (Mirrokni,
 	// Thorup, Zadimoghaddam 2018).
-	homeRoom = 1.5
+	homeRoom = 1.75
 	// homeFew is the number of requests that a home may always have: where the fair
 	// share is one, as among several replicas, two are no overload.
 	homeFew = 3
 	// homeSlow is how much slower than usual a home may be and still take them.
-	homeSlow = 2
+	homeSlow = 1.5
 )
 
 // homeHCL sends a session to its key's home unless the home is overloaded, slow or
