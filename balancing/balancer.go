@@ -53,45 +53,64 @@ func (o Options) validate() error {
 
 // Balancer picks pods of one service. Its methods may be called concurrently.
 type Balancer struct {
-	opts     Options
-	strategy Strategy
-	flights  sync.Pool // of *flight
-	made     atomic.Uint64
-	shards   [shards]shard
+	repeatable bool
+	flights    sync.Pool // of *flight
+	made       atomic.Uint64
+	shards     [shards]shard
 
 	snap atomic.Pointer[snapshot]
-	mu   sync.Mutex // serialises SetPods
+	mu   sync.Mutex // serialises SetPods and Update, and guards the rest
+	opts Options
 }
 
 // New returns a balancer without pods. An unknown strategy is an error that lists
 // the known ones.
 func New(opts Options) (*Balancer, error) {
-	if err := opts.validate(); err != nil {
-		return nil, err
+	if opts.Registry == nil {
+		opts.Registry = NewRegistry()
 	}
-	if opts.ResponseTimeWindow == 0 {
-		opts.ResponseTimeWindow = defaultResponseTimeWindow
-	}
-	reg := opts.Registry
-	if reg == nil {
-		reg = NewRegistry()
-	}
-	s, err := reg.build(opts)
-	if err != nil {
-		return nil, err
-	}
-	b := &Balancer{opts: opts, strategy: s}
+	b := &Balancer{repeatable: opts.Repeatable, opts: opts}
 	for i := range b.shards {
 		b.shards[i].seed = mix(mix(opts.Seed) + uint64(i))
 	}
 	b.flights.New = b.newFlight
 	b.snap.Store(&snapshot{})
+	if err := b.Update(time.Time{}, opts); err != nil {
+		return nil, err
+	}
 	return b, nil
+}
+
+// Update changes the options and keeps what is known of the pods: requests in
+// flight, sessions, response times. Registry, Seed and Repeatable stay those of New.
+// Options that New would refuse change nothing.
+func (b *Balancer) Update(now time.Time, opts Options) error {
+	if err := opts.validate(); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	opts.Registry, opts.Seed, opts.Repeatable = b.opts.Registry, b.opts.Seed, b.opts.Repeatable
+	if opts.ResponseTimeWindow == 0 {
+		opts.ResponseTimeWindow = defaultResponseTimeWindow
+	}
+	strategy, err := opts.Registry.build(opts)
+	if err != nil {
+		return err
+	}
+	b.opts = opts
+	old := b.snap.Load()
+	if old.byName == nil { // no SetPods yet
+		b.snap.Store(&snapshot{strategy: strategy})
+		return nil
+	}
+	b.snap.Store(newSnapshot(old, now.UnixNano(), old.all, opts, strategy))
+	return nil
 }
 
 func (b *Balancer) newFlight() any {
 	f := &flight{b: b, shard: &b.shards[0]}
-	if !b.opts.Repeatable {
+	if !b.repeatable {
 		f.shard = &b.shards[b.made.Add(1)%shards]
 	}
 	return f
@@ -103,7 +122,8 @@ func (b *Balancer) newFlight() any {
 func (b *Balancer) SetPods(now time.Time, pods []statefulroute.Pod) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.snap.Store(newSnapshot(b.snap.Load(), now.UnixNano(), pods, b.opts))
+	old := b.snap.Load()
+	b.snap.Store(newSnapshot(old, now.UnixNano(), pods, b.opts, old.strategy))
 }
 
 // Pick chooses a pod among those that take new sessions and counts the request
@@ -121,7 +141,7 @@ func (b *Balancer) Pick(now time.Time, key string) (Ticket, error) {
 		s.refresh()
 	}
 	v := View{snap: s, now: nano, draw: random}
-	i := b.strategy.Pick(key, v)
+	i := s.strategy.Pick(key, v)
 	if i < 0 || i >= len(s.pods) || !s.admit(i) {
 		if i = s.admitAny(v.Random(pickFallback)); i < 0 {
 			b.flights.Put(f)

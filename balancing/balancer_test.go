@@ -242,6 +242,65 @@ func TestSetPodsKeepsTheFactsOfAPodThatStays(t *testing.T) {
 	}
 }
 
+// A changed policy is in force at once, for what is already in flight too.
+func TestUpdateKeepsTheFacts(t *testing.T) {
+	for _, name := range balancing.NewRegistry().Names() {
+		b := newBalancer(t, balancing.Options{Strategy: "least_connections"}, makePods(2))
+		feed(t, b, t0, 10*time.Millisecond, 20*time.Millisecond)
+		b.SetSessions("pod-1", 3)
+		open := []balancing.Ticket{mustPick(t, b, t0, ""), mustPick(t, b, t0, "")}
+		before := fmt.Sprint(b.Loads(), b.Stats())
+		if err := b.Update(t0, balancing.Options{Strategy: name, MaxConnections: 2}); err != nil {
+			t.Fatal(err)
+		}
+		if after := fmt.Sprint(b.Loads(), b.Stats()); after != before {
+			t.Errorf("%s: after an update\n%s, before\n%s", name, after, before)
+		}
+		mustPick(t, b, t0, "k")
+		mustPick(t, b, t0, "k")
+		if _, err := b.Pick(t0, "k"); !errors.Is(err, balancing.ErrNoPods) {
+			t.Errorf("%s: a fifth request under a cap of two on two pods: %v", name, err)
+		}
+		for _, ticket := range open {
+			ticket.Done(t0, balancing.Outcome{})
+		}
+		mustPick(t, b, t0, "k")
+		for _, bad := range []balancing.Options{{Strategy: "magic"}, {Strategy: name, SlowStart: -1}} {
+			if err := b.Update(t0, bad); err == nil {
+				t.Errorf("Update(%+v) = nil error", bad)
+			}
+		}
+		mustPick(t, b, t0, "k")
+		if _, err := b.Pick(t0, "k"); !errors.Is(err, balancing.ErrNoPods) {
+			t.Errorf("%s: a refused update changed the cap: %v", name, err)
+		}
+	}
+}
+
+// The first pods do not start slowly, also when the policy changed before they came.
+func TestAnUpdateIsNoJoin(t *testing.T) {
+	opts := balancing.Options{Strategy: "least_connections", SlowStart: time.Minute}
+	b, err := balancing.New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Update(t0, opts); err != nil {
+		t.Fatal(err)
+	}
+	b.SetPods(t0, makePods(2))
+	b.SetPods(t0, makePods(3))
+	if err := b.Update(t0, opts); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for range 42 {
+		seen[mustPick(t, b, t0, "").Pod()]++
+	}
+	if seen["pod-2"] > 4 || seen["pod-0"] < 15 {
+		t.Errorf("picks %v: only pod-2 joined late", seen)
+	}
+}
+
 func TestStats(t *testing.T) {
 	b := newBalancer(t, balancing.Options{Strategy: "round_robin"}, makePods(3))
 	if s := b.Stats(); s != (balancing.Stats{}) {
@@ -267,6 +326,20 @@ func TestInFlightModel(t *testing.T) {
 		model := map[string]int64{}
 		var open, ended []balancing.Ticket
 		now := t0
+		draw := func(rt *rapid.T) (i int, o balancing.Outcome) {
+			if len(open) == 0 {
+				rt.Skip("none open")
+			}
+			return rapid.IntRange(0, len(open)-1).Draw(rt, "which"), balancing.Outcome{
+				Kind:         rapid.SampledFrom([]balancing.OutcomeKind{balancing.Unknown, balancing.Success, balancing.Failure, balancing.Aborted}).Draw(rt, "kind"),
+				ResponseTime: time.Duration(rapid.Int64Range(0, 1e10).Draw(rt, "took")),
+			}
+		}
+		end := func(i int) {
+			model[open[i].Pod()]--
+			ended = append(ended, open[i])
+			open = append(open[:i], open[i+1:]...)
+		}
 		rt.Repeat(map[string]func(*rapid.T){
 			"pick": func(rt *rapid.T) {
 				ticket, err := b.Pick(now, rapid.String().Draw(rt, "key"))
@@ -276,24 +349,31 @@ func TestInFlightModel(t *testing.T) {
 				model[ticket.Pod()]++
 				open = append(open, ticket)
 			},
+			"answered": func(rt *rapid.T) {
+				i, o := draw(rt)
+				open[i].Answered(now, o)
+			},
+			"unwatched": func(rt *rapid.T) {
+				i, _ := draw(rt)
+				open[i].Unwatched()
+			},
 			"done": func(rt *rapid.T) {
-				if len(open) == 0 {
-					rt.Skip("none open")
-				}
-				i := rapid.IntRange(0, len(open)-1).Draw(rt, "which")
-				open[i].Done(now, balancing.Outcome{
-					Kind:         rapid.SampledFrom([]balancing.OutcomeKind{balancing.Unknown, balancing.Success, balancing.Failure, balancing.Aborted}).Draw(rt, "kind"),
-					ResponseTime: time.Duration(rapid.Int64Range(0, 1e10).Draw(rt, "took")),
-				})
-				model[open[i].Pod()]--
-				ended = append(ended, open[i])
-				open = append(open[:i], open[i+1:]...)
+				i, o := draw(rt)
+				open[i].Done(now, o)
+				end(i)
+			},
+			"give back": func(rt *rapid.T) {
+				i, _ := draw(rt)
+				open[i].GiveBack()
+				end(i)
 			},
 			"done again": func(rt *rapid.T) {
 				if len(ended) == 0 {
 					rt.Skip("none ended")
 				}
-				rapid.SampledFrom(ended).Draw(rt, "which").Done(now, balancing.Outcome{Kind: balancing.Failure})
+				again := rapid.SampledFrom(ended).Draw(rt, "which")
+				again.Answered(now, balancing.Outcome{Kind: balancing.Failure})
+				again.Done(now, balancing.Outcome{Kind: balancing.Failure})
 			},
 			"time": func(rt *rapid.T) { now = now.Add(time.Duration(rapid.Int64Range(-1e9, 1e11).Draw(rt, "dt"))) },
 			"pods": func(rt *rapid.T) { b.SetPods(now, makePods(6, rapid.Uint32().Draw(rt, "weight"))) },

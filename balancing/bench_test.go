@@ -46,7 +46,49 @@ func BenchmarkPick(b *testing.B) {
 	}
 }
 
-// BenchmarkPickParallel is the same from 1 and from 16 goroutines.
+// BenchmarkPickWeighted is a weighted_round_robin pick among 1,000 pods by the number
+// of different weights; BenchmarkPick has one.
+func BenchmarkPickWeighted(b *testing.B) {
+	for _, different := range []int{8, 1000} {
+		b.Run(fmt.Sprintf("weights=%d", different), func(b *testing.B) {
+			weights := make([]uint32, 1000)
+			for i := range weights {
+				weights[i] = uint32(1 + i%different)
+			}
+			bal := newBalancer(b, balancing.Options{Strategy: "weighted_round_robin"}, makePods(1000, weights...))
+			b.ReportAllocs()
+			for b.Loop() {
+				t, err := bal.Pick(t0, "")
+				if err != nil {
+					b.Fatal(err)
+				}
+				t.Done(t0, balancing.Outcome{})
+			}
+		})
+	}
+}
+
+// BenchmarkPickHomeBusy is a home_hcl pick whose home can take nothing.
+func BenchmarkPickHomeBusy(b *testing.B) {
+	bal := benchBalancer(b, "home_hcl", 1000)
+	now := time.Unix(1001, 0)
+	home, _ := bal.Home(benchKeys[0])
+	for range 200 {
+		if _, err := bal.Start(now, home); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		t, err := bal.Pick(now, benchKeys[0])
+		if err != nil || t.Pod() == home {
+			b.Fatal(t.Pod(), err)
+		}
+		t.Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: time.Millisecond})
+	}
+}
+
+// BenchmarkPickParallel is BenchmarkPick from 1 and from 16 goroutines.
 func BenchmarkPickParallel(b *testing.B) {
 	for _, name := range balancing.NewRegistry().Names() {
 		for _, goroutines := range []int{1, 16} {

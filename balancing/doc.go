@@ -16,7 +16,9 @@
 //	ticket, err := b.Pick(now, sessionKey) // in flight from here
 //	if err != nil { ... }                  // a *NoPodsError says why no pod would do
 //	...                                    // the request runs on ticket.Pod()
-//	ticket.Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: took})
+//	ticket.Answered(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: took})
+//	...                                    // a long response is in flight until its end
+//	ticket.Done(now, balancing.Outcome{})
 //
 // A pick takes no lock. The pods that take new sessions form an immutable
 // snapshot behind an atomic pointer, and each pod's changing facts are atomics of

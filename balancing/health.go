@@ -1,6 +1,8 @@
 package balancing
 
 import (
+	"cmp"
+	"container/heap"
 	"errors"
 	"fmt"
 	"slices"
@@ -25,6 +27,17 @@ type HealthOptions struct {
 // jitterShare is how much of the interval the jitter may take away.
 const jitterShare = 0.1
 
+// HealthPod is a pod to be judged.
+type HealthPod struct {
+	Name string
+	// InService is false for a pod that an operator drains or took out. It is
+	// judged too, but says nothing about whether the others could be spared.
+	InService bool
+	// Down is what was believed of a pod before this Health knew it: it then has to
+	// pass its checks first. Of a pod that is known, it is ignored.
+	Down bool
+}
+
 // Transition is a pod that became healthy or stopped being so.
 type Transition struct {
 	Pod     string
@@ -35,23 +48,39 @@ type Transition struct {
 
 // Health decides from probe results which pods are healthy and when to probe
 // next; the caller runs the probes. A pod is healthy until it fails
-// UnhealthyAfter probes in a row. When every pod fails none is taken out: a
-// broken prober, or a dependency that all pods share, must not take a whole
-// service down. Health is not safe for concurrent use.
+// UnhealthyAfter probes in a row, and is taken out only on a witness: another pod
+// in service whose latest probe began after the first of these failures and
+// passed. What fails for all pods at once, a prober or something that all of them
+// need, must not take a service down pod by pod. Health is not safe for
+// concurrent use.
 type Health struct {
-	opts HealthOptions
-	pods map[string]*probed
-	out  map[string]bool // the pods taken out
+	opts  HealthOptions
+	pods  map[string]*probed
+	order []*probed // by name
+	queue probeQueue
+	held  map[*probed]bool // failing, and in use for want of a witness
 }
 
 // probed is the probe state of one pod.
 type probed struct {
+	name      string
+	inService bool
+
 	due     time.Time
-	probing bool
+	place   int // in the queue; -1 while it is being probed
+	began   time.Time
+	again   bool   // to be probed once more as soon as the present probe is over
 	probes  uint64 // for the jitter
-	run     int    // consecutive results that speak against failing
-	failing bool
 	doubted bool
+
+	// What the latest results say; zero: no.
+	passed      time.Time // the latest probe passed, and began then
+	firstFailed time.Time // the first of the present run of failures
+	lastFailed  time.Time
+
+	run     int // consecutive results that speak against failing
+	failing bool
+	out     bool
 }
 
 // NewHealth returns a Health without pods.
@@ -64,42 +93,74 @@ func NewHealth(opts HealthOptions) (*Health, error) {
 	}
 	opts.UnhealthyAfter = max(opts.UnhealthyAfter, 1)
 	opts.HealthyAfter = max(opts.HealthyAfter, 1)
-	return &Health{opts: opts, pods: map[string]*probed{}, out: map[string]bool{}}, nil
+	return &Health{opts: opts, pods: map[string]*probed{}, held: map[*probed]bool{}}, nil
 }
 
 // SetPods replaces the set of pods, by name. A pod that stays keeps its state; a
-// new one is healthy, and first probed within the interval. The pods that stay
-// can change state: the one that kept the rest from all failing may have left.
-func (h *Health) SetPods(now time.Time, names []string) []Transition {
-	keep := make(map[string]*probed, len(names))
-	for _, name := range names {
-		p, known := h.pods[name]
+// new one is first probed within the interval. The pods that stay can change
+// state: the last one that was not out may have left.
+func (h *Health) SetPods(now time.Time, pods []HealthPod) []Transition {
+	keep := make(map[string]*probed, len(pods))
+	h.order, h.queue = h.order[:0], h.queue[:0]
+	for _, fact := range pods {
+		p, known := h.pods[fact.Name]
 		if !known {
-			p = &probed{due: now.Add(h.fraction(name, 0, h.opts.Interval))}
+			p = &probed{name: fact.Name, due: now.Add(h.fraction(fact.Name, 0, h.opts.Interval))}
+			if p.failing, p.out = fact.Down, fact.Down; fact.Down {
+				p.firstFailed, p.lastFailed = now, now
+			}
 		}
-		keep[name] = p
+		if p.inService = fact.InService; keep[fact.Name] == nil {
+			keep[fact.Name] = p
+			h.order = append(h.order, p)
+		}
 	}
 	h.pods = keep
-	for name := range h.out {
-		if _, stays := keep[name]; !stays {
-			delete(h.out, name)
+	slices.SortFunc(h.order, func(a, b *probed) int { return cmp.Compare(a.name, b.name) })
+	for _, p := range h.order {
+		if !p.probing() {
+			p.place = len(h.queue)
+			h.queue = append(h.queue, p)
 		}
 	}
-	return h.settle("the set of pods changed")
+	heap.Init(&h.queue)
+	for p := range h.held {
+		if keep[p.name] != p {
+			delete(h.held, p)
+		}
+	}
+	return h.readmit()
+}
+
+// readmit takes every pod in service back when all of them are out.
+func (h *Health) readmit() []Transition {
+	var changed []Transition
+	for _, p := range h.order {
+		switch {
+		case p.inService && !p.out:
+			return nil
+		case p.inService:
+			changed = append(changed, Transition{Pod: p.name, Healthy: true, Reason: "every pod fails its health checks"})
+		}
+	}
+	for _, t := range changed {
+		p := h.pods[t.Pod]
+		p.out, h.held[p] = false, true
+	}
+	return changed
 }
 
 // Due returns the pods to probe now, in alphabetical order. Each is not due again
 // before its Result.
 func (h *Health) Due(now time.Time) []string {
 	var due []string
-	for name, p := range h.pods {
-		if !p.probing && !now.Before(p.due) {
-			p.probing = true
-			p.probes++
-			early := h.fraction(name, p.probes, time.Duration(jitterShare*float64(h.opts.Interval)))
-			p.due = now.Add(h.opts.Interval - early)
-			due = append(due, name)
-		}
+	for len(h.queue) > 0 && !now.Before(h.queue[0].due) {
+		p := heap.Pop(&h.queue).(*probed)
+		p.began = now
+		p.probes++
+		early := h.fraction(p.name, p.probes, time.Duration(jitterShare*float64(h.opts.Interval)))
+		p.due = now.Add(h.opts.Interval - early)
+		due = append(due, p.name)
 	}
 	slices.Sort(due)
 	return due
@@ -108,50 +169,161 @@ func (h *Health) Due(now time.Time) []string {
 // Next is when Due has something to return; ok is false when nothing is to come
 // before a Result.
 func (h *Health) Next() (at time.Time, ok bool) {
-	for _, p := range h.pods {
-		if !p.probing && (!ok || p.due.Before(at)) {
-			at, ok = p.due, true
-		}
+	if len(h.queue) == 0 {
+		return time.Time{}, false
 	}
-	return at, ok
+	return h.queue[0].due, true
 }
 
 // Result records a probe's result and returns the pods whose state it changed. A
 // pod that is unknown, or is not being probed, is ignored.
-func (h *Health) Result(pod string, healthy bool) []Transition {
+func (h *Health) Result(now time.Time, pod string, healthy bool) []Transition {
 	p, known := h.pods[pod]
-	if !known || !p.probing {
+	if !known || !p.probing() {
 		return nil
 	}
-	p.probing = false
+	if p.again {
+		p.due, p.again = now, false
+	}
+	heap.Push(&h.queue, p)
+	turned := p.judge(now, healthy, h.opts)
+	switch {
+	case healthy && p.failing:
+		return nil
+	case healthy:
+		return append(h.passed(p, turned), h.witness(p)...)
+	case turned:
+		return h.failed(now, p)
+	}
+	return nil
+}
+
+// judge records a result and reports whether it turned p to failing or back.
+func (p *probed) judge(now time.Time, healthy bool, opts HealthOptions) (turned bool) {
 	doubted := p.doubted
 	p.doubted = false
+	if healthy {
+		p.passed, p.firstFailed = p.began, time.Time{}
+	} else {
+		p.passed, p.lastFailed = time.Time{}, now
+		if p.firstFailed.IsZero() {
+			p.firstFailed = now
+		}
+	}
 	if healthy != p.failing {
 		p.run = 0
-		return nil
+		return false
 	}
 	p.run++
-	if need := h.need(p, doubted); p.run < need {
-		return nil
+	if p.run < p.need(doubted, opts) {
+		return false
 	}
 	p.run = 0
 	p.failing = !healthy
-	if p.failing {
-		return h.settle("failed its health checks")
-	}
-	return h.settle("passed its health checks")
+	return true
 }
 
 // need is the number of consecutive results that change p's state. A pod that
 // real requests already spoke against needs only one more witness.
-func (h *Health) need(p *probed, doubted bool) int {
+func (p *probed) need(doubted bool, opts HealthOptions) int {
 	switch {
 	case p.failing:
-		return h.opts.HealthyAfter
+		return opts.HealthyAfter
 	case doubted:
 		return 1
 	}
-	return h.opts.UnhealthyAfter
+	return opts.UnhealthyAfter
+}
+
+// passed takes p back when it has turned healthy.
+func (h *Health) passed(p *probed, turned bool) []Transition {
+	delete(h.held, p)
+	if !turned || !p.out {
+		return nil
+	}
+	p.out = false
+	return []Transition{{Pod: p.name, Healthy: true, Reason: "passed its health checks"}}
+}
+
+// failed takes p out when there is a witness, and asks for one when there is none.
+func (h *Health) failed(now time.Time, p *probed) []Transition {
+	for _, q := range h.order {
+		if q.speaksAgainst(p) {
+			return []Transition{h.takeOut(p)}
+		}
+	}
+	h.held[p] = true
+	h.ask(now, p)
+	return nil
+}
+
+func (h *Health) takeOut(p *probed) Transition {
+	delete(h.held, p)
+	p.out = true
+	return Transition{Pod: p.name, Reason: "failed its health checks"}
+}
+
+// witness settles the pods held back, now that p has passed. If p failed at the
+// same time as they did, the fault may have been one that all shared and that is
+// just ending: they get as many probes as a pod that begins to fail.
+func (h *Health) witness(p *probed) []Transition {
+	var changed []Transition
+	for q := range h.held {
+		switch {
+		case p.speaksAgainst(q):
+			changed = append(changed, h.takeOut(q))
+		case p.inService && !p.lastFailed.Before(q.firstFailed):
+			q.failing, q.run, q.firstFailed = false, 0, time.Time{}
+			delete(h.held, q)
+		}
+	}
+	slices.SortFunc(changed, func(a, b Transition) int { return cmp.Compare(a.Pod, b.Pod) })
+	return changed
+}
+
+// speaksAgainst reports whether p shows that q's failures are its own: p is in
+// service, and since the first of them a probe of it began and passed and none
+// failed.
+func (p *probed) speaksAgainst(q *probed) bool {
+	return p != q && p.inService && !p.failing &&
+		!p.passed.Before(q.firstFailed) && p.lastFailed.Before(q.firstFailed)
+}
+
+// witnesses is how many pods are probed at once to find one that speaks against a
+// failing pod. More would only matter when several fail, and make a burst of
+// probes in a large service.
+const witnesses = 3
+
+// ask has a few pods that passed before p first failed probed at once, or p would
+// wait for their next turn.
+func (h *Health) ask(now time.Time, p *probed) {
+	first, _ := slices.BinarySearchFunc(h.order, p.name, func(q *probed, name string) int { return cmp.Compare(q.name, name) })
+	asked := 0
+	for i := range h.order {
+		q := h.order[(first+1+i)%len(h.order)]
+		if asked == witnesses {
+			return
+		}
+		if q == p || !q.inService || q.failing || !q.firstFailed.IsZero() {
+			continue
+		}
+		asked++
+		if !q.probing() || q.began.Before(p.firstFailed) {
+			h.hasten(now, q)
+		}
+	}
+}
+
+// hasten has p probed now, or right after the probe that is under way.
+func (h *Health) hasten(now time.Time, p *probed) {
+	if p.probing() {
+		p.again = true
+		return
+	}
+	if now.Before(p.due) {
+		p.due = now
+		heap.Fix(&h.queue, p.place)
+	}
 }
 
 // Doubt has the pod probed at once, and one failure then takes it out. It is for a
@@ -159,49 +331,42 @@ func (h *Health) need(p *probed, doubted bool) int {
 func (h *Health) Doubt(now time.Time, pod string) {
 	if p, known := h.pods[pod]; known && !p.doubted {
 		p.doubted = true
-		p.due = now
+		h.hasten(now, p)
 	}
 }
 
 // Healthy reports whether the pod may be used; one that is unknown may.
-func (h *Health) Healthy(pod string) bool { return !h.out[pod] }
-
-// settle brings the pods taken out in line with those failing, unless all are.
-func (h *Health) settle(reason string) []Transition {
-	failing := 0
-	for _, p := range h.pods {
-		if p.failing {
-			failing++
-		}
-	}
-	all := failing == len(h.pods)
-	var changed []Transition
-	for name, p := range h.pods {
-		out := p.failing && !all
-		if out == h.out[name] {
-			continue
-		}
-		t := Transition{Pod: name, Healthy: !out, Reason: reason}
-		if p.failing && all {
-			t.Reason = "every pod fails its health checks"
-		}
-		changed = append(changed, t)
-		if out {
-			h.out[name] = true
-		} else {
-			delete(h.out, name)
-		}
-	}
-	slices.SortFunc(changed, func(a, b Transition) int {
-		if a.Pod < b.Pod {
-			return -1
-		}
-		return 1
-	})
-	return changed
+func (h *Health) Healthy(pod string) bool {
+	p, known := h.pods[pod]
+	return !known || !p.out
 }
 
 // fraction is a repeatable random share of d.
 func (h *Health) fraction(pod string, n uint64, d time.Duration) time.Duration {
 	return time.Duration(unit(mix(xxhash.Sum64String(pod)^mix(h.opts.Seed+n))) * float64(d))
+}
+
+func (p *probed) probing() bool { return p.place < 0 }
+
+// probeQueue is a heap of the pods not being probed, by when they are due.
+type probeQueue []*probed
+
+func (q probeQueue) Len() int           { return len(q) }
+func (q probeQueue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
+func (q probeQueue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].place, q[j].place = i, j
+}
+func (q *probeQueue) Push(x any) {
+	p := x.(*probed)
+	p.place = len(*q)
+	*q = append(*q, p)
+}
+func (q *probeQueue) Pop() any {
+	old := *q
+	p := old[len(old)-1]
+	old[len(old)-1] = nil
+	p.place = -1
+	*q = old[:len(old)-1]
+	return p
 }

@@ -2,6 +2,7 @@ package balancing_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -17,69 +18,274 @@ func newHealth(t testing.TB, opts balancing.HealthOptions, names ...string) *bal
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.SetPods(t0, names)
+	h.SetPods(t0, inService(names...))
 	return h
 }
 
-// probeAll runs one round of probes and returns what changed, as "pod up" or
-// "pod down".
-func probeAll(h *balancing.Health, now time.Time, down ...string) []string {
-	var changed []string
-	for _, pod := range h.Due(now) {
-		for _, t := range h.Result(pod, !slices.Contains(down, pod)) {
-			word := "down"
-			if t.Healthy {
-				word = "up"
+func inService(names ...string) []balancing.HealthPod {
+	var pods []balancing.HealthPod
+	for _, name := range names {
+		pods = append(pods, balancing.HealthPod{Name: name, InService: true})
+	}
+	return pods
+}
+
+// prober runs a Health's probes, each of which takes some milliseconds, and notes
+// what changed as "pod up" or "pod down".
+type prober struct {
+	h      *balancing.Health
+	now    time.Time
+	open   []openProbe
+	probes int
+	log    []string
+	when   map[string]time.Time // of the latest change
+	random *rand.Rand
+}
+
+type openProbe struct {
+	pod string
+	end time.Time
+}
+
+func newProber(h *balancing.Health, seed uint64) *prober {
+	return &prober{h: h, now: t0, when: map[string]time.Time{}, random: rand.New(rand.NewPCG(seed, 0))}
+}
+
+// run probes until a moment; down says which pods fail.
+func (p *prober) run(until time.Time, down func(pod string) bool) {
+	for {
+		at, ok := p.h.Next()
+		i := -1
+		for j, o := range p.open {
+			if !ok || !at.Before(o.end) {
+				i, at, ok = j, o.end, true
 			}
-			changed = append(changed, t.Pod+" "+word)
+		}
+		if !ok || at.After(until) {
+			p.now = until
+			return
+		}
+		if at.After(p.now) {
+			p.now = at
+		}
+		if i >= 0 {
+			pod := p.open[i].pod
+			p.open = slices.Delete(p.open, i, i+1)
+			p.note(p.h.Result(p.now, pod, !down(pod)))
+			continue
+		}
+		for _, pod := range p.h.Due(p.now) {
+			p.probes++
+			p.open = append(p.open, openProbe{pod, p.now.Add(time.Duration(1+p.random.IntN(20)) * time.Millisecond)})
 		}
 	}
-	return changed
+}
+
+func (p *prober) note(changed []balancing.Transition) {
+	for _, t := range changed {
+		word := "down"
+		if t.Healthy {
+			word = "up"
+		}
+		p.log = append(p.log, t.Pod+" "+word)
+		p.when[t.Pod] = p.now
+	}
+}
+
+// failing returns a function for run.
+func failing(pods ...string) func(string) bool {
+	return func(pod string) bool { return slices.Contains(pods, pod) }
+}
+
+// take returns what changed since the last take.
+func (p *prober) take() string {
+	out := fmt.Sprint(p.log)
+	p.log = nil
+	return out
 }
 
 func TestHealthThresholds(t *testing.T) {
 	h := newHealth(t, balancing.HealthOptions{Interval: time.Second, UnhealthyAfter: 3, HealthyAfter: 2}, "a", "b")
 	for i, step := range []struct {
-		down []string
+		a    bool // passes
 		want string
 	}{
-		{[]string{"a"}, "[]"},
-		{[]string{"a"}, "[]"},
-		{nil, "[]"}, // a success starts the count again
-		{[]string{"a"}, "[]"},
-		{[]string{"a"}, "[]"},
-		{[]string{"a"}, "[a down]"},
-		{[]string{"a"}, "[]"},
-		{nil, "[]"},
-		{[]string{"a"}, "[]"},
-		{nil, "[]"},
-		{nil, "[a up]"},
+		{false, "[]"}, {false, "[]"},
+		{true, "[]"}, // a success starts the count again
+		{false, "[]"}, {false, "[]"}, {false, "[a down]"},
+		{false, "[]"}, {true, "[]"},
+		{false, "[]"}, {true, "[]"}, {true, "[a up]"},
 	} {
-		if got := fmt.Sprint(probeAll(h, t0.Add(time.Duration(i+1)*time.Second), step.down...)); got != step.want {
+		p := newProber(h, 1)
+		p.now = t0.Add(time.Duration(i+1) * time.Second)
+		for _, pod := range []string{"b", "a"} { // b is the witness
+			h.Doubt(p.now, "b")
+			h.Due(p.now)
+			p.note(h.Result(p.now.Add(time.Millisecond), pod, pod == "b" || step.a))
+		}
+		if got := p.take(); got != step.want {
 			t.Errorf("round %d: %s, want %s", i, got, step.want)
 		}
 	}
 }
 
-func TestAllPodsFailingTakesNoneOut(t *testing.T) {
-	h := newHealth(t, balancing.HealthOptions{Interval: time.Second}, "a", "b", "c")
-	steps := []struct {
-		down []string
-		want string
-	}{
-		{[]string{"a", "b", "c"}, "[a down b down a up b up]"},
-		{[]string{"a", "b", "c"}, "[]"},
-		{[]string{"a", "b"}, "[a down b down]"}, // c is back, so the others go
-		{nil, "[a up b up]"},
-	}
-	for i, step := range steps {
-		if got := fmt.Sprint(probeAll(h, t0.Add(time.Duration(i+1)*time.Second), step.down...)); got != step.want {
-			t.Errorf("round %d: %s, want %s", i, got, step.want)
+// One pod that fails leaves within thresholds × interval and the time of a probe,
+// however the probes of the others lie, and with as few as one other pod.
+func TestAFailingPodLeavesWithinItsBound(t *testing.T) {
+	names := []string{"a", "b", "c", "d", "e", "f", "g"}
+	for seed := range uint64(200) {
+		n, after := 2+int(seed%6), 1+int(seed/6%3)
+		h := newHealth(t, balancing.HealthOptions{Interval: time.Second, UnhealthyAfter: after, Seed: seed}, names[:n]...)
+		p := newProber(h, seed)
+		fault := t0.Add(5*time.Second + time.Duration(seed)*7*time.Millisecond)
+		p.run(fault, failing())
+		p.run(fault.Add(10*time.Second), failing("b"))
+		if got := p.take(); got != "[b down]" {
+			t.Fatalf("seed %d, %d pods: %s", seed, n, got)
+		}
+		bound := time.Duration(after)*time.Second + 100*time.Millisecond
+		if took := p.when["b"].Sub(fault); took > bound {
+			t.Errorf("seed %d, %d pods, %d failures: b left after %v, want at most %v", seed, n, after, took, bound)
 		}
 	}
-	probeAll(h, t0.Add(10*time.Second), "a", "b")
-	if got := h.SetPods(t0.Add(10*time.Second), []string{"a", "b"}); len(got) != 2 || !got[0].Healthy || !h.Healthy("a") {
-		t.Errorf("after the last healthy pod left: %v, want a and b back", got)
+}
+
+// Whatever all pods need is gone, and every pod's probe finds out at another time:
+// none is taken out. Then some come back: the others get their full number of
+// probes before they are taken out.
+func TestAllPodsFailingTakesNoneOut(t *testing.T) {
+	for seed := range uint64(50) {
+		for after := 1; after <= 3; after++ {
+			h := newHealth(t, balancing.HealthOptions{Interval: time.Second, UnhealthyAfter: after, Seed: seed}, "a", "b", "c", "d", "e")
+			p := newProber(h, seed)
+			p.run(t0.Add(5*time.Second), failing())
+			p.run(t0.Add(35*time.Second), func(string) bool { return true })
+			if got := p.take(); got != "[]" {
+				t.Fatalf("seed %d: %s while all pods fail", seed, got)
+			}
+			back := p.now
+			p.run(back.Add(30*time.Second), failing("a", "b", "c", "d"))
+			if got := len(p.log); got != 4 || !h.Healthy("e") {
+				t.Fatalf("seed %d: %s after one pod came back", seed, p.take())
+			}
+			for pod, at := range p.when {
+				if took := at.Sub(back); took < time.Duration(after-1)*900*time.Millisecond || took > time.Duration(after+2)*time.Second {
+					t.Errorf("seed %d: %s left %v after e came back", seed, pod, took)
+				}
+			}
+			p.take()
+			p.run(p.now.Add(5*time.Second), failing())
+			if got := len(p.log); got != 4 {
+				t.Errorf("seed %d: %s after all came back", seed, p.take())
+			}
+		}
+	}
+}
+
+// They recover together: none has left in between.
+func TestASharedFaultThatEndsMovesNothing(t *testing.T) {
+	for seed := range uint64(50) {
+		h := newHealth(t, balancing.HealthOptions{Interval: time.Second, UnhealthyAfter: 2, Seed: seed}, "a", "b", "c")
+		p := newProber(h, seed)
+		p.run(t0.Add(5*time.Second), failing())
+		p.run(t0.Add(25*time.Second), failing("a", "b", "c"))
+		p.run(t0.Add(45*time.Second), failing())
+		if got := p.take(); got != "[]" {
+			t.Fatalf("seed %d: %s", seed, got)
+		}
+	}
+}
+
+// A pod that fails on and off is no reason to keep one that always fails.
+func TestAPodIsTakenOutBesideOneThatFlaps(t *testing.T) {
+	h := newHealth(t, balancing.HealthOptions{Interval: time.Second, UnhealthyAfter: 2}, "dead", "flapping")
+	p := newProber(h, 1)
+	n := 0
+	p.run(t0.Add(60*time.Second), func(pod string) bool {
+		if pod == "dead" {
+			return true
+		}
+		n++
+		return n%5 == 0
+	})
+	if got := p.take(); got != "[dead down]" {
+		t.Errorf("changed: %s", got)
+	}
+}
+
+func TestAPodOutOfServiceIsNoWitness(t *testing.T) {
+	h := newHealth(t, balancing.HealthOptions{Interval: time.Second}, "a", "b")
+	pods := append(inService("a", "b"), balancing.HealthPod{Name: "drained"})
+	h.SetPods(t0, pods)
+	p := newProber(h, 1)
+	p.run(t0.Add(10*time.Second), failing("a", "b"))
+	if got := p.take(); got != "[]" {
+		t.Errorf("%s, and only a drained pod would be left", got)
+	}
+	pods[2].InService = true
+	p.note(h.SetPods(p.now, pods))
+	p.run(p.now.Add(10*time.Second), failing("a", "b"))
+	if got := p.take(); got != "[a down b down]" && got != "[b down a down]" {
+		t.Errorf("%s with another pod in service", got)
+	}
+	pods[2].InService = false
+	p.note(h.SetPods(p.now, pods))
+	if got := p.take(); got != "[a up b up]" {
+		t.Errorf("%s when the last healthy pod is drained", got)
+	}
+	p.note(h.SetPods(p.now, inService("a", "b")))
+	p.run(p.now.Add(10*time.Second), failing("a"))
+	if got := p.take(); got != "[a down]" {
+		t.Errorf("%s after b recovered", got)
+	}
+	p.note(h.SetPods(p.now, inService("a")))
+	if got := p.take(); got != "[a up]" || !h.Healthy("a") {
+		t.Errorf("%s after the last healthy pod left", got)
+	}
+}
+
+// A pod that was down when the check began has to pass it first.
+func TestAPodThatWasDownIsJudgedByItsProbes(t *testing.T) {
+	h := newHealth(t, balancing.HealthOptions{Interval: time.Second, HealthyAfter: 2}, "a")
+	p := newProber(h, 1)
+	p.note(h.SetPods(t0, append(inService("a"), balancing.HealthPod{Name: "b", InService: true, Down: true})))
+	if h.Healthy("b") {
+		t.Error("b is up without a probe")
+	}
+	p.run(t0.Add(900*time.Millisecond), failing())
+	if h.Healthy("b") {
+		t.Error("b is up after one probe of two")
+	}
+	p.run(t0.Add(5*time.Second), failing())
+	if got := p.take(); got != "[b up]" {
+		t.Errorf("changed: %s", got)
+	}
+}
+
+// A shared fault must not set off a storm of probes.
+func TestAskingForWitnessesIsBounded(t *testing.T) {
+	var names []string
+	for i := range 200 {
+		names = append(names, podName(i))
+	}
+	for after := 1; after <= 2; after++ {
+		h := newHealth(t, balancing.HealthOptions{Interval: time.Second, UnhealthyAfter: after}, names...)
+		p := newProber(h, 1)
+		p.run(t0.Add(5*time.Second), failing())
+		p.probes = 0
+		p.run(t0.Add(15*time.Second), func(string) bool { return true })
+		if usual := 10 * len(names); p.probes > usual*13/10 {
+			t.Errorf("%d probes in 10 s, usually %d", p.probes, usual)
+		}
+	}
+	h := newHealth(t, balancing.HealthOptions{Interval: time.Minute}, names...)
+	p := newProber(h, 1)
+	p.run(t0.Add(time.Minute), failing())
+	h.Doubt(p.now, podName(7))
+	p.probes = 0
+	p.run(p.now.Add(25*time.Millisecond), failing(podName(7)))
+	if p.probes < 2 || p.probes > 6 || h.Healthy(podName(7)) {
+		t.Errorf("%d probes to judge one pod of 200, healthy %v", p.probes, h.Healthy(podName(7)))
 	}
 }
 
@@ -111,7 +317,7 @@ func TestProbesKeepTheIntervalAndDoNotOverlap(t *testing.T) {
 			if again := h.Due(now); slices.Contains(again, pod) {
 				t.Fatalf("%s is due while it is probed", pod)
 			}
-			h.Result(pod, true)
+			h.Result(now, pod, true)
 		}
 	}
 	if len(pauses) < 50 {
@@ -121,21 +327,25 @@ func TestProbesKeepTheIntervalAndDoNotOverlap(t *testing.T) {
 
 func TestDoubtProbesAtOnceAndOneFailureIsEnough(t *testing.T) {
 	h := newHealth(t, balancing.HealthOptions{Interval: time.Minute, UnhealthyAfter: 3}, "a", "b")
-	now := t0.Add(time.Minute)
-	probeAll(h, now)
+	p := newProber(h, 1)
+	p.run(t0.Add(time.Minute), failing())
+	now := p.now
 	h.Doubt(now, "a")
 	if due := h.Due(now); fmt.Sprint(due) != "[a]" {
 		t.Fatalf("due %v, want a at once", due)
 	}
-	if got := h.Result("a", false); len(got) != 1 || got[0].Healthy {
+	p.note(h.Result(now, "a", false))
+	p.run(now.Add(time.Second), failing("a")) // b is asked at once
+	if got := p.take(); got != "[a down]" {
 		t.Errorf("after a doubt and a failure: %v, want a down", got)
 	}
+	now = p.now
 	h.Doubt(now, "b")
 	h.Due(now)
-	if got := h.Result("b", true); got != nil || !h.Healthy("b") {
+	if got := h.Result(now, "b", true); got != nil || !h.Healthy("b") {
 		t.Errorf("a doubt that a probe refuted took b out: %v", got)
 	}
-	if got := h.Result("b", false); got != nil {
+	if got := h.Result(now, "b", false); got != nil {
 		t.Errorf("a result without a probe counted: %v", got)
 	}
 }
@@ -163,7 +373,7 @@ func TestHealthModel(t *testing.T) {
 		for range 100 {
 			now = now.Add(time.Second)
 			for _, pod := range h.Due(now) {
-				for _, tr := range h.Result(pod, rapid.Bool().Draw(rt, "ok")) {
+				for _, tr := range h.Result(now, pod, rapid.Bool().Draw(rt, "ok")) {
 					if told[tr.Pod] == tr.Healthy {
 						rt.Fatalf("%+v is no transition", tr)
 					}
@@ -184,42 +394,4 @@ func TestHealthModel(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestSilence(t *testing.T) {
-	s, err := balancing.NewSilence(10 * time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	busy := balancing.Observation{Issued: 5, Failed: 2, InProgress: 3, Interval: time.Second}
-	answering := balancing.Observation{Issued: 5, Succeeded: 1, InProgress: 3, Interval: time.Second}
-	var doubts []string
-	for i := range 25 {
-		now := t0.Add(time.Duration(i) * time.Second)
-		s.Observe(now, "silent", busy)
-		s.Observe(now, "idle", balancing.Observation{Interval: time.Second})
-		s.Observe(now, "gone", busy)
-		if i == 5 {
-			s.Forget("gone")
-		}
-		report := busy
-		if i%7 == 0 {
-			report = answering
-		}
-		s.Observe(now, "answering", report)
-		waiting := busy
-		if i == 8 {
-			waiting = balancing.Observation{Interval: time.Second} // nothing is asked of it any more
-		}
-		s.Observe(now, "rested", waiting)
-		for _, pod := range s.Doubts(now) {
-			doubts = append(doubts, fmt.Sprintf("%s@%d", pod, i))
-		}
-	}
-	if want := "[silent@9 gone@15 rested@18 silent@19]"; fmt.Sprint(doubts) != want {
-		t.Errorf("doubts %v, want %s", doubts, want)
-	}
-	if _, err := balancing.NewSilence(0); err == nil {
-		t.Error("NewSilence(0) = nil error")
-	}
 }

@@ -26,18 +26,18 @@ const (
 // flight on a pod that left still end. The facts a pick reads share a cache line.
 type pod struct {
 	inFlight atomic.Int64
+	waiting  atomic.Int64 // in flight, and their answer is yet to be told
 	sessions atomic.Int64
 	latency  atomic.Uint64 // float64 bits, nanoseconds; 0: no response seen
 	peak     atomic.Uint64 // float64 bits, as latency, but rises at once
 	errors   atomic.Uint64 // float64 bits, 0 to 1
 	learned  atomic.Int64  // when latency or errors were last updated
-	silent   atomic.Int64  // since when it was sent requests unanswered; 0: it was not
-	answered atomic.Int64  // last response; 0: never
+	silent   atomic.Int64  // since when it has answered none of the waiting; 0: it has
 
-	mu sync.Mutex // serialises updates of the smoothed values
-
-	name string
-	_    [40]byte // 128 bytes: no pod shares a cache line with another
+	answered atomic.Int64 // last response; 0: never
+	mu       sync.Mutex   // serialises updates of the smoothed values
+	name     string
+	_        [32]byte // 128 bytes: no pod shares a cache line with another
 }
 
 func loadFloat(a *atomic.Uint64) float64     { return math.Float64frombits(a.Load()) }
@@ -45,13 +45,21 @@ func storeFloat(a *atomic.Uint64, f float64) { a.Store(math.Float64bits(f)) }
 
 // sent notes that a request was sent, which starts a silence unless one is on.
 func (p *pod) sent(now int64) {
+	if p.waiting.Add(1) == 1 {
+		p.silent.Store(now) // what was not answered before is not waited for any more
+		return
+	}
 	if p.silent.Load() == 0 {
 		p.silent.CompareAndSwap(0, now)
 	}
 }
 
-// ended learns from a request's outcome. Any end but an abort is a sign of life.
-func (p *pod) ended(now int64, o Outcome, s *snapshot) {
+// unwatched notes that a request's answer will not be told.
+func (p *pod) unwatched() { p.waiting.Add(-1) }
+
+// answer learns from a request's outcome. Any but an abort is a sign of life.
+func (p *pod) answer(now int64, o Outcome, s *snapshot) {
+	p.waiting.Add(-1)
 	if o.Kind == Aborted {
 		return
 	}
@@ -64,9 +72,10 @@ func (p *pod) ended(now int64, o Outcome, s *snapshot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	age := now - p.learned.Load()
-	gain := max(gainAfter(age, latencyTau), 1-s.fade(age))
+	left := s.fade(age)
+	gain := max(gainAfter(age, latencyTau), 1-left)
 	p.observeTime(gain, float64(o.ResponseTime), o.Kind == Failure)
-	p.observeError(o.Kind)
+	p.observeError(o.Kind, left)
 	p.learned.Store(now)
 	p.answered.Store(now)
 }
@@ -92,16 +101,17 @@ func (p *pod) observeTime(gain, took float64, failed bool) {
 	storeFloat(&p.peak, peak+gain*(took-peak))
 }
 
-func (p *pod) observeError(kind OutcomeKind) {
-	rate := loadFloat(&p.errors)
+// observeError moves the smoothed error rate, of which left is left since the last
+// result.
+func (p *pod) observeError(kind OutcomeKind, left float64) {
+	rate := left * loadFloat(&p.errors)
 	switch kind {
 	case Failure:
-		storeFloat(&p.errors, rate+errorGain*(1-rate))
+		rate += errorGain * (1 - rate)
 	case Success:
-		if rate > 0 {
-			storeFloat(&p.errors, rate*(1-errorGain))
-		}
+		rate *= 1 - errorGain
 	}
+	storeFloat(&p.errors, rate)
 }
 
 // gainAfter is an exponentially weighted average's gain for an observation that

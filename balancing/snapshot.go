@@ -12,6 +12,8 @@ import (
 
 // snapshot is one immutable set of pods. Only what its atomics hold changes.
 type snapshot struct {
+	strategy Strategy
+
 	// The pods that take new sessions, as parallel slices: a scan that needs one
 	// fact reads only that fact.
 	pods   []*pod
@@ -59,12 +61,13 @@ func (s *snapshot) fade(age int64) float64 {
 	return s.fades[min(max(step, 0), len(s.fades)-1)]
 }
 
-func newSnapshot(old *snapshot, now int64, pods []statefulroute.Pod, opts Options) *snapshot {
+func newSnapshot(old *snapshot, now int64, pods []statefulroute.Pod, opts Options, strategy Strategy) *snapshot {
 	s := &snapshot{
-		byName:  make(map[string]*pod, len(pods)),
-		maxConn: int64(opts.MaxConnections),
-		maxSess: int64(opts.MaxSessions),
-		ramp:    float64(opts.SlowStart),
+		strategy: strategy,
+		byName:   make(map[string]*pod, len(pods)),
+		maxConn:  int64(opts.MaxConnections),
+		maxSess:  int64(opts.MaxSessions),
+		ramp:     float64(opts.SlowStart),
 
 		fades:   newFades(),
 		perStep: fadeSteps / float64(opts.ResponseTimeWindow),

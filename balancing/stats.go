@@ -13,13 +13,13 @@ const shards = 64
 // shard is what the requests that were given the same shard count.
 type shard struct {
 	requests  atomic.Uint64 // also the source of the random choices
+	returned  atomic.Uint64 // picks that no request used
 	succeeded atomic.Uint64
 	failed    atomic.Uint64
 	timed     atomic.Uint64 // responses whose time was seen
 	time      atomic.Int64  // their sum, nanoseconds
 	last      atomic.Int64  // the latest request, Unix nanoseconds
-	seed      uint64
-	_         [8]byte // a cache line of its own
+	seed      uint64        // the eighth word: a cache line of its own
 }
 
 // draw counts a request and returns its number and a random number.
@@ -46,10 +46,10 @@ func (t *shard) end(o Outcome) {
 
 // Stats are a balancer's totals since it was made.
 type Stats struct {
-	// TotalRequests counts every pick and start.
+	// TotalRequests counts every pick and start but those given back.
 	TotalRequests uint64
-	// Successful and Failed count their outcomes; requests in flight, aborted and
-	// unknown ones are in neither.
+	// Successful and Failed count their outcomes from the answer on; requests not
+	// answered yet, aborted and unknown ones are in neither.
 	Successful uint64
 	Failed     uint64
 	// AverageResponseTime is over the requests whose response time was seen; 0
@@ -66,7 +66,7 @@ func (b *Balancer) Stats() Stats {
 	var sum time.Duration
 	for i := range b.shards {
 		t := &b.shards[i]
-		out.TotalRequests += t.requests.Load()
+		out.TotalRequests += t.requests.Load() - t.returned.Load()
 		out.Successful += t.succeeded.Load()
 		out.Failed += t.failed.Load()
 		timed += int64(t.timed.Load())

@@ -49,11 +49,16 @@ func (leastResponseTime) Pick(_ string, pods View) int {
 			if expected*busy >= least {
 				continue // silence, errors and slow start only raise it
 			}
-			cost := pods.unlessSilent(p, expected) * busy * pods.penalty(j) / pods.rampOf(j)
-			if cost < least && s.eligible(j) {
+			if cost := pods.waitCost(j, p, expected, busy); cost < least && s.eligible(j) {
 				best, least = j, cost
 			}
 		}
 	}
 	return best
+}
+
+// waitCost is how long a new request would wait on pod i, p, over its weight, given
+// the response time to expect and the requests in flight.
+func (v View) waitCost(i int, p *pod, expected, busy float64) float64 {
+	return v.unlessSilent(p, expected) * busy * v.penalty(i) / v.rampOf(i)
 }

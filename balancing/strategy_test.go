@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,6 +45,63 @@ func TestWeightedRoundRobinIsExactOverACycle(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The same sequence as the plain definition gives, whatever the weights.
+func TestWeightedRoundRobinTakesTheTurnsOfItsDefinition(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		// Few different weights among many pods are taken another way than many.
+		most := rapid.Uint32Range(1, 9).Draw(rt, "most")
+		pods := rapid.IntRange(1, 60).Draw(rt, "pods")
+		weights := rapid.SliceOfN(rapid.Uint32Range(1, most), pods, pods).Draw(rt, "weights")
+		b := newBalancer(t, balancing.Options{Strategy: "weighted_round_robin"}, makePods(len(weights), weights...))
+		score, sum := make([]int, len(weights)), 0
+		for _, w := range weights {
+			sum += int(w)
+		}
+		for turn := range 600 { // over two blocks
+			best := 0
+			for i, w := range weights {
+				if score[i] += int(w); score[i] > score[best] {
+					best = i
+				}
+			}
+			score[best] -= sum
+			if got := mustPick(t, b, t0, "").Pod(); got != podName(best) {
+				rt.Fatalf("turn %d is %s's, want %s", turn, got, podName(best))
+			}
+		}
+	})
+}
+
+// However many pick at once, no turn is taken twice and none is left out.
+func TestWeightedRoundRobinIsExactUnderConcurrency(t *testing.T) {
+	const pods, cycles = 300, 40
+	weights := make([]uint32, pods)
+	cycle := 0
+	for i := range weights {
+		weights[i] = uint32(1 + i%3)
+		cycle += 1 + i%3
+	}
+	b := newBalancer(t, balancing.Options{Strategy: "weighted_round_robin"}, makePods(pods, weights...))
+	var left atomic.Int64
+	left.Store(int64(cycles * cycle))
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				if _, err := b.Pick(t0, ""); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i, w := range weights {
+		if got := loadOf(t, b, podName(i)).InFlight; got != cycles*int64(w) {
+			t.Errorf("%s of weight %d was picked %d times in %d cycles", podName(i), w, got, cycles)
+		}
+	}
 }
 
 // Weights that change every few picks must not favour the pods listed first.
@@ -142,6 +201,38 @@ func TestAFastFailingPodIsAvoided(t *testing.T) {
 	}
 }
 
+// A pod that failed for ten seconds has its share back within ten more: what faded
+// of its error rate is gone, and one good answer is believed. (prequal_hcl is left
+// out: it takes the fastest pod while that is cold, so that there is no fair share.)
+func TestAPodThatFailedGetsItsShareBack(t *testing.T) {
+	for _, name := range []string{"least_connections", "least_response_time", "peak_ewma", "home_hcl"} {
+		t.Run(name, func(t *testing.T) {
+			b := newBalancer(t, balancing.Options{Strategy: name, Repeatable: true}, makePods(3))
+			var open []balancing.Ticket
+			now, share := t0, 0
+			for i := range 200 * 30 { // 200 requests a second of about 20 ms each
+				now = now.Add(5 * time.Millisecond)
+				if len(open) == 4 {
+					o := balancing.Outcome{Kind: balancing.Success, ResponseTime: time.Duration(15+i*7%11) * time.Millisecond}
+					if open[0].Pod() == "pod-1" && now.Sub(t0) < 10*time.Second {
+						o.Kind = balancing.Failure
+					}
+					open[0].Done(now, o)
+					open = open[1:]
+				}
+				ticket := mustPick(t, b, now, fmt.Sprint(i))
+				open = append(open, ticket)
+				if ticket.Pod() == "pod-1" && now.Sub(t0) >= 20*time.Second {
+					share++
+				}
+			}
+			if share < 200*10/4 {
+				t.Errorf("the pod that recovered gets %d of 2,000 requests", share)
+			}
+		})
+	}
+}
+
 // A pod that was slow is tried again, and used again once it is fast.
 func TestASlowPodIsForgiven(t *testing.T) {
 	for _, name := range []string{"least_response_time", "peak_ewma", "prequal_hcl"} {
@@ -213,6 +304,43 @@ func TestHomesOfEqualWeightsAgreeWithTheGeneralRule(t *testing.T) {
 		a, _ := even.Home(fmt.Sprint(i))
 		if b, _ := near.Home(fmt.Sprint(i)); a != b {
 			t.Fatalf("key %d: home %s, and %s by the rule for unequal weights", i, a, b)
+		}
+	}
+}
+
+// Among many pods the way out looks at a few: it must still reach all, pass over the
+// full ones, and leave a slow one alone.
+func TestHomeHCLOverflowsEvenlyAmongManyPods(t *testing.T) {
+	const pods = 300
+	b := newBalancer(t, balancing.Options{Strategy: "home_hcl", MaxSessions: 5, Repeatable: true}, makePods(pods))
+	times := make([]time.Duration, pods)
+	for i := range times {
+		times[i] = 10 * time.Millisecond
+	}
+	times[7] = 200 * time.Millisecond
+	feed(t, b, t0, times...)
+	home, _ := b.Home("hot key")
+	for i := range pods / 2 {
+		b.SetSessions(podName(2*i), 5)
+	}
+	b.SetSessions(home, 5)
+	seen := map[string]int{}
+	for range 3000 {
+		seen[mustPick(t, b, t0, "hot key").Pod()]++
+	}
+	for i := range pods {
+		got := seen[podName(i)]
+		switch {
+		case podName(i) == home || i%2 == 0:
+			if got > 0 {
+				t.Errorf("%s is full and was picked %d times", podName(i), got)
+			}
+		case i == 7:
+			if got > 5 {
+				t.Errorf("the slow pod was picked %d times", got)
+			}
+		case got < 10 || got > 30:
+			t.Errorf("%s was picked %d times of 3000, want about 20", podName(i), got)
 		}
 	}
 }

@@ -72,8 +72,8 @@ func (v View) HotLoad() float64 { return loadFloat(&v.snap.hotLoad) }
 // ResponseTime estimates how long pod i takes to answer, from its smoothed
 // response times. A pod that never answered is taken for an average one. A pod
 // that has not answered for a while is forgiven, else one that was slow would
-// never be tried again. A pod that has requests and is silent for longer than
-// usual is at least as slow as it has been silent.
+// never be tried again. A pod that has answered none of its waiting requests for
+// longer than usual is at least as slow as it has been silent.
 func (v View) ResponseTime(i int) time.Duration {
 	p := v.snap.pods[i]
 	return time.Duration(v.latency(p, loadFloat(&p.latency), v.meanLatency()))
@@ -108,7 +108,7 @@ func (v View) faded(p *pod, smoothed, mean float64) float64 {
 // unlessSilent is the expected time, or p's silence where that is much longer.
 func (v View) unlessSilent(p *pod, expected float64) float64 {
 	if since := p.silent.Load(); since != 0 && expected != 0 {
-		if age := float64(v.now - since); age > quiet*expected && p.inFlight.Load() > 0 {
+		if age := float64(v.now - since); age > quiet*expected && p.waiting.Load() > 0 {
 			return age
 		}
 	}

@@ -224,8 +224,7 @@ func TestWeightOptionsAreChecked(t *testing.T) {
 	}
 }
 
-// Whatever is reported, weights are at least 1, fit in 32 bits together, and never
-// change by more than the step.
+// Whatever is reported, weights are at least 1 and fit in 32 bits together.
 func TestWeightsProperties(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWeights(t, balancing.WeightOptions{SlowStart: time.Duration(rapid.Int64Range(0, 1e11).Draw(rt, "slow start"))})
@@ -266,6 +265,43 @@ func TestWeightsProperties(t *testing.T) {
 				if sum > math.MaxUint32 || len(weights) != n {
 					rt.Fatalf("%d weights of %d pods sum to %d: %v", len(weights), n, sum, weights)
 				}
+			},
+		})
+	})
+}
+
+// Whatever is reported, a push changes no weight by more than the largest step, but
+// for rounding.
+func TestWeightStepsAreBounded(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		n := rapid.IntRange(1, 8).Draw(rt, "pods")
+		w := newWeights(t, balancing.WeightOptions{Scale: 1000})
+		w.SetPods(t0, makePods(n, rapid.SliceOfN(rapid.Uint32Range(1, 100), n, n).Draw(rt, "weights")...))
+		last, _ := w.Next(t0)
+		now := t0
+		rt.Repeat(map[string]func(*rapid.T){
+			"observe": func(rt *rapid.T) {
+				for i := range n {
+					w.Observe(now, podName(i), balancing.Observation{
+						Interval: time.Second, Succeeded: rapid.Uint64Range(0, 500).Draw(rt, "succeeded"),
+						Failed:       rapid.Uint64Range(0, 50).Draw(rt, "failed"),
+						InProgress:   rapid.Uint64Range(0, 100).Draw(rt, "in progress"),
+						ResponseTime: time.Duration(rapid.Int64Range(0, 1e10).Draw(rt, "took")),
+					})
+				}
+			},
+			"penalty": func(rt *rapid.T) {
+				w.Penalty(podName(rapid.IntRange(0, n-1).Draw(rt, "pod")), rapid.Float64Range(0, 1).Draw(rt, "factor"))
+			},
+			"": func(rt *rapid.T) {
+				now = now.Add(time.Duration(rapid.Int64Range(0, 3e9).Draw(rt, "dt")))
+				weights, push := w.Next(now)
+				for pod, x := range weights {
+					if before := last[pod]; x > 2*before+1 || 2*x+1 < before || x != before && !push {
+						rt.Fatalf("%s went from %d to %d in one step, push %v", pod, before, x, push)
+					}
+				}
+				last = weights
 			},
 		})
 	})

@@ -110,10 +110,10 @@ func (raw *rawHealthCheck) check(doc *document, at path) *statefulroute.HealthCh
 		GRPCSet:        raw.GRPC != nil,
 		TCP:            raw.TCP,
 		Interval:       orDuration(raw.Interval, time.Second),
-		Timeout:        orDuration(raw.Timeout, 500*time.Millisecond),
 		UnhealthyAfter: or(raw.UnhealthyAfter, 2),
 		HealthyAfter:   or(raw.HealthyAfter, 1),
 	}
+	h.Timeout = orDuration(raw.Timeout, min(500*time.Millisecond, h.Interval))
 	if n := count(raw.HTTP != nil, raw.GRPC != nil, raw.TCP); n != 1 {
 		doc.refuse(at, "exactly one of http, grpc and tcp is needed, found %d", n)
 	}
@@ -123,8 +123,11 @@ func (raw *rawHealthCheck) check(doc *document, at path) *statefulroute.HealthCh
 	if h.Interval < 10*time.Millisecond {
 		doc.refuse(at.with("interval"), "must be at least 10ms")
 	}
-	if h.Timeout < time.Millisecond {
+	switch {
+	case h.Timeout < time.Millisecond:
 		doc.refuse(at.with("timeout"), "must be at least 1ms")
+	case h.Timeout > h.Interval: // a hanging pod would be probed less often than in every interval
+		doc.refuse(at.with("timeout"), "%v is longer than the interval, %v", h.Timeout, h.Interval)
 	}
 	if h.UnhealthyAfter < 1 {
 		doc.refuse(at.with("unhealthy_after"), "must be at least 1")

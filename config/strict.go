@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/stateful-route/stateful-route/balancing"
 )
 
 // document is one parsed YAML file: what errors need to name file and line.
@@ -38,10 +40,6 @@ func WithCacheStrategies(names ...string) Option {
 	return func(d *document) { d.cacheStrategies = names }
 }
 
-func builtinStrategies() []string {
-	return []string{"round_robin", "weighted_round_robin", "least_connections", "least_response_time", "home_hcl", "prequal_hcl", "peak_ewma"}
-}
-
 func builtinCacheStrategies() []string { return []string{"lru", "lfu", "ttl", "adaptive"} }
 
 // decodeFile reads file into v (a pointer to a struct of pointers and values
@@ -53,7 +51,7 @@ func decodeFile(file string, v any, opts []Option) (*document, error) {
 	}
 	doc := &document{
 		file: file, root: &yaml.Node{},
-		strategies: builtinStrategies(), cacheStrategies: builtinCacheStrategies(),
+		strategies: balancing.NewRegistry().Names(), cacheStrategies: builtinCacheStrategies(),
 	}
 	for _, opt := range opts {
 		opt(doc)

@@ -1,13 +1,15 @@
 package e2e
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/stateful-route/stateful-route/e2e/harness"
 )
 
-// A pod whose /healthz fails leaves within thresholds × interval + 1 s; its
+// A pod whose /healthz fails has left Envoy within thresholds × interval + 1 s; its
 // sessions move once, the others never; it comes back by itself.
 func TestAPodThatFailsItsChecksLeavesAndReturns(t *testing.T) {
 	t.Parallel()
@@ -25,9 +27,17 @@ func TestAPodThatFailsItsChecksLeavesAndReturns(t *testing.T) {
 
 	traffic := s.Traffic(t, keys, 200*time.Millisecond)
 	s.Misbehave(t, "chat-1", `{"healthz":"fail"}`)
-	took := harness.Eventually(t, harness.Patience, "the pod is unhealthy", s.InState("chat", "chat-1", "unhealthy"))
+	took := harness.Eventually(t, harness.Patience, "Envoy has taken the pod out", s.InEnvoy("chat", "chat-1", false))
 	if bound := unhealthyAfter*interval + time.Second; took > bound {
-		t.Errorf("the pod left after %v, want at most %v", took, bound)
+		t.Errorf("the pod left Envoy after %v, want at most %v", took, bound)
+	}
+	t.Logf("the pod left Envoy after %v", took.Round(time.Millisecond))
+	harness.Eventually(t, harness.Patience, "the pod is unhealthy", s.InState("chat", "chat-1", "unhealthy"))
+	if failures := probeFailures(t, s, "chat-1"); failures < unhealthyAfter {
+		t.Errorf("%v failed probes of the pod counted, want at least %d", failures, unhealthyAfter)
+	}
+	if failures := probeFailures(t, s, "chat-0"); failures > 0 {
+		t.Errorf("%v failed probes of a healthy pod counted", failures)
 	}
 	s.WaitClients(t)
 	after := s.Load(keys, 3, 8, harness.InHeader).Owners(t)
@@ -40,7 +50,7 @@ func TestAPodThatFailsItsChecksLeavesAndReturns(t *testing.T) {
 	harness.SameOwners(t, before, after)
 
 	s.Misbehave(t, "chat-1", `{"healthz":"ok"}`)
-	harness.Eventually(t, interval+time.Second, "the pod is back", s.InState("chat", "chat-1", "ready"))
+	harness.Eventually(t, interval+time.Second, "the pod is back in Envoy", s.InEnvoy("chat", "chat-1", true))
 	s.WaitClients(t)
 	histories := traffic.Stop()
 	harness.NoFailures(t, histories)
@@ -52,5 +62,58 @@ func TestAPodThatFailsItsChecksLeavesAndReturns(t *testing.T) {
 	}
 	if moved, err := harness.Metric(s.ExtprocAdmin+"/metrics", "stateful_route_sessions_rebound_total"); err != nil || int(moved) != len(lost) {
 		t.Errorf("%v rebinds counted, %v; want %d: one for each lost session", moved, err, len(lost))
+	}
+}
+
+// probeFailures is how many probes of a pod failed, as counted; 0 before the first.
+func probeFailures(t *testing.T, s *harness.Stack, pod string) float64 {
+	t.Helper()
+	n, err := harness.Metric(s.XDSAdmin+"/metrics", "stateful_route_health_check_failures_total", `pod="`+pod+`"`)
+	if err != nil && !errors.Is(err, harness.ErrNoMetric) {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// What all pods fail for takes none out, though their probes find out one after the
+// other. When one passes again and the others do not, the fault is theirs.
+func TestAllPodsFailingTheirChecksKeepTheirSessions(t *testing.T) {
+	t.Parallel()
+	svc := harness.Chat(3)
+	svc.HealthCheck = map[string]any{"http": "/healthz", "interval": "300ms", "timeout": "200ms", "unhealthy_after": 2, "healthy_after": 1}
+	svc.Balancing = map[string]any{"slow_start": "0s"}
+	s := start(t, harness.Options{Services: []harness.Service{svc}})
+	pods := []string{"chat-0", "chat-1", "chat-2"}
+	keys := harness.Keys(60)
+	before := s.Load(keys, 1, 8, harness.InHeader).Owners(t)
+
+	traffic := s.Traffic(t, keys[:20], 200*time.Millisecond)
+	for _, pod := range pods {
+		s.Misbehave(t, pod, `{"healthz":"fail"}`)
+	}
+	for _, pod := range pods {
+		harness.Eventually(t, harness.Patience, "ten probes of "+pod+" failed", func() error {
+			if n := probeFailures(t, s, pod); n < 10 {
+				return fmt.Errorf("%v failed", n)
+			}
+			return s.InEnvoy("chat", pod, true)()
+		})
+	}
+	harness.SameOwners(t, before, s.Load(keys, 1, 8, harness.InHeader).Owners(t))
+	harness.MaxPods(t, traffic.Stop(), 1)
+
+	s.Misbehave(t, "chat-0", `{"healthz":"ok"}`)
+	for _, pod := range pods[1:] {
+		harness.Eventually(t, harness.Patience, pod+" is out of Envoy", s.InEnvoy("chat", pod, false))
+	}
+	s.WaitClients(t)
+	for key, owner := range s.Load(keys, 2, 8, harness.InHeader).Owners(t) {
+		if owner != "chat-0" {
+			t.Fatalf("session %s is on %s", key, owner)
+		}
+	}
+	for _, pod := range pods[1:] {
+		s.Misbehave(t, pod, `{"healthz":"ok"}`)
+		harness.Eventually(t, harness.Patience, pod+" is back in Envoy", s.InEnvoy("chat", pod, true))
 	}
 }

@@ -108,12 +108,12 @@ func (c *chooser) claim() decision {
 	b, won, err := c.table.Claim(c.service.policy.Name, c.key, ticket.Pod(), c.now)
 	switch {
 	case err != nil:
-		giveBack(ticket, c.now)
+		ticket.GiveBack()
 		return c.home(err)
 	case won:
 		return c.taken(decision{outcome: claimed, ticket: ticket})
 	}
-	giveBack(ticket, c.now)
+	ticket.GiveBack()
 	return c.follow(b, joined)
 }
 
@@ -125,7 +125,7 @@ func (c *chooser) taken(d decision) decision {
 	if d.pod = c.service.pod(name); d.pod != nil {
 		return d
 	}
-	giveBack(d.ticket, c.now)
+	d.ticket.GiveBack()
 	return c.rebind(name, lostRemoved)
 }
 
@@ -167,12 +167,12 @@ func (c *chooser) rebind(lost, why string) decision {
 	b, won, err := c.table.Rebind(c.service.policy.Name, c.key, lost, ticket.Pod(), c.now)
 	switch {
 	case err != nil: // gone meanwhile: a new session again
-		giveBack(ticket, c.now)
+		ticket.GiveBack()
 		return c.claim()
 	case won:
 		return c.taken(decision{outcome: rebound, ticket: ticket, lost: lost, why: why})
 	}
-	giveBack(ticket, c.now)
+	ticket.GiveBack()
 	return c.follow(b, known)
 }
 
@@ -185,9 +185,4 @@ func (c *chooser) home(why error) decision {
 	}
 	ticket, _ := c.place.Start(c.now, name) // an unknown pod's zero ticket counts nothing
 	return decision{outcome: atHome, pod: pod, ticket: ticket, err: why}
-}
-
-// giveBack ends a ticket that no request used.
-func giveBack(t balancing.Ticket, now time.Time) {
-	t.Done(now, balancing.Outcome{Kind: balancing.Aborted})
 }

@@ -153,8 +153,8 @@ func (d *Directory) Check(svc statefulroute.Service) error {
 	return err
 }
 
-// Set replaces the services. A service that stays keeps its balancer's
-// knowledge unless its balancing policy changed.
+// Set replaces the services. A service that stays keeps its balancer's knowledge,
+// also when its balancing policy changed.
 //
 // A balancer must not choose a pod that a request cannot look up: pods that
 // leave are taken from the balancer before the new map is published, pods that
@@ -212,9 +212,7 @@ func (d *Directory) build(old *service, state ServiceState) (*service, error) {
 	if old != nil {
 		s.lookups = old.lookups
 	}
-	if old != nil && old.policy.Balancing == svc.Balancing {
-		s.balancer = old.balancer
-	} else if s.balancer, err = d.newBalancer(svc.Balancing); err != nil {
+	if s.balancer, err = d.balancerOf(old, svc.Balancing); err != nil {
 		return nil, err
 	}
 	for _, p := range state.Pods {
@@ -240,8 +238,26 @@ func newPodView(old *service, p statefulroute.Pod) *podView {
 	return v
 }
 
+// balancerOf returns the balancer of a service under a policy. One that is there
+// keeps what it knows of the pods: caps count the requests in flight from before.
+func (d *Directory) balancerOf(old *service, b statefulroute.BalancingPolicy) (*balancing.Balancer, error) {
+	switch {
+	case old == nil:
+		return d.newBalancer(b)
+	case old.policy.Balancing != b:
+		if err := old.balancer.Update(d.opts.Now(), d.options(b)); err != nil {
+			return nil, err
+		}
+	}
+	return old.balancer, nil
+}
+
 func (d *Directory) newBalancer(b statefulroute.BalancingPolicy) (*balancing.Balancer, error) {
-	return balancing.New(balancing.Options{
+	return balancing.New(d.options(b))
+}
+
+func (d *Directory) options(b statefulroute.BalancingPolicy) balancing.Options {
+	return balancing.Options{
 		Strategy:           b.Strategy,
 		Registry:           d.opts.Registry,
 		MaxConnections:     b.MaxConnections,
@@ -249,7 +265,7 @@ func (d *Directory) newBalancer(b statefulroute.BalancingPolicy) (*balancing.Bal
 		ResponseTimeWindow: b.ResponseTimeWindow,
 		SlowStart:          b.SlowStart,
 		Seed:               d.opts.Seed,
-	})
+	}
 }
 
 func readSessionPolicy(p statefulroute.SessionPolicy) (places sessionPlaces, err error) {

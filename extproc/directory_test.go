@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/insight"
 )
 
@@ -34,9 +36,14 @@ func TestDirectoryKeepsWhatItKnowsOfAServiceThatStays(t *testing.T) {
 	if ticket.Pod() != "chat-0" {
 		t.Error("the request in flight is lost")
 	}
-	d.Set([]ServiceState{{chat(func(s *statefulroute.Service) { s.Balancing.Strategy = "home_hcl" }), pods(3)}}, true)
-	if d.service("chat").balancer == before.balancer {
-		t.Error("another strategy has the same balancer")
+	capped := func(s *statefulroute.Service) { s.Balancing.Strategy, s.Balancing.MaxConnections = "home_hcl", 1 }
+	d.Set([]ServiceState{{chat(capped), pods(1)}}, true)
+	if _, err := d.service("chat").balancer.Pick(t0, "k"); !errors.Is(err, balancing.ErrNoPods) {
+		t.Errorf("a cap that is new does not count the request in flight: %v", err)
+	}
+	ticket.Done(t0, balancing.Outcome{})
+	if _, err := d.service("chat").balancer.Pick(t0, "k"); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -64,6 +64,9 @@ func (x *exchange) begin(ctx context.Context, md metadata.MD, values []*corev3.H
 	x.decision = x.service.decide(table, place, x.key, x.began)
 	x.count()
 	x.answer = x.requestAnswer()
+	if !x.asked {
+		x.decision.ticket.Unwatched()
+	}
 }
 
 // requestAnswer builds the answer to the request headers and settles whether
@@ -127,6 +130,7 @@ func (x *exchange) response(h headers, upstream string) *extprocv3.ProcessingRes
 			pod.times.observe(x.answered.Sub(x.began))
 		}
 	}
+	x.decision.ticket.Answered(x.answered, x.outcome()) // a stream's end may be hours away
 	x.learn(h, pod, x.answered)
 	x.request = nil // may hold a long request's headers for hours
 	if !x.issued || x.decision.pod == nil || x.decision.outcome == atHome {

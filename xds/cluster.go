@@ -46,6 +46,13 @@ func buildCluster(svc ServiceView) (*clusterv3.Cluster, error) {
 
 		TypedExtensionProtocolOptions: options,
 	}
+	if window := svc.Balancing.SlowStart; window > 0 && c.LbPolicy == clusterv3.Cluster_ROUND_ROBIN {
+		// Load does not change these weights, so that Envoy itself must start new
+		// pods slowly: from a tenth of their weight on, as elsewhere.
+		c.LbConfig = &clusterv3.Cluster_RoundRobinLbConfig_{RoundRobinLbConfig: &clusterv3.Cluster_RoundRobinLbConfig{
+			SlowStartConfig: &clusterv3.Cluster_SlowStartConfig{SlowStartWindow: durationpb.New(window)},
+		}}
+	}
 	generation, err := hashOf(c)
 	if err != nil {
 		return nil, err

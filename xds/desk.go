@@ -64,10 +64,23 @@ func (d *Desk) SetConfig(now time.Time, g Gateway, services []statefulroute.Serv
 		if svc.Pods.Static != nil {
 			d.setPods(now, svc, svc.Pods.Static)
 		}
+		if !Steers(svc.Balancing.Strategy) {
+			d.forgetWeights(svc.Name)
+		}
 	}
 	maps.DeleteFunc(d.pods, func(name string, _ podList) bool { return !known[name] })
 	maps.DeleteFunc(d.facts, func(id podID, _ podFacts) bool { return !known[id.service] })
 	maps.DeleteFunc(d.orders, func(id podID, _ order) bool { return !known[id.service] })
+}
+
+// forgetWeights brings a service's pods back to their configured weights.
+func (d *Desk) forgetWeights(service string) {
+	for id, f := range d.facts {
+		if id.service == service {
+			f.weight = 0
+			d.facts[id] = f
+		}
+	}
 }
 
 // SetPods replaces the pods of a service whose source is not static.
@@ -104,7 +117,11 @@ func (d *Desk) SetHealthy(service, pod string, healthy bool) error {
 }
 
 // SetWeight is what the load made of a pod's weight; 0 means the configured one.
+// It is ignored where load does not change weights.
 func (d *Desk) SetWeight(service, pod string, weight uint32) error {
+	if svc, ok := d.service(service); ok && !Steers(svc.Balancing.Strategy) {
+		return nil
+	}
 	return d.change(service, pod, func(f *podFacts) { f.weight = weight })
 }
 
@@ -133,12 +150,13 @@ func (d *Desk) Model() Model {
 		view := ServiceView{Service: svc}
 		for _, p := range d.pods[svc.Name].pods {
 			id := podID{svc.Name, p.Name}
-			p.State = rank(d.orders[id].state, d.facts[id].down)
-			weight := d.facts[id].weight
+			f, ordered := d.facts[id], d.orders[id].state
+			p.State = rank(ordered, f.down)
+			weight := f.weight
 			if weight == 0 {
 				weight = p.Weight
 			}
-			view.Members = append(view.Members, Member{Pod: p, EffectiveWeight: weight})
+			view.Members = append(view.Members, Member{Pod: p, EffectiveWeight: weight, Order: ordered, Down: f.down})
 		}
 		m.Services = append(m.Services, view)
 	}

@@ -49,6 +49,10 @@ type Member struct {
 	statefulroute.Pod
 	// EffectiveWeight is Envoy's load_balancing_weight for the pod, at least 1.
 	EffectiveWeight uint32
+	// State is the sum of these two: what the operator ordered, Ready for nothing,
+	// and that the health checks fail.
+	Order statefulroute.PodState
+	Down  bool
 }
 
 // clone returns an equal model that shares no slice the rollout changes.

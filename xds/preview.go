@@ -23,8 +23,8 @@ func GatewayOf(e config.Envoy) Gateway {
 // Preview returns what Envoys would get from a configuration file. It reads and
 // checks all a server does at its start, pod files included. Names of DNS
 // sources are looked up; without an answer their pods are missing.
-func Preview(ctx context.Context, file string) (Resources, error) {
-	cfg, err := config.LoadXDSServer(file)
+func Preview(ctx context.Context, file string, opts ...config.Option) (Resources, error) {
+	cfg, err := config.LoadXDSServer(file, opts...)
 	if err != nil {
 		return nil, err
 	}

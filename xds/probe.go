@@ -65,7 +65,8 @@ func probeHTTP(ctx context.Context, path string, at netip.AddrPort) error {
 }
 
 func probeGRPC(ctx context.Context, service string, at netip.AddrPort) error {
-	conn, err := grpc.NewClient("passthrough:///"+at.String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	// Pods are probed at their addresses, not through a proxy of the environment.
+	conn, err := grpc.NewClient("passthrough:///"+at.String(), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
 	if err != nil {
 		return fmt.Errorf("grpc probe: %w", err)
 	}

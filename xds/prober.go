@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"container/heap"
 	"context"
 	"hash/fnv"
 	"net/netip"
@@ -19,7 +20,7 @@ type ProbeObserver interface {
 	Probe(ctx context.Context, service, pod string) (context.Context, func(err error, took time.Duration))
 }
 
-// HealthSetter takes what the probes found of pods of a service.
+// HealthSetter takes what the probes found.
 type HealthSetter interface {
 	SetHealth(ctx context.Context, service string, healthy map[string]bool) error
 }
@@ -36,26 +37,46 @@ type Prober struct {
 
 	doubts  chan podID
 	results chan probeResult
-	checked map[string]*checkedService // loop only
 	probes  sync.WaitGroup
 	once    sync.Once
+
+	// Owned by the loop.
+	checked map[string]*checkedService
+	queue   checkQueue
+	again   time.Time // when to try what could not be set; zero: nothing
 }
 
-// checkedService is one service with a health check.
+// checkedService is one service whose pods are probed.
 type checkedService struct {
+	name      string
 	check     statefulroute.HealthCheck
 	health    *balancing.Health
 	addresses map[string]netip.AddrPort
+	until     time.Time // of a check that only follows a doubt; zero: no end
+	due       time.Time // of the first probe
+	place     int       // in the queue; -1: not in it
 }
 
-// probeResult is what one probe found, of which service as it was checked then
-// and at which address.
+// probeResult is what one probe found, for whom and at which address.
 type probeResult struct {
-	id  podID
-	of  *checkedService
-	at  netip.AddrPort
-	err error
+	id     podID
+	health *balancing.Health // that asked
+	at     netip.AddrPort
+	err    error
 }
+
+// doubtCheck is how pods are probed that are doubted in a service without a health
+// check: it only finds out that nobody listens.
+func doubtCheck() statefulroute.HealthCheck {
+	return statefulroute.HealthCheck{TCP: true, Interval: time.Second, Timeout: 500 * time.Millisecond, UnhealthyAfter: 2, HealthyAfter: 1}
+}
+
+// doubtLasts is how long a doubted service without a health check is probed, and
+// for as long again while a pod of it is down.
+const doubtLasts = 10 * time.Second
+
+// retryAfter is the pause before what could not be set is tried again.
+const retryAfter = time.Second
 
 func (p *Prober) init() {
 	p.once.Do(func() {
@@ -65,8 +86,8 @@ func (p *Prober) init() {
 	})
 }
 
-// Doubt has a pod probed at once; one failure then takes it out. A service
-// without a health check has nothing to probe with: its doubts end here.
+// Doubt has a pod probed at once; one failure then takes it out. Where the service
+// has no health check, the pod must accept a TCP connection.
 func (p *Prober) Doubt(ctx context.Context, service, pod string) {
 	p.init()
 	select {
@@ -92,15 +113,17 @@ func (p *Prober) Run(ctx context.Context) error {
 		case <-p.Changed:
 			p.follow(ctx, time.Now())
 		case <-timer.C:
-		case id := <-p.doubts:
-			if c := p.checked[id.service]; c != nil {
-				c.health.Doubt(time.Now(), id.pod)
+			if now := time.Now(); !p.again.IsZero() && !now.Before(p.again) {
+				p.again = time.Time{}
+				p.follow(ctx, now)
 			}
+		case id := <-p.doubts:
+			p.doubt(ctx, time.Now(), id)
 		case r := <-p.results:
 			found = p.waiting(r)
 			p.followIfChanged(ctx)
 		}
-		p.take(ctx, found)
+		p.take(ctx, time.Now(), found)
 		if next, ok := p.start(ctx, time.Now()); ok {
 			timer.Reset(time.Until(next))
 		} else {
@@ -132,83 +155,145 @@ func (p *Prober) followIfChanged(ctx context.Context) {
 	}
 }
 
-// follow brings the state machines in line with the model.
+// follow brings the state machines in line with the model, and the model's word on
+// which pods are down in line with them: either may have missed a change of the
+// other.
 func (p *Prober) follow(ctx context.Context, now time.Time) {
 	seen := map[string]bool{}
 	for _, svc := range p.Model().Services {
-		if svc.Health == nil {
+		c := p.checkOf(svc)
+		if c == nil {
 			continue
 		}
 		seen[svc.Name] = true
-		c := p.checked[svc.Name]
-		if c == nil || c.check != *svc.Health {
-			c = p.add(svc)
-			if c == nil {
-				continue
+		p.log(svc.Name, nil, c.setMembers(now, svc.Members))
+		verdicts := map[string]bool{}
+		for _, m := range svc.Members {
+			if healthy := c.health.Healthy(m.Name); healthy == m.Down {
+				verdicts[m.Name] = healthy
 			}
 		}
-		names := make([]string, len(svc.Members))
-		c.addresses = make(map[string]netip.AddrPort, len(svc.Members))
-		for i, m := range svc.Members {
-			names[i] = m.Name
-			c.addresses[m.Name] = m.Address
-		}
-		p.apply(ctx, svc.Name, c.health.SetPods(now, names))
+		p.set(ctx, svc.Name, verdicts)
+		p.requeue(c)
 	}
-	for name := range p.checked {
+	for name, c := range p.checked {
 		if !seen[name] {
-			p.end(ctx, name)
+			p.end(ctx, c)
 		}
 	}
 }
 
-// add starts judging a service, afresh when its check changed: what the old
-// check found says nothing about the new one.
-func (p *Prober) add(svc ServiceView) *checkedService {
+// checkOf returns how a service is checked, nil for not at all. A check that
+// changed starts afresh, but for the pods that are down: they stay so until the
+// new check finds otherwise.
+func (p *Prober) checkOf(svc ServiceView) *checkedService {
+	c := p.checked[svc.Name]
+	switch {
+	case svc.Health == nil && (c == nil || c.until.IsZero()):
+		return nil
+	case svc.Health == nil || c != nil && c.check == *svc.Health && c.until.IsZero():
+		return c
+	}
+	return p.add(svc.Name, *svc.Health)
+}
+
+// add starts judging a service.
+func (p *Prober) add(service string, check statefulroute.HealthCheck) *checkedService {
 	seed := fnv.New64a()
-	_, _ = seed.Write([]byte(svc.Name)) // a hash.Hash never fails
+	_, _ = seed.Write([]byte(service)) // a hash.Hash never fails
 	health, err := balancing.NewHealth(balancing.HealthOptions{
-		Interval: svc.Health.Interval, UnhealthyAfter: svc.Health.UnhealthyAfter,
-		HealthyAfter: svc.Health.HealthyAfter, Seed: seed.Sum64(),
+		Interval: check.Interval, UnhealthyAfter: check.UnhealthyAfter,
+		HealthyAfter: check.HealthyAfter, Seed: seed.Sum64(),
 	})
 	if err != nil {
-		p.Logger.Error("a service is not probed", zap.String("service", svc.Name), zap.Error(err))
+		p.Logger.Error("a service is not probed", zap.String("service", service), zap.Error(err))
 		return nil
 	}
-	c := &checkedService{check: *svc.Health, health: health}
-	p.checked[svc.Name] = c
+	c := p.checked[service]
+	if c == nil {
+		c = &checkedService{name: service, place: -1}
+		p.checked[service] = c
+	}
+	c.check, c.health, c.until = check, health, time.Time{}
 	return c
+}
+
+// setMembers tells the service's state machine which pods there are.
+func (c *checkedService) setMembers(now time.Time, members []Member) []balancing.Transition {
+	pods := make([]balancing.HealthPod, len(members))
+	c.addresses = make(map[string]netip.AddrPort, len(members))
+	for i, m := range members {
+		pods[i] = balancing.HealthPod{Name: m.Name, InService: m.Order == statefulroute.Ready, Down: m.Down}
+		c.addresses[m.Name] = m.Address
+	}
+	return c.health.SetPods(now, pods)
+}
+
+// doubt probes a pod at once, if need be in a service that is not checked.
+func (p *Prober) doubt(ctx context.Context, now time.Time, id podID) {
+	c := p.checked[id.service]
+	if c == nil {
+		svc, ok := p.Model().service(id.service)
+		if !ok || svc.Health != nil {
+			return // gone, or about to be followed
+		}
+		if c = p.add(id.service, doubtCheck()); c == nil {
+			return
+		}
+		c.setMembers(now, svc.Members)
+		c.until = now.Add(doubtLasts)
+	}
+	c.health.Doubt(now, id.pod)
+	p.requeue(c)
 }
 
 // end forgets a service that is gone or no longer checked; its pods are not
 // left in a state that nobody would ever lift.
-func (p *Prober) end(ctx context.Context, service string) {
-	c := p.checked[service]
-	delete(p.checked, service)
+func (p *Prober) end(ctx context.Context, c *checkedService) {
+	delete(p.checked, c.name)
+	p.queue.drop(c)
 	well := map[string]bool{}
 	for pod := range c.addresses {
 		if !c.health.Healthy(pod) {
 			well[pod] = true
 		}
 	}
-	p.set(ctx, service, well)
+	p.set(ctx, c.name, well)
 }
 
-// start launches the probes that are due and returns when the next ones are.
+// start launches the probes that are due and returns when to come back.
 func (p *Prober) start(ctx context.Context, now time.Time) (next time.Time, ok bool) {
-	for service, c := range p.checked {
+	for len(p.queue) > 0 && !now.Before(p.queue[0].due) {
+		c := p.queue[0]
 		for _, pod := range c.health.Due(now) {
-			p.launch(ctx, podID{service, pod}, c)
+			p.launch(ctx, podID{c.name, pod}, c)
 		}
-		if at, some := c.health.Next(); some && (!ok || at.Before(next)) {
-			next, ok = at, true
-		}
+		p.requeue(c)
 	}
-	return next, ok
+	next = p.again
+	if len(p.queue) > 0 && (next.IsZero() || p.queue[0].due.Before(next)) {
+		next = p.queue[0].due
+	}
+	return next, !next.IsZero()
+}
+
+// requeue puts a service where its next probe belongs.
+func (p *Prober) requeue(c *checkedService) {
+	due, ok := c.health.Next()
+	if !ok {
+		p.queue.drop(c)
+		return
+	}
+	c.due = due
+	if c.place < 0 {
+		heap.Push(&p.queue, c)
+	} else {
+		heap.Fix(&p.queue, c.place)
+	}
 }
 
 func (p *Prober) launch(ctx context.Context, id podID, c *checkedService) {
-	check, at := c.check, c.addresses[id.pod]
+	check, health, at := c.check, c.health, c.addresses[id.pod]
 	p.probes.Go(func() {
 		started := time.Now()
 		probeCtx, done := p.Observer.Probe(ctx, id.service, id.pod)
@@ -218,56 +303,105 @@ func (p *Prober) launch(ctx context.Context, id podID, c *checkedService) {
 		}
 		done(err, time.Since(started))
 		select {
-		case p.results <- probeResult{id, c, at, err}:
+		case p.results <- probeResult{id, health, at, err}:
 		case <-ctx.Done():
 		}
 	})
 }
 
 // take books results and puts what they change into force.
-func (p *Prober) take(ctx context.Context, found []probeResult) {
-	changed := map[string][]balancing.Transition{}
+func (p *Prober) take(ctx context.Context, now time.Time, found []probeResult) {
+	verdicts := map[string]map[string]bool{}
 	for _, r := range found {
-		changed[r.id.service] = append(changed[r.id.service], p.result(ctx, r)...)
+		for _, t := range p.result(ctx, now, r) {
+			if verdicts[r.id.service] == nil {
+				verdicts[r.id.service] = map[string]bool{}
+			}
+			verdicts[r.id.service][t.Pod] = t.Healthy // of two about one pod the last counts
+		}
 	}
-	for service, list := range changed {
-		p.apply(ctx, service, list)
+	for service, healthy := range verdicts {
+		p.set(ctx, service, healthy)
+	}
+	for _, r := range found {
+		if c := p.checked[r.id.service]; c != nil && !c.until.IsZero() && now.After(c.until) {
+			p.review(ctx, now, c)
+		}
 	}
 }
 
-// result books one result. One of a check that was replaced, or of a service that
+// result books one result. One for a check that was replaced, or of a service that
 // is gone, says nothing; the pod of one from an old address is probed again.
-func (p *Prober) result(ctx context.Context, r probeResult) []balancing.Transition {
+func (p *Prober) result(ctx context.Context, now time.Time, r probeResult) []balancing.Transition {
 	c := p.checked[r.id.service]
-	if c != r.of {
+	if c == nil || c.health != r.health {
 		return nil
 	}
 	if at, ok := c.addresses[r.id.pod]; ok && at != r.at {
 		p.launch(ctx, r.id, c)
 		return nil
 	}
-	changed := c.health.Result(r.id.pod, r.err == nil)
-	for _, t := range changed {
-		p.Logger.Warn("pod health changed", zap.String("service", r.id.service), zap.String("pod", t.Pod),
-			zap.Bool("healthy", t.Healthy), zap.String("reason", t.Reason), zap.NamedError("probe", r.err))
-	}
+	changed := c.health.Result(now, r.id.pod, r.err == nil)
+	p.log(c.name, r.err, changed)
+	p.requeue(c)
 	return changed
 }
 
-// apply puts transitions into force; of two of one pod the last counts.
-func (p *Prober) apply(ctx context.Context, service string, changed []balancing.Transition) {
-	healthy := make(map[string]bool, len(changed))
-	for _, t := range changed {
-		healthy[t.Pod] = t.Healthy
+// review ends the probes that a doubt began, unless a pod is down.
+func (p *Prober) review(ctx context.Context, now time.Time, c *checkedService) {
+	for pod := range c.addresses {
+		if !c.health.Healthy(pod) {
+			c.until = now.Add(doubtLasts)
+			return
+		}
 	}
-	p.set(ctx, service, healthy)
+	p.end(ctx, c)
 }
 
+func (p *Prober) log(service string, probe error, changed []balancing.Transition) {
+	for _, t := range changed {
+		p.Logger.Warn("pod health changed", zap.String("service", service), zap.String("pod", t.Pod),
+			zap.Bool("healthy", t.Healthy), zap.String("reason", t.Reason), zap.NamedError("probe", probe))
+	}
+}
+
+// set puts verdicts into force; those about pods that left in the meantime are
+// dropped there. What cannot be set now is tried again: follow compares.
 func (p *Prober) set(ctx context.Context, service string, healthy map[string]bool) {
 	if len(healthy) == 0 {
 		return
 	}
 	if err := p.Set.SetHealth(ctx, service, healthy); err != nil && ctx.Err() == nil {
+		p.again = time.Now().Add(retryAfter)
 		p.Logger.Error("health of pods not set", zap.String("service", service), zap.Error(err))
+	}
+}
+
+// checkQueue is a heap of services by their next probe.
+type checkQueue []*checkedService
+
+func (q checkQueue) Len() int           { return len(q) }
+func (q checkQueue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
+func (q checkQueue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].place, q[j].place = i, j
+}
+func (q *checkQueue) Push(x any) {
+	c := x.(*checkedService)
+	c.place = len(*q)
+	*q = append(*q, c)
+}
+func (q *checkQueue) Pop() any {
+	old := *q
+	c := old[len(old)-1]
+	old[len(old)-1] = nil
+	c.place = -1
+	*q = old[:len(old)-1]
+	return c
+}
+
+func (q *checkQueue) drop(c *checkedService) {
+	if c.place >= 0 {
+		heap.Remove(q, c.place)
 	}
 }

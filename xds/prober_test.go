@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -95,8 +96,11 @@ type probedPods struct {
 	mu      sync.Mutex
 	model   Model
 	changed chan struct{}
-	down    map[string]bool
 	probes  atomic.Int64
+	read    atomic.Int64 // times that the prober read the model
+	refuse  atomic.Bool  // changes of a pod's health
+	refused atomic.Int64
+	raised  atomic.Int64 // times that a pod became healthy
 }
 
 func (p *probedPods) Probe(ctx context.Context, _, _ string) (context.Context, func(error, time.Duration)) {
@@ -104,23 +108,46 @@ func (p *probedPods) Probe(ctx context.Context, _, _ string) (context.Context, f
 }
 
 func (p *probedPods) SetHealth(_ context.Context, _ string, healthy map[string]bool) error {
+	if p.refuse.Load() {
+		p.refused.Add(1)
+		return errors.New("not now")
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for pod, ok := range healthy {
-		p.down[pod] = !ok
+	p.model = p.model.clone()
+	for i := range p.model.Services[0].Members {
+		m := &p.model.Services[0].Members[i]
+		ok, said := healthy[m.Name]
+		if !said {
+			continue
+		}
+		if m.Down = !ok; ok {
+			p.raised.Add(1)
+		}
 	}
 	return nil
 }
 
 func (p *probedPods) isDown(pod string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.down[pod]
+	for _, m := range p.get().Services[0].Members {
+		if m.Name == pod {
+			return m.Down
+		}
+	}
+	return false
 }
 
-func (p *probedPods) set(m Model) {
+// more returns a condition: that n more probes than now were made.
+func (p *probedPods) more(n int64) func() bool {
+	from := p.probes.Load()
+	return func() bool { return p.probes.Load() >= from+n }
+}
+
+// edit changes the model as it is and signals it.
+func (p *probedPods) edit(change func(*Model)) {
 	p.mu.Lock()
-	p.model = m
+	p.model = p.model.clone()
+	change(&p.model)
 	p.mu.Unlock()
 	p.changed <- struct{}{}
 }
@@ -148,8 +175,8 @@ func startProber(t *testing.T, check statefulroute.HealthCheck, pods ...stateful
 	t.Helper()
 	model := testModel(pods...)
 	model.Services[0].Health = &check
-	state := &probedPods{model: model, changed: make(chan struct{}), down: map[string]bool{}}
-	p := &Prober{Logger: zap.NewNop(), Observer: state, Set: state, Model: state.get, Changed: state.changed}
+	state := &probedPods{model: model, changed: make(chan struct{})}
+	p := &Prober{Logger: zap.NewNop(), Observer: state, Set: state, Model: func() Model { state.read.Add(1); return state.get() }, Changed: state.changed}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- p.Run(ctx) }()
@@ -170,11 +197,137 @@ func TestAFailingPodLeavesAndComesBack(t *testing.T) {
 	bIll.Store(true)
 	await(t, "b to be taken out", func() bool { return state.isDown("b") })
 	aIll.Store(true)
-	await(t, "b back: when all fail none is out", func() bool { return !state.isDown("b") && !state.isDown("a") })
-	aIll.Store(false)
-	await(t, "b out again", func() bool { return state.isDown("b") })
+	await(t, "ten more probes", state.more(10))
+	if state.isDown("a") {
+		t.Error("the last pod was taken out")
+	}
 	bIll.Store(false)
 	await(t, "b to be back", func() bool { return !state.isDown("b") })
+	await(t, "a to be taken out now that b is there", func() bool { return state.isDown("a") })
+	aIll.Store(false)
+	await(t, "a to be back", func() bool { return !state.isDown("a") })
+}
+
+// An edited check judges a pod that was down by its own probes.
+func TestAnEditedCheckFreesAPodThatRecovered(t *testing.T) {
+	a, _ := webPod(t, "a")
+	b, bIll := webPod(t, "b")
+	bIll.Store(true)
+	check := statefulroute.HealthCheck{HTTP: "/", Interval: 10 * time.Millisecond, Timeout: time.Second, UnhealthyAfter: 1, HealthyAfter: 1}
+	_, state := startProber(t, check, a, b)
+	await(t, "b to be taken out", func() bool { return state.isDown("b") })
+	check.Timeout = 2 * time.Second
+	state.edit(func(m *Model) { m.Services[0].Health = &check })
+	await(t, "ten more probes", state.more(10))
+	if n := state.raised.Load(); n > 0 {
+		t.Errorf("the edit alone made b healthy, %d times", n)
+	}
+	bIll.Store(false)
+	await(t, "b to be back", func() bool { return !state.isDown("b") })
+}
+
+// What the model believes of a pod is compared with what the probes found, not only
+// told once: it forgets a pod that is removed and added again within a moment, and
+// a change that could not be made is tried again.
+func TestTheProberRepeatsWhatWasLost(t *testing.T) {
+	a, _ := webPod(t, "a")
+	b, bIll := webPod(t, "b")
+	bIll.Store(true)
+	check := statefulroute.HealthCheck{HTTP: "/", Interval: 10 * time.Millisecond, Timeout: time.Second, UnhealthyAfter: 1, HealthyAfter: 1}
+	_, state := startProber(t, check, a, b)
+	await(t, "b to be taken out", func() bool { return state.isDown("b") })
+	state.edit(func(m *Model) { m.Services[0].Members[1].Down = false })
+	await(t, "b to be taken out again", func() bool { return state.isDown("b") })
+	state.refuse.Store(true)
+	bIll.Store(false)
+	await(t, "a change that is refused", func() bool { return state.refused.Load() > 0 })
+	state.refuse.Store(false)
+	await(t, "b to be back", func() bool { return !state.isDown("b") })
+}
+
+// A drained pod that passes is no reason to take out all that serve.
+func TestADrainedPodIsNoWitness(t *testing.T) {
+	a, aIll := webPod(t, "a")
+	b, _ := webPod(t, "b")
+	check := statefulroute.HealthCheck{HTTP: "/", Interval: 10 * time.Millisecond, Timeout: time.Second, UnhealthyAfter: 1, HealthyAfter: 1}
+	_, state := startProber(t, check, a, b)
+	state.edit(func(m *Model) { m.Services[0].Members[1].Order = statefulroute.Draining })
+	aIll.Store(true)
+	await(t, "ten more probes", state.more(10))
+	if state.isDown("a") {
+		t.Error("the only pod in service was taken out")
+	}
+	state.edit(func(m *Model) { m.Services[0].Members[1].Order = statefulroute.Ready })
+	await(t, "a to be taken out", func() bool { return state.isDown("a") })
+}
+
+// Without a health check a doubted pod must accept a connection, and is tried until
+// it does.
+func TestADoubtWithoutACheckAsksForAConnection(t *testing.T) {
+	a, _ := webPod(t, "a")
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := closed.Addr().String()
+	b := statefulroute.Pod{Name: "b", Address: netip.MustParseAddrPort(at), Weight: 1}
+	closed.Close()
+	p, state := startProber(t, statefulroute.HealthCheck{HTTP: "/", Interval: time.Hour, Timeout: time.Second}, a, b)
+	state.edit(func(m *Model) { m.Services[0].Health = nil })
+	if state.probes.Load() != 0 || state.isDown("b") {
+		t.Fatal("b was probed before it was doubted")
+	}
+	p.Doubt(t.Context(), "chat", "a")
+	p.Doubt(t.Context(), "chat", "b")
+	await(t, "b to be taken out", func() bool { return state.isDown("b") })
+	back, err := net.Listen("tcp", at)
+	if err != nil {
+		t.Skipf("the port is taken: %v", err)
+	}
+	defer back.Close()
+	await(t, "b to be back", func() bool { return !state.isDown("b") })
+	if state.isDown("a") {
+		t.Error("a accepts connections and is down")
+	}
+}
+
+// A probe's result must not make the loop walk all pods.
+func TestTheModelIsReadOnlyWhenItChanged(t *testing.T) {
+	a, _ := webPod(t, "a")
+	check := statefulroute.HealthCheck{HTTP: "/", Interval: 10 * time.Millisecond, Timeout: time.Second, UnhealthyAfter: 1, HealthyAfter: 1}
+	_, state := startProber(t, check, a)
+	await(t, "twenty probes", state.more(20))
+	if n := state.read.Load(); n != 1 {
+		t.Errorf("the model was read %d times for twenty probes and no change", n)
+	}
+}
+
+// BenchmarkProberLoop is the loop's own work for one probe.
+func BenchmarkProberLoop(b *testing.B) {
+	for _, n := range []int{100, 5000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			m := testModel()
+			m.Services[0].Health = &statefulroute.HealthCheck{TCP: true, Interval: time.Second, Timeout: time.Second, UnhealthyAfter: 2, HealthyAfter: 1}
+			for i := range n {
+				at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 80)
+				m.Services[0].Members = append(m.Services[0].Members, Member{Pod: statefulroute.Pod{Name: "pod-" + strconv.Itoa(i), Address: at, Weight: 1}})
+			}
+			p := &Prober{Logger: zap.NewNop(), Model: func() Model { return m }}
+			p.init()
+			now := time.Unix(1000, 0)
+			p.follow(b.Context(), now)
+			c := p.checked["chat"]
+			b.ResetTimer()
+			for done := 0; done < b.N; { // one probe
+				now = c.due
+				for _, pod := range c.health.Due(now) {
+					p.result(b.Context(), now, probeResult{podID{c.name, pod}, c.health, c.addresses[pod], nil})
+					done++
+				}
+				p.requeue(c)
+			}
+		})
+	}
 }
 
 // A pod that leaves the check, with its service or because checks end, is not
@@ -186,7 +339,7 @@ func TestTheEndOfCheckingLiftsWhatItFound(t *testing.T) {
 	check := statefulroute.HealthCheck{HTTP: "/", Interval: 10 * time.Millisecond, Timeout: time.Second, UnhealthyAfter: 1, HealthyAfter: 1}
 	_, state := startProber(t, check, a, b)
 	await(t, "b to be taken out", func() bool { return state.isDown("b") })
-	state.set(testModel(a, b))
+	state.edit(func(m *Model) { m.Services[0].Health = nil })
 	await(t, "b to be back", func() bool { return !state.isDown("b") })
 }
 
@@ -204,70 +357,6 @@ func TestADoubtedPodIsProbedAtOnce(t *testing.T) {
 		t.Error("a was not doubted")
 	}
 }
-
-func TestSteeringFollowsTheLoad(t *testing.T) {
-	a, b, c := testPod("a", 1), testPod("b", 2), testPod("c", 3)
-	model := testModel(a, b, c)
-	model.Services[0].Balancing.ResponseTimeWindow = 10 * time.Second
-	set, doubted := recordedWeights{}, recordedDoubts{}
-	var taken int
-	s := &Steering{
-		Logger: zap.NewNop(), Loads: NewLoads(), Set: set, Doubter: doubted, Model: func() Model { return model },
-		Observe: func(Taken) { taken++ }, steered: map[string]*steered{},
-	}
-	pods := NewIndex(model)
-	now := time.Unix(1000, 0)
-	// c answers ten times slower than its peers: as many in flight for a tenth
-	// of the answers.
-	for range 15 {
-		now = now.Add(time.Second)
-		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 100, 0, 4), podStats(c, 10, 0, 4)), pods.PodAt)
-		s.step(t.Context(), now, time.Second)
-	}
-	if w := set["chat"]; w["c"]*2 >= w["a"] || w["c"]*2 >= w["b"] || w["c"] == 0 {
-		t.Errorf("15 s after c became slow: %v", w)
-	}
-	for range 60 {
-		now = now.Add(time.Second)
-		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 100, 0, 4), podStats(c, 100, 0, 4)), pods.PodAt)
-		s.step(t.Context(), now, time.Second)
-	}
-	if w := set["chat"]; float64(w["c"]) < .75*float64(w["a"]) {
-		t.Errorf("a minute after c recovered: %v", w)
-	}
-	for range 11 {
-		now = now.Add(time.Second)
-		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 0, 0, 0), podStats(c, 0, 0, 9)), pods.PodAt)
-		s.step(t.Context(), now, time.Second)
-	}
-	if doubted["c"] == 0 || doubted["a"]+doubted["b"] > 0 {
-		t.Errorf("doubted: %v; c answered nothing, b was asked nothing", doubted)
-	}
-	if taken != 86 {
-		t.Errorf("observed %d seconds of 86", taken)
-	}
-	delete(set, "chat")
-	model.Services[0].Balancing.Strategy = "weighted_round_robin"
-	s.Penalty = func(string, string) float64 { return .1 }
-	s.step(t.Context(), now.Add(time.Second), time.Second)
-	if len(set) != 0 {
-		t.Errorf("a round robin keeps the configured weights, got %v", set)
-	}
-}
-
-type recordedWeights map[string]map[string]uint32
-
-func (r recordedWeights) SetWeights(_ context.Context, service string, weights map[string]uint32) error {
-	if service == "" {
-		return errors.New("no service")
-	}
-	r[service] = weights
-	return nil
-}
-
-type recordedDoubts map[string]int
-
-func (r recordedDoubts) Doubt(_ context.Context, _, pod string) { r[pod]++ }
 
 // heldPod is a pod whose health check answers only when it is let go: /bad
 // fails then, any other path succeeds.
@@ -297,7 +386,7 @@ func TestAProbeOfAnOldAddressDoesNotCount(t *testing.T) {
 	<-probed
 	model := testModel(moved, b)
 	model.Services[0].Health = &check
-	state.set(model)
+	state.edit(func(m *Model) { *m = model })
 	letGo("/bad")
 	await(t, "a probe of the old address and one of the new", func() bool { return state.probes.Load() == 2 })
 	if state.isDown("a") {
@@ -316,7 +405,7 @@ func TestAProbeOfAnOldCheckDoesNotCount(t *testing.T) {
 	model, other := testModel(a, b), check
 	other.HTTP = "/good"
 	model.Services[0].Health = &other
-	state.set(model)
+	state.edit(func(m *Model) { *m = model })
 	p.Doubt(t.Context(), "chat", "a")
 	if path := <-probed; path != "/good" {
 		t.Fatalf("probed %s", path)

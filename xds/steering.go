@@ -2,6 +2,7 @@ package xds
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,11 +41,17 @@ type Steering struct {
 
 // steered is the state of one service.
 type steered struct {
-	policy  statefulroute.BalancingPolicy
-	weights *balancing.Weights
-	silence *balancing.Silence
-	members []Member
+	steers    bool
+	slowStart time.Duration
+	window    time.Duration
+	weights   *balancing.Weights
+	silence   *balancing.Silence
+	members   []Member
+	pushed    time.Time
 }
+
+// pushInterval is the least time between two pushes of a service's weights.
+const pushInterval = time.Second
 
 // Run steers until ctx ends.
 func (s *Steering) Run(ctx context.Context) error {
@@ -84,11 +91,7 @@ func (s *Steering) follow(now time.Time, model Model, index *Index) {
 		}
 	}
 	for _, svc := range model.Services {
-		st := s.steered[svc.Name]
-		if st == nil || st.policy != svc.Balancing {
-			st = s.begin(svc)
-			s.steered[svc.Name] = st
-		}
+		st := s.stateOf(svc)
 		pods := make([]statefulroute.Pod, len(svc.Members))
 		for i, m := range svc.Members {
 			pods[i] = m.Pod
@@ -103,16 +106,33 @@ func (s *Steering) follow(now time.Time, model Model, index *Index) {
 	}
 }
 
-func (s *Steering) begin(svc ServiceView) *steered {
-	weights, err := balancing.NewWeights(balancing.WeightOptions{SlowStart: svc.Balancing.SlowStart})
-	if err != nil {
-		s.Logger.DPanic("weights of a checked policy", zap.String("service", svc.Name), zap.Error(err))
+// stateOf returns the state of a service. A change of its policy throws away only
+// what was made for the old one: weights begin anew when they begin to follow the
+// load, or with another slow start, and then move from the configured ones in
+// bounded steps.
+func (s *Steering) stateOf(svc ServiceView) *steered {
+	st := s.steered[svc.Name]
+	if st == nil {
+		st = &steered{}
+		s.steered[svc.Name] = st
 	}
-	silence, err := balancing.NewSilence(svc.Balancing.ResponseTimeWindow)
-	if err != nil {
-		s.Logger.DPanic("response time window of a checked policy", zap.String("service", svc.Name), zap.Error(err))
+	b, steers := svc.Balancing, Steers(svc.Balancing.Strategy)
+	if st.weights == nil || st.slowStart != b.SlowStart || steers && !st.steers {
+		weights, err := balancing.NewWeights(balancing.WeightOptions{SlowStart: b.SlowStart, MinInterval: pushInterval})
+		if err != nil {
+			s.Logger.DPanic("weights of a checked policy", zap.String("service", svc.Name), zap.Error(err))
+		}
+		st.weights, st.slowStart = weights, b.SlowStart
 	}
-	return &steered{policy: svc.Balancing, weights: weights, silence: silence}
+	if st.silence == nil || st.window != b.ResponseTimeWindow {
+		silence, err := balancing.NewSilence(b.ResponseTimeWindow)
+		if err != nil {
+			s.Logger.DPanic("response time window of a checked policy", zap.String("service", svc.Name), zap.Error(err))
+		}
+		st.silence, st.window = silence, b.ResponseTimeWindow
+	}
+	st.steers = steers
+	return st
 }
 
 func (s *Steering) steer(ctx context.Context, now time.Time, svc ServiceView, interval time.Duration, windows map[podID]Window) {
@@ -121,21 +141,33 @@ func (s *Steering) steer(ctx context.Context, now time.Time, svc ServiceView, in
 		w := windows[podID{svc.Name, m.Name}]
 		o := observation(w, interval)
 		st.weights.Observe(now, m.Name, o)
-		st.silence.Observe(now, m.Name, o)
+		st.silence.Observe(now, m.Name, o, w.Responses)
 		if s.Penalty != nil {
 			st.weights.Penalty(m.Name, s.Penalty(svc.Name, m.Name))
 		}
 	}
-	for _, pod := range st.silence.Doubts(now) {
+	for _, pod := range st.silence.Doubts() {
 		s.Logger.Warn("pod was sent requests but answered none", zap.String("service", svc.Name),
 			zap.String("pod", pod), zap.Duration("window", svc.Balancing.ResponseTimeWindow))
 		s.Doubter.Doubt(ctx, svc.Name, pod)
 	}
-	if weights, push := st.weights.Next(now); push && Steers(svc.Balancing.Strategy) {
+	weights, push := st.weights.Next(now)
+	if st.steers && (push || st.differs(now, weights)) {
+		st.pushed = now
 		if err := s.Set.SetWeights(ctx, svc.Name, weights); err != nil && ctx.Err() == nil {
 			s.Logger.Error("weights not set", zap.String("service", svc.Name), zap.Error(err))
 		}
 	}
+}
+
+// differs reports whether pods have other weights than they should, and enough time
+// has passed to push them: a push can fail, and a pod that is removed and added
+// again within a moment has lost its weight.
+func (st *steered) differs(now time.Time, weights map[string]uint32) bool {
+	return now.Sub(st.pushed) >= pushInterval && slices.ContainsFunc(st.members, func(m Member) bool {
+		w, ok := weights[m.Name]
+		return ok && w != m.EffectiveWeight
+	})
 }
 
 // Steers reports whether load changes the weights under a balancing strategy.

@@ -39,8 +39,13 @@ func (c Comparison) Ratios(r Result) (p50, p99, p999 float64) {
 		float64(r.P999) / float64(c.Ideal.P999)
 }
 
+// NewRatio returns the p99 of the sessions that the policy placed in the measured time
+// over the ideal's p99.
+func (c Comparison) NewRatio(r Result) float64 { return float64(r.NewP99) / float64(c.Ideal.P99) }
+
 // Suite is the settings of the table in design/: every load, replica count and mix
-// of pods without a fault, then every fault at the usual load of its kind.
+// of pods without a fault, then every fault at the usual load of its kind, and at last
+// new sessions beside a slow pod in small services, where one pod is a larger part.
 func Suite() []Setting {
 	var out []Setting
 	for _, sticky := range []bool{false, true} {
@@ -59,6 +64,11 @@ func Suite() []Setting {
 			for _, replicas := range []int{1, 3} {
 				out = append(out, Setting{Sticky: sticky, Load: usual, Replicas: replicas, Mixed: true, Fault: fault})
 			}
+		}
+	}
+	for _, pods := range []int{8, 10} {
+		for _, replicas := range []int{1, 3} {
+			out = append(out, Setting{Sticky: true, Load: .60, Replicas: replicas, Mixed: true, Pods: pods, Fault: Slow})
 		}
 	}
 	return out

@@ -17,13 +17,14 @@ import (
 const (
 	EnvoyLeastRequest = "envoy_least_request"
 	EDSLeastRequest   = "eds_least_request"
+	EDSSampled        = "eds_sampled" // as eds_least_request, with response times that extprocs sample
 	EDSRoundRobin     = "eds_round_robin"
 	StaticWeights     = "static_weights"
 )
 
 // Policies lists what Run knows: every built-in strategy, then the others.
 func Policies() []string {
-	return append(balancing.NewRegistry().Names(), StaticWeights, EnvoyLeastRequest, EDSLeastRequest, EDSRoundRobin)
+	return append(balancing.NewRegistry().Names(), StaticWeights, EnvoyLeastRequest, EDSLeastRequest, EDSSampled, EDSRoundRobin)
 }
 
 // policy is a policy over all replicas.
@@ -34,18 +35,25 @@ type policy struct {
 	weights  *balancing.Weights
 	pushed   []map[string]uint32
 	pushes   int
+	samplers map[samplerKey]*sampler // nil: response times are not reported
 }
 
-type counts struct{ issued, succeeded, failed, active uint64 }
+type counts struct {
+	issued, succeeded, failed, active, timed uint64
+	time                                     time.Duration // of the timed ones
+}
 
 func newPolicy(name string, s Setting) (*policy, error) {
 	p := &policy{setting: s, counts: make([]counts, s.Pods+1)}
-	if slices.Contains([]string{EDSLeastRequest, EDSRoundRobin}, name) {
+	if slices.Contains([]string{EDSLeastRequest, EDSSampled, EDSRoundRobin}, name) {
 		w, err := balancing.NewWeights(balancing.WeightOptions{SlowStart: 10 * time.Second})
 		if err != nil {
 			return nil, fmt.Errorf("weights: %w", err)
 		}
 		p.weights = w
+	}
+	if name == EDSSampled {
+		p.samplers = map[samplerKey]*sampler{}
 	}
 	for i := range s.Replicas {
 		r, err := newRouter(name, s, uint64(i))
@@ -60,7 +68,7 @@ func newPolicy(name string, s Setting) (*policy, error) {
 func newRouter(name string, s Setting, replica uint64) (router, error) {
 	seed := s.Seed*1000 + replica
 	switch name {
-	case EnvoyLeastRequest, EDSLeastRequest:
+	case EnvoyLeastRequest, EDSLeastRequest, EDSSampled:
 		return newEnvoyRouter(s, seed), nil
 	case EDSRoundRobin, StaticWeights:
 		r, err := newStrategyRouter("weighted_round_robin", s, seed)
@@ -91,9 +99,13 @@ func (p *policy) tick(now time.Time, measured bool) {
 	}
 	for i := range p.counts {
 		c := &p.counts[i]
-		p.weights.Observe(now, podName(i), balancing.Observation{
+		o := balancing.Observation{
 			Interval: time.Second, Issued: c.issued, Succeeded: c.succeeded, Failed: c.failed, InProgress: c.active,
-		})
+		}
+		if c.timed > 0 {
+			o.ResponseTime = c.time / time.Duration(c.timed)
+		}
+		p.weights.Observe(now, podName(i), o)
 		*c = counts{active: c.active}
 	}
 	weights, push := p.weights.Next(now)
@@ -104,6 +116,41 @@ func (p *policy) tick(now time.Time, measured bool) {
 			p.pushes++
 		}
 	}
+}
+
+// samplerKey tells the samplers of a policy apart: an extproc has one for the unbound
+// requests of a service, and one for the bound ones of each pod.
+type samplerKey struct{ replica, pod int }
+
+// sampler decides whose response an extproc looks at, with extproc's own figures: one
+// in 25 ms, and up to 8 at once after a pause.
+type sampler struct{ due time.Duration }
+
+const (
+	sampleEvery = 25 * time.Millisecond
+	sampleBurst = 8
+)
+
+// sampled reports whether the response time of a request to pod is reported.
+func (p *policy) sampled(req Request, pod int) bool {
+	if p.samplers == nil {
+		return false
+	}
+	key := samplerKey{req.Replica, -1}
+	if p.setting.Sticky {
+		key.pod = pod
+	}
+	s := p.samplers[key]
+	if s == nil {
+		s = &sampler{}
+		p.samplers[key] = s
+	}
+	next := max(req.At, s.due) + sampleEvery
+	if next-req.At > sampleBurst*sampleEvery {
+		return false
+	}
+	s.due = next
+	return true
 }
 
 // weighted is a router that takes pushed weights.

@@ -12,7 +12,11 @@ type Result struct {
 	Policy         string
 	Requests       int
 	P50, P99, P999 time.Duration
-	Errors         float64 // share of the requests
+	// NewP99 is the 99th percentile over the requests of sessions that were placed in
+	// the measured time; 0 when each request is placed. It shows what a policy does
+	// for those it could still place well after a fault.
+	NewP99 time.Duration
+	Errors float64 // share of the requests
 	// MaxOverMean is the busiest pod's slot time over the mean of all.
 	MaxOverMean float64
 	// Broken is the share of sessions that were moved off their pod.
@@ -26,7 +30,8 @@ type Result struct {
 	// the second half of the measured time, relative to the mean weight of all pods.
 	WeightSpread float64
 
-	times []time.Duration // sorted
+	times    []time.Duration // sorted
+	newTimes []time.Duration // those of NewP99, sorted
 }
 
 // measure fills in what follows from the response times and the pods.
@@ -50,6 +55,11 @@ func (r *Result) setTimes(sorted []time.Duration) {
 	r.P50, r.P99, r.P999 = quantile(sorted, .5), quantile(sorted, .99), quantile(sorted, .999)
 }
 
+func (r *Result) setNewTimes(times []time.Duration) {
+	slices.Sort(times)
+	r.newTimes, r.NewP99 = times, quantile(times, .99)
+}
+
 // quantile is the nearest-rank quantile of sorted times; 0 of none.
 func quantile(sorted []time.Duration, q float64) time.Duration {
 	if len(sorted) == 0 {
@@ -62,10 +72,11 @@ func quantile(sorted []time.Duration, q float64) time.Duration {
 // requests, means of the shares, and the largest spread.
 func Merge(results []Result) Result {
 	out := Result{Policy: results[0].Policy}
-	var times []time.Duration
+	var times, newTimes []time.Duration
 	n := float64(len(results))
 	for _, r := range results {
 		times = append(times, r.times...)
+		newTimes = append(newTimes, r.newTimes...)
 		out.Errors += r.Errors / n
 		out.MaxOverMean += r.MaxOverMean / n
 		out.Broken += r.Broken / n
@@ -75,5 +86,6 @@ func Merge(results []Result) Result {
 	}
 	slices.Sort(times)
 	out.setTimes(times)
+	out.setNewTimes(newTimes)
 	return out
 }

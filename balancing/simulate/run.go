@@ -26,7 +26,8 @@ func Run(s Setting, trace Trace, policy string) (Result, error) {
 	}
 	r := &run{
 		setting: s, trace: trace, policy: p, servers: newServers(s),
-		bound: map[int]int{}, moved: map[int]bool{}, ends: make([]ending, len(trace)),
+		bound: map[int]int{}, moved: map[int]bool{}, fresh: map[int]bool{}, ends: make([]ending, len(trace)),
+		timed: make([]bool, len(trace)),
 	}
 	if err := r.replay(); err != nil {
 		return Result{}, fmt.Errorf("%s with %s: %w", s.Name(), policy, err)
@@ -43,14 +44,17 @@ type run struct {
 	servers []*server
 	events  events
 	ends    []ending
+	timed   []bool // requests whose response time is reported
 
 	bound map[int]int // session to pod, shared by the replicas
 	moved map[int]bool
+	fresh map[int]bool // sessions placed in the measured time
 
-	times  []time.Duration
-	errors int
-	placed int
-	away   int
+	times    []time.Duration
+	newTimes []time.Duration // of fresh sessions
+	errors   int
+	placed   int
+	away     int
 }
 
 func (r *run) replay() error {
@@ -109,6 +113,7 @@ func (r *run) arrive(i int, set []bool) error {
 		r.bound[req.Session] = pod
 		if req.At >= r.setting.start() {
 			r.placed++
+			r.fresh[req.Session] = true
 			if home, ok := r.policy.home(req.Session); ok && home != pod {
 				r.away++
 			}
@@ -116,6 +121,7 @@ func (r *run) arrive(i int, set []bool) error {
 	}
 	r.policy.counts[pod].issued++
 	r.policy.counts[pod].active++
+	r.timed[i] = r.policy.sampled(req, pod)
 	r.enter(i, pod, req.At)
 	return nil
 }
@@ -173,11 +179,18 @@ func (r *run) end(i, pod int, at time.Duration, failed bool) {
 		c.failed++
 	} else {
 		c.succeeded++
+		if r.timed[i] {
+			c.timed++
+			c.time += at - arrived
+		}
 	}
 	if arrived < r.setting.start() {
 		return
 	}
 	r.times = append(r.times, at-arrived)
+	if r.fresh[r.trace[i].Session] {
+		r.newTimes = append(r.newTimes, at-arrived)
+	}
 	if failed {
 		r.errors++
 	}
@@ -186,6 +199,7 @@ func (r *run) end(i, pod int, at time.Duration, failed bool) {
 func (r *run) result(name string) Result {
 	out := Result{Policy: name}
 	out.measure(r.times, r.servers)
+	out.setNewTimes(r.newTimes)
 	out.Errors = float64(r.errors) / float64(max(len(r.times), 1))
 	out.Broken = float64(len(r.moved)) / float64(max(len(r.bound), 1))
 	out.Away = float64(r.away) / float64(max(r.placed, 1))

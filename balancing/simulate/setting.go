@@ -9,7 +9,9 @@ import (
 // Setting is one simulated situation. The zero value of a field means none of it,
 // but for those with a default in [Setting.withDefaults].
 type Setting struct {
-	// Load is the mean arriving work over what sound pods can do, 0 to 1.
+	// Load is the mean arriving work over what all pods can do while nothing is wrong
+	// with any, 0 to 1: a pod that a fault makes slow takes its part of the capacity
+	// away, and the others carry that much more.
 	Load float64
 	// Replicas is the number of processes that pick, each of which sees only its
 	// own share of the requests.
@@ -103,6 +105,7 @@ func (s Setting) faulty() int { return s.Pods / 2 }
 
 // Name is a short description for tables.
 func (s Setting) Name() string {
+	s = s.withDefaults()
 	kind, mix := "per request", "equal"
 	if s.Sticky {
 		kind = "sticky"
@@ -110,7 +113,7 @@ func (s Setting) Name() string {
 	if s.Mixed {
 		mix = "mixed"
 	}
-	return fmt.Sprintf("%s, load %.2f, %d replica(s), %s pods, fault %s", kind, s.Load, s.Replicas, mix, s.Fault)
+	return fmt.Sprintf("%s, load %.2f, %d replica(s), %d %s pods, fault %s", kind, s.Load, s.Replicas, s.Pods, mix, s.Fault)
 }
 
 // antagonists draws when each pod is slowed, as alternating switch times.

@@ -20,23 +20,31 @@ import (
 	"github.com/stateful-route/stateful-route/adminhttp"
 	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/affinity/store"
+	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/extproc"
 	"github.com/stateful-route/stateful-route/insight"
 	"github.com/stateful-route/stateful-route/internal/cli"
 )
 
-// run is the program.
-func run(ctx context.Context, p cli.Process) error {
-	cfg, err := config.LoadExtproc(p.ConfigFile)
-	if err != nil {
-		return err
+// program is extproc with the strategies that a service may name.
+func program(strategies *balancing.Registry) cli.Program {
+	return cli.Program{
+		Check: func(file string) error { _, err := config.LoadExtproc(file); return err },
+		Run: func(ctx context.Context, p cli.Process) error {
+			cfg, err := config.LoadExtproc(p.ConfigFile)
+			if err != nil {
+				return err
+			}
+			a, err := New(ctx, Options{
+				ConfigFile: p.ConfigFile, Config: *cfg, Log: thinned(p.Logger), Version: p.Version, Strategies: strategies,
+			})
+			if err != nil {
+				return err
+			}
+			return a.Run(ctx)
+		},
 	}
-	a, err := New(ctx, Options{ConfigFile: p.ConfigFile, Config: *cfg, Log: thinned(p.Logger), Version: p.Version})
-	if err != nil {
-		return err
-	}
-	return a.Run(ctx)
 }
 
 // thinned drops most of a message that repeats hundreds of times a second, as
@@ -55,6 +63,9 @@ type Options struct {
 	Config config.Extproc
 	// Log is where everything is reported. Required.
 	Log *zap.Logger
+	// Strategies are the balancing strategies that services may name; nil means the
+	// built-in ones.
+	Strategies *balancing.Registry
 	// Version names the build in metrics, traces and the xDS node.
 	Version string
 	// DrainTimeout bounds how long requests in flight are waited for at the

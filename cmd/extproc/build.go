@@ -56,6 +56,7 @@ func (a *App) buildDirectory(context.Context) (err error) {
 	a.health = health.NewServer()
 	a.setHealth(healthv1.HealthCheckResponse_NOT_SERVING)
 	a.directory, err = extproc.NewDirectory(extproc.DirectoryOptions{
+		Registry:     a.opts.Strategies,
 		Seed:         rand.Uint64(),
 		Monitor:      a.monitor,
 		IdleTimeouts: a.idle,

@@ -7,13 +7,11 @@ package main
 import (
 	"os"
 
-	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/internal/cli"
 )
 
 func main() {
-	os.Exit(cli.Main("extproc", os.Args[1:], os.Stdout, os.Stderr, cli.Program{
-		Check: func(file string) error { _, err := config.LoadExtproc(file); return err },
-		Run:   run,
-	}))
+	strategies := balancing.NewRegistry() // one of your own joins with strategies.Register, in extproc and xds-server
+	os.Exit(cli.Main("extproc", os.Args[1:], os.Stdout, os.Stderr, program(strategies)))
 }

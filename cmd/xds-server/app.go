@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stateful-route/stateful-route/adminhttp"
+	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/insight"
 	"github.com/stateful-route/stateful-route/internal/cli"
@@ -41,19 +42,27 @@ type app struct {
 	ready    atomic.Bool
 }
 
-func run(ctx context.Context, p cli.Process) error {
-	cfg, err := config.LoadXDSServer(p.ConfigFile)
-	if err != nil {
-		return err
+// program is xds-server with the strategies that a service may name.
+func program(strategies *balancing.Registry) cli.Program {
+	known := config.WithStrategies(strategies.Names()...)
+	load := func(file string) (*config.XDSServer, error) { return config.LoadXDSServer(file, known) }
+	return cli.Program{
+		Check: func(file string) error { _, err := xds.Preview(context.Background(), file, known); return err },
+		Run: func(ctx context.Context, p cli.Process) error {
+			cfg, err := load(p.ConfigFile)
+			if err != nil {
+				return err
+			}
+			a, err := newApp(ctx, p, cfg, load)
+			if err != nil {
+				return err
+			}
+			return a.run(ctx, cfg)
+		},
 	}
-	a, err := newApp(ctx, p, cfg)
-	if err != nil {
-		return err
-	}
-	return a.run(ctx, cfg)
 }
 
-func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer) (*app, error) {
+func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func(file string) (*config.XDSServer, error)) (*app, error) {
 	monitor, err := insight.NewMonitor(insight.MonitorOptions{Process: "xds-server", Version: p.Version})
 	if err != nil {
 		return nil, err
@@ -74,7 +83,7 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer) (*app, er
 		process: p, started: time.Now(), monitor: monitor, tracer: tracer, server: server, loads: xds.NewLoads(), analysis: found,
 		sources: &xds.Sources{Logger: p.Logger.Named("pods"), Resolver: net.DefaultResolver},
 	}
-	a.reload = &reloader{app: a}
+	a.reload = &reloader{app: a, read: load}
 	if a.page, err = livepage.New(livepage.Options{State: a.liveState, Logger: p.Logger.Named("page")}); err != nil {
 		return nil, err
 	}

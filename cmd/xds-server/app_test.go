@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/internal/cli"
 )
 
@@ -56,7 +57,7 @@ func start(t *testing.T, more string) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- run(ctx, cli.Process{ConfigFile: r.file, Version: "v0-test", Logger: zap.New(core)})
+		done <- program(balancing.NewRegistry()).Run(ctx, cli.Process{ConfigFile: r.file, Version: "v0-test", Logger: zap.New(core)})
 	}()
 	t.Cleanup(func() {
 		r.client.CloseIdleConnections()
@@ -204,9 +205,28 @@ func TestCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out strings.Builder
-		code := cli.Main("xds-server", []string{"--config", file, "--check"}, &out, &out, program())
+		code := cli.Main("xds-server", []string{"--config", file, "--check"}, &out, &out, program(balancing.NewRegistry()))
 		if (code == 0) != (c.fails == "") || !strings.Contains(out.String(), c.fails) {
 			t.Errorf("%s: exit code %d, %s", name, code, out.String())
 		}
+	}
+}
+
+// A strategy that is registered in main may be named in the configuration.
+func TestAStrategyOfOnesOwn(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "xds-server.yaml")
+	text := "services: [{name: chat, balancing: {strategy: mine}, pods: {static: []}}]\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	strategies := balancing.NewRegistry()
+	if err := program(strategies).Check(file); err == nil {
+		t.Error("an unknown strategy was accepted")
+	}
+	if err := strategies.Register("mine", func(balancing.Options) (balancing.Strategy, error) { return nil, nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := program(strategies).Check(file); err != nil {
+		t.Error(err)
 	}
 }

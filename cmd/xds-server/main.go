@@ -3,18 +3,13 @@
 package main
 
 import (
-	"context"
 	"os"
 
+	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/internal/cli"
-	"github.com/stateful-route/stateful-route/xds"
 )
 
-func main() { os.Exit(cli.Main("xds-server", os.Args[1:], os.Stdout, os.Stderr, program())) }
-
-func program() cli.Program {
-	return cli.Program{
-		Check: func(file string) error { _, err := xds.Preview(context.Background(), file); return err },
-		Run:   run,
-	}
+func main() {
+	strategies := balancing.NewRegistry() // one of your own joins with strategies.Register, in extproc and xds-server
+	os.Exit(cli.Main("xds-server", os.Args[1:], os.Stdout, os.Stderr, program(strategies)))
 }

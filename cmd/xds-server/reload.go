@@ -16,7 +16,8 @@ import (
 // reloader keeps the configuration in force equal to the file, or, when the
 // file is bad, to its last good version.
 type reloader struct {
-	app *app
+	app  *app
+	read func(file string) (*config.XDSServer, error)
 
 	mu      sync.Mutex
 	current *config.XDSServer
@@ -34,7 +35,7 @@ func (r *reloader) run(ctx context.Context) {
 }
 
 func (r *reloader) changed(ctx context.Context) {
-	cfg, err := config.LoadXDSServer(r.app.process.ConfigFile)
+	cfg, err := r.read(r.app.process.ConfigFile)
 	if err == nil && r.same(cfg) {
 		return
 	}

@@ -1,0 +1,236 @@
+package xds
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+func TestSteeringFollowsTheLoad(t *testing.T) {
+	a, b, c := testPod("a", 1), testPod("b", 2), testPod("c", 3)
+	model := testModel(a, b, c)
+	model.Services[0].Balancing.ResponseTimeWindow = 10 * time.Second
+	set, doubted := recordedWeights{}, recordedDoubts{}
+	var taken int
+	s := &Steering{
+		Logger: zap.NewNop(), Loads: NewLoads(), Set: set, Doubter: doubted, Model: func() Model { return model },
+		Observe: func(Taken) { taken++ }, steered: map[string]*steered{},
+	}
+	pods := NewIndex(model)
+	now := time.Unix(1000, 0)
+	// c answers ten times slower than its peers: as many in flight for a tenth
+	// of the answers.
+	for range 15 {
+		now = now.Add(time.Second)
+		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 100, 0, 4), podStats(c, 10, 0, 4)), pods.PodAt)
+		s.step(t.Context(), now, time.Second)
+	}
+	if w := set["chat"]; w["c"]*2 >= w["a"] || w["c"]*2 >= w["b"] || w["c"] == 0 {
+		t.Errorf("15 s after c became slow: %v", w)
+	}
+	for range 60 {
+		now = now.Add(time.Second)
+		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 100, 0, 4), podStats(c, 100, 0, 4)), pods.PodAt)
+		s.step(t.Context(), now, time.Second)
+	}
+	if w := set["chat"]; float64(w["c"]) < .75*float64(w["a"]) {
+		t.Errorf("a minute after c recovered: %v", w)
+	}
+	// From now on a streams, c hangs, and b is asked nothing.
+	streams, hung := podStats(a, 4, 0, 4), podStats(c, 0, 0, 9)
+	hung.TotalIssuedRequests = 9
+	for range 12 {
+		now = now.Add(time.Second)
+		s.Loads.Report(now, "envoy", clusterStats(streams, podStats(b, 0, 0, 0), hung), pods.PodAt)
+		s.step(t.Context(), now, time.Second)
+		streams, hung = podStats(a, 0, 0, 4), podStats(c, 0, 0, 9)
+	}
+	if doubted["c"] == 0 || doubted["a"]+doubted["b"] > 0 {
+		t.Errorf("doubted: %v; c answered nothing, a's streams are open, b was asked nothing", doubted)
+	}
+	if taken != 87 {
+		t.Errorf("observed %d seconds of 87", taken)
+	}
+}
+
+// loadLoop is a Steering on a Desk, and Envoys that report a second of requests
+// before each step: c answers ten times slower than a and b.
+type loadLoop struct {
+	t    *testing.T
+	desk *Desk
+	s    *Steering
+	now  time.Time
+	pods []statefulroute.Pod
+	// fails makes the next pushes fail.
+	fails  bool
+	pushes int
+}
+
+func newLoadLoop(t *testing.T) *loadLoop {
+	l := &loadLoop{t: t, desk: NewDesk(), now: time.Unix(1000, 0), pods: []statefulroute.Pod{testPod("a", 1), testPod("b", 2), testPod("c", 3)}}
+	l.s = &Steering{
+		Logger: zap.NewNop(), Loads: NewLoads(), Set: l, Doubter: recordedDoubts{},
+		Model: func() Model { return l.desk.Model() }, steered: map[string]*steered{},
+	}
+	l.configure(func(*statefulroute.Service) {})
+	return l
+}
+
+func (l *loadLoop) configure(edit func(*statefulroute.Service)) {
+	svc := testService("chat")
+	svc.Balancing = statefulroute.BalancingPolicy{Strategy: "least_response_time", ResponseTimeWindow: 30 * time.Second}
+	svc.Pods.Static = l.pods
+	edit(&svc)
+	l.desk.SetConfig(l.now, testGateway(), []statefulroute.Service{svc})
+}
+
+func (l *loadLoop) SetWeights(_ context.Context, service string, weights map[string]uint32) error {
+	l.pushes++
+	if l.fails {
+		return errors.New("not now")
+	}
+	for pod, w := range weights {
+		if err := l.desk.SetWeight(service, pod, w); err != nil {
+			l.t.Error(err)
+		}
+	}
+	return nil
+}
+
+func (l *loadLoop) run(seconds int) {
+	pods := NewIndex(l.desk.Model())
+	for range seconds {
+		l.now = l.now.Add(time.Second)
+		l.s.Loads.Report(l.now, "envoy", clusterStats(podStats(l.pods[0], 100, 0, 4), podStats(l.pods[1], 100, 0, 4), podStats(l.pods[2], 10, 0, 4)), pods.PodAt)
+		l.s.step(l.t.Context(), l.now, time.Second)
+	}
+}
+
+// weight is the effective weight of a pod, relative to a's.
+func (l *loadLoop) weight(pod int) float64 {
+	members := l.desk.Model().Services[0].Members
+	return float64(members[pod].EffectiveWeight) / float64(members[0].EffectiveWeight)
+}
+
+func TestAPodThatFlapsGetsItsWeightBack(t *testing.T) {
+	l := newLoadLoop(t)
+	l.run(60) // nothing moves any more
+	l.configure(func(svc *statefulroute.Service) { svc.Pods.Static = l.pods[:1] })
+	l.configure(func(*statefulroute.Service) {})
+	if l.weight(1) == 1 {
+		t.Fatal("the test removes nothing")
+	}
+	l.run(2)
+	if got := l.weight(1); got != 1 {
+		t.Errorf("b weighs %v times a after it was gone for a moment", got)
+	}
+}
+
+func TestAPushThatFailedIsRepeatedOnceASecond(t *testing.T) {
+	l := newLoadLoop(t)
+	l.fails = true
+	l.run(60)
+	if l.pushes != 60 {
+		t.Errorf("%d pushes in a minute, want 60", l.pushes)
+	}
+	for range 10 {
+		l.now = l.now.Add(100 * time.Millisecond)
+		l.s.step(t.Context(), l.now, 100*time.Millisecond)
+	}
+	if l.pushes != 61 {
+		t.Errorf("%d pushes within a second, want 1", l.pushes-60)
+	}
+	l.fails = false
+	l.run(2)
+	if got := l.weight(2); got > .5 {
+		t.Errorf("the slow pod weighs %v times a fast one after pushes work again", got)
+	}
+}
+
+// A change of the policy keeps what was learned, unless it was for another slow
+// start; and however weights begin anew, they move in bounded steps.
+func TestAChangeOfPolicyKeepsTheWeights(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		edit  func(*statefulroute.Service)
+		keeps bool
+	}{
+		{"max_sessions", func(s *statefulroute.Service) { s.Balancing.MaxSessions = 1000 }, true},
+		{"response_time_window", func(s *statefulroute.Service) { s.Balancing.ResponseTimeWindow = time.Minute }, true},
+		{"strategy", func(s *statefulroute.Service) { s.Balancing.Strategy = "peak_ewma" }, true},
+		{"slow_start", func(s *statefulroute.Service) { s.Balancing.SlowStart = time.Minute }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLoadLoop(t)
+			l.run(40)
+			before := l.weight(2)
+			if before > .1 {
+				t.Fatalf("the slow pod weighs %v times a fast one", before)
+			}
+			l.configure(c.edit)
+			l.run(1)
+			if got := l.weight(2); c.keeps && got != before {
+				t.Errorf("the weight of the slow pod went from %v to %v", before, got)
+			}
+			l.run(40)
+			if got := l.weight(2); got > .1 {
+				t.Errorf("a while later the slow pod weighs %v times a fast one", got)
+			}
+		})
+	}
+}
+
+// Whoever chooses a round robin wants exactly the configured weights, at once; and
+// back under a strategy that follows the load, weights start from these.
+func TestARoundRobinHasTheConfiguredWeights(t *testing.T) {
+	l := newLoadLoop(t)
+	l.run(40)
+	for _, strategy := range []string{"round_robin", "weighted_round_robin"} {
+		l.configure(func(svc *statefulroute.Service) { svc.Balancing.Strategy = strategy })
+		if err := l.desk.SetWeight("chat", "a", 70); err != nil { // one that was under way
+			t.Error(err)
+		}
+		pushes := l.pushes
+		l.run(5)
+		for _, m := range l.desk.Model().Services[0].Members {
+			if m.EffectiveWeight != m.Weight {
+				t.Errorf("%s: %s weighs %d, configured %d", strategy, m.Name, m.EffectiveWeight, m.Weight)
+			}
+		}
+		if l.pushes != pushes {
+			t.Errorf("%s: %d pushes", strategy, l.pushes-pushes)
+		}
+	}
+	l.configure(func(*statefulroute.Service) {})
+	last := 1.0
+	for range 40 {
+		l.run(1)
+		if got := l.weight(2); got < last/2-.001 { // weights are whole thousandths
+			t.Fatalf("the weight of the slow pod fell from %v to %v in one step", last, got)
+		} else {
+			last = got
+		}
+	}
+	if last > .1 {
+		t.Errorf("the slow pod ends at %v times a fast one", last)
+	}
+}
+
+type recordedWeights map[string]map[string]uint32
+
+func (r recordedWeights) SetWeights(_ context.Context, service string, weights map[string]uint32) error {
+	if service == "" {
+		return errors.New("no service")
+	}
+	r[service] = weights
+	return nil
+}
+
+type recordedDoubts map[string]int
+
+func (r recordedDoubts) Doubt(_ context.Context, _, pod string) { r[pod]++ }
