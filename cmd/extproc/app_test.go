@@ -335,14 +335,17 @@ func TestSessionsOutliveTheProcess(t *testing.T) {
 		}
 	}
 	a.table.Delete("chat", "b")
+	for range 5 {
+		a.table.Lookup("chat", "a", now)
+	}
 	if _, err := New(context.Background(), a.opts); err == nil {
 		t.Error("two processes on one store")
 	}
 	stop()
 	b, logs, stop := startApp(t, withStore)
 	defer stop()
-	if s, ok := b.table.Peek("chat", "a", now); !ok || s.Pod != "chat-0" {
-		t.Errorf("after a restart the session is on %q", s.Pod)
+	if s, ok := b.table.Peek("chat", "a", now); !ok || s.Pod != "chat-0" || s.Requests != 6 {
+		t.Errorf("after a restart the session is on %q, with %d requests of 6", s.Pod, s.Requests)
 	}
 	if _, ok := b.table.Peek("chat", "b", now); ok {
 		t.Error("a deleted session came back")

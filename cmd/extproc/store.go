@@ -103,6 +103,7 @@ func (a *App) keep() (stop func() error) {
 	done := make(chan error, 1)
 	go func() { done <- a.store.Run(ctx, a.table.All()) }()
 	return func() error {
+		a.table.Checkpoint() // the file hears of most uses only now and then
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			return err
