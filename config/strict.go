@@ -56,7 +56,8 @@ func decodeFile(file string, v any, opts []Option) (*document, error) {
 	for _, opt := range opts {
 		opt(doc)
 	}
-	return doc, doc.decode(raw, v)
+	err = doc.decode(raw, v)
+	return doc, err
 }
 
 func (d *document) decode(raw []byte, v any) error {

@@ -96,10 +96,12 @@ func debounce(ctx context.Context, events <-chan fsnotify.Event, errs <-chan err
 			if concerns(event, file) {
 				later()
 			}
-		case <-errs:
+		case err := <-errs:
 			// Events were lost, most likely for want of room: the file's own
 			// may be among them.
-			later()
+			if err != nil {
+				later()
+			}
 		case <-timer.C:
 			first = time.Time{}
 			changed()
