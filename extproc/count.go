@@ -46,9 +46,9 @@ func (x *exchange) count() {
 // message_timeout had passed or, rarely, that the client had left. Which of the
 // two, an extproc cannot see; nor which pod the request then went to, so it is
 // no pod's.
-func (s *Server) countLate(svc *service, method string, took time.Duration) {
+func (s *Server) countLate(svc *service, method string, took time.Duration, traceID string) {
 	svc.metrics.Error("", "late")
-	svc.metrics.Request("", method, 0, took, "")
+	svc.metrics.Request("", method, 0, took, traceID)
 	s.log.Warn("answer came too late: Envoy went on without it after message_timeout, or the client had left",
 		zap.String("service", svc.policy.Name), zap.Duration("took", took))
 }

@@ -50,8 +50,7 @@ type Directory struct {
 	hasher   *keyHasher // of all that extproc logs
 	services atomic.Pointer[map[string]*service]
 
-	mu   sync.Mutex                         // serialises what changes or counts the services
-	gone map[string]*insight.ServiceMetrics // of the services that were here; guarded by mu
+	mu sync.Mutex // serialises what changes or counts the services
 
 	complete atomic.Bool
 	whole    chan struct{} // closed when complete is set
@@ -102,8 +101,7 @@ func NewDirectory(o DirectoryOptions) (*Directory, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	d := &Directory{opts: o, hasher: newKeyHasher(), whole: make(chan struct{}),
-		gone: map[string]*insight.ServiceMetrics{}}
+	d := &Directory{opts: o, hasher: newKeyHasher(), whole: make(chan struct{})}
 	d.services.Store(&map[string]*service{})
 	return d, nil
 }
@@ -185,7 +183,6 @@ func (d *Directory) Set(services []ServiceState, complete bool) {
 		next[state.Service.Name].balancer.SetPods(d.opts.Now(), state.Pods)
 	}
 	forgetPods(old, next)
-	d.noteGoneLocked(old, next)
 	if complete && d.complete.CompareAndSwap(false, true) {
 		close(d.whole)
 		if d.opts.OnComplete != nil {
@@ -332,16 +329,6 @@ func (s *service) podAt(address string) *podView {
 		return nil
 	}
 	return s.addresses[netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).String()]
-}
-
-// noteGoneLocked keeps the list of services that are no more.
-func (d *Directory) noteGoneLocked(old, next map[string]*service) {
-	for name, was := range old {
-		d.gone[name] = was.metrics
-	}
-	for name := range next {
-		delete(d.gone, name)
-	}
 }
 
 // forgetPods ends the gauges of pods and services that are gone.

@@ -138,21 +138,18 @@ func TestDirectoryCountsSessions(t *testing.T) {
 // not keep the pod's name for ever: the names are bounded.
 func TestMetricsOfGonePodsDoNotPileUp(t *testing.T) {
 	d, table := newDirectory(t), newTable(t)
-	late := func(name, pod string) {
-		one := pods(1)
-		one[0].Name = pod
-		svc := chat()
-		svc.Name = name
-		d.Set([]ServiceState{{svc, one}}, true)
-		request := d.service(name).metrics
-		request.Request(pod, "GET", 200, time.Second, "")
-		d.Set(nil, true)
-		request.Request(pod, "GET", 503, time.Second, "")
-		d.CountSessions(table)
-	}
+	mail := chat()
+	mail.Name = "mail"
 	for i := range 300 {
-		late("chat", fmt.Sprint("chat-", i)) // the service goes as well, and comes back
-		late("mail", fmt.Sprint("mail-", i))
+		one, other := pods(1), pods(1)
+		one[0].Name, other[0].Name = fmt.Sprint("chat-", 100+i), fmt.Sprint("mail-", i)
+		d.Set([]ServiceState{{chat(), one}, {mail, other}}, true)
+		ofChat, ofMail := d.service("chat").metrics, d.service("mail").metrics
+		ofChat.Request(one[0].Name, "GET", 200, time.Second, "")
+		d.Set([]ServiceState{{chat(), nil}}, true) // one loses its pod, the other is gone itself
+		ofChat.Request(one[0].Name, "GET", 503, time.Second, "")
+		ofMail.Request(other[0].Name, "GET", 503, time.Second, "")
+		d.CountSessions(table)
 	}
 	d.Set([]ServiceState{{chat(), pods(2)}}, true)
 	d.service("chat").metrics.Request("chat-0", "GET", 200, time.Second, "")
@@ -163,7 +160,8 @@ func TestMetricsOfGonePodsDoNotPileUp(t *testing.T) {
 	}
 	ofPods := regexp.MustCompile(`pod="([^"]+)"`)
 	for name := range all {
-		if m := ofPods.FindStringSubmatch(name); m != nil && m[1] != "chat-0" && m[1] != "chat-1" {
+		m := ofPods.FindStringSubmatch(name)
+		if m != nil && m[1] != "chat-0" && m[1] != "chat-1" || strings.Contains(name, `service="mail"`) {
 			t.Errorf("%s is still there", name)
 			break
 		}

@@ -178,7 +178,7 @@ func (x *exchange) measure(took time.Duration) {
 	m, pod := x.service.metrics, x.podName()
 	switch {
 	case x.late:
-		x.server.countLate(x.service, x.method, took)
+		x.server.countLate(x.service, x.method, took, x.span.TraceID())
 		return
 	case x.decision.outcome == podLost:
 		m.Refused(x.method, "pod_lost", x.status, took, x.span.TraceID())

@@ -1,6 +1,8 @@
 package extproc
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/stateful-route/stateful-route/balancing"
@@ -35,17 +37,16 @@ type SessionCounter interface {
 func (d *Directory) CountSessions(table SessionCounter) {
 	d.mu.Lock() // no pod may join between a look at the list and its use
 	defer d.mu.Unlock()
+	current := *d.services.Load()
+	d.opts.Monitor.KeepServices(slices.Collect(maps.Keys(current)))
 	pods := map[*insight.ServiceMetrics][]string{} // services past the monitor's bound share one
-	for _, metrics := range d.gone {
-		pods[metrics] = nil
-	}
-	for name, s := range *d.services.Load() {
+	for name, s := range current {
 		counts := table.PodSessionCounts(name)
 		for pod := range s.pods {
 			s.balancer.SetSessions(pod, int64(counts[pod]))
 			s.metrics.PodSessions(pod, counts[pod])
-			pods[s.metrics] = append(pods[s.metrics], pod)
 		}
+		pods[s.metrics] = slices.AppendSeq(pods[s.metrics], maps.Keys(s.pods))
 	}
 	for metrics, names := range pods {
 		metrics.KeepPods(names)

@@ -72,7 +72,7 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) error
 	}
 	first, err := stream.Recv()
 	if err != nil {
-		s.countLate(svc, "", s.now().Sub(came))
+		s.countLate(svc, "", s.now().Sub(came), "")
 		return status.Error(codes.Canceled, "no request came") // the stream is gone: nobody reads this
 	}
 	h := first.GetRequestHeaders()
