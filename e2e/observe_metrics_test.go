@@ -105,7 +105,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	}
 
 	failing(t, s, keys)
-	served := ""
+	var served strings.Builder
 	for name, at := range s.MetricURLs() {
 		text, err := harness.Body(at)
 		if err != nil {
@@ -116,10 +116,10 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 				t.Fatalf("the metrics of %s hold a session key", name)
 			}
 		}
-		served += text
+		served.WriteString(text)
 	}
 	for _, name := range published {
-		if !strings.Contains(served, "\n# TYPE "+name+" ") {
+		if !strings.Contains(served.String(), "\n# TYPE "+name+" ") {
 			t.Errorf("%s is not served", name)
 		}
 	}
@@ -130,7 +130,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 		if errors.Is(err, harness.ErrNoMetric) {
 			return nil
 		}
-		return fmt.Errorf("weight %v, %v", v, err)
+		return errors.Join(err, fmt.Errorf("its weight is %v", v))
 	})
 	is(xds, 1, "stateful_route_config_reloads_total", `result="accepted"`)
 	is(xds, 0, "stateful_route_config_reloads_total", `result="refused"`)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -64,7 +65,7 @@ func hostile(ctx context.Context, random *rand.Rand) *replay {
 	if n%5 > 0 {
 		r.response = &extprocv3.ProcessingRequest{
 			Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{Headers: &corev3.HeaderMap{
-				Headers: []*corev3.HeaderValue{header(":status", fmt.Sprint(random.Uint32N(1200))), header("server", fmt.Sprintf("s%x", n))}}}},
+				Headers: []*corev3.HeaderValue{header(":status", strconv.Itoa(random.IntN(1200))), header("server", fmt.Sprintf("s%x", n))}}}},
 			Attributes: map[string]*structpb.Struct{"envoy.filters.http.ext_proc": {Fields: map[string]*structpb.Value{
 				"upstream.address": structpb.NewStringValue(fmt.Sprintf("127.0.0.1:%d", 9100+random.Uint32N(20)))}}},
 		}

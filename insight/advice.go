@@ -115,7 +115,7 @@ func slowRemedy(scope Scope, w *Window) string {
 	if w.State != statefulroute.Ready {
 		return fmt.Sprintf("it is %v already; %s", w.State, takeOut(scope, w))
 	}
-	return fmt.Sprintf("drain it with `%s` (%d sessions are bound to it)", order("drain", scope, "--wait"), w.Sessions)
+	return fmt.Sprintf("drain it with %s (%d sessions are bound to it)", order("drain", scope, "--wait"), w.Sessions)
 }
 
 // takeOut ends a pod's service at once. A drain would not: bound sessions stay.
@@ -123,17 +123,17 @@ func takeOut(scope Scope, w *Window) string {
 	if !w.State.ServesBound() {
 		return "no new request is sent to it"
 	}
-	return fmt.Sprintf("`%s` takes it out at once (its %d sessions are rebound or refused, as `session.on_pod_loss` says)",
+	return fmt.Sprintf("%s takes it out at once (its %d sessions are rebound or refused, as `session.on_pod_loss` says)",
 		order("maintenance", scope), w.Sessions)
 }
 
-// order is a command about a pod, for a shell.
+// order is a command about a pod, for a shell, in backticks.
 func order(verb string, scope Scope, flags ...string) string {
 	words := append([]string{"routectl pods", verb, quoted(scope.Service), quoted(scope.Pod)}, flags...)
 	if strings.HasPrefix(scope.Service, "-") || strings.HasPrefix(scope.Pod, "-") {
 		words = slices.Concat(words[:2], flags, []string{"--"}, words[2:4])
 	}
-	return strings.Join(words, " ")
+	return "`" + strings.Join(words, " ") + "`"
 }
 
 // slowServiceAdvice uses Little's law (L = λW): at the rate served now, the
