@@ -39,7 +39,8 @@ func (a Audience) String() string {
 // grace longer: a request that extproc answered a moment before it switched may
 // still be on its way through Envoy, for as long as Envoy waits for an answer at
 // most. A new target in the middle starts over from what the extprocs were last
-// given.
+// given. One that differs in weights only goes along with the stages to come: weights
+// change every second, and beside a client that hangs no stage would ever end.
 //
 // Sessions of a removed pod must not reach the pod that has its address now:
 // extprocs are told at once, not after an Envoy that may hang. A pod that only
@@ -81,8 +82,21 @@ func (r *Rollout) Set(target Model) bool {
 	if r.started && reflect.DeepEqual(target, r.target) {
 		return false
 	}
-	r.target, r.stage, r.waiting = target, widen, false
+	if r.stage == idle || !reflect.DeepEqual(withoutWeights(target), withoutWeights(r.target)) {
+		r.stage, r.waiting = widen, false
+	}
+	r.target = target
 	return true
+}
+
+func withoutWeights(m Model) Model {
+	m = m.clone()
+	for _, svc := range m.Services {
+		for i := range svc.Members {
+			svc.Members[i].EffectiveWeight = 0
+		}
+	}
+	return m
 }
 
 // Idle reports whether both audiences were given the target.

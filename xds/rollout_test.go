@@ -2,6 +2,7 @@ package xds
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -113,6 +114,55 @@ func TestAStageWaitsForAnswersButNotForEver(t *testing.T) {
 	}
 	if pubs, _ = r.Next(now.Add(time.Second), silent); len(pubs) != 1 || pubs[0].To != Extprocs {
 		t.Fatalf("after the hold: %v", pubs)
+	}
+}
+
+// Weights that change every second beside an Envoy that hangs: what else changed
+// reaches the extprocs within the hold, and the weights follow.
+func TestWeightsDoNotHoldUpAChange(t *testing.T) {
+	const hold = 3 * time.Second
+	r, now := &Rollout{Hold: hold}, time.Unix(100, 0)
+	a, b := testPod("a", 1), testPod("b", 2)
+	target := testModel(a, b)
+	given := map[Audience]Model{}
+	hung := func(who Audience) bool { return who != Envoys }
+	run := func(until time.Time) {
+		for {
+			pubs, wake := r.Next(now, hung)
+			for _, p := range pubs {
+				given[p.To] = p.Model
+			}
+			if len(pubs) == 0 && (wake.IsZero() || wake.After(until)) {
+				now = until
+				return
+			}
+			now = wake
+		}
+	}
+	r.Set(target)
+	run(now)
+	target = testModel(a, inState(b, statefulroute.Unhealthy))
+	begun, told := now, time.Duration(0)
+	for i := range 30 {
+		target = target.clone()
+		target.Services[0].Members[0].EffectiveWeight = uint32(100 + i)
+		r.Set(target)
+		run(now.Add(time.Second))
+		if told == 0 && given[Extprocs].Services[0].Members[1].State == statefulroute.Unhealthy {
+			told = now.Sub(begun)
+		}
+	}
+	if told == 0 || told > hold+time.Second {
+		t.Errorf("extproc knew of the unhealthy pod after %v, want at most %v", told, hold+time.Second)
+	}
+	if w := given[Envoys].Services[0].Members[0].EffectiveWeight; w < 120 {
+		t.Errorf("Envoys were last given weight %d of 129", w)
+	}
+	run(now.Add(4 * hold))
+	for who, m := range given {
+		if !reflect.DeepEqual(m, target) {
+			t.Errorf("%s ends at %s", who, show(m))
+		}
 	}
 }
 
@@ -268,7 +318,9 @@ func drawModel(t *rapid.T) Model {
 			port := rapid.Uint16Range(1, 4).Filter(func(p uint16) bool { return !used[p] }).Draw(t, "port")
 			used[port] = true
 			state := rapid.SampledFrom([]statefulroute.PodState{statefulroute.Ready, statefulroute.Draining, statefulroute.Unhealthy, statefulroute.Maintenance}).Draw(t, "state")
-			view.Members = append(view.Members, Member{Pod: inState(testPod(pod, port), state), EffectiveWeight: 1})
+			view.Members = append(view.Members, Member{
+				Pod: inState(testPod(pod, port), state), EffectiveWeight: rapid.Uint32Range(1, 3).Draw(t, "weight"),
+			})
 		}
 		m.Services = append(m.Services, view)
 	}
