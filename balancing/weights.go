@@ -69,6 +69,10 @@ const noiseSigmas = 2.5
 // is beyond noiseSigmas of it.
 const sureNoise = 0.5
 
+// leaveLeast is how many times the least factor a pod's target must be for its
+// factor to leave that: about a quarter faster, to the power of muchPower.
+const leaveLeast = 4
+
 // NewWeights returns a Weights without pods.
 func NewWeights(opts WeightOptions) (*Weights, error) {
 	opts = opts.withDefaults()
@@ -199,6 +203,9 @@ func (w *Weights) step(p *weighed, target float64) {
 	// That a pod is far off stays believed while its share falls, and with it the
 	// number of requests that it is measured on.
 	p.far = target <= w.opts.MinFactor && (p.far || noise <= sureNoise)
+	if p.factor < 1.01*w.opts.MinFactor && target < leaveLeast*w.opts.MinFactor {
+		return
+	}
 	verdict := p.penalty < 1 || target == 1 || p.far // no measurement, so without noise
 	band := w.opts.DeadBand
 	if !verdict {
