@@ -154,9 +154,9 @@ func TestDefaults(t *testing.T) {
 
 func TestTheStoreIsSyncedEverySecondUnlessTold(t *testing.T) {
 	for text, want := range map[string]MemoryStore{
-		"{path: pins.db}":              {Path: "pins.db", Sync: time.Second},
-		"{path: pins.db, sync: 100ms}": {Path: "pins.db", Sync: 100 * time.Millisecond},
-		"{path: pins.db, sync: 0s}":    {Path: "pins.db"},
+		"{path: /v/pins.db}":              {Path: "/v/pins.db", Sync: time.Second},
+		"{path: /v/pins.db, sync: 100ms}": {Path: "/v/pins.db", Sync: 100 * time.Millisecond},
+		"{path: /v/pins.db, sync: 0s}":    {Path: "/v/pins.db"},
 	} {
 		file := filepath.Join(t.TempDir(), "x.yaml")
 		if err := os.WriteFile(file, []byte("store: {memory: "+text+"}\n"), 0o600); err != nil {

@@ -240,8 +240,8 @@ func TestAdminChangesAreTraced(t *testing.T) {
 	checkSpans(t, o.spans, "cache.set request cache.delete request cache.delete request", "secret-key")
 	for i, want := range map[int]string{2: "true", 4: "false"} {
 		for _, a := range o.spans.Ended()[i].Attributes() {
-			if a.Key == "cache.hit" && a.Value.Emit() != want {
-				t.Errorf("span %d has cache.hit %v, want %v", i, a.Value.Emit(), want)
+			if a.Key == "cache.hit" && a.Value.String() != want {
+				t.Errorf("span %d has cache.hit %v, want %v", i, a.Value.String(), want)
 			}
 		}
 	}

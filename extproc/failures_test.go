@@ -2,6 +2,7 @@ package extproc
 
 import (
 	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"testing"
@@ -22,7 +23,7 @@ type answeringStream struct {
 
 func (s *answeringStream) Recv() (*extprocv3.ProcessingRequest, error) {
 	m, err := s.scriptedStream.Recv()
-	if err == io.EOF && len(s.out) == 1 && asksForResponse(s.out[0]) {
+	if errors.Is(err, io.EOF) && len(s.out) == 1 && asksForResponse(s.out[0]) {
 		s.asked = true
 		return s.response, nil
 	}
@@ -49,8 +50,10 @@ func busyPod(t *testing.T, key []string, took time.Duration, failing float64) (f
 			status = "500"
 			failed++
 		}
-		s := &answeringStream{response: responseMessage("127.0.0.1:9100", ":status", status)}
-		s.ctx, s.in = ctx, []*extprocv3.ProcessingRequest{requestMessage(key...)}
+		s := &answeringStream{
+			scriptedStream: scriptedStream{ctx: ctx, in: []*extprocv3.ProcessingRequest{requestMessage(key...)}},
+			response:       responseMessage("127.0.0.1:9100", ":status", status),
+		}
 		if err := server.Process(s); err != nil {
 			t.Fatal(err)
 		}

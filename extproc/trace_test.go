@@ -142,7 +142,7 @@ func TestLearnedMoveIsInTheTrace(t *testing.T) {
 	x := newTraced(t, ServiceState{chat(learning), pods(2)})
 	x.table.Move("chat", "secret-key", "chat-0", time.Now())
 	x.play(nil, "127.0.0.1:9101", []string{":status", "200", "mcp-session-id", "secret-key"})
-	checkSpans(t, x.spans, "cache.set cache.set request", "secret-key") // the claim, the move
+	checkSpans(t, x.spans, strings.Repeat("cache.set ", 2)+"request", "secret-key") // the claim, the move
 	ended := x.spans.Ended()
 	request := ended[len(ended)-1]
 	if len(request.Events()) != 1 || request.Events()[0].Name != "rebound" {
