@@ -56,8 +56,8 @@ func timedLoad(t *testing.T, s *harness.Stack, keys []string, rounds int) (byPod
 func TestMetricsTellWhatHappened(t *testing.T) {
 	t.Parallel()
 	svc := harness.Chat(3)
-	// No check fails, however busy the machine is.
-	svc.HealthCheck = map[string]any{"http": "/healthz", "interval": "500ms", "timeout": "10s"}
+	// No check fails for want of time, however busy the machine is.
+	svc.HealthCheck = map[string]any{"http": "/healthz", "interval": "2s", "timeout": "2s"}
 	s := start(t, harness.Options{Services: []harness.Service{svc}, Analyzer: map[string]any{"interval": "1s"}})
 	const sessions, rounds, delay = 60, 10, 50 * time.Millisecond
 	extproc, xds := s.ExtprocAdmin+"/metrics", s.XDSAdmin+"/metrics"
