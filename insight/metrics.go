@@ -31,7 +31,7 @@ type metrics struct {
 func newMetrics() metrics {
 	return metrics{
 		requests:     counter("requests_total", "Requests answered, by method and class of the response's status.", "service", "pod", "method", "code"),
-		errors:       counter("request_errors_total", "Requests that failed, by kind, among those whose response was looked at: upstream is a 5xx of the pod, aborted ended without a response, pod_lost and no_pods were refused.", "service", "pod", "kind"),
+		errors:       counter("request_errors_total", "Requests that failed, by kind: upstream is a 5xx of the pod, of a sample of its responses and of all of them for 2 s after one was seen; aborted ended without a response; pod_lost and no_pods were refused; late means that the answer came after Envoy's message_timeout or that the client had left.", "service", "pod", "kind"),
 		hits:         counter("cache_hits_total", "Requests whose session had a binding.", "service"),
 		misses:       counter("cache_misses_total", "Requests whose session had no binding.", "service"),
 		rebound:      counter("sessions_rebound_total", "Sessions that moved to another pod, by reason.", "service", "reason"),
