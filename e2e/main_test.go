@@ -35,7 +35,7 @@ func runTests(m *testing.M) int {
 
 // build is done by the first test that needs it, not when tests are listed.
 var build = sync.OnceValues(func() (harness.Programs, error) {
-	return harness.Build(context.Background(), programDir, "demo-pod", "xds-server", "extproc")
+	return harness.Build(context.Background(), programDir, "demo-pod", "xds-server", "extproc", "routectl")
 })
 
 var buildFailed sync.Once

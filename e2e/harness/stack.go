@@ -98,6 +98,13 @@ func (s *Stack) program(t testing.TB, name string, args ...string) *Process {
 	return newProcess(t, s.env, name, filepath.Join(s.programs.Dir, name), args...)
 }
 
+// Routectl starts the operator's program against this stack. ExitCode waits for
+// its end, and Log has what it printed.
+func (s *Stack) Routectl(t testing.TB, args ...string) *Process {
+	t.Helper()
+	return s.program(t, "routectl", append(args, "--xds-admin", s.XDSAdmin, "--extproc-admin", s.ExtprocAdmin)...)
+}
+
 // startPods gives every pod without an address a demo pod of its own.
 func (s *Stack) startPods(t testing.TB) {
 	t.Helper()
