@@ -3,6 +3,7 @@ package balancing_test
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -159,7 +160,7 @@ func TestMaxConnectionsHoldsUnderConcurrency(t *testing.T) {
 			got := 0
 			for i := range tries {
 				wg.Go(func() {
-					if _, err := b.Pick(t0, fmt.Sprint(i)); err == nil {
+					if _, err := b.Pick(t0, strconv.Itoa(i)); err == nil {
 						mu.Lock()
 						got++
 						mu.Unlock()

@@ -235,7 +235,7 @@ func (s *snapshot) quantile(mean, q float64) float64 {
 		hist[int(min(max(x, 0), bins-1))]++
 	}
 	left := uint32(math.Ceil(q * float64(len(s.pods))))
-	for i, n := range hist {
+	for i, n := range &hist {
 		if n >= left {
 			return float64(i+1) / perMean * mean
 		}

@@ -3,6 +3,7 @@ package balancing_test
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -183,7 +184,7 @@ func TestAFastFailingPodIsAvoided(t *testing.T) {
 			var open []balancing.Ticket
 			for i := range 5000 {
 				now = now.Add(time.Millisecond)
-				ticket := mustPick(t, b, now, fmt.Sprint(i))
+				ticket := mustPick(t, b, now, strconv.Itoa(i))
 				if ticket.Pod() == "pod-3" {
 					failed++
 					ticket.Done(now, balancing.Outcome{Kind: balancing.Failure, ResponseTime: 100 * time.Microsecond})
@@ -220,7 +221,7 @@ func TestAPodThatFailedGetsItsShareBack(t *testing.T) {
 					open[0].Done(now, o)
 					open = open[1:]
 				}
-				ticket := mustPick(t, b, now, fmt.Sprint(i))
+				ticket := mustPick(t, b, now, strconv.Itoa(i))
 				open = append(open, ticket)
 				if ticket.Pod() == "pod-1" && now.Sub(t0) >= 20*time.Second {
 					share++
@@ -301,8 +302,8 @@ func TestHomesOfEqualWeightsAgreeWithTheGeneralRule(t *testing.T) {
 	even := newBalancer(t, balancing.Options{Strategy: "home_hcl"}, makePods(7))
 	near := newBalancer(t, balancing.Options{Strategy: "home_hcl"}, makePods(7, 4e9, 4e9, 4e9, 4e9, 4e9, 4e9, 4e9-1))
 	for i := range 10_000 {
-		a, _ := even.Home(fmt.Sprint(i))
-		if b, _ := near.Home(fmt.Sprint(i)); a != b {
+		a, _ := even.Home(strconv.Itoa(i))
+		if b, _ := near.Home(strconv.Itoa(i)); a != b {
 			t.Fatalf("key %d: home %s, and %s by the rule for unequal weights", i, a, b)
 		}
 	}
@@ -386,7 +387,7 @@ func TestRepeatablePicksRepeat(t *testing.T) {
 		}
 		return out.String()
 	}
-	if run(1) != run(1) {
+	if first := run(1); first != run(1) {
 		t.Error("the same seed gave different picks")
 	}
 	if run(1) == run(2) {

@@ -1,7 +1,7 @@
 package balancing_test
 
 import (
-	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -23,7 +23,7 @@ func TestLongResponsesLeaveSessionsAtHome(t *testing.T) {
 				open[0].Done(now, balancing.Outcome{})
 				open = open[1:]
 			}
-			key := fmt.Sprint(i)
+			key := strconv.Itoa(i)
 			ticket := mustPick(t, b, now, key)
 			ticket.Answered(now.Add(10*time.Millisecond), quickly)
 			open = append(open, ticket)

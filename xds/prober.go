@@ -118,7 +118,7 @@ func (p *Prober) Run(ctx context.Context) error {
 				p.follow(ctx, now)
 			}
 		case id := <-p.doubts:
-			p.doubt(ctx, time.Now(), id)
+			p.doubt(time.Now(), id)
 		case r := <-p.results:
 			found = p.waiting(r)
 			p.followIfChanged(ctx)
@@ -230,7 +230,7 @@ func (c *checkedService) setMembers(now time.Time, members []Member) []balancing
 }
 
 // doubt probes a pod at once, if need be in a service that is not checked.
-func (p *Prober) doubt(ctx context.Context, now time.Time, id podID) {
+func (p *Prober) doubt(now time.Time, id podID) {
 	c := p.checked[id.service]
 	if c == nil {
 		svc, ok := p.Model().service(id.service)

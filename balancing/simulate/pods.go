@@ -62,7 +62,7 @@ func (s Setting) present(i int, at time.Duration) bool {
 	if i == s.Pods {
 		return s.Fault == Churn && at >= s.joins()
 	}
-	return !(s.Fault == Churn && i == s.faulty() && at >= s.leaves())
+	return s.Fault != Churn || i != s.faulty() || at < s.leaves()
 }
 
 func (s Setting) joins() time.Duration  { return s.start() + s.Measure/3 }

@@ -39,17 +39,17 @@ type Setting struct {
 type Fault string
 
 const (
-	// Sound: nothing but the antagonists.
+	// Sound is nothing but the antagonists.
 	Sound Fault = "none"
-	// Slow: one pod takes ten times as long, from the start of the warm-up.
+	// Slow is one pod that takes ten times as long, from the start of the warm-up.
 	Slow Fault = "slow"
-	// TurnsSlow: the same from the start of the measured time, when sessions are
+	// TurnsSlow is the same from the start of the measured time, when sessions are
 	// bound to it already.
 	TurnsSlow Fault = "turns slow"
-	// Failing: one pod answers every request with an error, at once, from the start
+	// Failing is one pod that answers every request with an error, at once, from the start
 	// of the measured time.
 	Failing Fault = "failing"
-	// Churn: a pod joins after a third of the time and another leaves after two.
+	// Churn is a pod that joins after a third of the time and another that leaves after two.
 	Churn Fault = "churn"
 )
 
