@@ -54,7 +54,7 @@ bench-sim: ## the balancing simulator's table
 	$(GO) run ./bench/sim $(SIMFLAGS)
 
 .PHONY: affinity-sim
-affinity-sim: ## what session tables break, at full size: 250,000 live sessions, a flood of 10M ids (minutes)
+affinity-sim: ## what session tables break, at full size: 250,000 live sessions, a flood of 10M ids (an hour)
 	$(GO) test ./affinity/simulate -count=1 -timeout 2h -v -run 'Broken|Flood' -live 250000
 
 .PHONY: lint

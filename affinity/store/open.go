@@ -11,9 +11,10 @@ import (
 	"syscall"
 	"time"
 
-	statefulroute "github.com/stateful-route/stateful-route"
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	statefulroute "github.com/stateful-route/stateful-route"
 )
 
 // bucket holds the bindings; its name is the file's format.
@@ -102,7 +103,7 @@ func openAndLoad(o Options, found *Found) (db *bolt.DB, err error) {
 		if db, err = bolt.Open(o.Path, 0o600, boltOptions(o)); err != nil {
 			return err
 		}
-		if err = check(o.Path, db.Info().PageSize); err != nil {
+		if err := check(o.Path, db.Info().PageSize); err != nil {
 			return err
 		}
 		return load(db, found)
@@ -120,7 +121,7 @@ func check(path string, pageSize int) error {
 	if err != nil {
 		return err
 	}
-	defer file.Close() //nolint:errcheck // it was only read
+	defer file.Close() // it was only read: nothing is lost with its error
 	return checkTree(file, pageSize)
 }
 

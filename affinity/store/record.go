@@ -24,31 +24,32 @@ var (
 	castagnoli  = crc32.MakeTable(crc32.Castagnoli)
 )
 
-func appendKey(dst []byte, service, key string) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(service)))
-	dst = append(dst, service...)
-	return append(dst, key...)
+func recordKey(service, key string) []byte {
+	out := make([]byte, 0, 2+len(service)+len(key))
+	out = binary.AppendUvarint(out, uint64(len(service)))
+	out = append(out, service...)
+	return append(out, key...)
 }
 
-// splitKey is the inverse of appendKey; ok is false for what is no record's key.
-func splitKey(recordKey []byte) (k changeKey, ok bool) {
-	r := reader{buf: recordKey}
+// splitKey is the inverse of recordKey; ok is false for what is no record's key.
+func splitKey(key []byte) (k changeKey, ok bool) {
+	r := reader{buf: key}
 	k.service = string(r.bytes())
 	k.key = string(r.buf)
 	return k, !r.short
 }
 
-func appendRecord(dst, recordKey []byte, b *statefulroute.Binding) []byte {
-	start := len(dst)
-	dst = append(dst, recordVersion)
-	dst = binary.AppendVarint(dst, nanos(b.Created))
-	dst = binary.AppendVarint(dst, nanos(b.LastSeen))
-	dst = binary.AppendUvarint(dst, b.Requests)
+func recordValue(key []byte, b *statefulroute.Binding) []byte {
+	out := make([]byte, 0, 40+len(b.Pod)+len(b.PreviousPod))
+	out = append(out, recordVersion)
+	out = binary.AppendVarint(out, nanos(b.Created))
+	out = binary.AppendVarint(out, nanos(b.LastSeen))
+	out = binary.AppendUvarint(out, b.Requests)
 	for _, s := range []string{b.Pod, b.PreviousPod} {
-		dst = binary.AppendUvarint(dst, uint64(len(s)))
-		dst = append(dst, s...)
+		out = binary.AppendUvarint(out, uint64(len(s)))
+		out = append(out, s...)
 	}
-	return binary.LittleEndian.AppendUint32(dst, checksum(recordKey, dst[start:]))
+	return binary.LittleEndian.AppendUint32(out, checksum(key, out))
 }
 
 func checksum(key, value []byte) uint32 {

@@ -6,8 +6,9 @@ import (
 	"testing"
 	"time"
 
-	statefulroute "github.com/stateful-route/stateful-route"
 	"pgregory.net/rapid"
+
+	statefulroute "github.com/stateful-route/stateful-route"
 )
 
 func TestRecordRoundTrip(t *testing.T) {
@@ -21,8 +22,8 @@ func TestRecordRoundTrip(t *testing.T) {
 			LastSeen: time.Unix(0, moment.Draw(t, "seen")),
 			Requests: rapid.Uint64().Draw(t, "requests"),
 		}
-		key := appendKey(nil, want.Service, want.Key)
-		got, err := newDecoder().decode(key, appendRecord(nil, key, &want))
+		key := recordKey(want.Service, want.Key)
+		got, err := newDecoder().decode(key, recordValue(key, &want))
 		if err != nil || got != want {
 			t.Fatalf("got %+v, %v, want %+v", got, err, want)
 		}
@@ -31,8 +32,8 @@ func TestRecordRoundTrip(t *testing.T) {
 
 func TestAChangedRecordIsRefused(t *testing.T) {
 	b := binding(7)
-	key := appendKey(nil, b.Service, b.Key)
-	value := appendRecord(nil, key, &b)
+	key := recordKey(b.Service, b.Key)
+	value := recordValue(key, &b)
 	for i := range value {
 		bad := bytes.Clone(value)
 		bad[i] ^= 0x10
@@ -43,7 +44,7 @@ func TestAChangedRecordIsRefused(t *testing.T) {
 			t.Fatalf("cut to %d bytes unnoticed", i)
 		}
 	}
-	other := appendKey(nil, b.Service, b.Key+"x")
+	other := recordKey(b.Service, b.Key+"x")
 	if _, err := newDecoder().decode(other, value); err == nil {
 		t.Fatal("the record of another key was read")
 	}
@@ -54,8 +55,8 @@ func TestAChangedRecordIsRefused(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	b := binding(7)
 	b.PreviousPod = "chat-2"
-	key := appendKey(nil, b.Service, b.Key)
-	value := appendRecord(nil, key, &b)
+	key := recordKey(b.Service, b.Key)
+	value := recordValue(key, &b)
 	f.Add(key, value[:len(value)-4])
 	f.Add([]byte{}, []byte{recordVersion})
 	f.Add([]byte{200, 1}, []byte{2, 0, 0})
@@ -70,8 +71,8 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		k := appendKey(nil, got.Service, got.Key)
-		again, err := newDecoder().decode(k, appendRecord(nil, k, &got))
+		k := recordKey(got.Service, got.Key)
+		again, err := newDecoder().decode(k, recordValue(k, &got))
 		if err != nil || again != got {
 			t.Fatalf("%+v became %+v, %v", got, again, err)
 		}

@@ -5,8 +5,9 @@ import (
 	"iter"
 	"slices"
 
-	statefulroute "github.com/stateful-route/stateful-route"
 	bolt "go.etcd.io/bbolt"
+
+	statefulroute "github.com/stateful-route/stateful-route"
 )
 
 // rewrite makes the file equal to the table, after changes were lost, while new

@@ -9,8 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	statefulroute "github.com/stateful-route/stateful-route"
 	bolt "go.etcd.io/bbolt"
+
+	statefulroute "github.com/stateful-route/stateful-route"
 )
 
 // The defaults of Options.

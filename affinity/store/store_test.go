@@ -11,15 +11,17 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/affinity"
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 	"go.uber.org/goleak"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/affinity"
 )
 
 // Variables that make the test's program another one.
@@ -137,14 +139,14 @@ func victim(path string, sweeping bool) {
 		panic(err)
 	}
 	table.Restore(found.Bindings, t0.Add(time.Second))
-	go s.Run(context.Background(), nil) //nolint:errcheck // it never ends
+	go s.Run(context.Background(), nil) // it never ends
 	out := bufio.NewWriter(os.Stdout)
 	later := t0.Add(time.Hour)
 	for i := 0; ; i++ {
 		if sweeping && i == sweepAt {
 			go table.Expire(later)
 		}
-		if _, _, err := table.Claim("chat", fmt.Sprint(i), "chat-0", later); err != nil {
+		if _, _, err := table.Claim("chat", strconv.Itoa(i), "chat-0", later); err != nil {
 			panic(err)
 		}
 		fmt.Fprintf(out, "%d %d\n", i, time.Now().UnixNano())

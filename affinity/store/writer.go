@@ -10,8 +10,9 @@ import (
 	"slices"
 	"strings"
 
-	statefulroute "github.com/stateful-route/stateful-route"
 	bolt "go.etcd.io/bbolt"
+
+	statefulroute "github.com/stateful-route/stateful-route"
 )
 
 // batches bound the steps of a writer.
@@ -59,8 +60,10 @@ func (w *writer) catchUp(ctx context.Context) error {
 	for again := true; again; {
 		again = false
 		for _, step := range w.steps() {
-			if ctx.Err() != nil {
+			select {
+			case <-ctx.Done():
 				return nil
+			default:
 			}
 			more, err := step()
 			if err != nil {
@@ -124,9 +127,9 @@ type row struct{ key, value []byte }
 func compareRows(a, b row) int { return bytes.Compare(a.key, b.key) }
 
 func makeRow(k changeKey, b *statefulroute.Binding) row {
-	r := row{key: appendKey(nil, k.service, k.key)}
+	r := row{key: recordKey(k.service, k.key)}
 	if b != nil {
-		r.value = appendRecord(nil, r.key, b)
+		r.value = recordValue(r.key, b)
 	}
 	return r
 }

@@ -18,15 +18,16 @@ import (
 	"testing"
 	"time"
 
-	statefulroute "github.com/stateful-route/stateful-route"
 	bolt "go.etcd.io/bbolt"
 	"pgregory.net/rapid"
+
+	statefulroute "github.com/stateful-route/stateful-route"
 )
 
 // inFile returns what the open file has of a key.
 func (s *Store) inFile(tb interface{ Fatal(args ...any) }, service, key string) (b statefulroute.Binding, ok bool) {
 	err := s.db.View(func(tx *bolt.Tx) (err error) {
-		k := appendKey(nil, service, key)
+		k := recordKey(service, key)
 		v := tx.Bucket(bucket).Get(k)
 		if ok = v != nil; ok {
 			b, err = newDecoder().decode(k, v)
