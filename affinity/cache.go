@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"slices"
 	"time"
+	"unique"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 )
@@ -26,6 +27,7 @@ type Cache struct {
 	seed     maphash.Seed
 	options  Options
 	tuner    tuner
+	numbers  *podNumbers
 }
 
 // New returns an empty table, or an error that says which option is wrong.
@@ -44,13 +46,28 @@ func New(o Options) (*Cache, error) {
 		seed:     maphash.MakeSeed(),
 		options:  o,
 		tuner:    tuner{strategy: strategy},
+		numbers:  newPodNumbers(mostNumbered),
 	}
-	all := &total{capacity: int64(o.Capacity)}
+	c.lay(strategy)
+	return c, nil
+}
+
+// lay makes the shards.
+func (c *Cache) lay(strategy Strategy) {
+	o := c.options
+	most := shareOf(o.Capacity, o.Shards, 0)
+	stubPool := newStubPool(most, o.Shards)
+	entryPool := &pool[Entry]{parts: o.Shards, each: slotsFor(most + headroom(most, o.Shards))}
+	all := &total{capacity: int64(o.Capacity), numbers: c.numbers, journal: o.Journal}
 	for i := range c.shards {
 		share := shareOf(o.Capacity, o.Shards, i)
-		c.shards[i].init(strategy, share, share+headroom(share, o.Shards), all, o.Journal)
+		sh := &c.shards[i]
+		sh.total, sh.limit = all, share+headroom(share, o.Shards)
+		sh.slab, sh.stubs = newSlab(sh.limit, entryPool, i), stubs{pool: stubPool, shard: i}
+		sh.groups, sh.previous = map[groupKey]*group{}, map[uint64]unique.Handle[string]{}
+		sh.policy = strategy.NewPolicy(Room{slab: &sh.slab, Capacity: share})
+		sh.slab.open()
 	}
-	return c, nil
 }
 
 // shareOf splits a capacity into parts that differ by at most one.
@@ -85,16 +102,18 @@ func (c *Cache) shardOf(id uint64) int {
 	return int(hi)
 }
 
-// Lookup returns the binding of a session's request and renews it. It does not
-// allocate.
-func (c *Cache) Lookup(service, key string, now time.Time) (statefulroute.Binding, bool) {
+// Lookup returns the binding of a session's request and renews it. A binding that
+// was evicted is made anew, on its pod, if the table remembers it: it then begins
+// at now, with two requests. Lookup does not allocate.
+func (c *Cache) Lookup(service, key string, now time.Time) (b statefulroute.Binding, ok bool) {
 	s := c.services.get(service)
 	if s == nil {
 		c.shards[0].miss()
-		return statefulroute.Binding{}, false
+		return b, false
 	}
 	sh, id := c.at(s, key)
-	return sh.lookup(s, id, key, now.UnixNano())
+	ok = sh.lookup(&b, s, id, key, now.UnixNano())
+	return b, ok
 }
 
 // Peek returns a live binding and leaves it as it is, uncounted.
@@ -112,13 +131,26 @@ func (c *Cache) Peek(service, key string, now time.Time) (statefulroute.Binding,
 	return statefulroute.Binding{}, false
 }
 
-// Claim binds a key to a pod if it has no live binding. It returns the binding
+// Remembered returns the pod of a binding that was evicted, to which a Lookup would
+// bind the key again.
+func (c *Cache) Remembered(service, key string, now time.Time) (pod string, ok bool) {
+	s := c.services.get(service)
+	if s == nil {
+		return "", false
+	}
+	sh, id := c.at(s, key)
+	return sh.remembered(s, id, now.UnixNano())
+}
+
+// Claim binds a key to a pod if it has no live binding; an evicted one, which
+// Lookup would have found, is none. It returns the binding
 // in force and whether this call made it; ErrFull where the strategy refuses.
 func (c *Cache) Claim(service, key, pod string, now time.Time) (b statefulroute.Binding, won bool, err error) {
 	s := c.services.getOrAdd(service)
 	s.inUse()
 	sh, id := c.at(s, key)
-	return sh.claim(s, id, key, pod, now.UnixNano())
+	won, err = sh.claim(&b, s, id, key, pod, now.UnixNano())
+	return b, won, err
 }
 
 // Rebind binds a key to another pod if it is still bound to from. It returns
@@ -141,7 +173,7 @@ func (c *Cache) Move(service, key, to string, now time.Time) (statefulroute.Bind
 	return sh.move(s, id, key, to, now.UnixNano())
 }
 
-// Delete forgets a binding and reports whether there was one.
+// Delete forgets a binding, evicted or not, and reports whether there was one.
 func (c *Cache) Delete(service, key string) bool {
 	s := c.services.get(service)
 	if s == nil {

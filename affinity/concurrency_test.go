@@ -216,11 +216,13 @@ func TestCollidingKeysDoNotShareABinding(t *testing.T) {
 	c := newCache(t, Options{Capacity: 100, Shards: 1})
 	s, sh := c.services.getOrAdd("chat"), &c.shards[0]
 	for _, key := range []string{"one", "two"} {
-		if b, won, err := sh.claim(s, 42, key, "pod-"+key, t0.UnixNano()); err != nil || !won || b.Pod != "pod-"+key {
+		var b statefulroute.Binding
+		if won, err := sh.claim(&b, s, 42, key, "pod-"+key, t0.UnixNano()); err != nil || !won || b.Pod != "pod-"+key {
 			t.Fatalf("%s: %+v, %v, %v", key, b, won, err)
 		}
 	}
-	if _, ok := sh.lookup(s, 42, "one", t0.UnixNano()); ok {
+	var b statefulroute.Binding
+	if sh.lookup(&b, s, 42, "one", t0.UnixNano()) {
 		t.Fatal("found the binding of another key")
 	}
 	if st := checkIdentity(t, c); st.Evictions["collision"] != 1 {

@@ -19,9 +19,10 @@ type Entry struct {
 	group      uint32 // the pod, in slab.groups; 0 for an entry that is not in the table
 	requests   uint32
 	seat       uint32 // index in group.members << seatShift | flags | the policy's mark
-	placed     uint32 // List.placed when it was put in front last
+	placed     uint32 // recency.placed when it was put in front last, or was to be
+	slot       uint32 // its own
 	keyLen     uint8  // or longKey
-	key        [47]byte
+	key        [43]byte
 }
 
 // longKey stands for the length of a key that is in slab.long.
@@ -31,7 +32,8 @@ const (
 	markMask  = 1<<4 - 1
 	staleFlag = 1 << 4 // the journal does not know of the last uses
 	movedFlag = 1 << 5 // the shard knows a previous pod
-	seatShift = 6
+	laterFlag = 1 << 6 // in recency.later
+	seatShift = 7
 	flagsMask = 1<<seatShift - 1
 )
 
@@ -73,29 +75,28 @@ func (e *Entry) used(now int64, s *service) (journal bool) {
 }
 
 // bindingLocked returns the binding of an entry whose key the caller has.
-func (sh *shard) bindingLocked(e *Entry, key string) statefulroute.Binding {
+func (sh *shard) bindingLocked(e *Entry, key string) (b statefulroute.Binding) {
+	sh.describeLocked(&b, e, key)
+	return b
+}
+
+// describeLocked is bindingLocked into a binding that is zero: it has 128 bytes, and
+// every function that hands one on copies it.
+func (sh *shard) describeLocked(b *statefulroute.Binding, e *Entry, key string) {
 	g := sh.slab.groupOf(e)
-	b := statefulroute.Binding{
-		Service:  g.service.name,
-		Key:      key,
-		Pod:      g.pod.name,
-		Created:  time.Unix(0, e.created),
-		LastSeen: time.Unix(0, e.lastSeen),
-		Requests: uint64(e.requests),
-	}
+	b.Service, b.Key, b.Pod = g.service.name, key, g.pod.name
+	b.Created, b.LastSeen = time.Unix(0, e.created), time.Unix(0, e.lastSeen)
+	b.Requests = uint64(e.requests)
 	if e.seat&movedFlag != 0 {
 		b.PreviousPod = sh.previous[e.id].Value()
 	}
-	return b
 }
 
 // tellLocked has the journal keep the entry as it is now. The key may be a
 // request's, which is as good as a copy of the entry's.
-func (sh *shard) tellLocked(e *Entry, key string) statefulroute.Binding {
-	b := sh.bindingLocked(e, key)
+func (sh *shard) tellLocked(e *Entry, key string) {
 	e.seat &^= staleFlag
-	if sh.journal != nil {
-		sh.journal.Put(b)
+	if sh.total.journal != nil {
+		sh.total.journal.Put(sh.bindingLocked(e, key))
 	}
-	return b
 }

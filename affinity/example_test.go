@@ -51,17 +51,17 @@ func ExampleRegistry() {
 		fmt.Println(err)
 		return
 	}
-	table, err := affinity.New(affinity.Options{Registry: strategies, Strategy: "oldest_first", Capacity: 2})
+	table, err := affinity.New(affinity.Options{Registry: strategies, Strategy: "oldest_first", Capacity: 2, Shards: 1})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	now := time.Unix(1_800_000_000, 0)
-	for _, user := range []string{"user-1", "user-2", "user-3"} {
+	for _, user := range []string{"user-1", "user-1", "user-2", "user-3"} {
 		_, _, _ = table.Claim("chat", user, "chat-0", now)
-		table.Lookup("chat", "user-1", now)
 	}
-	_, found := table.Lookup("chat", "user-1", now)
-	fmt.Println(found)
-	// Output: false
+	_, found := table.Peek("chat", "user-1", now)
+	pod, remembered := table.Remembered("chat", "user-1", now)
+	fmt.Println(found, pod, remembered)
+	// Output: false chat-0 true
 }

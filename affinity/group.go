@@ -19,7 +19,6 @@ func (g *group) add(e *Entry, slot uint32) {
 	e.group = g.number
 	e.setIndex(len(g.members))
 	g.members = append(g.members, slot)
-	g.pod.sessions.Add(1)
 }
 
 // remove fills the gap with the last member, so a walk from the last index to
@@ -31,7 +30,6 @@ func (g *group) remove(e *Entry, sl *slab) {
 	sl.at(moved).setIndex(e.index())
 	g.members = g.members[:last]
 	e.group = 0
-	g.pod.sessions.Add(-1)
 	if cap(g.members) > 64 && len(g.members) < cap(g.members)/4 {
 		g.members = append(make([]uint32, 0, cap(g.members)/2), g.members...)
 	}

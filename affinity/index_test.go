@@ -6,40 +6,51 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestIndexIsAMap plays additions and removals to the index and to a map. The ids
-// are few enough for their searches to meet.
+// TestIndexIsAMap plays additions, removals and growth to a slab and to a map. The
+// ids are few enough for their searches to meet, and often more than a bucket holds.
 func TestIndexIsAMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s, x, want := newSlab(), index{}, map[uint64]uint32{}
+		s, want := newSlab(500, &pool[Entry]{parts: 1, each: slotsFor(500)}, 0), map[uint64]uint64{}
+		s.open()
 		anID := rapid.Uint64Range(0, 2000)
 		if rapid.Bool().Draw(t, "ids that differ in their upper halves alone") {
-			anID = rapid.Map(rapid.Uint64Range(0, 500), func(id uint64) uint64 { return id<<32 | id%7 })
+			anID = rapid.Map(rapid.Uint64Range(0, 500), func(id uint64) uint64 { return id<<32 | id%7<<28 })
 		}
 		for range rapid.IntRange(1, 400).Draw(t, "steps") {
 			id := anID.Draw(t, "id")
-			slot, known := want[id]
+			e := s.find(id)
+			if _, known := want[id]; known != (e != nil) {
+				t.Fatalf("id %d: found %v, want %v", id, e, known)
+			}
 			switch {
-			case !known:
-				slot, e := s.take()
-				e.id, e.group = id, 1
-				x.add(id, slot)
-				want[id] = slot
+			case e == nil:
+				if s.tight() {
+					s.grow()
+				}
+				facts := Entry{id: id, created: int64(len(want)), group: 1}
+				want[id] = uint64(facts.created)
+				s.take(facts, "")
 			case rapid.Bool().Draw(t, "remove"):
-				x.remove(id, slot)
-				s.giveBack(s.at(slot))
+				s.giveBack(e)
 				delete(want, id)
 			}
-			if e := x.find(id, &s); (e != nil) != (want[id] != 0) || e != nil && s.slotOf(e) != want[id] {
-				t.Fatalf("id %d: found %v, want slot %d", id, e, want[id])
+		}
+		for id, created := range want {
+			e := s.find(id)
+			if e == nil || uint64(e.created) != created || s.at(e.slot) != e {
+				t.Fatalf("id %d: %+v, want one made as number %d", id, e, created)
 			}
 		}
-		for id, slot := range want {
-			if e := x.find(id, &s); e != s.at(slot) {
-				t.Fatalf("id %d is lost", id)
-			}
+		if s.index.n != len(want) {
+			t.Fatalf("%d ids, want %d", s.index.n, len(want))
 		}
-		if x.n != len(want) {
-			t.Fatalf("%d ids, want %d", x.n, len(want))
+		for id := range want {
+			s.giveBack(s.find(id))
+		}
+		for i, b := range s.index.buckets {
+			if b != (bucket{}) {
+				t.Fatalf("bucket %d of an empty index is %x", i, b)
+			}
 		}
 	})
 }

@@ -39,10 +39,7 @@ func (l *lru) Used(e *Entry) {
 func (l *lru) Victim(now time.Time) (*Entry, Reason, error) {
 	e := l.choose(l.oldest(), now.UnixNano())
 	l.dropped(e.Mark())
-	if e.Mark() == proven {
-		return e, ReasonCapacity, nil
-	}
-	return e, ReasonProbation, nil
+	return e, [...]Reason{unproven: ReasonProbation, proven: ReasonCapacity, floodMark: ReasonFlood}[e.Mark()], nil
 }
 
 func (l *lru) Remove(e *Entry) {
@@ -50,6 +47,12 @@ func (l *lru) Remove(e *Entry) {
 	if e.Mark() != proven {
 		l.left()
 	}
+}
+
+// relocated implements relocater.
+func (l *lru) relocated(slots []uint32) {
+	l.recency.relocated(slots)
+	l.probation.relocated(slots)
 }
 
 // Broke makes probation learn from a session that should have been kept.

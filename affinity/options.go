@@ -19,10 +19,11 @@ const (
 	// minPerShard keeps the shards large enough for their fill to stay even:
 	// the keys of a shard of n entries vary by about the square root of n.
 	minPerShard = 1024
-	// perShard is the number of entries a shard has when there are many: with its
-	// headroom its index of 16,384 cells is well filled, but not to the point at
-	// which it doubles.
+	// perShard is the number of entries a shard has when there are many: few enough
+	// for it to grow in a millisecond.
 	perShard = 12_500
+	// maxPerShard is less than Entry.seat can count.
+	maxPerShard = 1 << 24
 	// enoughShards are enough for many cores to rarely meet.
 	enoughShards = 64
 	maxShards    = 1 << 16
@@ -44,7 +45,7 @@ type Options struct {
 	// minute. The cache itself has no clock and only hands it on.
 	CleanupInterval time.Duration
 	// Shards is the number of independently locked parts; 0 means as many as
-	// Capacity needs. A shard has at most 28,672 bindings.
+	// Capacity needs. A shard has at most 16,777,216 bindings.
 	Shards int
 	// Journal is told every change of a binding, in the order of the changes of
 	// its key; nil means that nothing is kept beyond the process.

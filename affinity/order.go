@@ -5,9 +5,8 @@ import "time"
 // List is an order of entries for a Policy. An entry is in one list at most; the
 // links are in the entries, so a list needs no memory of its own.
 type List struct {
-	slab   *slab
-	head   uint32 // an entry that stands for the list: its next is the first, its prev the last
-	placed uint32 // counts what was put in front
+	slab *slab
+	head uint32 // an entry that stands for the list: its next is the first, its prev the last
 }
 
 // Room is what a Policy is given of its shard.
@@ -20,36 +19,25 @@ type Room struct {
 // Expired reports whether a binding has been idle for too long at now.
 func (r Room) Expired(e *Entry, now time.Time) bool { return r.slab.expired(e, now.UnixNano()) }
 
-// NewList returns an empty list.
+// NewList returns an empty list. It is for Strategy.NewPolicy alone, which may
+// make 63.
 func (r Room) NewList() *List {
-	head, _ := r.slab.take()
-	return &List{slab: r.slab, head: head}
+	return &List{slab: r.slab, head: r.slab.newList()}
 }
 
 // PushFront puts an entry that is in no list in front.
-func (l *List) PushFront(e *Entry) { l.link(e, l.slab.slotOf(e)) }
-
-// Refresh moves an entry of this list to the front unless it is among the newest n
-// anyway: fewer were put in front of it since. Most uses are of entries that were
-// used just before, and moving one means waiting for its neighbours' memory.
-func (l *List) Refresh(e *Entry, n int) {
-	if l.placed-e.placed >= uint32(n) {
-		l.MoveToFront(e)
-	}
-}
+func (l *List) PushFront(e *Entry) { l.link(e) }
 
 // MoveToFront puts an entry of this or another list in front.
 func (l *List) MoveToFront(e *Entry) {
-	slot := l.slab.slotOf(e)
-	if e.prev == l.head {
-		return
+	if e.prev != l.head {
+		l.slab.unlink(e)
+		l.link(e)
 	}
-	l.slab.unlink(e, slot)
-	l.link(e, slot)
 }
 
 // Remove takes an entry out of whatever list it is in.
-func (l *List) Remove(e *Entry) { l.slab.unlink(e, l.slab.slotOf(e)) }
+func (l *List) Remove(e *Entry) { l.slab.unlink(e) }
 
 // Back returns the last entry, nil if there is none.
 func (l *List) Back() *Entry {
@@ -59,16 +47,14 @@ func (l *List) Back() *Entry {
 	return nil
 }
 
-func (l *List) link(e *Entry, slot uint32) {
+func (l *List) link(e *Entry) {
 	head := l.slab.at(l.head)
 	e.prev, e.next = l.head, head.next
-	l.slab.at(head.next).prev = slot
-	head.next = slot
-	l.placed++
-	e.placed = l.placed
+	l.slab.at(head.next).prev = e.slot
+	head.next = e.slot
 }
 
-func (s *slab) unlink(e *Entry, slot uint32) {
+func (s *slab) unlink(e *Entry) {
 	s.at(e.prev).next, s.at(e.next).prev = e.next, e.prev
-	e.prev, e.next = slot, slot
+	e.prev, e.next = e.slot, e.slot
 }

@@ -98,6 +98,12 @@ func (p *probation) promoted() {
 	p.credit = min(p.credit+1+bonus, p.maxCredit)
 }
 
+// relocated implements relocater.
+func (p *probation) relocated(slots []uint32) {
+	p.nursery.relocate(slots)
+	p.elders.relocate(slots)
+}
+
 // left takes note of an unproven entry that was removed.
 func (p *probation) left() { p.waiting-- }
 

@@ -12,7 +12,7 @@ type queue struct {
 // again.
 type ref struct{ slot, tag uint32 }
 
-func (s *slab) ref(e *Entry) ref { return ref{s.slotOf(e), uint32(e.id)} }
+func (s *slab) ref(e *Entry) ref { return ref{e.slot, uint32(e.id)} }
 
 // entry returns what is in the slot, nil if that is another entry by now.
 func (s *slab) entry(r ref) *Entry {
@@ -45,6 +45,16 @@ func (q *queue) pop() ref {
 		q.chunks, q.head = q.chunks[1:], 0
 	}
 	return r
+}
+
+// relocate replaces old slots by the new ones; those of entries that are gone have
+// none.
+func (q *queue) relocate(slots []uint32) {
+	for _, chunk := range q.chunks {
+		for i := range chunk {
+			chunk[i].slot = slots[chunk[i].slot]
+		}
+	}
 }
 
 // first returns the oldest entry that is of interest, without taking it out,

@@ -32,12 +32,12 @@ const (
 	restoredIdle = 7 * 24 * time.Hour
 )
 
-// pod counts the sessions of one pod of one service over all shards. It lives
-// as long as a shard has a group for it, so names of pods long gone are freed.
+// pod is one pod of one service as all shards know it. It lives as long as a shard
+// has a group for it, so names of pods long gone are freed.
 type pod struct {
 	name     string
-	sessions atomic.Int64
-	groups   int // guarded by service.mu
+	numbered atomic.Pointer[numberedPod] // once a session of it was evicted
+	groups   int                         // guarded by service.mu
 }
 
 func (s *service) idleNanos() int64 {
@@ -82,7 +82,7 @@ func (s *service) inUse() {
 	}
 }
 
-// acquirePod returns the pod's count, for a shard that begins a group for it.
+// acquirePod returns the pod, for a shard that begins a group for it.
 func (s *service) acquirePod(name string) *pod {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,27 +102,6 @@ func (s *service) releasePod(p *pod) {
 	if p.groups--; p.groups == 0 {
 		delete(s.pods, p.name)
 	}
-}
-
-func (s *service) podSessions(name string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if p := s.pods[name]; p != nil {
-		return int(p.sessions.Load())
-	}
-	return 0
-}
-
-func (s *service) podSessionCounts() map[string]int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make(map[string]int, len(s.pods))
-	for name, p := range s.pods {
-		if n := int(p.sessions.Load()); n > 0 {
-			out[name] = n
-		}
-	}
-	return out
 }
 
 // services finds a service by name without a lock: what is known is replaced, never

@@ -12,51 +12,61 @@ import (
 // shard is an independent part of the table. Every method whose name ends in
 // Locked needs mu.
 type shard struct {
-	mu       sync.Mutex
-	index    index
+	// What every request writes comes first, so that it is one cache line that the
+	// cores take from each other.
+	mu     sync.Mutex
+	counts counts
+
 	slab     slab
 	policy   Policy
 	groups   map[groupKey]*group
 	previous map[uint64]unique.Handle[string] // of entries with movedFlag, by id
-	ghosts   ghosts
-	counts   counts
+	stubs    stubs
 
-	limit   int     // of entries here
-	total   *total  // of all shards
-	journal Journal // may be nil
+	limit int    // of entries here
+	total *total // of all shards
 
 	// The shards lie in one slice: two locks must not share a cache line.
 	_ [64]byte
 }
 
-// total counts the entries of all shards, so that keys that spread unevenly over
-// the shards do not cost bindings before the table is full.
+// total is what the shards have in common. It counts the entries of all, so that
+// keys that spread unevenly over the shards do not cost bindings before the table is
+// full.
 type total struct {
 	n        atomic.Int64
 	capacity int64
+	numbers  *podNumbers
+	journal  Journal // may be nil
 }
 
-func (sh *shard) init(s Strategy, share, limit int, all *total, j Journal) {
-	sh.slab = newSlab()
-	sh.policy = s.NewPolicy(Room{slab: &sh.slab, Capacity: share})
-	sh.groups = map[groupKey]*group{}
-	sh.previous = map[uint64]unique.Handle[string]{}
-	sh.ghosts = newGhosts(share)
-	sh.limit, sh.total, sh.journal = limit, all, j
+// add counts one more entry, if there is room for it.
+func (t *total) add() bool {
+	if t.n.Load() >= t.capacity {
+		return false // the usual case, which costs the other cores nothing
+	}
+	if t.n.Add(1) <= t.capacity {
+		return true
+	}
+	t.n.Add(-1)
+	return false
 }
 
 // lookup is the path of every request of a bound session.
-func (sh *shard) lookup(s *service, id uint64, key string, now int64) (b statefulroute.Binding, ok bool) {
+func (sh *shard) lookup(b *statefulroute.Binding, s *service, id uint64, key string, now int64) bool {
 	sh.mu.Lock()
 	e := sh.useLocked(s, id, key, now)
+	if e == nil {
+		e = sh.recallLocked(s, id, key, now)
+	}
 	if e == nil {
 		sh.counts.misses++
 	} else {
 		sh.counts.hits++
-		b, ok = sh.bindingLocked(e, key), true
+		sh.describeLocked(b, e, key)
 	}
 	sh.mu.Unlock()
-	return b, ok
+	return e != nil
 }
 
 // miss counts a look-up in a service that has never had a binding.
@@ -68,7 +78,7 @@ func (sh *shard) miss() {
 
 // useLocked finds the live entry of key and counts the use.
 func (sh *shard) useLocked(s *service, id uint64, key string, now int64) *Entry {
-	e := sh.index.find(id, &sh.slab)
+	e := sh.slab.find(id)
 	if e == nil || !sh.slab.is(e, s, key) {
 		return nil
 	}
@@ -83,64 +93,138 @@ func (sh *shard) useLocked(s *service, id uint64, key string, now int64) *Entry 
 	return e
 }
 
+// recallLocked binds a session that was evicted to its pod again, nil if nothing is
+// known of it.
+func (sh *shard) recallLocked(s *service, id uint64, key string, now int64) *Entry {
+	podName, ok := sh.rememberedLocked(s, id, now)
+	if !ok {
+		return nil
+	}
+	// Of its requests two are known: one before it was evicted, and this one.
+	e, err := sh.insertLocked(Entry{id: id, created: now, lastSeen: now, requests: 2}, s, key, podName, now)
+	if err != nil {
+		return nil // its stub is there for the next time
+	}
+	sh.forgetStubLocked(s, id, now)
+	sh.counts.recalls++
+	sh.policy.Used(e)
+	sh.tellLocked(e, key)
+	return e
+}
+
+// forgetStubLocked forgets the stub of a session that came back. It was known if its
+// binding would be there but for the table's size.
+func (sh *shard) forgetStubLocked(s *service, id uint64, now int64) (old stub, known bool) {
+	old = sh.stubs.take(id)
+	if old == 0 || old.idle(now) > s.idleNanos() {
+		return old, false
+	}
+	if l, ok := sh.policy.(Learner); ok {
+		l.Broke(old.mark())
+	}
+	return old, true
+}
+
+func (sh *shard) remembered(s *service, id uint64, now int64) (podName string, ok bool) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return sh.rememberedLocked(s, id, now)
+}
+
+func (sh *shard) rememberedLocked(s *service, id uint64, now int64) (podName string, ok bool) {
+	old := sh.stubs.find(id)
+	if old.pod() == 0 || old.idle(now) > s.idleNanos() {
+		return "", false
+	}
+	return sh.total.numbers.pod(s, old.pod())
+}
+
+// rememberLocked leaves a stub of an entry that is about to be evicted.
+func (sh *shard) rememberLocked(e *Entry, why Reason) {
+	g := sh.slab.groupOf(e)
+	old := newStub(e.id, sh.total.numbers.ofPod(g.service, g.pod), e.lastSeen, e.Proven(), e.Mark())
+	if why == ReasonFlood {
+		sh.stubs.putFlood(e.id, old)
+		return
+	}
+	sh.stubs.put(e.id, old)
+}
+
 // peekLocked finds the live entry of key and leaves it as it is.
 func (sh *shard) peekLocked(s *service, id uint64, key string, now int64) *Entry {
-	e := sh.index.find(id, &sh.slab)
+	e := sh.slab.find(id)
 	if e == nil || !sh.slab.is(e, s, key) || sh.slab.expired(e, now) {
 		return nil
 	}
 	return e
 }
 
-func (sh *shard) claim(s *service, id uint64, key, podName string, now int64) (statefulroute.Binding, bool, error) {
+func (sh *shard) claim(b *statefulroute.Binding, s *service, id uint64, key, podName string, now int64) (won bool, err error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if e := sh.useLocked(s, id, key, now); e != nil {
-		return sh.bindingLocked(e, key), false, nil
+	e := sh.useLocked(s, id, key, now)
+	if won = e == nil; won {
+		if e, err = sh.bindLocked(s, id, key, podName, now); err != nil {
+			return false, err
+		}
+	}
+	sh.describeLocked(b, e, key)
+	return won, nil
+}
+
+// bindLocked makes the binding of a session that has none.
+func (sh *shard) bindLocked(s *service, id uint64, key, podName string, now int64) (*Entry, error) {
+	old, known := sh.forgetStubLocked(s, id, now)
+	if known {
+		sh.counts.broken++
 	}
 	e, err := sh.insertLocked(Entry{id: id, created: now, lastSeen: now, requests: 1}, s, key, podName, now)
 	if err != nil {
-		return statefulroute.Binding{}, false, err
+		if !known {
+			old = newStub(id, 0, now, false, 0)
+		}
+		sh.stubs.put(id, old)
+		return nil, err
 	}
-	return sh.tellLocked(e, key), true, nil
+	sh.tellLocked(e, key)
+	return e, nil
 }
 
 // insertLocked puts a new entry in, at the cost of another one if need be.
 func (sh *shard) insertLocked(facts Entry, s *service, key, podName string, now int64) (*Entry, error) {
-	if mark, ok := sh.ghosts.take(facts.id); ok {
-		sh.counts.broken++
-		if l, ok := sh.policy.(Learner); ok {
-			l.Broke(mark)
-		}
-	}
-	if other := sh.index.find(facts.id, &sh.slab); other != nil {
+	if other := sh.slab.find(facts.id); other != nil {
 		// Two keys with one 64-bit hash, or an expired entry of this key: an
 		// entry is found by its hash alone, so only one can stay.
 		sh.evictLocked(other, ReasonCollision, now)
-	}
-	if err := sh.makeRoomLocked(now); err != nil {
+	} else if err := sh.makeRoomLocked(now); err != nil {
 		sh.counts.refused++
-		sh.ghosts.put(facts.id, 0)
 		return nil, err
 	}
-	slot, e := sh.slab.take()
-	facts.prev, facts.next = slot, slot
-	*e = facts
-	sh.slab.setKey(e, key)
-	sh.index.add(e.id, slot)
-	sh.joinLocked(e, slot, s, podName)
+	if sh.slab.tight() {
+		sh.growLocked()
+	}
+	e := sh.slab.take(facts, key)
+	sh.joinLocked(e, e.slot, s, podName)
 	sh.policy.Add(e)
 	sh.counts.inserts++
 	return e, nil
 }
 
-// makeRoomLocked counts one more entry, after one went if there is no room.
+// growLocked enlarges the slab, which moves its entries.
+func (sh *shard) growLocked() {
+	slots := sh.slab.grow()
+	if r, ok := sh.policy.(relocater); ok {
+		r.relocated(slots)
+	}
+}
+
+// makeRoomLocked counts one more entry, or gives it the place of one that has to go.
 func (sh *shard) makeRoomLocked(now int64) error {
-	if sh.total.n.Add(1) <= sh.total.capacity && sh.index.n < sh.limit {
+	if sh.slab.index.n < sh.limit && sh.total.add() {
 		return nil
 	}
 	err := ErrFull // of a shard that has nothing to give
-	if sh.index.n > 0 {
+	if sh.slab.index.n > 0 {
 		var victim *Entry
 		var why Reason
 		if victim, why, err = sh.policy.Victim(time.Unix(0, now)); err == nil {
@@ -148,31 +232,38 @@ func (sh *shard) makeRoomLocked(now int64) error {
 			return nil
 		}
 	}
-	if sh.reclaimLocked(now) == 0 {
-		sh.total.n.Add(-1)
-		return err
+	if n := sh.reclaimLocked(now); n > 0 {
+		sh.total.n.Add(int64(1 - n))
+		return nil
 	}
-	return nil
+	return err
 }
 
-// evictLocked removes an entry for the reason, or as expired if it is.
+// evictLocked removes an entry for the reason, or as expired if it is, in favour of
+// another.
 func (sh *shard) evictLocked(e *Entry, why Reason, now int64) {
 	if sh.slab.expired(e, now) {
-		sh.removeLocked(e, &sh.counts.expired)
+		sh.takeOutLocked(e, &sh.counts.expired)
 		return
 	}
-	sh.ghosts.put(e.id, e.Mark())
-	sh.removeLocked(e, &sh.counts.evicted[why])
+	if why != ReasonCollision { // the id is another key's from now on
+		sh.rememberLocked(e, why)
+	}
+	sh.takeOutLocked(e, &sh.counts.evicted[why])
 }
 
 // removeLocked takes an entry out and counts it with counter.
 func (sh *shard) removeLocked(e *Entry, counter *uint64) {
-	*counter++
 	sh.total.n.Add(-1)
+	sh.takeOutLocked(e, counter)
+}
+
+// takeOutLocked is removeLocked of an entry whose place is given to another.
+func (sh *shard) takeOutLocked(e *Entry, counter *uint64) {
+	*counter++
 	sh.policy.Remove(e)
-	sh.index.remove(e.id, sh.slab.slotOf(e))
-	if sh.journal != nil {
-		sh.journal.Delete(sh.slab.groupOf(e).service.name, sh.slab.keyOf(e))
+	if sh.total.journal != nil {
+		sh.total.journal.Delete(sh.slab.groupOf(e).service.name, sh.slab.keyOf(e))
 	}
 	if e.seat&movedFlag != 0 {
 		delete(sh.previous, e.id)
@@ -182,14 +273,15 @@ func (sh *shard) removeLocked(e *Entry, counter *uint64) {
 }
 
 // reclaimLocked looks for expired entries in a bounded part of the shard, for a
-// policy that has no room: a sweep may be most of a cleanup interval away.
+// policy that has no room: a sweep may be most of a cleanup interval away. Their
+// places are the caller's.
 func (sh *shard) reclaimLocked(now int64) (n int) {
 	visited := 0
 	for _, g := range sh.groups {
 		for i := len(g.members) - 1; i >= 0 && visited < walkStep; i-- {
 			visited++
 			if e := sh.slab.at(g.members[i]); sh.slab.expired(e, now) {
-				sh.removeLocked(e, &sh.counts.expired)
+				sh.takeOutLocked(e, &sh.counts.expired)
 				n++
 			}
 		}
@@ -220,9 +312,10 @@ func (sh *shard) reseatLocked(e *Entry, key, to string) statefulroute.Binding {
 	if g := sh.slab.groupOf(e); g.pod.name != to {
 		sh.leaveLocked(e)
 		sh.setPreviousLocked(e, g.pod.name)
-		sh.joinLocked(e, sh.slab.slotOf(e), g.service, to)
+		sh.joinLocked(e, e.slot, g.service, to)
 	}
-	return sh.tellLocked(e, key)
+	sh.tellLocked(e, key)
+	return sh.bindingLocked(e, key)
 }
 
 func (sh *shard) setPreviousLocked(e *Entry, pod string) {
@@ -237,13 +330,15 @@ func (sh *shard) move(s *service, id uint64, key, to string, now int64) (statefu
 		sh.counts.moves++
 		return sh.reseatLocked(e, key, to), nil
 	}
+	sh.stubs.take(id)
 	e, err := sh.insertLocked(Entry{id: id, created: now, lastSeen: now}, s, key, to, now)
 	if err != nil {
 		return statefulroute.Binding{}, err
 	}
 	// An operator vouches for the session: it need not prove itself.
 	sh.policy.Used(e)
-	return sh.tellLocked(e, key), nil
+	sh.tellLocked(e, key)
+	return sh.bindingLocked(e, key), nil
 }
 
 // restore puts back what the journal kept, unless something newer is there, and
@@ -254,13 +349,14 @@ func (sh *shard) restore(s *service, id uint64, b statefulroute.Binding, now int
 	if sh.peekLocked(s, id, b.Key, now) != nil {
 		return 0
 	}
-	before, seen := sh.index.n, unixNano(b.LastSeen)
+	before, seen := sh.slab.index.n, unixNano(b.LastSeen)
 	seen = max(min(seen+s.restored(now), now), seen)
 	facts := Entry{id: id, created: unixNano(b.Created), lastSeen: seen}
 	facts.requests = uint32(min(b.Requests, 1<<32-1))
 	if now-seen > s.idleNanos() {
 		return 0
 	}
+	sh.stubs.take(id)
 	e, err := sh.insertLocked(facts, s, b.Key, b.Pod, now)
 	if err != nil {
 		return 0
@@ -271,15 +367,16 @@ func (sh *shard) restore(s *service, id uint64, b statefulroute.Binding, now int
 	if e.requests > 1 {
 		sh.policy.Used(e)
 	}
-	return sh.index.n - before
+	return sh.slab.index.n - before
 }
 
 func (sh *shard) delete(s *service, id uint64, key string) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	e := sh.index.find(id, &sh.slab)
+	e := sh.slab.find(id)
 	if e == nil || !sh.slab.is(e, s, key) {
-		return false
+		_, known := sh.total.numbers.pod(s, sh.stubs.take(id).pod())
+		return known
 	}
 	sh.removeLocked(e, &sh.counts.deleted)
 	return true

@@ -8,6 +8,9 @@ const (
 	ReasonCapacity Reason = iota
 	// ReasonProbation is an id that was used only once, dropped for a new one.
 	ReasonProbation
+	// ReasonFlood is an id that was used only once and lately, dropped for another
+	// such while far more of them come than usual.
+	ReasonFlood
 	// ReasonCollision is a key with the same 64-bit hash as a new one.
 	ReasonCollision
 	reasons
@@ -15,7 +18,7 @@ const (
 
 // String returns the reason as a metric label value.
 func (r Reason) String() string {
-	return [...]string{"capacity", "probation", "collision", "unknown"}[min(r, reasons)]
+	return [...]string{"capacity", "probation", "flood", "collision", "unknown"}[min(r, reasons)]
 }
 
 // counts are one shard's, guarded by its lock.
@@ -26,6 +29,7 @@ type counts struct {
 	evicted          [reasons]uint64
 	rebinds, moves   uint64
 	refused, broken  uint64
+	recalls          uint64
 }
 
 // Stats are counts since the table was made. They are exact: at any moment,
@@ -52,8 +56,13 @@ type Stats struct {
 	Rebinds, Moves uint64
 	// Refused counts claims answered with ErrFull.
 	Refused uint64
+	// Recalls counts sessions that came back after they had been evicted and were
+	// bound to their pod again. Such a lookup is a hit, and the new binding an
+	// insert.
+	Recalls uint64
 	// Broken counts sessions that came back after they had been evicted or
-	// refused. It may miss some: the memory of them is bounded.
+	// refused, and of whose pod nothing was known. It misses those that are
+	// forgotten altogether: the memory of the evicted is bounded.
 	Broken uint64
 	// Strategy is the name of the strategy, Mode what the adaptive one does
 	// now, Switches how often it changed.
@@ -70,7 +79,7 @@ func (c *Cache) Stats() Stats {
 	for i := range c.shards {
 		sh := &c.shards[i]
 		sh.mu.Lock()
-		n, size := sh.counts, sh.index.n
+		n, size := sh.counts, sh.slab.index.n
 		sh.mu.Unlock()
 		st.add(n, size)
 	}
@@ -92,24 +101,42 @@ func (st *Stats) add(n counts, size int) {
 	st.Moves += n.moves
 	st.Refused += n.refused
 	st.Broken += n.broken
+	st.Recalls += n.recalls
 	for r, v := range n.evicted {
 		st.Evicted += v
 		st.Evictions[Reason(r).String()] += v
 	}
 }
 
-// PodSessions is the number of sessions bound to a pod.
-func (c *Cache) PodSessions(service, pod string) int {
-	if s := c.services.get(service); s != nil {
-		return s.podSessions(pod)
+// PodSessions is the number of sessions bound to a pod. Each shard is locked for a
+// moment, one by one.
+func (c *Cache) PodSessions(service, pod string) (n int) {
+	if pod == "" {
+		return 0
 	}
-	return 0
+	c.countSessions(service, pod, func(_ string, sessions int) { n += sessions })
+	return n
 }
 
-// PodSessionCounts is the number of sessions of each pod that has any.
+// PodSessionCounts is the number of sessions of each pod that has any, as
+// PodSessions.
 func (c *Cache) PodSessionCounts(service string) map[string]int {
-	if s := c.services.get(service); s != nil {
-		return s.podSessionCounts()
+	counts := map[string]int{}
+	c.countSessions(service, "", func(pod string, sessions int) { counts[pod] += sessions })
+	return counts
+}
+
+func (c *Cache) countSessions(service, pod string, count func(pod string, sessions int)) {
+	s := c.services.get(service)
+	if s == nil {
+		return
 	}
-	return map[string]int{}
+	for i := range c.shards {
+		sh := &c.shards[i]
+		sh.mu.Lock()
+		for _, g := range sh.groupsOfLocked(s, pod) {
+			count(g.pod.name, len(g.members))
+		}
+		sh.mu.Unlock()
+	}
 }

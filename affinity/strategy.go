@@ -32,6 +32,12 @@ type Learner interface {
 	Broke(mark uint8)
 }
 
+// relocater is a Policy that knows entries by their slots, which change when the slab
+// grows.
+type relocater interface {
+	relocated(slots []uint32)
+}
+
 // Strategy makes the policies of one Cache, one for each shard.
 type Strategy interface {
 	NewPolicy(room Room) Policy

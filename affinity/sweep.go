@@ -22,20 +22,26 @@ func (c *Cache) DropPod(service, pod string) int {
 	if s == nil || pod == "" {
 		return 0
 	}
-	return c.deleteAll(s, pod)
+	n := c.deleteAll(s, pod)
+	c.numbers.retire(podName{s, pod})
+	return n
 }
 
 // Flush forgets every binding of a service, or of all with "", and returns how
 // many there were.
 func (c *Cache) Flush(service string) int {
 	if service == "" {
-		return c.deleteAll(nil, "")
+		n := c.deleteAll(nil, "")
+		c.numbers.retire(podName{})
+		return n
 	}
 	s := c.services.get(service)
 	if s == nil {
 		return 0
 	}
-	return c.deleteAll(s, "")
+	n := c.deleteAll(s, "")
+	c.numbers.retire(podName{s, ""})
+	return n
 }
 
 func (c *Cache) deleteAll(s *service, pod string) (n int) {

@@ -35,6 +35,30 @@ func TestSessionsStayOnTheirPod(t *testing.T) {
 	}
 }
 
+// A table with too few places loses the records of sessions, not their pods. Round
+// robin would give four of five sessions another one.
+func TestSessionsSurviveATableThatIsTooSmall(t *testing.T) {
+	t.Parallel()
+	s := start(t, harness.Options{Services: []harness.Service{roundRobin(5)}, Affinity: map[string]any{"capacity": 100}})
+	keys := harness.Keys(150)
+	first := s.Load(keys, 2, 1, harness.InHeader).Owners(t)
+	again := s.Load(keys, 3, 8, harness.InHeader).Owners(t)
+	for key, pod := range first {
+		if again[key] != pod {
+			t.Errorf("session %s was on %s and is on %s", key, pod, again[key])
+		}
+	}
+	var stats struct {
+		Cache struct{ Size, Evicted, Recalls, Broken int }
+	}
+	if err := harness.JSON(s.ExtprocAdmin+"/api/v1/stats", &stats); err != nil {
+		t.Fatal(err)
+	}
+	if c := stats.Cache; len(first) != 150 || c.Size != 100 || c.Evicted < 50 || c.Recalls < 50 || c.Broken != 0 {
+		t.Errorf("%d sessions were served, the table says %+v", len(first), c)
+	}
+}
+
 // The same key is the same session wherever it is, and the sources have an order.
 func TestKeySourcesAreOneSession(t *testing.T) {
 	t.Parallel()

@@ -167,8 +167,8 @@ func TestAFailingPodIsFound(t *testing.T) {
 
 func TestACacheThatIsTooSmallIsFound(t *testing.T) {
 	t.Parallel()
-	s, log := observed(t, harness.Options{Affinity: map[string]any{"capacity": 100}})
-	few, many := harness.Keys(30), harness.Keys(400)
+	s, log := observed(t, harness.Options{Affinity: map[string]any{"capacity": 20}})
+	few, many := harness.Keys(10), harness.Keys(400)
 	keys := make(chan []string, 1)
 	done := make(chan struct{})
 	go func() {
@@ -188,8 +188,8 @@ func TestACacheThatIsTooSmallIsFound(t *testing.T) {
 		begin: func() { keys <- many },
 		end:   func() { keys <- few },
 	}.check(t, s, log)
-	says(t, report.Issues[0].Message, "service chat found the binding of", "of at most 100 bindings")
-	says(t, report.Suggestions[0].Suggestion, "Raise `affinity.capacity` from 100 to")
+	says(t, report.Issues[0].Message, "service chat found the binding of", "of at most 20 bindings")
+	says(t, report.Suggestions[0].Suggestion, "Raise `affinity.capacity` from 20 to")
 }
 
 func TestMemoryNearItsLimitIsFound(t *testing.T) {

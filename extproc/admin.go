@@ -24,6 +24,9 @@ type SessionEditor interface {
 	Move(service, key, to string, now time.Time) (statefulroute.Binding, error)
 	// Peek returns a binding without renewing or counting it.
 	Peek(service, key string, now time.Time) (statefulroute.Binding, bool)
+	// Remembered returns the pod of a binding that was evicted, to which the
+	// session's next request will be bound.
+	Remembered(service, key string, now time.Time) (pod string, ok bool)
 	Delete(service, key string) bool
 }
 

@@ -26,15 +26,17 @@ const (
 )
 
 // sessionJSON is one session as the admin API shows it. Path leads to the
-// session whatever bytes its key holds, those that JSON cannot carry included.
+// session whatever bytes its key holds, those that JSON cannot carry included. Of a
+// session whose binding was evicted only the pod is known.
 type sessionJSON struct {
 	Service     string    `json:"service"`
 	Key         string    `json:"key"`
 	Pod         string    `json:"pod"`
 	PreviousPod string    `json:"previous_pod"`
-	Created     time.Time `json:"created"`
-	LastSeen    time.Time `json:"last_seen"`
+	Created     time.Time `json:"created,omitzero"`
+	LastSeen    time.Time `json:"last_seen,omitzero"`
 	Requests    uint64    `json:"requests"`
+	Evicted     bool      `json:"evicted,omitempty"`
 	Path        string    `json:"path"`
 }
 
@@ -127,12 +129,19 @@ func splitSession(path string) (service, key string, err error) {
 }
 
 func (a *admin) show(w http.ResponseWriter, service, key string) {
-	b, ok := a.Editor.Peek(service, key, a.Now())
+	now := a.Now()
+	if b, ok := a.Editor.Peek(service, key, now); ok {
+		adminhttp.WriteJSON(w, http.StatusOK, toSessionJSON(b))
+		return
+	}
+	pod, ok := a.Editor.Remembered(service, key, now)
 	if !ok {
 		a.writeNoSession(w, service)
 		return
 	}
-	adminhttp.WriteJSON(w, http.StatusOK, toSessionJSON(b))
+	evicted := toSessionJSON(statefulroute.Binding{Service: service, Key: key, Pod: pod})
+	evicted.Evicted = true
+	adminhttp.WriteJSON(w, http.StatusOK, evicted)
 }
 
 // move binds a session to the pod an operator names, whether or not it had one.

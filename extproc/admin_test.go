@@ -121,6 +121,34 @@ func TestAdminAnyKey(t *testing.T) {
 	}
 }
 
+// Of an evicted session an operator sees the pod that it will come back to.
+func TestAdminShowsWhereAnEvictedSessionGoes(t *testing.T) {
+	o := startAdmin(t)
+	now := time.Now()
+	for i := range 1001 { // of 1000
+		if _, _, err := o.table.Claim("chat", fmt.Sprint("s", i), "chat-1", now.Add(time.Duration(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone := ""
+	for i := range 1001 {
+		if _, ok := o.table.Peek("chat", fmt.Sprint("s", i), now); !ok {
+			gone = fmt.Sprint("s", i)
+		}
+	}
+	path := sessionPath + "chat/" + gone
+	var raw map[string]any
+	if code := o.do("GET", path, "", &raw); code != 200 || raw["pod"] != "chat-1" || raw["evicted"] != true || raw["created"] != nil {
+		t.Errorf("GET %s: %d, %v", path, code, raw)
+	}
+	if code := o.do("DELETE", path, "", nil); code != 204 {
+		t.Errorf("DELETE: %d", code)
+	}
+	if code := o.do("GET", path, "", nil); code != 404 {
+		t.Errorf("GET after it was forgotten: %d", code)
+	}
+}
+
 func TestAdminKeysWithSlashesNeedNoEscape(t *testing.T) {
 	o := startAdmin(t)
 	o.table.Move("chat", "a//b/../c", "chat-0", time.Now())

@@ -185,7 +185,7 @@ func (a *Analyzer) cacheAdvice(_ *Rule, scope Scope, v verdict) advice {
 	case v.window.Evictions > 0:
 		return advice{
 			message: fmt.Sprintf("%s; %s and evicted %d in %v", message, held, v.window.Evictions, period),
-			suggestion: fmt.Sprintf("%s: %d bindings were evicted in %v, and their sessions start anew",
+			suggestion: fmt.Sprintf("%s: %d bindings were evicted in %v, and sessions whose pod was forgotten start anew",
 				// What was evicted within the window would have had to fit as well.
 				a.raiseCapacityLocked(a.table.Size+int(v.window.Evictions)), v.window.Evictions, period),
 		}

@@ -104,6 +104,8 @@ func (t *affinityTable) Request(id uint64, at time.Duration) bool {
 }
 
 func (t *affinityTable) Has(id uint64, at time.Duration) bool {
-	_, ok := t.cache.Peek("sim", strconv.FormatUint(id, 36), Epoch.Add(at))
-	return ok
+	key, now := strconv.FormatUint(id, 36), Epoch.Add(at)
+	_, bound := t.cache.Peek("sim", key, now)
+	_, remembered := t.cache.Remembered("sim", key, now)
+	return bound || remembered
 }

@@ -20,6 +20,7 @@ type cacheJSON struct {
 	Rebinds     uint64            `json:"rebinds"`
 	Moves       uint64            `json:"moves"`
 	Refused     uint64            `json:"refused"`
+	Recalls     uint64            `json:"recalls"`
 	Broken      uint64            `json:"broken"`
 	Store       *storeJSON        `json:"store,omitempty"`
 }
@@ -48,6 +49,6 @@ func toCacheJSON(s affinity.Stats) cacheJSON {
 		Hits: s.Hits, Misses: s.Misses, HitRate: s.HitRate, Size: s.Size, Capacity: s.Capacity,
 		Inserts: s.Inserts, Deletes: s.Deletes, Expirations: s.Expirations,
 		Evicted: s.Evicted, Evictions: s.Evictions,
-		Rebinds: s.Rebinds, Moves: s.Moves, Refused: s.Refused, Broken: s.Broken,
+		Rebinds: s.Rebinds, Moves: s.Moves, Refused: s.Refused, Recalls: s.Recalls, Broken: s.Broken,
 	}
 }

@@ -20,9 +20,10 @@ type session struct {
 	Key         string    `json:"key"`
 	Pod         string    `json:"pod"`
 	PreviousPod string    `json:"previous_pod"`
-	Created     time.Time `json:"created"`
-	LastSeen    time.Time `json:"last_seen"`
+	Created     time.Time `json:"created,omitzero"`
+	LastSeen    time.Time `json:"last_seen,omitzero"`
 	Requests    uint64    `json:"requests"`
+	Evicted     bool      `json:"evicted,omitempty"`
 	Path        string    `json:"path"`
 	Extproc     string    `json:"extproc"`
 }
@@ -162,6 +163,9 @@ func (c *ctl) sessionsTable(w io.Writer, head bool, sessions []session) {
 	now := time.Now()
 	for _, s := range sessions {
 		cells := []any{s.Service, s.key(), s.Pod, s.PreviousPod, since(now, s.Created) + " ago", since(now, s.LastSeen) + " ago", s.Requests, s.Extproc}
+		if s.Evicted {
+			cells[4], cells[5] = "evicted", "evicted"
+		}
 		row(w, cells[:columns]...)
 	}
 }

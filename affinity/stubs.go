@@ -1,0 +1,144 @@
+package affinity
+
+import "math/bits"
+
+// stubs remember the pods of bindings that were evicted while their session was
+// alive: 8 bytes for each instead of an entry, so that there are four times as many
+// of them as entries. A session that comes back goes to its pod again, and what it
+// lost is its record. Without them this would be the list of ghosts of ARC (Megiddo
+// and Modha, FAST '03), which tells what should have been kept.
+//
+// They lie in buckets of a cache line, the newest first. The last place is for ids
+// that were dropped in a flood, so that they drive out nothing but their like. In the
+// others, a new stub takes the place of the oldest of its kind, came back before or
+// not, if that kind has half of them.
+type stubs struct {
+	pool  *pool[uint64]
+	shard int
+	cells []uint64 // nil until the first one, as most tables are large enough
+}
+
+// A stub is, from the highest bit: 31 bits of the id, which with the bucket leave
+// a chance of 4 in 10⁹ that a new id is taken for another; the pod, as podNumbers
+// knows it, 0 for a session that was refused; when it was last seen, in units of
+// stubUnit and modulo 2^12, which is ten hours; whether it had come back before;
+// and the policy's mark. 0 is none.
+type stub uint64
+
+const (
+	stubsPerEntry = 4
+	stubsOfBucket = 8 // a cache line
+	floodPlace    = stubsOfBucket - 1
+
+	stubTimeBits  = 12
+	stubUnitBits  = 33 // 8.6 s
+	stubTagShift  = 33
+	stubPodShift  = 17
+	stubTimeShift = 5
+	stubCameBack  = 1 << 4
+)
+
+func newStub(id uint64, pod uint16, lastSeen int64, cameBack bool, mark uint8) stub {
+	s := stub(id>>32&(1<<31-1))<<stubTagShift | stub(pod)<<stubPodShift | stub(stubTime(lastSeen))<<stubTimeShift | stub(mark&markMask)
+	if cameBack {
+		s |= stubCameBack
+	}
+	return s
+}
+
+// stubTime is a time as stubs know it.
+func stubTime(nanos int64) uint16 { return uint16(nanos>>stubUnitBits) & (1<<stubTimeBits - 1) }
+
+func (s stub) is(id uint64) bool { return s != 0 && uint64(s>>stubTagShift) == id>>32&(1<<31-1) }
+func (s stub) pod() uint16       { return uint16(s >> stubPodShift) }
+func (s stub) time() uint16      { return uint16(s>>stubTimeShift) & (1<<stubTimeBits - 1) }
+func (s stub) cameBack() bool    { return s&stubCameBack != 0 }
+func (s stub) mark() uint8       { return uint8(s & markMask) }
+
+// idle is for how long the session has not been seen, or up to a unit more: none
+// that expired is taken for alive.
+func (s stub) idle(now int64) int64 {
+	units := (stubTime(now) - s.time()) & (1<<stubTimeBits - 1)
+	return int64(units)<<stubUnitBits | now&(1<<stubUnitBits-1)
+}
+
+// newStubPool is for the stubs of shards with so many entries each.
+func newStubPool(entries, shards int) *pool[uint64] {
+	buckets := (entries*stubsPerEntry + stubsOfBucket - 1) / stubsOfBucket
+	return &pool[uint64]{parts: shards, each: buckets * stubsOfBucket}
+}
+
+func (t *stubs) bucket(id uint64) []uint64 {
+	if t.cells == nil {
+		t.cells = t.pool.part(t.shard)
+	}
+	n, _ := bits.Mul64(id<<32, uint64(len(t.cells)/stubsOfBucket))
+	return t.cells[n*stubsOfBucket:][:stubsOfBucket]
+}
+
+// find returns the stub of an id, 0 if there is none.
+func (t *stubs) find(id uint64) stub {
+	if t.cells == nil {
+		return 0
+	}
+	for _, c := range t.bucket(id) {
+		if s := stub(c); s.is(id) {
+			return s
+		}
+	}
+	return 0
+}
+
+// take is find, and forgets it.
+func (t *stubs) take(id uint64) stub {
+	if t.cells == nil {
+		return 0
+	}
+	b := t.bucket(id)
+	for i, c := range b {
+		if s := stub(c); s.is(id) {
+			if i < floodPlace {
+				copy(b[i:floodPlace], b[i+1:floodPlace])
+				i = floodPlace - 1
+			}
+			b[i] = 0
+			return s
+		}
+	}
+	return 0
+}
+
+// put remembers an id that is not remembered.
+func (t *stubs) put(id uint64, s stub) {
+	b := t.bucket(id)
+	i := leave(b[:floodPlace], s.cameBack())
+	copy(b[1:i+1], b[:i])
+	b[0] = uint64(s)
+}
+
+// putFlood is put of an id that was dropped in a flood.
+func (t *stubs) putFlood(id uint64, s stub) { t.bucket(id)[floodPlace] = uint64(s) }
+
+// leave is the place that a new stub takes: an empty one, or that of the oldest of
+// the kind that would have more than half.
+func leave(b []uint64, cameBack bool) int {
+	returned := 0
+	for i, c := range b {
+		if c == 0 {
+			return i
+		}
+		if stub(c).cameBack() {
+			returned++
+		}
+	}
+	if cameBack {
+		returned++
+	}
+	drop := returned > len(b)/2
+	for i := len(b) - 1; i > 0; i-- {
+		if stub(b[i]).cameBack() == drop {
+			return i
+		}
+	}
+	return 0
+}
