@@ -5,8 +5,9 @@
 // is judged by the live sessions it breaks, and everything follows from that:
 // the first writer of a key wins and every later one is told the winner, a
 // binding is replaced only by whoever names the pod it replaces, bindings
-// expire by idleness and not by age, and a session id that was used only once
-// may not push out one that came back.
+// expire by idleness and not by age, a session id that was used only once
+// may not push out one that came back, and what is thrown out all the same
+// leaves a stub by which a session that comes back finds its pod.
 //
 //	table, err := affinity.New(affinity.Options{Capacity: 100_000})
 //	if err != nil { ... }
@@ -23,10 +24,12 @@
 // A key is hashed, with a seed of this process, to a 64-bit id; the id's upper
 // bits choose one of a few dozen shards, each with its own lock, its own
 // [Policy] (which orders the entries and chooses what to drop) and its own counts.
-// A shard finds an entry through an index of 32-bit cells and keeps it, key and
-// links included, in a slab without pointers: a hit waits for memory twice, and the
-// garbage collector has nothing to do. Inside a shard the entries of one pod of one
-// service form a group, so dropping a pod costs no more than its bindings, and long
-// walks are done in short steps with the lock released between them. Ids that were
-// evicted are remembered in a golang-lru, to learn which of them come back.
+// A shard finds an entry through an index of one byte for each, from which the
+// entry's place follows, and keeps it, key and links included, in a slab without
+// pointers: a hit waits for memory little more than once, and the garbage collector
+// has nothing to do. Inside a shard the entries of one pod of one service form a
+// group, so dropping a pod costs no more than its bindings, and long walks are done
+// in short steps with the lock released between them. An evicted entry's id and pod
+// are kept in 8 bytes, four for each entry; the pods' numbers in them are those of a
+// golang-lru.
 package affinity

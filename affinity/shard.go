@@ -26,6 +26,8 @@ type shard struct {
 	limit int    // of entries here
 	total *total // of all shards
 
+	searchAfter int64 // nothing expired is to be found before
+
 	// The shards lie in one slice: two locks must not share a cache line.
 	_ [64]byte
 }
@@ -274,8 +276,12 @@ func (sh *shard) takeOutLocked(e *Entry, counter *uint64) {
 
 // reclaimLocked looks for expired entries in a bounded part of the shard, for a
 // policy that has no room: a sweep may be most of a cleanup interval away. Their
-// places are the caller's.
+// places are the caller's. After it found none it leaves off for a while, as the next
+// request would find none either.
 func (sh *shard) reclaimLocked(now int64) (n int) {
+	if now < sh.searchAfter {
+		return 0
+	}
 	visited := 0
 	for _, g := range sh.groups {
 		for i := len(g.members) - 1; i >= 0 && visited < walkStep; i-- {
@@ -289,8 +295,14 @@ func (sh *shard) reclaimLocked(now int64) (n int) {
 			break
 		}
 	}
+	if n == 0 {
+		sh.searchAfter = now + int64(searchPause)
+	}
 	return n
 }
+
+// searchPause is how long reclaimLocked leaves off.
+const searchPause = 100 * time.Millisecond
 
 func (sh *shard) rebind(s *service, id uint64, key, from, to string, now int64) (statefulroute.Binding, bool, error) {
 	sh.mu.Lock()

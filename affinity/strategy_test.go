@@ -27,6 +27,30 @@ func TestLRUDropsTheLeastRecentlyUsed(t *testing.T) {
 	}
 }
 
+// A full ttl table finds the places of expired entries before a sweep does, a moment
+// after they expired.
+func TestTTLReclaimsBetweenSweeps(t *testing.T) {
+	c := newCache(t, Options{Strategy: "ttl", Capacity: 100, Shards: 1})
+	c.SetIdleTimeout("short", time.Minute)
+	for i := range 100 {
+		// The oldest entry is of a service with a longer timeout.
+		claim(t, c, []string{"chat", "short"}[min(i, 1)], fmt.Sprint(i), "a", t0)
+	}
+	refused := func(now time.Time) bool {
+		_, _, err := c.Claim("chat", "new", "a", now)
+		return err != nil
+	}
+	if now := t0.Add(time.Minute); !refused(now) || !refused(now.Add(time.Millisecond)) {
+		t.Error("bound in a full table")
+	}
+	if refused(t0.Add(time.Minute + searchPause)) {
+		t.Error("refused though 99 entries had expired")
+	}
+	if st := checkIdentity(t, c); st.Expirations != 99 {
+		t.Errorf("%+v", st)
+	}
+}
+
 // TestFloodCannotPushOutProvenSessions fills the table with sessions that came
 // back and lets ten times as many made-up ids come.
 func TestFloodCannotPushOutProvenSessions(t *testing.T) {

@@ -47,6 +47,26 @@ func TestAnEvictedSessionComesBackToItsPod(t *testing.T) {
 	}
 }
 
+// Of four times as many sessions as there are places, those in the table and nine in
+// ten of the others find their pod: the README says so.
+func TestHowManyEvictedSessionsAreRemembered(t *testing.T) {
+	const capacity = 20_000
+	c := newCache(t, Options{Capacity: capacity})
+	fill(t, c, "s", 4*capacity, "chat-1", t0)
+	bound, remembered := 0, 0
+	for i := range 4 * capacity {
+		key := fmt.Sprint("s", i)
+		if _, ok := c.Peek("chat", key, t0); ok {
+			bound++
+		} else if pod, _ := c.Remembered("chat", key, t0); pod == "chat-1" {
+			remembered++
+		}
+	}
+	if bound != capacity || remembered < 3*capacity*9/10 {
+		t.Errorf("%d bound, %d of %d others remembered", bound, remembered, 3*capacity)
+	}
+}
+
 func TestWhatEndsTheMemoryOfASession(t *testing.T) {
 	for name, end := range map[string]func(c *Cache) (now time.Time){
 		"idle timeout": func(*Cache) time.Time { return t0.Add(31 * time.Minute) },
