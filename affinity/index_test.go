@@ -1,6 +1,8 @@
 package affinity
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -53,4 +55,45 @@ func TestIndexIsAMap(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestPoliciesFollowTheirEntries fills a table, so that its entries move, and checks
+// what lru knows of them by their slots.
+func TestPoliciesFollowTheirEntries(t *testing.T) {
+	const capacity = 3000
+	c := newCache(t, Options{Capacity: capacity, Shards: 1})
+	sh := &c.shards[0]
+	p, rnd, moves := sh.policy.(*lru), rand.New(rand.NewPCG(1, 1)), 0
+	for i := range capacity {
+		before := len(sh.slab.entries)
+		claim(t, c, "chat", fmt.Sprint(i), "a", t0)
+		c.Lookup("chat", fmt.Sprint(rnd.IntN(i+1)), t0)
+		if len(sh.slab.entries) == before {
+			continue
+		}
+		if moves++; i > 700 && len(p.later) == 0 {
+			t.Fatal("nothing is to be moved to the front: the test proves little")
+		}
+		for _, slot := range p.later {
+			if e := sh.slab.at(slot); e.seat&laterFlag == 0 || e.slot != slot {
+				t.Errorf("%d entries: %+v is not to be moved to the front", i, e)
+			}
+		}
+		waiting := 0
+		for _, q := range []queue{p.nursery, p.elders} {
+			for i, chunk := range q.chunks {
+				for _, r := range chunk[q.head*max(1-i, 0):] {
+					if p.onProbation(r) != nil {
+						waiting++
+					}
+				}
+			}
+		}
+		if waiting != p.waiting {
+			t.Errorf("%d entries: %d are found on probation, %d are", i, waiting, p.waiting)
+		}
+	}
+	if moves < 2 {
+		t.Errorf("the entries moved %d times", moves)
+	}
 }
