@@ -89,7 +89,8 @@ func (m *model) lookup(k modelKey) {
 	want, known := m.use(k)
 	got, ok := m.c.Lookup(k.service, k.key, m.now)
 	if ok && !known {
-		want, known = m.recall(k)
+		_, placed := m.c.Peek(k.service, k.key, m.now)
+		want, known = m.recall(k, placed)
 	}
 	if ok != known {
 		m.t.Fatalf("%s: found %v, want %v", m.during, ok, known)
@@ -99,16 +100,21 @@ func (m *model) lookup(k modelKey) {
 	}
 }
 
-// recall is the binding of a session that was evicted, if it may have one again.
-func (m *model) recall(k modelKey) (statefulroute.Binding, bool) {
+// recall is the binding of a session that was evicted, if it may have one again: in
+// the table, or in a full one only remembered.
+func (m *model) recall(k modelKey, placed bool) (statefulroute.Binding, bool) {
 	b, ok := m.stubs[k]
 	if !ok || m.expired(b) {
 		return b, false
 	}
-	delete(m.stubs, k)
 	m.recalled++
 	b = statefulroute.Binding{Service: k.service, Key: k.key, Pod: b.Pod, Created: m.now, LastSeen: m.now, Requests: 2}
-	m.bound[k] = b
+	if placed {
+		delete(m.stubs, k)
+		m.bound[k] = b
+	} else if m.stubs[k] = b; len(m.bound) < m.capacity {
+		m.t.Fatalf("%s: only remembered, in a table with room", m.during)
+	}
 	return b, true
 }
 

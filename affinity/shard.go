@@ -55,20 +55,21 @@ func (t *total) add() bool {
 }
 
 // lookup is the path of every request of a bound session.
-func (sh *shard) lookup(b *statefulroute.Binding, s *service, id uint64, key string, now int64) bool {
+func (sh *shard) lookup(b *statefulroute.Binding, s *service, id uint64, key string, now int64) (ok bool) {
 	sh.mu.Lock()
-	e := sh.useLocked(s, id, key, now)
-	if e == nil {
-		e = sh.recallLocked(s, id, key, now)
-	}
-	if e == nil {
-		sh.counts.misses++
-	} else {
-		sh.counts.hits++
+	if e := sh.useLocked(s, id, key, now); e != nil {
 		sh.describeLocked(b, e, key)
+		ok = true
+	} else {
+		ok = sh.recallLocked(b, s, id, key, now)
+	}
+	if ok {
+		sh.counts.hits++
+	} else {
+		sh.counts.misses++
 	}
 	sh.mu.Unlock()
-	return e != nil
+	return ok
 }
 
 // miss counts a look-up in a service that has never had a binding.
@@ -95,23 +96,29 @@ func (sh *shard) useLocked(s *service, id uint64, key string, now int64) *Entry 
 	return e
 }
 
-// recallLocked binds a session that was evicted to its pod again, nil if nothing is
-// known of it.
-func (sh *shard) recallLocked(s *service, id uint64, key string, now int64) *Entry {
+// recallLocked binds a session that was evicted to its pod again. Where the policy
+// refuses it a place, its stub is its binding. It reports false if nothing is known of
+// the session.
+func (sh *shard) recallLocked(b *statefulroute.Binding, s *service, id uint64, key string, now int64) bool {
 	podName, ok := sh.rememberedLocked(s, id, now)
 	if !ok {
-		return nil
+		return false
 	}
+	old, _ := sh.forgetStubLocked(s, id, now)
 	// Of its requests two are known: one before it was evicted, and this one.
-	e, err := sh.insertLocked(Entry{id: id, created: now, lastSeen: now, requests: 2}, s, key, podName, now)
-	if err != nil {
-		return nil // its stub is there for the next time
-	}
-	sh.forgetStubLocked(s, id, now)
+	facts := Entry{id: id, created: now, lastSeen: now, requests: 2}
 	sh.counts.recalls++
+	e, err := sh.insertLocked(facts, s, key, podName, now)
+	if err != nil {
+		sh.stubs.put(id, newStub(id, old.pod(), now, true, old.mark()))
+		at := time.Unix(0, now)
+		*b = statefulroute.Binding{Service: s.name, Key: key, Pod: podName, Created: at, LastSeen: at, Requests: uint64(facts.requests)}
+		return true
+	}
 	sh.policy.Used(e)
 	sh.tellLocked(e, key)
-	return e
+	sh.describeLocked(b, e, key)
+	return true
 }
 
 // forgetStubLocked forgets the stub of a session that came back. It was known if its
@@ -182,6 +189,7 @@ func (sh *shard) bindLocked(s *service, id uint64, key, podName string, now int6
 	}
 	e, err := sh.insertLocked(Entry{id: id, created: now, lastSeen: now, requests: 1}, s, key, podName, now)
 	if err != nil {
+		sh.counts.refused++
 		if !known {
 			old = newStub(id, 0, now, false, 0)
 		}
@@ -199,7 +207,6 @@ func (sh *shard) insertLocked(facts Entry, s *service, key, podName string, now 
 		// entry is found by its hash alone, so only one can stay.
 		sh.evictLocked(other, ReasonCollision, now)
 	} else if err := sh.makeRoomLocked(now); err != nil {
-		sh.counts.refused++
 		return nil, err
 	}
 	if sh.slab.tight() {

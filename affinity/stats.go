@@ -56,9 +56,10 @@ type Stats struct {
 	Rebinds, Moves uint64
 	// Refused counts claims answered with ErrFull.
 	Refused uint64
-	// Recalls counts sessions that came back after they had been evicted and were
-	// bound to their pod again. Such a lookup is a hit, and the new binding an
-	// insert.
+	// Recalls counts lookups of sessions that had been evicted and were bound to
+	// their pod again. Such a lookup is a hit, and the new binding an insert, unless
+	// the strategy refused it a place, and only the answer was made of what is
+	// remembered.
 	Recalls uint64
 	// Broken counts sessions that came back after they had been evicted or
 	// refused, and of whose pod nothing was known. It misses those that are

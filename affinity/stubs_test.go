@@ -112,6 +112,29 @@ func TestADroppedPodIsRememberedAnew(t *testing.T) {
 	}
 }
 
+// Where the strategy came to refuse places, a session that it evicted before keeps its
+// pod all the same.
+func TestARefusedSessionKeepsThePodItHad(t *testing.T) {
+	c := newCache(t, Options{Strategy: "adaptive", Capacity: 100, Shards: 1})
+	claim(t, c, "chat", "k", "chat-1", t0)
+	fill(t, c, "filler", 100, "chat-2", t0.Add(time.Second))
+	c.tuner.strategy.(*adaptive).expiry.Store(true)
+	for i := range 3 {
+		// Longer than the idle timeout after it was evicted, not after its last request.
+		now := t0.Add(time.Duration(i+1) * 20 * time.Minute)
+		for i := range 100 {
+			c.Lookup("chat", fmt.Sprint("filler", i), now)
+		}
+		b, ok := c.Lookup("chat", "k", now)
+		if _, placed := c.Peek("chat", "k", now); !ok || b.Pod != "chat-1" || placed {
+			t.Errorf("after %s: %+v, %v, in the table: %v", now.Sub(t0), b, ok, placed)
+		}
+	}
+	if st := checkIdentity(t, c); st.Recalls != 3 || st.Broken != 0 || st.Refused != 0 || st.Size != 100 {
+		t.Errorf("%+v", st)
+	}
+}
+
 // A session that a full table refused is not made to look as if it had a pod.
 func TestARefusedSessionHasNoPod(t *testing.T) {
 	c := newCache(t, Options{Strategy: "ttl", Capacity: 1, Shards: 1})

@@ -65,8 +65,11 @@ func sessions() []panel {
 			{"{{service}} not found", `sum by (service) (rate(stateful_route_cache_misses_total{service=~"$service"}[$__rate_interval]))`}}},
 		{"Bindings held", "", short, false, []query{
 			{"{{instance}}", `stateful_route_cache_size`}}},
-		{"Bindings given up, by reason", "One given up for lack of room breaks a session that may be alive.", perSecond, false, []query{
+		{"Bindings given up, by reason", "For lack of room. Of those given up last, some three times as many as there is room for, sessions still find their pod.", perSecond, false, []query{
 			{"{{reason}}", `sum by (reason) (rate(stateful_route_cache_evictions_total[$__rate_interval]))`}}},
+		{"Sessions back after that", "On their pod again, or broken: their pod is forgotten, or the table is full and refuses them.", perSecond, false, []query{
+			{"on their pod", `sum(rate(stateful_route_cache_recalls_total[$__rate_interval]))`},
+			{"broken", `sum(rate(stateful_route_cache_broken_total[$__rate_interval]))`}}},
 	}
 }
 

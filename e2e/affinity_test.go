@@ -54,6 +54,9 @@ func TestSessionsSurviveATableThatIsTooSmall(t *testing.T) {
 	if err := harness.JSON(s.ExtprocAdmin+"/api/v1/stats", &stats); err != nil {
 		t.Fatal(err)
 	}
+	if got, err := harness.Metric(s.ExtprocAdmin+"/metrics", "stateful_route_cache_recalls_total"); err != nil || got != float64(stats.Cache.Recalls) {
+		t.Errorf("the metric says %v recalls, the table %d; %v", got, stats.Cache.Recalls, err)
+	}
 	if c := stats.Cache; len(first) != 150 || c.Size != 100 || c.Evicted < 50 || c.Recalls < 50 || c.Broken != 0 {
 		t.Errorf("%d sessions were served, the table says %+v", len(first), c)
 	}

@@ -74,7 +74,7 @@ func exerciseAll(t testing.TB, m *Monitor) {
 	m.AnalysisIssues(map[Severity]int{High: 2})
 	m.ConfigReload(true)
 	err := m.CacheStats(func() CacheStats {
-		return CacheStats{Size: 9, Evictions: map[string]uint64{"capacity": 4}}
+		return CacheStats{Size: 9, Evictions: map[string]uint64{"capacity": 4}, Recalls: 3, Broken: 2}
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -93,6 +93,8 @@ func TestMonitorSnapshotHoldsWhatHappened(t *testing.T) {
 		`stateful_route_cache_misses_total{service="chat"}`:                                         1,
 		`stateful_route_cache_size`:                                                                 9,
 		`stateful_route_cache_evictions_total{reason="capacity"}`:                                   4,
+		`stateful_route_cache_recalls_total`:                                                        3,
+		`stateful_route_cache_broken_total`:                                                         2,
 		`stateful_route_sessions_rebound_total{reason="pod_lost",service="chat"}`:                   1,
 		`stateful_route_load_balancer_requests_total{pod="chat-0",result="success",service="chat"}`: 1,
 		`stateful_route_load_balancer_requests_total{pod="",result="failure",service="chat"}`:       1,

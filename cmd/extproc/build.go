@@ -48,7 +48,7 @@ func (a *App) buildTable(context.Context) (err error) {
 	a.idle = newIdleTimeouts(a.table, c.DefaultExpiration)
 	return a.monitor.CacheStats(func() insight.CacheStats {
 		s := a.table.Stats()
-		return insight.CacheStats{Size: s.Size, Evictions: s.Evictions}
+		return insight.CacheStats{Size: s.Size, Evictions: s.Evictions, Recalls: s.Recalls, Broken: s.Broken}
 	})
 }
 
