@@ -349,11 +349,12 @@ func (sh *shard) move(s *service, id uint64, key, to string, now int64) (statefu
 		sh.counts.moves++
 		return sh.reseatLocked(e, key, to), nil
 	}
-	sh.stubs.take(id)
 	e, err := sh.insertLocked(Entry{id: id, created: now, lastSeen: now}, s, key, to, now)
 	if err != nil {
+		sh.counts.refused++
 		return statefulroute.Binding{}, err
 	}
+	sh.stubs.take(id)
 	// An operator vouches for the session: it need not prove itself.
 	sh.policy.Used(e)
 	sh.tellLocked(e, key)
@@ -375,11 +376,12 @@ func (sh *shard) restore(s *service, id uint64, b statefulroute.Binding, now int
 	if now-seen > s.idleNanos() {
 		return 0
 	}
-	sh.stubs.take(id)
 	e, err := sh.insertLocked(facts, s, b.Key, b.Pod, now)
 	if err != nil {
+		sh.counts.refused++
 		return 0
 	}
+	sh.stubs.take(id)
 	if b.PreviousPod != "" {
 		sh.setPreviousLocked(e, b.PreviousPod)
 	}

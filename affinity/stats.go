@@ -54,7 +54,8 @@ type Stats struct {
 	Evictions map[string]uint64
 	// Rebinds and Moves count bindings that got another pod.
 	Rebinds, Moves uint64
-	// Refused counts claims answered with ErrFull.
+	// Refused counts claims and moves answered with ErrFull, and bindings that were not
+	// restored for want of room.
 	Refused uint64
 	// Recalls counts lookups of sessions that had been evicted and were bound to
 	// their pod again. Such a lookup is a hit, and the new binding an insert, unless
