@@ -3,6 +3,7 @@ package affinity
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,7 +17,7 @@ import (
 func TestOneWinnerOfManyClaims(t *testing.T) {
 	c := newCache(t, Options{})
 	for round := range 200 {
-		key := fmt.Sprint(round)
+		key := strconv.Itoa(round)
 		var wg sync.WaitGroup
 		var winners atomic.Int32
 		pods := make([]string, 8)
@@ -68,7 +69,7 @@ func TestCountsAreExactWhileOthersRun(t *testing.T) {
 func churn(c *Cache, rnd *rand.Rand) {
 	for i := range 20_000 {
 		now := t0.Add(time.Duration(i) * 20 * time.Microsecond)
-		key, pod := fmt.Sprint(rnd.IntN(6000)), fmt.Sprint("pod-", rnd.IntN(5))
+		key, pod := strconv.Itoa(rnd.IntN(6000)), fmt.Sprint("pod-", rnd.IntN(5))
 		switch rnd.IntN(20) {
 		default:
 			if _, ok := c.Lookup("chat", key, now); !ok {
@@ -156,7 +157,7 @@ func TestListWhileItChanges(t *testing.T) {
 func TestListFilters(t *testing.T) {
 	c := newCache(t, Options{Capacity: 50_000})
 	for i := range 100 {
-		claim(t, c, fmt.Sprint("s", i%2), fmt.Sprint(i), fmt.Sprint("p", i%5), t0)
+		claim(t, c, fmt.Sprint("s", i%2), strconv.Itoa(i), fmt.Sprint("p", i%5), t0)
 	}
 	for _, tc := range []struct {
 		service, pod string

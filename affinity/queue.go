@@ -12,11 +12,13 @@ type queue struct {
 // again.
 type ref struct{ slot, tag uint32 }
 
-func (s *slab) ref(e *Entry) ref { return ref{e.slot, uint32(e.id)} }
+func tagOf(e *Entry) uint32 { return uint32(e.id) }
+
+func (s *slab) ref(e *Entry) ref { return ref{e.slot, tagOf(e)} }
 
 // entry returns what is in the slot, nil if that is another entry by now.
 func (s *slab) entry(r ref) *Entry {
-	if e := s.at(r.slot); uint32(e.id) == r.tag && e.group != 0 {
+	if e := s.at(r.slot); tagOf(e) == r.tag && e.group != 0 {
 		return e
 	}
 	return nil

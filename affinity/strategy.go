@@ -1,6 +1,7 @@
 package affinity
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -97,7 +98,7 @@ func (r *Registry) Register(name string, build func() Strategy) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if name == "" || build == nil {
-		return fmt.Errorf("affinity: a strategy needs a name and a constructor")
+		return errors.New("affinity: a strategy needs a name and a constructor")
 	}
 	if _, taken := r.byName[name]; taken {
 		return fmt.Errorf("affinity: strategy %q is registered already", name)

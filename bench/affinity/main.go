@@ -39,14 +39,18 @@ func run(child string, names []string, rounds, ops int) error {
 	if child != "" {
 		return serveRounds(child, ops, os.Stdin, os.Stdout)
 	}
-	children := make([]*process, len(names))
-	for i, name := range names {
+	var children []*process
+	defer func() {
+		for _, p := range children {
+			p.stop()
+		}
+	}()
+	for _, name := range names {
 		p, err := startProcess(name, ops)
 		if err != nil {
 			return err
 		}
-		defer p.stop()
-		children[i] = p
+		children = append(children, p)
 	}
 	for range rounds {
 		for _, workers := range []int{1, 2} {
