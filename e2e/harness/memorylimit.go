@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -63,10 +64,10 @@ func newMemoryLimit(limit int64) (*MemoryLimit, error) {
 		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
 		switch {
 		case len(parts) == 3 && parts[1] == "memory":
-			m.dir = filepath.Join("/sys/fs/cgroup/memory", parts[2], name)
+			m.dir = path.Join("/sys/fs/cgroup/memory", parts[2], name)
 			m.usage, file = "memory.usage_in_bytes", "memory.limit_in_bytes"
 		case len(parts) == 3 && parts[0] == "0" && m.dir == "":
-			m.dir = filepath.Join("/sys/fs/cgroup", filepath.Dir(parts[2]), name)
+			m.dir = path.Join("/sys/fs/cgroup", path.Dir(parts[2]), name)
 			m.usage, file = "memory.current", "memory.max"
 		}
 	}
