@@ -3,7 +3,7 @@
 // collector has to look at another's entries, and the processes take turns round by
 // round, so that whatever else the machine does strikes all of them.
 //
-//	$ go run ./bench/affinity -rounds 15
+//	$ go run ./bench/affinity -rounds 9
 //
 // Each table is filled with a million bindings. A request then looks one up and, if
 // there is none, binds it: 95 of 100 ask for one of the million by Zipf's law,
@@ -24,8 +24,8 @@ import (
 )
 
 func main() {
-	rounds := flag.Int("rounds", 15, "rounds for each table and number of goroutines")
-	ops := flag.Int("ops", 500_000, "requests a round")
+	rounds := flag.Int("rounds", 9, "rounds for each table and number of goroutines")
+	ops := flag.Int("ops", 1_000_000, "requests a round")
 	only := flag.String("peers", strings.Join(peerNames(), ","), "tables to compare, the first one is compared with the others")
 	child := flag.String("child", "", "serve rounds of one table from standard input (internal)")
 	flag.Parse()
