@@ -5,7 +5,6 @@ import (
 	"hash/maphash"
 	"math"
 	"math/bits"
-	"slices"
 	"time"
 	"unique"
 
@@ -89,9 +88,12 @@ func headroom(share, shards int) int {
 	return int(4 * math.Sqrt(float64(share)))
 }
 
+// id is the hash of a key of a service.
+func (c *Cache) id(s *service, key string) uint64 { return maphash.String(c.seed, key) ^ s.salt }
+
 // at returns where a key of a service lives.
 func (c *Cache) at(s *service, key string) (*shard, uint64) {
-	id := maphash.String(c.seed, key) ^ s.salt
+	id := c.id(s, key)
 	return &c.shards[c.shardOf(id)], id
 }
 
@@ -181,22 +183,6 @@ func (c *Cache) Delete(service, key string) bool {
 	}
 	sh, id := c.at(s, key)
 	return sh.delete(s, id, key)
-}
-
-// Restore puts back bindings that a store kept, the least recently seen first,
-// and returns by how many bindings the table grew. It leaves out the expired and
-// those whose key is bound again already, and does not tell the journal of those
-// it takes. As the journal hears of use only now and then, a binding counts as
-// seen an eighth of its idle timeout later than it says. The bindings of a service whose idle timeout was
-// not set yet are all taken: set it soon.
-func (c *Cache) Restore(bs []statefulroute.Binding, now time.Time) (n int) {
-	slices.SortFunc(bs, func(a, b statefulroute.Binding) int { return a.LastSeen.Compare(b.LastSeen) })
-	for i := range bs {
-		s := c.services.getOrRestore(bs[i].Service)
-		sh, id := c.at(s, bs[i].Key)
-		n += sh.restore(s, id, bs[i], now.UnixNano())
-	}
-	return n
 }
 
 // Checkpoint tells the journal of all uses that it does not know yet, for an owner

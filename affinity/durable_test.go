@@ -110,3 +110,28 @@ func TestKeysOfEveryLength(t *testing.T) {
 		t.Fatalf("left: %d in the journal, %d long keys, %d entries", len(b), len(sh.slab.long), sh.slab.index.n)
 	}
 }
+
+// Of more bindings than there is room for, the most recently seen are restored,
+// whatever their order, shards and services.
+func TestTheNewestAreRestored(t *testing.T) {
+	const capacity = 20_000
+	c := newCache(t, Options{Capacity: capacity})
+	bs := make([]statefulroute.Binding, 3*capacity)
+	for i := range bs {
+		seen := t0.Add(time.Duration(i*7919%len(bs)) * time.Millisecond) // each once
+		bs[i] = statefulroute.Binding{Service: fmt.Sprint("s", i%2), Key: fmt.Sprint(i), Pod: "a", Created: t0, LastSeen: seen}
+	}
+	oldest := t0.Add(2 * capacity * time.Millisecond)
+	now := t0.Add(time.Hour / 4)
+	if n := c.Restore(bs, now); n != capacity {
+		t.Errorf("restored %d of %d", n, capacity)
+	}
+	for _, b := range bs {
+		if _, ok := c.Peek(b.Service, b.Key, now); ok == b.LastSeen.Before(oldest) {
+			t.Fatalf("seen %s after the first: restored %v", b.LastSeen.Sub(t0), ok)
+		}
+	}
+	if st := checkIdentity(t, c); st.Evicted != 0 || st.Refused != 0 {
+		t.Errorf("%+v", st)
+	}
+}

@@ -361,36 +361,6 @@ func (sh *shard) move(s *service, id uint64, key, to string, now int64) (statefu
 	return sh.bindingLocked(e, key), nil
 }
 
-// restore puts back what the journal kept, unless something newer is there, and
-// returns by how many bindings the shard grew.
-func (sh *shard) restore(s *service, id uint64, b statefulroute.Binding, now int64) int {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if sh.peekLocked(s, id, b.Key, now) != nil {
-		return 0
-	}
-	before, seen := sh.slab.index.n, unixNano(b.LastSeen)
-	seen = max(min(seen+s.restored(now), now), seen)
-	facts := Entry{id: id, created: unixNano(b.Created), lastSeen: seen}
-	facts.requests = uint32(min(b.Requests, 1<<32-1))
-	if now-seen > s.idleNanos() {
-		return 0
-	}
-	e, err := sh.insertLocked(facts, s, b.Key, b.Pod, now)
-	if err != nil {
-		sh.counts.refused++
-		return 0
-	}
-	sh.stubs.take(id)
-	if b.PreviousPod != "" {
-		sh.setPreviousLocked(e, b.PreviousPod)
-	}
-	if e.requests > 1 {
-		sh.policy.Used(e)
-	}
-	return sh.slab.index.n - before
-}
-
 func (sh *shard) delete(s *service, id uint64, key string) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -412,11 +382,4 @@ func (sh *shard) checkpoint() {
 			}
 		})
 	}
-}
-
-func unixNano(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixNano()
 }

@@ -1,0 +1,87 @@
+package affinity
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// Restore puts back bindings that a store kept and returns by how many bindings the
+// table grew. It leaves out the expired, those whose key is bound again already, and
+// of more than there is room for the least recently seen, and does not tell the
+// journal of those it takes. As the journal hears of use only now and then, a binding
+// counts as seen an eighth of its idle timeout later than it says. The bindings of a
+// service whose idle timeout was not set yet are all taken: set it soon.
+func (c *Cache) Restore(bs []statefulroute.Binding, now time.Time) (n int) {
+	kept := c.worthKeeping(bs, now.UnixNano())
+	for i := range kept {
+		k := &kept[i]
+		n += c.shards[k.shard].restore(k.service, k.id, &bs[k.at], k.seen, now.UnixNano())
+	}
+	return n
+}
+
+// kept is a binding to be restored, and all that its place in the order depends on.
+type kept struct {
+	service   *service
+	id        uint64
+	seen      int64
+	shard, at int32
+}
+
+// worthKeeping chooses the bindings to be restored. They are in the order of their
+// shards, whose memory then is in the processor's cache, and then of their last use,
+// which a policy is to learn.
+func (c *Cache) worthKeeping(bs []statefulroute.Binding, now int64) []kept {
+	out := make([]kept, 0, len(bs))
+	for i := range bs {
+		s := c.services.getOrRestore(bs[i].Service)
+		seen := unixNano(bs[i].LastSeen)
+		if seen = max(min(seen+s.restored(now), now), seen); now-seen > s.idleNanos() {
+			continue
+		}
+		id := c.id(s, bs[i].Key)
+		out = append(out, kept{service: s, id: id, seen: seen, shard: int32(c.shardOf(id)), at: int32(i)})
+	}
+	if more := len(out) - c.options.Capacity; more > 0 {
+		slices.SortFunc(out, func(a, b kept) int { return cmp.Compare(a.seen, b.seen) })
+		out = out[more:]
+	}
+	slices.SortFunc(out, func(a, b kept) int { return cmp.Or(cmp.Compare(a.shard, b.shard), cmp.Compare(a.seen, b.seen)) })
+	return out
+}
+
+// restore puts back what the journal kept, unless something newer is there, and
+// returns by how many bindings the shard grew.
+func (sh *shard) restore(s *service, id uint64, b *statefulroute.Binding, seen, now int64) int {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.peekLocked(s, id, b.Key, now) != nil {
+		return 0
+	}
+	before := sh.slab.index.n
+	facts := Entry{id: id, created: unixNano(b.Created), lastSeen: seen}
+	facts.requests = uint32(min(b.Requests, 1<<32-1))
+	e, err := sh.insertLocked(facts, s, b.Key, b.Pod, now)
+	if err != nil {
+		sh.counts.refused++
+		return 0
+	}
+	sh.stubs.take(id)
+	if b.PreviousPod != "" {
+		sh.setPreviousLocked(e, b.PreviousPod)
+	}
+	if e.requests > 1 {
+		sh.policy.Used(e)
+	}
+	return sh.slab.index.n - before
+}
+
+func unixNano(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
