@@ -39,7 +39,7 @@ const (
 // it reclaims by expiry, which breaks no session that is bound, unless so few
 // expire that it would turn away most new ones. And it goes back to recency if
 // the sessions that expiry turned away come back more often than those that
-// recency had evicted.
+// recency lost.
 type adaptive struct {
 	expiry atomic.Bool // read by the policies of all shards
 

@@ -88,8 +88,12 @@ func (p *podNumbers) pod(s *service, number uint16) (name string, ok bool) {
 func (p *podNumbers) retire(of podName) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if of.name != "" {
+		p.byName.Remove(of)
+		return
+	}
 	for _, k := range p.byName.Keys() {
-		if (of.service == nil || k.service == of.service) && (of.name == "" || k.name == of.name) {
+		if of.service == nil || k.service == of.service {
 			p.byName.Remove(k)
 		}
 	}

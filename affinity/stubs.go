@@ -39,24 +39,28 @@ const (
 )
 
 func newStub(id uint64, pod uint16, lastSeen int64, cameBack bool, mark uint8) stub {
-	s := stub(id>>32&(1<<31-1))<<stubTagShift | stub(pod)<<stubPodShift | stub(stubTime(lastSeen))<<stubTimeShift | stub(mark&markMask)
+	s := stubTag(id)<<stubTagShift | stub(pod)<<stubPodShift | stub(stubTime(lastSeen))<<stubTimeShift | stub(mark&markMask)
 	if cameBack {
 		s |= stubCameBack
 	}
 	return s
 }
 
+// stubTag is 31 bits of an id that neither its shard, which its upper bits choose, nor
+// its bucket, for which bits 19 to 31 do, tells already.
+func stubTag(id uint64) stub { return stub(id&(1<<19-1)<<12 | id>>32&(1<<12-1)) }
+
 // stubTime is a time as stubs know it.
 func stubTime(nanos int64) uint16 { return uint16(nanos>>stubUnitBits) & (1<<stubTimeBits - 1) }
 
-func (s stub) is(id uint64) bool { return s != 0 && uint64(s>>stubTagShift) == id>>32&(1<<31-1) }
+func (s stub) is(id uint64) bool { return s != 0 && s>>stubTagShift == stubTag(id) }
 func (s stub) pod() uint16       { return uint16(s >> stubPodShift) }
 func (s stub) time() uint16      { return uint16(s>>stubTimeShift) & (1<<stubTimeBits - 1) }
 func (s stub) cameBack() bool    { return s&stubCameBack != 0 }
 func (s stub) mark() uint8       { return uint8(s & markMask) }
 
 // idle is for how long the session has not been seen, or up to a unit more: none
-// that expired is taken for alive.
+// that expired is taken for alive, within the ten hours that a stub can tell.
 func (s stub) idle(now int64) int64 {
 	units := (stubTime(now) - s.time()) & (1<<stubTimeBits - 1)
 	return int64(units)<<stubUnitBits | now&(1<<stubUnitBits-1)

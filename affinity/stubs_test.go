@@ -2,6 +2,7 @@ package affinity
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -228,5 +229,19 @@ func TestPodNumbers(t *testing.T) {
 	p.last = 1<<16 - 2
 	if a, b := p.of(podName{s, "a"}), p.of(podName{s, "b"}); a.number != 1<<16-1 || b.number != 1 {
 		t.Errorf("numbers %d and %d after the last but one", a.number, b.number)
+	}
+}
+
+// Ids of one shard and one bucket differ in nearly all bits of their stubs' tags, else a
+// new session would be taken for an evicted one far more often than is said.
+func TestStubTagsTellIDsOfOneBucketApart(t *testing.T) {
+	const ids, fixed = 100_000, 0x7f<<57 | 0x1fff<<19 // what chooses shard and bucket
+	rnd, tags := rand.New(rand.NewPCG(1, 1)), map[stub]bool{}
+	for range ids {
+		tags[stubTag(rnd.Uint64()&^fixed)] = true
+	}
+	// By chance n² / 2³² pairs are equal, two or three.
+	if same := ids - len(tags); same > 15 {
+		t.Errorf("%d of %d ids have another one's tag", same, ids)
 	}
 }
