@@ -85,6 +85,11 @@ func TestSessionsOfAKilledPodMoveOnceItIsUnhealthy(t *testing.T) {
 	traffic := s.Traffic(t, keys, 100*time.Millisecond)
 	s.Pods["chat-1"].Kill(t)
 	harness.Eventually(t, harness.Patience, "the pod is unhealthy", s.InState("chat", "chat-1", "unhealthy"))
+	// xds-server knows it before it tells anybody: that extproc knows shows in a move.
+	harness.Eventually(t, harness.Patience, "a session of the pod has moved", func() error {
+		_, err := s.OK(harness.InHeader(lost[0]))
+		return err
+	})
 	s.WaitClients(t)
 	after := s.Load(keys, 2, 8, harness.InHeader).Owners(t)
 	if n := len(harness.On(after, "chat-1")); n > 0 {
