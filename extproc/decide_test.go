@@ -253,7 +253,9 @@ type scriptedPlacer struct {
 	pick func() (balancing.Ticket, error)
 }
 
-func (p *scriptedPlacer) Pick(time.Time, string) (balancing.Ticket, error) { return p.pick() }
+func (p *scriptedPlacer) Pick(time.Time, string, func(string) bool) (balancing.Ticket, error) {
+	return p.pick()
+}
 
 func TestDecideConcurrentFirstRequestsAgree(t *testing.T) {
 	w := newWorld(t, chat(), pods(7))
