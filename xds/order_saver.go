@@ -46,7 +46,8 @@ func newOrderSaver(keeper OrderKeeper, logger *zap.Logger) *orderSaver {
 // want has orders saved, in a while.
 func (s *orderSaver) want(orders []Order) {
 	s.mu.Lock()
-	if s.version > 0 && s.failed == nil && slices.Equal(orders, s.newest) {
+	// Before the first there is none: what an earlier run kept may not be read yet.
+	if s.failed == nil && slices.Equal(orders, s.newest) {
 		s.mu.Unlock()
 		return
 	}
