@@ -137,6 +137,7 @@ func (a *App) buildAdmin(context.Context) error {
 		Metrics:    a.monitor.Handler(),
 		CacheStats: a.cacheStats,
 		Ready:      a.ready,
+		Degraded:   a.monitor.Persistence().Degraded,
 		Tracer:     a.tracer,
 		Log:        a.log,
 	})

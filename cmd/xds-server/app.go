@@ -197,7 +197,7 @@ func listen(ctx context.Context, what, address string) (net.Listener, error) {
 
 func (a *app) handler() http.Handler {
 	mux := http.NewServeMux()
-	adminhttp.Register(mux, adminhttp.Options{Metrics: a.monitor.Handler(), Ready: func() error {
+	adminhttp.Register(mux, adminhttp.Options{Metrics: a.monitor.Handler(), Degraded: a.monitor.Persistence().Degraded, Ready: func() error {
 		if !a.ready.Load() {
 			return errors.New("starting")
 		}
