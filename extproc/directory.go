@@ -128,15 +128,16 @@ func (d *Directory) Services() []ServiceState {
 func (d *Directory) service(name string) *service { return (*d.services.Load())[name] }
 
 // await is service that, as long as the directory has never been whole, waits for
-// that or for the end of ctx: a process that has just started does not know yet
-// what it does not know.
-func (d *Directory) await(ctx context.Context, name string) *service {
+// that or for the end of ctx or stop: a process that has just started does not know
+// yet what it does not know.
+func (d *Directory) await(ctx, stop context.Context, name string) *service {
 	if s := d.service(name); s != nil {
 		return s
 	}
 	select {
 	case <-d.whole:
 	case <-ctx.Done():
+	case <-stop.Done():
 	}
 	return d.service(name)
 }
