@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -24,8 +25,10 @@ func (a *App) observe(ctx context.Context) (err error) {
 	if a.monitor, err = insight.NewMonitor(insight.MonitorOptions{Process: "extproc", Version: a.opts.Version}); err != nil {
 		return err
 	}
-	a.tracer, err = insight.NewTracer(ctx, insight.TracerOptions{Process: "extproc", Version: a.opts.Version})
-	return err
+	if a.tracer, err = insight.NewTracer(ctx, insight.TracerOptions{Process: "extproc", Version: a.opts.Version}); err != nil {
+		return err
+	}
+	return errors.Join(a.monitor.LogLines(a.opts.LogLinesDropped), a.monitor.Spans(a.tracer))
 }
 
 func (a *App) buildTable(context.Context) (err error) {
@@ -109,7 +112,8 @@ func (a *App) buildWatcher(context.Context) (err error) {
 }
 
 func (a *App) buildServer(context.Context) error {
-	server, err := extproc.NewServer(extproc.ServerOptions{
+	var err error
+	a.server, err = extproc.NewServer(extproc.ServerOptions{
 		Directory: a.directory, Table: a.table, Tracer: a.tracer, Log: a.log,
 	})
 	if err != nil {
@@ -122,7 +126,7 @@ func (a *App) buildServer(context.Context) error {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
-	extprocv3.RegisterExternalProcessorServer(a.grpc, server)
+	extprocv3.RegisterExternalProcessorServer(a.grpc, a.server)
 	healthv1.RegisterHealthServer(a.grpc, a.health)
 	return nil
 }
@@ -137,6 +141,7 @@ func (a *App) buildAdmin(context.Context) error {
 		Metrics:    a.monitor.Handler(),
 		CacheStats: a.cacheStats,
 		Ready:      a.ready,
+		Degraded:   a.monitor.Persistence().Degraded,
 		Tracer:     a.tracer,
 		Log:        a.log,
 	})

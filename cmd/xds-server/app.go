@@ -71,6 +71,9 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 	if err != nil {
 		return nil, err
 	}
+	if err := errors.Join(monitor.LogLines(p.LogLinesDropped), monitor.Spans(tracer)); err != nil {
+		return nil, err
+	}
 	server, err := xds.New(xds.Options{Logger: p.Logger.Named("xds"), Observer: monitor, Boot: rand.Text()[:8], Orders: keeper(cfg)})
 	if err != nil {
 		return nil, err
@@ -197,7 +200,7 @@ func listen(ctx context.Context, what, address string) (net.Listener, error) {
 
 func (a *app) handler() http.Handler {
 	mux := http.NewServeMux()
-	adminhttp.Register(mux, adminhttp.Options{Metrics: a.monitor.Handler(), Ready: func() error {
+	adminhttp.Register(mux, adminhttp.Options{Metrics: a.monitor.Handler(), Degraded: a.monitor.Persistence().Degraded, Ready: func() error {
 		if !a.ready.Load() {
 			return errors.New("starting")
 		}
@@ -215,7 +218,7 @@ func (a *app) handler() http.Handler {
 // report is what the analyzer has to say, as JSON or, with ?format=text, as text.
 func (a *app) report(w http.ResponseWriter, r *http.Request) {
 	service := r.FormValue("service")
-	known := func(svc xds.ServiceView) bool { return svc.Name == service }
+	known := func(svc *xds.ServiceView) bool { return svc.Name == service }
 	if service != "" && !slices.ContainsFunc(a.server.Model().Services, known) {
 		adminhttp.WriteError(w, http.StatusNotFound, fmt.Errorf("no service %q", service))
 		return
