@@ -290,7 +290,7 @@ func TestDecideProperties(t *testing.T) {
 			if rapid.IntRange(0, 3).Draw(rt, "step") == 0 {
 				i := rapid.IntRange(0, 3).Draw(rt, "pod")
 				states[i].State = statefulroute.PodState(rapid.IntRange(0, 3).Draw(rt, "state"))
-				w.set(svc, states)
+				w.set(svc, slices.Clone(states)) // what was set is kept
 				continue
 			}
 			key := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(rt, "key")
