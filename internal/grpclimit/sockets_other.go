@@ -1,0 +1,12 @@
+//go:build !linux
+
+package grpclimit
+
+import (
+	"net"
+	"time"
+)
+
+func setUserTimeout(net.Conn, time.Duration) {}
+
+func maxDescriptors() int { return 0 }
