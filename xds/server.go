@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"slices"
 	"sync/atomic"
@@ -18,9 +17,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/keepalive"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/internal/grpclimit"
 )
 
 // Options configure a Server.
@@ -39,6 +38,8 @@ type Options struct {
 	Orders OrderKeeper
 	// Boot must differ between two runs of the server: it marks its versions.
 	Boot string
+	// Limits bound the clients.
+	Limits ClientLimits
 }
 
 func (o *Options) validate() error {
@@ -51,6 +52,7 @@ func (o *Options) validate() error {
 	if o.Hold == 0 {
 		o.Hold = 3 * time.Second
 	}
+	o.Limits.fill()
 	if o.Reunion == 0 {
 		o.Reunion = 5 * time.Second
 	}
@@ -63,6 +65,8 @@ type Server struct {
 	opts    Options
 	caches  *caches
 	clients *clients
+	guard   *grpclimit.Guard
+	names   *grpclimit.Pool // that clients subscribe to
 	edits   chan edit
 	current atomic.Pointer[view]
 	changed chan struct{}
@@ -100,9 +104,14 @@ func New(opts Options) (*Server, error) {
 		changed: make(chan struct{}, 1),
 		desk:    NewDesk(),
 		rollout: Rollout{Hold: opts.Hold},
+		names:   grpclimit.NewPool(keptNames, sharedNames*opts.Limits.Streams),
 	}
 	s.current.Store(&view{index: NewIndex(Model{})})
 	s.clients = newClients(opts.Observer, s.refused)
+	var err error
+	if s.guard, err = newGuard(opts.Limits, s.names, opts.Logger); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -297,11 +306,7 @@ func (s *Server) Clients() []ClientStatus { return s.clients.list(time.Now()) }
 
 // Serve answers xDS on the listener until ctx ends.
 func (s *Server) Serve(ctx context.Context, listener net.Listener, register ...func(*grpc.Server)) error {
-	server := grpc.NewServer(
-		grpc.MaxConcurrentStreams(math.MaxUint32),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-	)
+	server := grpc.NewServer(s.guard.ServerOptions()...)
 	xdsCtx, stopStreams := context.WithCancel(ctx)
 	defer stopStreams()
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(server, serverv3.NewServer(xdsCtx, s.caches, s.clients.callbacks(), sotw.WithOrderedADS()))
@@ -311,7 +316,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, register ...f
 		r(server)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return server.Serve(listener) })
+	group.Go(func() error { return server.Serve(s.guard.Listener(listener)) })
 	group.Go(func() error {
 		<-ctx.Done()
 		healthServer.Shutdown()

@@ -137,6 +137,9 @@ func (g *Guard) ServerOptions() []grpc.ServerOption {
 	}
 }
 
+// Streams is how many streams are open.
+func (g *Guard) Streams() int { return int(g.open.Load()) }
+
 // Describe implements prometheus.Collector.
 func (g *Guard) Describe(ch chan<- *prometheus.Desc) {
 	g.refusals.total.Describe(ch)

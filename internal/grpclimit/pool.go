@@ -21,6 +21,9 @@ func NewPool(guaranteed, rest int) *Pool {
 	return p
 }
 
+// Free is how many units are left beyond the guaranteed ones.
+func (p *Pool) Free() int { return int(p.rest.Load()) }
+
 func (p *Pool) take(n int64) bool {
 	for {
 		left := p.rest.Load()

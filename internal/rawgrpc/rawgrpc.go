@@ -35,6 +35,7 @@ type Conn struct {
 	mu     sync.Mutex // also of writes: the reader acknowledges pings
 	status map[codes.Code]int
 	ended  int
+	data   int
 	gone   bool
 }
 
@@ -83,6 +84,7 @@ func (c *Conn) read() {
 			}
 		case *http2.DataFrame:
 			if n := uint32(len(f.Data())); n > 0 {
+				c.data++
 				_ = c.framer.WriteWindowUpdate(0, n)
 				_ = c.framer.WriteWindowUpdate(f.StreamID, n)
 			}
@@ -158,6 +160,13 @@ func (c *Conn) Ended() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ended
+}
+
+// Messages returns how many DATA frames came: one for each small message.
+func (c *Conn) Messages() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.data
 }
 
 // Gone reports whether the server closed the connection.
