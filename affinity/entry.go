@@ -92,11 +92,11 @@ func (sh *shard) describeLocked(b *statefulroute.Binding, e *Entry, key string) 
 	}
 }
 
-// tellLocked has the journal keep the entry as it is now. The key may be a
-// request's, which is as good as a copy of the entry's.
-func (sh *shard) tellLocked(e *Entry, key string) {
+// tellLocked has the journal keep the entry as it is now. Its key is the table's own
+// copy: a request's may be a piece of long headers, and the journal keeps it.
+func (sh *shard) tellLocked(e *Entry) {
 	e.seat &^= staleFlag
 	if sh.total.journal != nil {
-		sh.total.journal.Put(sh.bindingLocked(e, key))
+		sh.total.journal.Put(sh.bindingLocked(e, sh.slab.keyOf(e)))
 	}
 }

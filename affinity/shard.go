@@ -91,7 +91,7 @@ func (sh *shard) useLocked(s *service, id uint64, key string, now int64) *Entry 
 	}
 	sh.policy.Used(e)
 	if e.seat |= staleFlag; e.used(now, s) {
-		sh.tellLocked(e, key)
+		sh.tellLocked(e)
 	}
 	return e
 }
@@ -116,7 +116,7 @@ func (sh *shard) recallLocked(b *statefulroute.Binding, s *service, id uint64, k
 		return true
 	}
 	sh.policy.Used(e)
-	sh.tellLocked(e, key)
+	sh.tellLocked(e)
 	sh.describeLocked(b, e, key)
 	return true
 }
@@ -196,7 +196,7 @@ func (sh *shard) bindLocked(s *service, id uint64, key, podName string, now int6
 		sh.stubs.put(id, old)
 		return nil, err
 	}
-	sh.tellLocked(e, key)
+	sh.tellLocked(e)
 	return e, nil
 }
 
@@ -333,7 +333,7 @@ func (sh *shard) reseatLocked(e *Entry, key, to string) statefulroute.Binding {
 		sh.setPreviousLocked(e, g.pod.name)
 		sh.joinLocked(e, e.slot, g.service, to)
 	}
-	sh.tellLocked(e, key)
+	sh.tellLocked(e)
 	return sh.bindingLocked(e, key)
 }
 
@@ -357,7 +357,7 @@ func (sh *shard) move(s *service, id uint64, key, to string, now int64) (statefu
 	sh.stubs.take(id)
 	// An operator vouches for the session: it need not prove itself.
 	sh.policy.Used(e)
-	sh.tellLocked(e, key)
+	sh.tellLocked(e)
 	return sh.bindingLocked(e, key), nil
 }
 
@@ -378,7 +378,7 @@ func (sh *shard) checkpoint() {
 	for _, g := range sh.groupsOf(nil, "") {
 		sh.walk(g, func(e *Entry) {
 			if e.seat&staleFlag != 0 {
-				sh.tellLocked(e, sh.slab.keyOf(e))
+				sh.tellLocked(e)
 			}
 		})
 	}
