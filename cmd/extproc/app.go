@@ -25,6 +25,7 @@ import (
 	"github.com/stateful-route/stateful-route/extproc"
 	"github.com/stateful-route/stateful-route/insight"
 	"github.com/stateful-route/stateful-route/internal/cli"
+	"github.com/stateful-route/stateful-route/internal/grpclimit"
 )
 
 // program is extproc with the strategies that a service may name.
@@ -88,6 +89,7 @@ type App struct {
 	reporter  *extproc.LoadReporter
 	reload    *reloader
 	xds       *grpc.ClientConn
+	guard     *grpclimit.Guard
 	grpc      *grpc.Server
 	health    *health.Server
 	admin     http.Handler
