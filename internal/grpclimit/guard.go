@@ -9,6 +9,8 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/stateful-route/stateful-route/internal/connlimit"
 )
 
 // Options are the bounds of one server.
@@ -81,7 +83,7 @@ const (
 // Guard holds a server's bounds and what is open. It is a prometheus.Collector.
 type Guard struct {
 	opts     Options
-	conns    *conns
+	conns    *connlimit.Limit
 	streams  *Pool
 	open     atomic.Int64 // streams
 	refusals *refusals
@@ -94,7 +96,8 @@ func New(o Options) (*Guard, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	if n := maxDescriptors() * 3 / 4; n > 0 && n < o.Connections {
+	conns := connlimit.New(o.Connections)
+	if n := conns.Most(); n < o.Connections {
 		o.Log.Warn("fewer gRPC connections than configured: the process may not open so many files",
 			zap.Int("configured", o.Connections), zap.Int("connections", n))
 		o.Connections = n
@@ -102,17 +105,17 @@ func New(o Options) (*Guard, error) {
 	each := max(1, o.Streams/2/o.Connections)
 	g := &Guard{
 		opts:     o,
-		conns:    &conns{most: o.Connections, mostOfAddress: (o.Connections + 1) / 2, byAddress: map[string]int{}},
+		conns:    conns,
 		streams:  NewPool(each, o.Streams-each*o.Connections),
 		refusals: newRefusals(o.Log),
 	}
 	g.connsGauge = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "stateful_route_grpc_connections", Help: "Open connections of gRPC clients.",
-	}, func() float64 { return float64(g.conns.count()) })
+	}, func() float64 { return float64(g.conns.Open()) })
 	g.streamsGauge = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "stateful_route_grpc_streams", Help: "Open streams of gRPC clients.",
 	}, func() float64 { return float64(g.open.Load()) })
-	for _, limit := range []string{limitConnections, limitStreams, limitMessageSize} {
+	for _, limit := range []string{connlimit.All, limitStreams, limitMessageSize} {
 		g.refusals.total.WithLabelValues(limit) // served as 0, so that the first one is seen as an increase
 	}
 	return g, nil

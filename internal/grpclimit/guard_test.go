@@ -17,6 +17,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"github.com/stateful-route/stateful-route/internal/connlimit"
 	"github.com/stateful-route/stateful-route/internal/rawgrpc"
 )
 
@@ -161,42 +162,13 @@ func TestConnectionsBeyondTheLimitAreClosed(t *testing.T) {
 		c := rawgrpc.Dial(t, "tcp", b.address)
 		rawgrpc.Eventually(t, "the connection is closed", c.Gone)
 	}
-	if n := b.refusedBy(limitConnections); n < 20 { // a client may have tried twice
+	if n := b.refusedBy(connlimit.All); n < 20 { // a client may have tried twice
 		t.Errorf("%d refusals counted, want 20", n)
 	}
 	old.works(t)
 	within[0].Close()
-	rawgrpc.Eventually(t, "its place is free", func() bool { return b.conns.count() == 3 })
+	rawgrpc.Eventually(t, "its place is free", func() bool { return b.conns.Open() == 3 })
 	b.client().works(t)
-}
-
-func TestOneAddressGetsHalfOfTheConnections(t *testing.T) {
-	c := &conns{most: 10, mostOfAddress: 5, byAddress: map[string]int{}}
-	took := map[string]int{}
-	for range 20 {
-		if limit, _ := c.admit("192.0.2.1"); limit == "" {
-			took["192.0.2.1"]++
-		} else if limit != limitOfAddress {
-			t.Fatalf("refused by %s", limit)
-		}
-	}
-	for range 20 {
-		if limit, _ := c.admit(""); limit == "" { // this machine
-			took[""]++
-		} else if limit != limitConnections {
-			t.Fatalf("refused by %s", limit)
-		}
-	}
-	if took["192.0.2.1"] != 5 || took[""] != 5 {
-		t.Errorf("took %v", took)
-	}
-	for range 5 {
-		c.leave("192.0.2.1")
-		c.leave("")
-	}
-	if c.open != 0 || len(c.byAddress) != 0 {
-		t.Errorf("%d open, by address %v", c.open, c.byAddress)
-	}
 }
 
 func TestLargeMessagesAreRefused(t *testing.T) {

@@ -2,7 +2,6 @@ package grpclimit
 
 import (
 	"net"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,14 +22,4 @@ func setUserTimeout(c net.Conn, d time.Duration) {
 	_ = raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d/time.Millisecond))
 	})
-}
-
-// maxDescriptors is how many files and sockets the process may have open; 0 when
-// that is not known.
-func maxDescriptors() int {
-	var r syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
-		return 0
-	}
-	return int(min(r.Cur, 1<<30))
 }

@@ -8,5 +8,3 @@ import (
 )
 
 func setUserTimeout(net.Conn, time.Duration) {}
-
-func maxDescriptors() int { return 0 }
