@@ -7,6 +7,7 @@ import (
 	"unique"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/internal/monotonic"
 )
 
 // shard is an independent part of the table. Every method whose name ends in
@@ -40,6 +41,7 @@ type total struct {
 	capacity int64
 	numbers  *podNumbers
 	journal  Journal // may be nil
+	clock    *monotonic.Clock
 }
 
 // add counts one more entry, if there is room for it.
@@ -111,7 +113,7 @@ func (sh *shard) recallLocked(b *statefulroute.Binding, s *service, id uint64, k
 	e, err := sh.insertLocked(facts, s, key, podName, now)
 	if err != nil {
 		sh.stubs.put(id, newStub(id, old.pod(), now, true, old.mark()))
-		at := time.Unix(0, now)
+		at := sh.total.clock.Time(now)
 		*b = statefulroute.Binding{Service: s.name, Key: key, Pod: podName, Created: at, LastSeen: at, Requests: uint64(facts.requests)}
 		return true
 	}
@@ -125,7 +127,7 @@ func (sh *shard) recallLocked(b *statefulroute.Binding, s *service, id uint64, k
 // binding would be there but for the table's size.
 func (sh *shard) forgetStubLocked(s *service, id uint64, now int64) (old stub, known bool) {
 	old = sh.stubs.take(id)
-	if old == 0 || old.idle(now) > s.idleNanos() {
+	if !old.alive(s, now) {
 		return old, false
 	}
 	if l, ok := sh.policy.(Learner); ok {
@@ -142,14 +144,18 @@ func (sh *shard) remembered(s *service, id uint64, now int64) (podName string, o
 
 func (sh *shard) rememberedLocked(s *service, id uint64, now int64) (podName string, ok bool) {
 	old := sh.stubs.find(id)
-	if old.pod() == 0 || old.idle(now) > s.idleNanos() {
+	if old.pod() == 0 || !old.alive(s, now) {
 		return "", false
 	}
 	return sh.total.numbers.pod(s, old.pod())
 }
 
-// rememberLocked leaves a stub of an entry that is about to be evicted.
-func (sh *shard) rememberLocked(e *Entry, why Reason) {
+// rememberLocked leaves a stub of an entry that is about to be evicted. One that is
+// older than a stub can tell is forgotten.
+func (sh *shard) rememberLocked(e *Entry, why Reason, now int64) {
+	if now-e.lastSeen > stubMost {
+		return
+	}
 	g := sh.slab.groupOf(e)
 	old := newStub(e.id, sh.total.numbers.ofPod(g.service, g.pod), e.lastSeen, e.Proven(), e.Mark())
 	if why == ReasonFlood {
@@ -256,7 +262,7 @@ func (sh *shard) evictLocked(e *Entry, why Reason, now int64) {
 		return
 	}
 	if why != ReasonCollision { // the id is another key's from now on
-		sh.rememberLocked(e, why)
+		sh.rememberLocked(e, why, now)
 	}
 	sh.takeOutLocked(e, &sh.counts.evicted[why])
 }
