@@ -29,6 +29,9 @@ type Options struct {
 	Metrics http.Handler
 	// Ready says why the process is not ready yet; nil means it is.
 	Ready func() error
+	// Degraded says what works less than it should though the process is ready;
+	// nil means that nothing ever does.
+	Degraded func() []string
 }
 
 // Register adds /metrics, /healthz, /readyz and /debug/pprof/ to mux.
@@ -42,13 +45,28 @@ func Register(mux *http.ServeMux, o Options) {
 			WriteError(w, http.StatusServiceUnavailable, err)
 			return
 		}
-		WriteJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+		WriteJSON(w, http.StatusOK, readiness{Status: "ready", Degraded: o.degraded()})
 	})
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+}
+
+// readiness is the answer of a process that is ready. What is degraded does not
+// make it unready: it still serves better than the nobody that would take its
+// place.
+type readiness struct {
+	Status   string   `json:"status"`
+	Degraded []string `json:"degraded,omitempty"`
+}
+
+func (o *Options) degraded() []string {
+	if o.Degraded == nil {
+		return nil
+	}
+	return o.Degraded()
 }
 
 // WriteJSON answers with v as JSON.
@@ -84,8 +102,9 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, hos
 	}))
 	guarded := ownHosts(hosts, origins.Handler(handler))
 	server := &http.Server{
-		Handler:           guarded,
+		Handler:           patient(patience, guarded),
 		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       2 * time.Minute,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
 	ended := make(chan error, 1)

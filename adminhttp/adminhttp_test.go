@@ -17,10 +17,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestCommonPaths(t *testing.T) {
 	ready := errors.New("no configuration from xds-server yet")
+	var degraded []string
 	mux := http.NewServeMux()
 	Register(mux, Options{
-		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("up 1\n")) }),
-		Ready:   func() error { return ready },
+		Metrics:  http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("up 1\n")) }),
+		Ready:    func() error { return ready },
+		Degraded: func() []string { return degraded },
 	})
 	mux.HandleFunc("POST /change", func(w http.ResponseWriter, _ *http.Request) { WriteJSON(w, http.StatusOK, nil) })
 	base := start(t, mux)
@@ -47,8 +49,12 @@ func TestCommonPaths(t *testing.T) {
 		}
 	}
 	ready = nil
-	if status, _ := call(t, "GET", base+"/readyz", nil); status != 200 {
-		t.Errorf("ready: got %d", status)
+	if status, body := call(t, "GET", base+"/readyz", nil); status != 200 || compact(body) != `{"status":"ready"}` {
+		t.Errorf("ready: got %d %q", status, body)
+	}
+	degraded = []string{"bindings cannot be written"}
+	if status, body := call(t, "GET", base+"/readyz", nil); status != 200 || compact(body) != `{"degraded":["bindings cannot be written"],"status":"ready"}` {
+		t.Errorf("degraded: got %d %q", status, body)
 	}
 }
 

@@ -44,6 +44,9 @@ type AdminOptions struct {
 	CacheStats func() any
 	// Ready says why the process is not ready; nil means that it is. Required.
 	Ready func() error
+	// Degraded says what works less than it should though the process is ready.
+	// nil means that nothing ever does.
+	Degraded func() []string
 	// Tracer makes the spans of an operator's changes. nil makes none.
 	Tracer *insight.Tracer
 	// Log receives every change an operator makes, without the key. nil means silence.
@@ -73,7 +76,7 @@ func NewAdmin(o AdminOptions) (http.Handler, error) {
 	}
 	a := &admin{AdminOptions: o, hasher: o.Directory.hasher}
 	mux := http.NewServeMux()
-	adminhttp.Register(mux, adminhttp.Options{Metrics: o.Metrics, Ready: o.Ready})
+	adminhttp.Register(mux, adminhttp.Options{Metrics: o.Metrics, Ready: o.Ready, Degraded: o.Degraded})
 	mux.HandleFunc("GET /api/v1/stats", a.stats)
 	mux.HandleFunc("GET /api/v1/sessions", a.list)
 	return a.route(adminhttp.JSONErrors(mux)), nil

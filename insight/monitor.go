@@ -56,6 +56,8 @@ type Monitor struct {
 	pushes   *handles[prometheus.Observer]
 	pods     podNames
 
+	persistence *Persistence
+
 	mu     sync.Mutex
 	custom map[string]prometheus.Collector
 }
@@ -71,6 +73,8 @@ func NewMonitor(o MonitorOptions) (*Monitor, error) {
 		metrics:  newMetrics(),
 		pods:     podNames{max: o.MaxPods, uses: make(map[string]int)},
 		custom:   make(map[string]prometheus.Collector),
+
+		persistence: newPersistence(),
 	}
 	m.services = newHandles(o.MaxServices, m.newService)
 	m.pushes = newHandles(16, func(kind string) prometheus.Observer {
@@ -84,6 +88,7 @@ func NewMonitor(o MonitorOptions) (*Monitor, error) {
 	for _, c := range append(m.metrics.collectors(),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		m.persistence.failures, m.persistence.ok,
 		buildInfo(o)) {
 		if err := m.registry.Register(c); err != nil {
 			return nil, fmt.Errorf("insight: register a built-in metric: %w", err)
@@ -100,13 +105,20 @@ func buildInfo(o MonitorOptions) prometheus.Collector {
 	}, func() float64 { return 1 })
 }
 
+// maxScrapes bounds the scrapes that are answered at once, for each holds its
+// whole answer: what comes on top gets 503.
+const maxScrapes = 16
+
 // Handler serves the metrics: the Prometheus text format, OpenMetrics with
-// exemplars, or protobuf with native histograms, as the scraper asks.
+// exemplars, or protobuf with native histograms, as the scraper asks. Nothing is
+// locked while the answer is written: a scraper that stops reading costs its own.
 func (m *Monitor) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		Registry:          m.registry,
 		EnableOpenMetrics: true,
 		ErrorHandling:     promhttp.ContinueOnError,
+
+		MaxRequestsInFlight: maxScrapes,
 	})
 }
 

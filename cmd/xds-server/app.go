@@ -71,6 +71,9 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 	if err != nil {
 		return nil, err
 	}
+	if err := errors.Join(monitor.LogLines(p.LogLinesDropped), monitor.Spans(tracer)); err != nil {
+		return nil, err
+	}
 	server, err := xds.New(xds.Options{Logger: p.Logger.Named("xds"), Observer: monitor, Boot: rand.Text()[:8], Orders: keeper(cfg)})
 	if err != nil {
 		return nil, err
@@ -197,7 +200,7 @@ func listen(ctx context.Context, what, address string) (net.Listener, error) {
 
 func (a *app) handler() http.Handler {
 	mux := http.NewServeMux()
-	adminhttp.Register(mux, adminhttp.Options{Metrics: a.monitor.Handler(), Ready: func() error {
+	adminhttp.Register(mux, adminhttp.Options{Metrics: a.monitor.Handler(), Degraded: a.monitor.Persistence().Degraded, Ready: func() error {
 		if !a.ready.Load() {
 			return errors.New("starting")
 		}
