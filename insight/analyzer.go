@@ -94,7 +94,7 @@ func (a *Analyzer) recordLocked(now time.Time, span time.Duration, s Sample) {
 	for name, service := range s.Services {
 		total := point{at: now, span: span, hits: service.Hits, misses: service.Misses, evictions: s.Table.Evictions}
 		for pod, sample := range service.Pods {
-			p := point{at: now, span: span, state: sample.State}
+			p := point{at: now, span: span, state: sample.State, flaps: int32(sample.Flaps)}
 			p.add(sample)
 			total.add(sample)
 			a.pushLocked(Scope{Service: name, Pod: pod}, p)
