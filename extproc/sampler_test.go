@@ -3,6 +3,8 @@ package extproc
 import (
 	"testing"
 	"time"
+
+	"github.com/stateful-route/stateful-route/internal/monotonic/clocktest"
 )
 
 func TestSamplesAreABurstAndThenARate(t *testing.T) {
@@ -48,5 +50,33 @@ func TestMoreIsSampledWhenAPodIsHardlySeen(t *testing.T) {
 	s.fine.Store(false)
 	if n := taken(5000); n > 420 {
 		t.Errorf("afterwards %d of 5000 were looked at", n)
+	}
+}
+
+// A wall clock that is set must neither stop the looks at responses for an hour nor
+// have every response looked at.
+func TestTheSamplersWallClockMayBeSet(t *testing.T) {
+	for _, set := range []time.Duration{time.Hour, -time.Hour} {
+		var s sampler
+		began := time.Now()
+		for s.take(began) {
+		}
+		s.failed(began)
+		later := clocktest.Set(began.Add(watchFailures-1), set)
+		for range 3 * sampleBurst {
+			if !s.take(later) {
+				t.Fatalf("set by %s: a response soon after a failure was not looked at", set)
+			}
+		}
+		later = clocktest.Set(began.Add(watchFailures), set)
+		taken := 0
+		for range 3 * sampleBurst {
+			if s.take(later) {
+				taken++
+			}
+		}
+		if taken != sampleBurst {
+			t.Errorf("set by %s: %d looks, want %d", set, taken, sampleBurst)
+		}
 	}
 }
