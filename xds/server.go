@@ -405,8 +405,8 @@ func (s *Server) Obey(ctx context.Context, orders []Order) error {
 
 // SetHealth is what the health checks found of pods by service; those that left
 // in the meantime are passed over.
-func (s *Server) SetHealth(ctx context.Context, healthy map[string]map[string]bool) error {
-	return s.do(ctx, func(d *Desk, _ time.Time) error { return forPods(healthy, d.SetHealthy) })
+func (s *Server) SetHealth(ctx context.Context, verdicts map[string]map[string]HealthVerdict) error {
+	return s.do(ctx, func(d *Desk, _ time.Time) error { return forPods(verdicts, d.SetHealth) })
 }
 
 // SetWeights is what the load made of the weights of pods by service; pods that

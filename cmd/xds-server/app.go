@@ -94,7 +94,7 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 		return nil, err
 	}
 	a.prober = &xds.Prober{
-		Logger: p.Logger.Named("health"), Observer: probes{monitor, tracer},
+		Logger: p.Logger.Named("health"), Observer: probes{monitor, tracer, found.flaps},
 		Set: server, Model: server.Model, Changed: server.Changed(),
 	}
 	a.steering = &xds.Steering{
