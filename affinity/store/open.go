@@ -29,7 +29,8 @@ type Found struct {
 	// Aside is where a damaged or foreign file was put.
 	Aside string
 
-	mark mark // what the file's times mean
+	mark mark   // what the file's times mean
+	txid uint64 // of the last transaction
 }
 
 // Open opens or creates the file. A file that is damaged, or is not ours, is
@@ -44,7 +45,7 @@ func Open(o Options) (*Store, Found, error) {
 	_, statErr := os.Lstat(o.Path)
 	fresh := errors.Is(statErr, fs.ErrNotExist)
 	var found Found
-	db, err := openAndLoad(o, &found)
+	f, err := openFile(o, &found)
 	if err != nil {
 		if refused(err) {
 			return nil, Found{}, fmt.Errorf("store: open %s: %w", o.Path, err)
@@ -53,11 +54,11 @@ func Open(o Options) (*Store, Found, error) {
 		if found.Aside, err = setAside(o.Path); err != nil {
 			return nil, Found{}, errors.Join(found.Damage, err)
 		}
-		if db, err = openAndLoad(o, &Found{}); err != nil {
+		if f, err = openFile(o, &Found{}); err != nil {
 			return nil, Found{}, fmt.Errorf("store: create %s: %w", o.Path, err)
 		}
 	}
-	s := &Store{options: o, db: db, pending: newPending(o.MaxPending), scale: newScale(o.moment(), found.mark)}
+	s := &Store{options: o, file: f, pending: newPending(o.MaxPending), scale: newScale(o.moment(), found.mark)}
 	found.correct(&s.scale)
 	if fresh || found.Damage != nil {
 		syncDir(filepath.Dir(o.Path))
@@ -110,26 +111,6 @@ func setAside(path string) (string, error) {
 	}
 }
 
-// openAndLoad reads every record. Damage can make bbolt panic, or fault where
-// its map of the file reaches past the end: both become errors here. What was
-// mapped then stays so until the process ends.
-func openAndLoad(o Options, found *Found) (db *bolt.DB, err error) {
-	err = guard(func() (err error) {
-		if db, err = bolt.Open(o.Path, 0o600, boltOptions(o)); err != nil {
-			return err
-		}
-		if err := check(o.Path, db.Info().PageSize); err != nil {
-			return err
-		}
-		return load(db, found)
-	})
-	if err != nil && db != nil {
-		_ = guard(db.Close) // its failure adds nothing to what is wrong already
-		db = nil
-	}
-	return db, err
-}
-
 // check reads the file beside bbolt, which holds its lock.
 func check(path string, pageSize int) error {
 	file, err := os.Open(path)
@@ -158,6 +139,7 @@ func boltOptions(o Options) *bolt.Options {
 func load(db *bolt.DB, found *Found) error {
 	empty := false
 	err := db.View(func(tx *bolt.Tx) error {
+		found.txid = uint64(tx.ID())
 		if tx.Bucket(bucket) != nil {
 			found.mark = loadMark(tx)
 			return loadAll(tx, found)
@@ -172,6 +154,7 @@ func load(db *bolt.DB, found *Found) error {
 		return err
 	}
 	return db.Update(func(tx *bolt.Tx) error {
+		found.txid = uint64(tx.ID())
 		_, err := tx.CreateBucket(bucket)
 		return err
 	})
@@ -202,12 +185,13 @@ func loadAll(tx *bolt.Tx, found *Found) error {
 	return err
 }
 
-// guard runs f and returns its panic or memory fault as an error.
+// guard runs f and returns its panic or memory fault as an error: damage can make
+// bbolt panic, or fault where its map of the file reaches past the end.
 func guard(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("%v", r)
+			err = fmt.Errorf("%w: %v", errFault, r)
 		}
 	}()
 	return f()

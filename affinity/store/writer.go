@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -39,6 +41,9 @@ type writer struct {
 	unsorted    []changeKey
 	patientKeys runs[changeKey] // in the order of the file, so that neighbours meet
 	rewrite     *rewrite        // nil: none under way
+
+	looking  <-chan time.Time // when to look at the file
+	renewing bool             // the file is new and lacks what a rewrite will bring
 }
 
 func newWriter(s *Store, all iter.Seq[statefulroute.Binding]) *writer {
@@ -65,6 +70,7 @@ func (w *writer) catchUp(ctx context.Context) error {
 				return nil
 			default:
 			}
+			w.lookIfDue()
 			more, err := step()
 			if err != nil {
 				return err
@@ -111,6 +117,8 @@ func (w *writer) continueRewrite() (more bool, err error) {
 	w.rewrite = nil
 	w.store.pending.endRewrite()
 	w.store.rewrites.Add(1)
+	w.renewing = false
+	w.store.report(troubleFile, nil)
 	return true, nil // perhaps changes were lost again
 }
 
@@ -118,6 +126,38 @@ func (w *writer) continueRewrite() (more bool, err error) {
 func (w *writer) close() {
 	if w.rewrite != nil {
 		w.rewrite.stop()
+		w.rewrite = nil
+	}
+}
+
+// look makes sure that the file is there. After a new one was begun, the old is
+// told of until all is written into the new.
+func (w *writer) look() (renewed bool) {
+	s := w.store
+	renewed, err := s.look()
+	switch {
+	case err != nil:
+		s.report(troubleFile, err)
+	case renewed:
+		s.report(troubleFile, fmt.Errorf("store: %s: %w: it is being written anew", s.options.Path, s.lost))
+		w.renewing = w.all != nil
+		if w.rewrite != nil {
+			w.close()
+			s.pending.endRewrite()
+		}
+	}
+	if err == nil && !w.renewing {
+		s.report(troubleFile, nil)
+	}
+	return renewed
+}
+
+// lookIfDue looks at the file now and then.
+func (w *writer) lookIfDue() {
+	select {
+	case <-w.looking:
+		w.look()
+	default:
 	}
 }
 
@@ -152,21 +192,30 @@ func (s *Store) write(changes []keyedChange) error {
 	return nil
 }
 
-// update is one transaction.
+// update is one transaction. One that a fault interrupts ends the file's use: the
+// locks inside bbolt may be held for ever.
 func (s *Store) update(f func(*bolt.Bucket) error) error {
+	if s.file == nil {
+		return fmt.Errorf("store: %s is lost: %w", s.options.Path, s.lost)
+	}
+	var id uint64
 	err := guard(func() error {
-		return s.db.Update(func(tx *bolt.Tx) error {
+		return s.file.db.Update(func(tx *bolt.Tx) error {
+			id = uint64(tx.ID())
 			if err := keepMark(tx, s.scale.mark(s.options.now())); err != nil {
 				return err
 			}
 			return f(tx.Bucket(bucket))
 		})
 	})
-	if err != nil {
-		return fmt.Errorf("store: write %s: %w", s.options.Path, err)
+	if errors.Is(err, errFault) {
+		s.giveUp(err)
+		return s.wrap("write", err)
 	}
-	s.transactions.Add(1)
-	return nil
+	if err == nil {
+		s.transactions.Add(1)
+	}
+	return s.wrap("write", errors.Join(err, s.file.remember(id, err == nil)))
 }
 
 func putRows(b *bolt.Bucket, rows []row) error {
