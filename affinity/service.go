@@ -21,6 +21,8 @@ type service struct {
 	// restoredAt is when bindings were restored while idle was unset; 0: never.
 	restoredAt atomic.Int64
 
+	once atomic.Int64 // sessions of all pods that were used only once
+
 	mu   sync.Mutex
 	pods map[string]*pod
 }
@@ -39,6 +41,22 @@ type pod struct {
 	name     string
 	numbered atomic.Pointer[numberedPod] // once a session of it was evicted
 	groups   int                         // guarded by service.mu
+	sessions atomic.Int64                // in all shards
+	once     atomic.Int64                // of them with onceFlag
+	turn     atomic.Uint32               // where GiveUp begins to look
+}
+
+// count counts an entry that joins or leaves the group.
+func (g *group) count(e *Entry, n int64) {
+	g.pod.sessions.Add(n)
+	if e.seat&onceFlag != 0 {
+		g.countOnce(n)
+	}
+}
+
+func (g *group) countOnce(n int64) {
+	g.pod.once.Add(n)
+	g.service.once.Add(n)
 }
 
 func (s *service) idleNanos() int64 {
@@ -94,6 +112,20 @@ func (s *service) acquirePod(name string) *pod {
 	}
 	p.groups++
 	return p
+}
+
+// pod returns the pod of that name, nil if it has no sessions.
+func (s *service) pod(name string) *pod {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pods[name]
+}
+
+// podNames are those of the pods that have sessions.
+func (s *service) podNames() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.pods))
 }
 
 // releasePod is called by a shard whose group for the pod became empty.

@@ -42,6 +42,6 @@ func ratesBetween(a, b Stats) Rates {
 		Hits:    b.Hits - a.Hits,
 		Broken:  b.Broken - a.Broken,
 		Inserts: b.Inserts - a.Inserts,
-		Evicted: b.Evicted - a.Evicted,
+		Evicted: b.EvictedForRoom() - a.EvictedForRoom(),
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/internal/monotonic"
 )
 
 // Options configure a Balancer.
@@ -20,7 +21,8 @@ type Options struct {
 	MaxConnections uint32
 	// MaxSessions caps a pod's sessions for picks; 0 means no cap. Sessions are
 	// counted by the caller ([Balancer.AddSessions]) after a pick, so concurrent
-	// picks can pass the cap by their number.
+	// picks can pass the cap by their number. See [Balancer.PickInstead] for what
+	// can be done when all pods have as many.
 	MaxSessions uint32
 	// ResponseTimeWindow is how long what is known of a quiet pod lasts: its
 	// response time and error rate fade to a sixteenth over the window, so that a
@@ -59,6 +61,8 @@ type Balancer struct {
 	flights    sync.Pool // of *flight
 	made       atomic.Uint64
 	shards     [shards]shard
+
+	clock monotonic.Clock // of all that is kept as nanoseconds
 
 	snap atomic.Pointer[snapshot]
 	mu   sync.Mutex // serialises SetPods and Update, and guards the rest
@@ -106,7 +110,7 @@ func (b *Balancer) Update(now time.Time, opts Options) error {
 		b.snap.Store(&snapshot{strategy: strategy})
 		return nil
 	}
-	b.snap.Store(newSnapshot(old, now.UnixNano(), old.all, opts, strategy))
+	b.snap.Store(newSnapshot(old, b.clock.Nanos(now), old.all, opts, strategy))
 	return nil
 }
 
@@ -125,7 +129,7 @@ func (b *Balancer) SetPods(now time.Time, pods []statefulroute.Pod) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	old := b.snap.Load()
-	b.snap.Store(newSnapshot(old, now.UnixNano(), pods, b.opts, old.strategy))
+	b.snap.Store(newSnapshot(old, b.clock.Nanos(now), pods, b.opts, old.strategy))
 }
 
 // Pick chooses a pod among those that take new sessions and counts the request
@@ -136,7 +140,7 @@ func (b *Balancer) Pick(now time.Time, key string) (Ticket, error) {
 	if len(s.pods) == 0 {
 		return Ticket{}, s.noPods()
 	}
-	nano := now.UnixNano()
+	nano := b.clock.Nanos(now)
 	f := b.flights.Get().(*flight)
 	count, random := f.shard.draw(nano)
 	if count%s.refreshEvery == 0 {
@@ -160,7 +164,7 @@ func (b *Balancer) Start(now time.Time, pod string) (Ticket, error) {
 	if !ok {
 		return Ticket{}, fmt.Errorf("unknown pod %q", pod)
 	}
-	nano := now.UnixNano()
+	nano := b.clock.Nanos(now)
 	f := b.flights.Get().(*flight)
 	f.shard.draw(nano)
 	p.inFlight.Add(1)

@@ -23,7 +23,20 @@ type file struct {
 	handle *os.File    // the same open file as db's
 	page   int         // size of a page
 	seen   fs.FileInfo // after our last write
-	txid   uint64      // in its head
+	heads  heads       // after our last write
+}
+
+// heads are the two metas of a file, of which each transaction writes the one
+// that is its number's rest by two.
+type heads [2][metaSize]byte
+
+func (f *file) readHeads() (h heads, err error) {
+	for i := range h {
+		if _, err := f.handle.ReadAt(h[i][:], int64(i)*int64(f.page)+pageHeader); err != nil {
+			return h, fmt.Errorf("read its head: %w", err)
+		}
+	}
+	return h, nil
 }
 
 // openFile opens the database, and keeps the handle that bbolt hides: once a
@@ -46,7 +59,10 @@ func openFile(o Options, found *Found) (*file, error) {
 		return load(f.db, found)
 	})
 	if err == nil {
-		err = f.remember(found.txid, true)
+		f.heads, err = f.readHeads()
+	}
+	if err == nil {
+		f.seen, err = f.handle.Stat()
 	}
 	if err != nil {
 		if f.db != nil {
@@ -57,16 +73,17 @@ func openFile(o Options, found *Found) (*file, error) {
 	return f, nil
 }
 
-// remember notes how the file looks after a transaction of ours. One that failed may
-// have got as far as the file's head all the same.
-func (f *file) remember(id uint64, done bool) (err error) {
-	if !done {
-		meta, err := newestMeta(f.handle, f.page)
-		done = err == nil && txid(meta) == id
+// remember notes how the file looks after a transaction of ours, which may have failed.
+// One of the heads was none of its business: who changed that was somebody else.
+func (f *file) remember(id uint64) error {
+	now, err := f.readHeads()
+	if err != nil {
+		return errors.Join(errOverwritten, err)
 	}
-	if done {
-		f.txid = id
+	if other := (id + 1) % 2; now[other] != f.heads[other] {
+		return errOverwritten
 	}
+	f.heads = now
 	f.seen, err = f.handle.Stat()
 	return err
 }
@@ -93,9 +110,9 @@ func (f *file) spoilt(path string) error {
 	case now.Size() < f.seen.Size():
 		return errTruncated
 	}
-	// The head of another state of the file is another one. When the file was
+	// The heads of another state of the file are others. When the file was
 	// written says little: some file systems tell it late, and all coarsely.
-	if meta, err := newestMeta(f.handle, f.page); err != nil || txid(meta) != f.txid {
+	if heads, err := f.readHeads(); err != nil || heads != f.heads {
 		return errOverwritten
 	}
 	return nil

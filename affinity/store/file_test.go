@@ -25,6 +25,7 @@ type table struct {
 	path  string
 	stop  func()
 
+	puts    uint64
 	mu      sync.Mutex
 	truth   map[string]statefulroute.Binding
 	reports []error
@@ -38,7 +39,7 @@ func newTable(t *testing.T, path string, n int) *table {
 	for i := range n {
 		ta.put(binding(i))
 	}
-	ta.settle()
+	ta.written()
 	return ta
 }
 
@@ -52,6 +53,7 @@ func (ta *table) put(b statefulroute.Binding) {
 	ta.mu.Lock()
 	ta.truth[b.Service+"/"+b.Key] = b
 	ta.mu.Unlock()
+	ta.puts++
 	ta.store.Put(b)
 }
 
@@ -77,6 +79,13 @@ func (ta *table) eventually(what string, holds func() bool) {
 			ta.Fatalf("waited in vain until %s; %+v; reports: %v", what, ta.store.Stats(), ta.reports)
 		}
 	}
+}
+
+// written waits until the file has every put so far, each of another key, and the
+// writer has nothing to do.
+func (ta *table) written() {
+	ta.Helper()
+	ta.eventually("all is in the file", func() bool { return ta.store.Stats().Written == ta.puts })
 }
 
 // settle waits until all is written and nothing is wrong.
@@ -155,7 +164,7 @@ func TestASpoiltFileIsWrittenAnew(t *testing.T) {
 		{"replaced by an older state", "another file", 1, func(ta *table) error {
 			old, err := os.ReadFile(ta.path)
 			ta.put(binding(1_000_000))
-			ta.settle()
+			ta.written()
 			return errors.Join(err, os.WriteFile(ta.path+".new", old, 0o600), os.Rename(ta.path+".new", ta.path))
 		}},
 		{"emptied", "cut short", 0, func(ta *table) error { return os.Truncate(ta.path, 0) }},
@@ -166,7 +175,7 @@ func TestASpoiltFileIsWrittenAnew(t *testing.T) {
 		{"overwritten with an older state", "somebody else wrote", 1, func(ta *table) error {
 			old, err := os.ReadFile(ta.path)
 			ta.put(binding(1_000_000))
-			ta.settle()
+			ta.written()
 			return errors.Join(err, overwrite(ta.path, old))
 		}},
 	} {

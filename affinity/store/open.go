@@ -29,8 +29,7 @@ type Found struct {
 	// Aside is where a damaged or foreign file was put.
 	Aside string
 
-	mark mark   // what the file's times mean
-	txid uint64 // of the last transaction
+	mark mark // what the file's times mean
 }
 
 // Open opens or creates the file. A file that is damaged, or is not ours, is
@@ -139,7 +138,6 @@ func boltOptions(o Options) *bolt.Options {
 func load(db *bolt.DB, found *Found) error {
 	empty := false
 	err := db.View(func(tx *bolt.Tx) error {
-		found.txid = uint64(tx.ID())
 		if tx.Bucket(bucket) != nil {
 			found.mark = loadMark(tx)
 			return loadAll(tx, found)
@@ -154,7 +152,6 @@ func load(db *bolt.DB, found *Found) error {
 		return err
 	}
 	return db.Update(func(tx *bolt.Tx) error {
-		found.txid = uint64(tx.ID())
 		_, err := tx.CreateBucket(bucket)
 		return err
 	})

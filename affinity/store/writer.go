@@ -44,6 +44,8 @@ type writer struct {
 
 	looking  <-chan time.Time // when to look at the file
 	renewing bool             // the file is new and lacks what a rewrite will bring
+
+	patientUntil time.Time // what can wait is not written any more then; zero: it is
 }
 
 func newWriter(s *Store, all iter.Seq[statefulroute.Binding]) *writer {
@@ -89,6 +91,9 @@ func (w *writer) writeUrgent() (more bool, err error) {
 
 // writePatient sorts some of what can wait or, if that is done, writes some.
 func (w *writer) writePatient() (more bool, err error) {
+	if !w.patientUntil.IsZero() && time.Now().After(w.patientUntil) {
+		return false, nil
+	}
 	if w.unsorted = append(w.unsorted, w.store.pending.takePatient()...); len(w.unsorted) > 0 {
 		n := min(len(w.unsorted), w.sort)
 		w.patientKeys.push(w.unsorted[:n:n])
@@ -208,14 +213,16 @@ func (s *Store) update(f func(*bolt.Bucket) error) error {
 			return f(tx.Bucket(bucket))
 		})
 	})
-	if errors.Is(err, errFault) {
-		s.giveUp(err)
-		return s.wrap("write", err)
-	}
 	if err == nil {
 		s.transactions.Add(1)
 	}
-	return s.wrap("write", errors.Join(err, s.file.remember(id, err == nil)))
+	if id > 0 && !errors.Is(err, errFault) {
+		err = errors.Join(err, s.file.remember(id))
+	}
+	if isSpoilt(err) {
+		s.giveUp(err)
+	}
+	return s.wrap("write", err)
 }
 
 func putRows(b *bolt.Bucket, rows []row) error {

@@ -101,8 +101,17 @@ func (a *App) buildWatcher(context.Context) (err error) {
 		Services: a.directory,
 		OnNack:   func(typeURL string, _ error) { a.monitor.XDSNack(typeURL) },
 		Log:      a.log,
+
+		StateFile: a.opts.Config.State,
+		OnSaved:   func(err error) { a.monitor.Persistence().Report(insight.PersistedServices, err) },
 	})
 	if err != nil {
+		return err
+	}
+	if err := a.watcher.Restore(); err != nil {
+		return err
+	}
+	if err := a.monitor.XDSStateAge(func() time.Duration { return a.watcher.Freshness().Age(time.Now()) }); err != nil {
 		return err
 	}
 	a.reporter, err = extproc.NewLoadReporter(extproc.LoadReporterOptions{
@@ -112,7 +121,8 @@ func (a *App) buildWatcher(context.Context) (err error) {
 }
 
 func (a *App) buildServer(context.Context) error {
-	server, err := extproc.NewServer(extproc.ServerOptions{
+	var err error
+	a.server, err = extproc.NewServer(extproc.ServerOptions{
 		Directory: a.directory, Table: a.table, Tracer: a.tracer, Log: a.log,
 	})
 	if err != nil {
@@ -125,7 +135,7 @@ func (a *App) buildServer(context.Context) error {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
-	extprocv3.RegisterExternalProcessorServer(a.grpc, server)
+	extprocv3.RegisterExternalProcessorServer(a.grpc, a.server)
 	healthv1.RegisterHealthServer(a.grpc, a.health)
 	return nil
 }
@@ -140,7 +150,8 @@ func (a *App) buildAdmin(context.Context) error {
 		Metrics:    a.monitor.Handler(),
 		CacheStats: a.cacheStats,
 		Ready:      a.ready,
-		Degraded:   a.monitor.Persistence().Degraded,
+		Degraded:   a.degraded,
+		Freshness:  a.watcher.Freshness,
 		Tracer:     a.tracer,
 		Log:        a.log,
 	})
