@@ -26,6 +26,8 @@ type Process struct {
 	// ConfigError says why the newest configuration is not in force; empty when
 	// it is.
 	ConfigError string `json:"config_error,omitempty"`
+	// Degraded says what works less than it should though the server is ready.
+	Degraded []string `json:"degraded,omitempty"`
 }
 
 // Service is a service with its pods.

@@ -85,6 +85,7 @@ type App struct {
 	tracer    *insight.Tracer
 	store     *store.Store            // nil: bindings end with the process
 	found     []statefulroute.Binding // by openStore, for restore
+	storeSaid atomic.Pointer[string]  // the trouble that was logged last
 	table     *affinity.Cache
 	idle      *idleTimeouts
 	directory *extproc.Directory

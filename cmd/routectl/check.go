@@ -16,7 +16,7 @@ import (
 
 // problem is one wrong thing.
 type problem struct {
-	// Kind is server, config, sync, client, pods or issue.
+	// Kind is server, config, degraded, sync, client, pods or issue.
 	Kind    string `json:"kind"`
 	Message string `json:"message"`
 }
@@ -38,8 +38,8 @@ func (c *ctl) checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Say what is wrong, one line each; exit code 1 when something is", Args: takes(0),
 		Long: `Say what is wrong, one line each; the exit code is 1 when something is:
-a server that does not answer or is not ready; a changed configuration that was
-refused; a resource that an Envoy or extproc refused, or has not answered for
+a server that does not answer or is not ready, or cannot write what must outlive
+it; a changed configuration that was refused; a resource that an Envoy or extproc refused, or has not answered for
 long; too few of them connected; a service without a ready pod; an open issue of
 high or critical severity.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -112,6 +112,9 @@ func (r *checkReport) server(s serverState) {
 		r.add("server", "%s is not ready: %s", name, s.Reason)
 	case s.Reason != "":
 		r.add("server", "%s", s.Reason)
+	}
+	for _, what := range s.Degraded {
+		r.add("degraded", "%s: %s", name, what)
 	}
 	if s.Version != "" && !s.ConfigGood {
 		reason := strings.Join(strings.Split(cmp.Or(s.ConfigError, "no reason given"), "\n"), "; ")

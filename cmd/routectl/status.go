@@ -129,6 +129,9 @@ func (s serverState) reasons(w io.Writer) {
 	if s.State == "not ready" {
 		fmt.Fprintf(w, "%s at %s: %s\n", s.Kind, s.URL, printable(s.Reason))
 	}
+	for _, what := range s.Degraded {
+		fmt.Fprintf(w, "%s at %s: %s\n", s.Kind, s.URL, printable(what))
+	}
 	if s.Version != "" && !s.ConfigGood {
 		for line := range strings.SplitSeq(cmp.Or(s.ConfigError, "no reason given"), "\n") {
 			fmt.Fprintf(w, "%s at %s: %s\n", s.Kind, s.URL, printable(line))

@@ -240,7 +240,7 @@ func (a *app) report(w http.ResponseWriter, r *http.Request) {
 func (a *app) status() map[string]any {
 	return map[string]any{
 		"process": "xds-server", "version": a.process.Version, "started": a.started,
-		"ready": a.ready.Load(), "config": a.reload.report(),
+		"ready": a.ready.Load(), "config": a.reload.report(), "degraded": a.monitor.Persistence().Degraded(),
 	}
 }
 

@@ -14,7 +14,7 @@ func (a *app) liveState(now time.Time) livepage.State {
 	report := a.analysis.analyzer.Overview(now, "")
 	state := livepage.State{
 		Time:    now,
-		Process: livepage.Process{Version: a.process.Version, Started: a.started, Ready: a.ready.Load(), ConfigError: a.reload.problem()},
+		Process: livepage.Process{Version: a.process.Version, Started: a.started, Ready: a.ready.Load(), ConfigError: a.reload.problem(), Degraded: append(a.monitor.Persistence().Degraded(), a.analysis.unwritten()...)},
 		Clients: liveClients(a.server.Clients()),
 		Summary: report.Summary, Issues: report.Issues, Suggestions: report.Suggestions,
 	}

@@ -403,6 +403,9 @@ function show(state) {
   const config = byId("config");
   setText(config, state.process.config_error ? `The newest configuration is not in force: ${state.process.config_error}` : "");
   config.hidden = !state.process.config_error;
+  const degraded = byId("degraded");
+  setText(degraded, (state.process.degraded || []).join(" · "));
+  degraded.hidden = !state.process.degraded;
   const up = age((Date.parse(state.time) - Date.parse(state.process.started)) / 1000);
   setText(byId("process"), `xds-server ${state.process.version} · up ${up}${state.process.ready ? "" : " · not ready"}`);
   keep(byId("totals"), totals(state), (t) => t.name.replace(/s$/, ""), () => el("li", "", el("strong"), el("span")), (item, t) => {
