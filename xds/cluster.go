@@ -25,7 +25,7 @@ import (
 // buildCluster is a service's Envoy cluster. Its EDS name ends with a hash of
 // the cluster itself: with delta ADS a changed cluster whose EDS name stays
 // the same is left warming for 15 s, because nothing is sent again for it.
-func buildCluster(svc ServiceView) (*clusterv3.Cluster, error) {
+func buildCluster(svc *ServiceView) (*clusterv3.Cluster, error) {
 	meta, err := policy.EncodeService(svc.Service)
 	if err != nil {
 		return nil, err

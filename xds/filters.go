@@ -61,7 +61,7 @@ func earlyMutation(m Model) (*corev3.TypedExtensionConfig, error) {
 }
 
 func issuesCookies(m Model) bool {
-	return slices.ContainsFunc(m.Services, func(svc ServiceView) bool { return svc.Session.Issue != nil })
+	return slices.ContainsFunc(m.Services, func(svc *ServiceView) bool { return svc.Session.Issue != nil })
 }
 
 // buildFilters lists the HTTP filters in the order a request meets them.

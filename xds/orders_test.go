@@ -46,10 +46,11 @@ func TestOrdersOutliveTheServer(t *testing.T) {
 			}
 			// A pod that leaves takes its order with it.
 			srv.config(t, testPod("b", 2))
-			orders, err := file.Load()
-			if want := []Order{{"chat", "b", "maintenance"}}; err != nil || !slices.Equal(orders, want) {
-				t.Errorf("kept %v, %v; want %v", orders, err, want)
-			}
+			want := []Order{{"chat", "b", "maintenance"}}
+			await(t, "the orders to be saved", func() bool {
+				orders, err := file.Load()
+				return err == nil && slices.Equal(orders, want)
+			})
 		})
 	})
 }
@@ -85,7 +86,7 @@ func dnsDesk(t *testing.T) (d *Desk, answer func(now time.Time, pods ...stateful
 	d.SetConfig(t0, testGateway(), []statefulroute.Service{svc})
 	return d, func(now time.Time, pods ...statefulroute.Pod) {
 		t.Helper()
-		if err := d.SetPods(now, "chat", pods); err != nil {
+		if err := d.SetPods(now, "chat", svc.Pods, pods); err != nil {
 			t.Fatal(err)
 		}
 	}

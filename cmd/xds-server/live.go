@@ -60,7 +60,7 @@ func liveClients(rows []xds.ClientStatus) []livepage.Client {
 }
 
 // liveSeconds sums a second's load reports up by service.
-func liveSeconds(services []xds.ServiceView, taken xds.Taken) map[string]livepage.Second {
+func liveSeconds(services []*xds.ServiceView, taken xds.Taken) map[string]livepage.Second {
 	out := make(map[string]livepage.Second, len(services))
 	for _, svc := range services {
 		out[svc.Name] = livepage.Second{}
