@@ -2,7 +2,6 @@ package xds
 
 import (
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -14,64 +13,61 @@ import (
 )
 
 func TestOrdersOutliveTheServer(t *testing.T) {
-	file := OrderFile{Path: filepath.Join(t.TempDir(), "orders.json")}
-	run := func(t *testing.T, do func(*running)) {
-		srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: time.Second, Boot: "a", Orders: file})
+	path := filepath.Join(t.TempDir(), "state.db")
+	run := func(t *testing.T, do func(*running, *stateRun)) {
+		state := runState(t, path)
+		srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: time.Second, Boot: "a", Orders: state})
 		srv.config(t, testPod("a", 1), testPod("b", 2), testPod("c", 3))
-		orders, err := file.Load()
-		if err != nil {
+		if err := srv.Obey(t.Context(), state.kept.Orders); err != nil {
 			t.Fatal(err)
 		}
-		if err := srv.Obey(t.Context(), orders); err != nil {
-			t.Fatal(err)
-		}
-		do(srv)
+		do(srv, state)
 	}
 	t.Run("first", func(t *testing.T) {
-		run(t, func(srv *running) {
-			for pod, state := range map[string]statefulroute.PodState{"a": statefulroute.Draining, "b": statefulroute.Maintenance, "c": statefulroute.Draining} {
-				if err := srv.SetOverride(t.Context(), "chat", pod, state); err != nil {
+		run(t, func(srv *running, state *stateRun) {
+			for pod, order := range map[string]statefulroute.PodState{"a": statefulroute.Draining, "b": statefulroute.Maintenance, "c": statefulroute.Draining} {
+				if err := srv.SetOverride(t.Context(), "chat", pod, order); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if err := srv.SetOverride(t.Context(), "chat", "c", statefulroute.Ready); err != nil {
 				t.Fatal(err)
 			}
+			if err := state.Saved(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 		})
 	})
 	t.Run("second", func(t *testing.T) {
-		run(t, func(srv *running) {
+		run(t, func(srv *running, state *stateRun) {
 			if got := show(srv.Model()); got != "chat: a@1(draining) b@2(maintenance) c@3" {
 				t.Errorf("after a restart: %s", got)
 			}
 			// A pod that leaves takes its order with it.
 			srv.config(t, testPod("b", 2))
-			want := []Order{{"chat", "b", "maintenance"}}
-			await(t, "the orders to be saved", func() bool {
-				orders, err := file.Load()
-				return err == nil && slices.Equal(orders, want)
-			})
+			if err := state.Saved(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := mustRead(t, path).Orders, []Order{{"chat", "b", "maintenance"}}; !slices.Equal(got, want) {
+				t.Errorf("kept %v; want %v", got, want)
+			}
 		})
+	})
+	t.Run("third", func(t *testing.T) {
+		// An order on a pod that left while nobody was there is dropped for good.
+		state := runState(t, path)
+		srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: time.Second, Boot: "a", Orders: state})
+		srv.config(t, testPod("a", 1))
+		if err := errors.Join(srv.Obey(t.Context(), state.kept.Orders), state.Saved(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		if got := mustRead(t, path).Orders; len(got) > 0 {
+			t.Errorf("kept %v", got)
+		}
 	})
 }
 
-func TestDamagedOrdersAreSetAside(t *testing.T) {
-	file := OrderFile{Path: filepath.Join(t.TempDir(), "orders.json")}
-	if orders, err := file.Load(); err != nil || orders != nil {
-		t.Errorf("no file: %v, %v", orders, err)
-	}
-	if err := os.WriteFile(file.Path, []byte("[{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := file.Load(); err == nil {
-		t.Error("a damaged file was accepted")
-	}
-	if raw, err := os.ReadFile(file.Path + ".damaged"); err != nil || string(raw) != "[{" {
-		t.Errorf("set aside: %q, %v", raw, err)
-	}
-	if orders, err := file.Load(); err != nil || orders != nil {
-		t.Errorf("after it was set aside: %v, %v", orders, err)
-	}
+func TestAnUnknownOrderIsNotObeyed(t *testing.T) {
 	if err := NewDesk().Obey(t0, []Order{{"chat", "a", "odd"}}); err == nil {
 		t.Error("an unknown state was obeyed")
 	}
