@@ -98,8 +98,8 @@ type BalancingPolicy struct {
 	// ResponseTimeWindow is how long a pod that is being sent requests may go
 	// without a response before it is doubted.
 	ResponseTimeWindow time.Duration
-	// SlowStart is how long a new pod's weight takes to reach its full value;
-	// 0 means at once.
+	// SlowStart is how long a pod's weight takes to reach its full value that is
+	// new, serves again after it did not, or has another address; 0 means at once.
 	SlowStart time.Duration
 }
 

@@ -102,8 +102,9 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, hos
 	}))
 	guarded := ownHosts(hosts, origins.Handler(handler))
 	server := &http.Server{
-		Handler:           guarded,
+		Handler:           patient(patience, guarded),
 		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       2 * time.Minute,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
 	ended := make(chan error, 1)

@@ -9,6 +9,7 @@ import (
 	"unique"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/internal/monotonic"
 )
 
 var (
@@ -27,6 +28,7 @@ type Cache struct {
 	options  Options
 	tuner    tuner
 	numbers  *podNumbers
+	clock    *monotonic.Clock
 }
 
 // New returns an empty table, or an error that says which option is wrong.
@@ -46,6 +48,7 @@ func New(o Options) (*Cache, error) {
 		options:  o,
 		tuner:    tuner{strategy: strategy},
 		numbers:  newPodNumbers(mostNumbered),
+		clock:    &monotonic.Clock{},
 	}
 	c.lay(strategy)
 	return c, nil
@@ -57,7 +60,7 @@ func (c *Cache) lay(strategy Strategy) {
 	most := shareOf(o.Capacity, o.Shards, 0)
 	stubPool := newStubPool(most, o.Shards)
 	entryPool := &pool[Entry]{parts: o.Shards, each: slotsFor(most + headroom(most, o.Shards))}
-	all := &total{capacity: int64(o.Capacity), numbers: c.numbers, journal: o.Journal}
+	all := &total{capacity: int64(o.Capacity), numbers: c.numbers, journal: o.Journal, clock: c.clock}
 	for i := range c.shards {
 		share := shareOf(o.Capacity, o.Shards, i)
 		sh := &c.shards[i]
@@ -88,6 +91,9 @@ func headroom(share, shards int) int {
 	return int(4 * math.Sqrt(float64(share)))
 }
 
+// nanos is now on the clock of the entries.
+func (c *Cache) nanos(now time.Time) int64 { return c.clock.Nanos(now) }
+
 // id is the hash of a key of a service.
 func (c *Cache) id(s *service, key string) uint64 { return maphash.String(c.seed, key) ^ s.salt }
 
@@ -114,7 +120,7 @@ func (c *Cache) Lookup(service, key string, now time.Time) (b statefulroute.Bind
 		return b, false
 	}
 	sh, id := c.at(s, key)
-	ok = sh.lookup(&b, s, id, key, now.UnixNano())
+	ok = sh.lookup(&b, s, id, key, c.nanos(now))
 	return b, ok
 }
 
@@ -127,7 +133,7 @@ func (c *Cache) Peek(service, key string, now time.Time) (statefulroute.Binding,
 	sh, id := c.at(s, key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if e := sh.peekLocked(s, id, key, now.UnixNano()); e != nil {
+	if e := sh.peekLocked(s, id, key, c.nanos(now)); e != nil {
 		return sh.bindingLocked(e, key), true
 	}
 	return statefulroute.Binding{}, false
@@ -141,7 +147,7 @@ func (c *Cache) Remembered(service, key string, now time.Time) (pod string, ok b
 		return "", false
 	}
 	sh, id := c.at(s, key)
-	return sh.remembered(s, id, now.UnixNano())
+	return sh.remembered(s, id, c.nanos(now))
 }
 
 // Claim binds a key to a pod if it has no live binding; an evicted one, which
@@ -151,7 +157,7 @@ func (c *Cache) Claim(service, key, pod string, now time.Time) (b statefulroute.
 	s := c.services.getOrAdd(service)
 	s.inUse()
 	sh, id := c.at(s, key)
-	won, err = sh.claim(&b, s, id, key, pod, now.UnixNano())
+	won, err = sh.claim(&b, s, id, key, pod, c.nanos(now))
 	return b, won, err
 }
 
@@ -164,7 +170,7 @@ func (c *Cache) Rebind(service, key, from, to string, now time.Time) (b stateful
 		return statefulroute.Binding{}, false, ErrNotFound
 	}
 	sh, id := c.at(s, key)
-	return sh.rebind(s, id, key, from, to, now.UnixNano())
+	return sh.rebind(s, id, key, from, to, c.nanos(now))
 }
 
 // Move binds a key to a pod, whatever it was bound to, for an operator. It is
@@ -172,7 +178,7 @@ func (c *Cache) Rebind(service, key, from, to string, now time.Time) (b stateful
 func (c *Cache) Move(service, key, to string, now time.Time) (statefulroute.Binding, error) {
 	s := c.services.getOrAdd(service)
 	sh, id := c.at(s, key)
-	return sh.move(s, id, key, to, now.UnixNano())
+	return sh.move(s, id, key, to, c.nanos(now))
 }
 
 // Delete forgets a binding, evicted or not, and reports whether there was one.

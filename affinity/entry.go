@@ -13,8 +13,8 @@ import (
 // be millions.
 type Entry struct {
 	id         uint64
-	created    int64  // Unix nanoseconds
-	lastSeen   int64  // Unix nanoseconds
+	created    int64  // by the table's clock, see monotonic.Clock
+	lastSeen   int64  // the same
 	prev, next uint32 // slots; see List
 	group      uint32 // the pod, in slab.groups; 0 for an entry that is not in the table
 	requests   uint32
@@ -43,7 +43,8 @@ func (e *Entry) ID() uint64 { return e.id }
 // Requests counts the uses of the binding before the present one.
 func (e *Entry) Requests() uint64 { return uint64(e.requests) }
 
-// LastSeen is when the binding was last used, before the present use.
+// LastSeen is when the binding was last used, before the present use, by the table's
+// clock: to be compared with what Policy.Victim is told.
 func (e *Entry) LastSeen() time.Time { return time.Unix(0, e.lastSeen) }
 
 // Proven reports whether the session came back at least once.
@@ -85,18 +86,18 @@ func (sh *shard) bindingLocked(e *Entry, key string) (b statefulroute.Binding) {
 func (sh *shard) describeLocked(b *statefulroute.Binding, e *Entry, key string) {
 	g := sh.slab.groupOf(e)
 	b.Service, b.Key, b.Pod = g.service.name, key, g.pod.name
-	b.Created, b.LastSeen = time.Unix(0, e.created), time.Unix(0, e.lastSeen)
+	b.Created, b.LastSeen = sh.total.clock.Time(e.created), sh.total.clock.Time(e.lastSeen)
 	b.Requests = uint64(e.requests)
 	if e.seat&movedFlag != 0 {
 		b.PreviousPod = sh.previous[e.id].Value()
 	}
 }
 
-// tellLocked has the journal keep the entry as it is now. The key may be a
-// request's, which is as good as a copy of the entry's.
-func (sh *shard) tellLocked(e *Entry, key string) {
+// tellLocked has the journal keep the entry as it is now. Its key is the table's own
+// copy: a request's may be a piece of long headers, and the journal keeps it.
+func (sh *shard) tellLocked(e *Entry) {
 	e.seat &^= staleFlag
 	if sh.total.journal != nil {
-		sh.total.journal.Put(sh.bindingLocked(e, key))
+		sh.total.journal.Put(sh.bindingLocked(e, sh.slab.keyOf(e)))
 	}
 }

@@ -56,7 +56,8 @@ type Options struct {
 }
 
 // Journal is told what to keep beyond the process. It is called with a shard
-// locked: it must neither block nor call the cache.
+// locked: it must neither block nor call the cache. The strings it is given are
+// copies, which it may keep.
 type Journal interface {
 	// Put says that b is in force now: made, moved, or still in use. Ordinary
 	// use of a binding is told when it is the first one after the claim, and then

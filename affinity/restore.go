@@ -12,13 +12,17 @@ import (
 // table grew. It leaves out the expired, those whose key is bound again already, and
 // of more than there is room for the least recently seen, and does not tell the
 // journal of those it takes. As the journal hears of use only now and then, a binding
-// counts as seen an eighth of its idle timeout later than it says. The bindings of a
+// counts as seen an eighth of its idle timeout later than it says, but not later than
+// now. Where its times have a monotonic reading, that is what tells its age. The bindings of a
 // service whose idle timeout was not set yet are all taken: set it soon.
 func (c *Cache) Restore(bs []statefulroute.Binding, now time.Time) (n int) {
-	kept := c.worthKeeping(bs, now.UnixNano())
+	at := c.nanos(now)
+	kept := c.worthKeeping(bs, at, now)
 	for i := range kept {
-		k := &kept[i]
-		n += c.shards[k.shard].restore(k.service, k.id, &bs[k.at], k.seen, now.UnixNano())
+		k, b := &kept[i], &bs[kept[i].at]
+		facts := Entry{id: k.id, created: nanosOf(b.Created, at, now), lastSeen: k.seen}
+		facts.requests = uint32(min(b.Requests, 1<<32-1))
+		n += c.shards[k.shard].restore(k.service, facts, b, at)
 	}
 	return n
 }
@@ -34,12 +38,12 @@ type kept struct {
 // worthKeeping chooses the bindings to be restored. They are in the order of their
 // shards, whose memory then is in the processor's cache, and then of their last use,
 // which a policy is to learn.
-func (c *Cache) worthKeeping(bs []statefulroute.Binding, now int64) []kept {
+func (c *Cache) worthKeeping(bs []statefulroute.Binding, now int64, is time.Time) []kept {
 	out := make([]kept, 0, len(bs))
 	for i := range bs {
 		s := c.services.getOrRestore(bs[i].Service)
-		seen := unixNano(bs[i].LastSeen)
-		if seen = max(min(seen+s.restored(now), now), seen); now-seen > s.idleNanos() {
+		seen := nanosOf(bs[i].LastSeen, now, is)
+		if seen = min(seen+s.restored(now), now); now-seen > s.idleNanos() {
 			continue
 		}
 		id := c.id(s, bs[i].Key)
@@ -55,21 +59,19 @@ func (c *Cache) worthKeeping(bs []statefulroute.Binding, now int64) []kept {
 
 // restore puts back what the journal kept, unless something newer is there, and
 // returns by how many bindings the shard grew.
-func (sh *shard) restore(s *service, id uint64, b *statefulroute.Binding, seen, now int64) int {
+func (sh *shard) restore(s *service, facts Entry, b *statefulroute.Binding, now int64) int {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if sh.peekLocked(s, id, b.Key, now) != nil {
+	if sh.peekLocked(s, facts.id, b.Key, now) != nil {
 		return 0
 	}
 	before := sh.slab.index.n
-	facts := Entry{id: id, created: unixNano(b.Created), lastSeen: seen}
-	facts.requests = uint32(min(b.Requests, 1<<32-1))
 	e, err := sh.insertLocked(facts, s, b.Key, b.Pod, now)
 	if err != nil {
 		sh.counts.refused++
 		return 0
 	}
-	sh.stubs.take(id)
+	sh.stubs.take(facts.id)
 	if b.PreviousPod != "" {
 		sh.setPreviousLocked(e, b.PreviousPod)
 	}
@@ -79,9 +81,11 @@ func (sh *shard) restore(s *service, id uint64, b *statefulroute.Binding, seen, 
 	return sh.slab.index.n - before
 }
 
-func unixNano(t time.Time) int64 {
+// nanosOf is a time on the table's clock, which says now when it is the time is. A zero
+// time is long ago.
+func nanosOf(t time.Time, now int64, is time.Time) int64 {
 	if t.IsZero() {
 		return 0
 	}
-	return t.UnixNano()
+	return now + int64(t.Sub(is))
 }

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math/bits"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -88,8 +89,8 @@ func (s *service) acquirePod(name string) *pod {
 	defer s.mu.Unlock()
 	p := s.pods[name]
 	if p == nil {
-		p = &pod{name: name}
-		s.pods[name] = p
+		p = &pod{name: strings.Clone(name)} // it may be a piece of something larger
+		s.pods[p.name] = p
 	}
 	p.groups++
 	return p
@@ -159,13 +160,13 @@ func (ss *services) add(name string, idle int64) *service {
 		next.few, next.byName = k.few, maps.Clone(k.byName)
 	}
 	s := &service{
-		name: name,
+		name: strings.Clone(name),
 		salt: uint64(len(next.byName)) * 0x9E3779B97F4A7C15,
 		dflt: ss.dflt,
 		pods: map[string]*pod{},
 	}
 	s.idle.Store(idle)
-	next.byName[name] = s
+	next.byName[s.name] = s
 	if len(next.few) < fewServices {
 		next.few = append(slices.Clone(next.few), s)
 	}

@@ -7,6 +7,7 @@ import (
 	"unique"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/internal/monotonic"
 )
 
 // shard is an independent part of the table. Every method whose name ends in
@@ -40,6 +41,7 @@ type total struct {
 	capacity int64
 	numbers  *podNumbers
 	journal  Journal // may be nil
+	clock    *monotonic.Clock
 }
 
 // add counts one more entry, if there is room for it.
@@ -91,7 +93,7 @@ func (sh *shard) useLocked(s *service, id uint64, key string, now int64) *Entry 
 	}
 	sh.policy.Used(e)
 	if e.seat |= staleFlag; e.used(now, s) {
-		sh.tellLocked(e, key)
+		sh.tellLocked(e)
 	}
 	return e
 }
@@ -111,12 +113,12 @@ func (sh *shard) recallLocked(b *statefulroute.Binding, s *service, id uint64, k
 	e, err := sh.insertLocked(facts, s, key, podName, now)
 	if err != nil {
 		sh.stubs.put(id, newStub(id, old.pod(), now, true, old.mark()))
-		at := time.Unix(0, now)
+		at := sh.total.clock.Time(now)
 		*b = statefulroute.Binding{Service: s.name, Key: key, Pod: podName, Created: at, LastSeen: at, Requests: uint64(facts.requests)}
 		return true
 	}
 	sh.policy.Used(e)
-	sh.tellLocked(e, key)
+	sh.tellLocked(e)
 	sh.describeLocked(b, e, key)
 	return true
 }
@@ -125,7 +127,7 @@ func (sh *shard) recallLocked(b *statefulroute.Binding, s *service, id uint64, k
 // binding would be there but for the table's size.
 func (sh *shard) forgetStubLocked(s *service, id uint64, now int64) (old stub, known bool) {
 	old = sh.stubs.take(id)
-	if old == 0 || old.idle(now) > s.idleNanos() {
+	if !old.alive(s, now) {
 		return old, false
 	}
 	if l, ok := sh.policy.(Learner); ok {
@@ -142,14 +144,18 @@ func (sh *shard) remembered(s *service, id uint64, now int64) (podName string, o
 
 func (sh *shard) rememberedLocked(s *service, id uint64, now int64) (podName string, ok bool) {
 	old := sh.stubs.find(id)
-	if old.pod() == 0 || old.idle(now) > s.idleNanos() {
+	if old.pod() == 0 || !old.alive(s, now) {
 		return "", false
 	}
 	return sh.total.numbers.pod(s, old.pod())
 }
 
-// rememberLocked leaves a stub of an entry that is about to be evicted.
-func (sh *shard) rememberLocked(e *Entry, why Reason) {
+// rememberLocked leaves a stub of an entry that is about to be evicted. One that is
+// older than a stub can tell is forgotten.
+func (sh *shard) rememberLocked(e *Entry, why Reason, now int64) {
+	if now-e.lastSeen > stubMost {
+		return
+	}
 	g := sh.slab.groupOf(e)
 	old := newStub(e.id, sh.total.numbers.ofPod(g.service, g.pod), e.lastSeen, e.Proven(), e.Mark())
 	if why == ReasonFlood {
@@ -196,7 +202,7 @@ func (sh *shard) bindLocked(s *service, id uint64, key, podName string, now int6
 		sh.stubs.put(id, old)
 		return nil, err
 	}
-	sh.tellLocked(e, key)
+	sh.tellLocked(e)
 	return e, nil
 }
 
@@ -256,7 +262,7 @@ func (sh *shard) evictLocked(e *Entry, why Reason, now int64) {
 		return
 	}
 	if why != ReasonCollision { // the id is another key's from now on
-		sh.rememberLocked(e, why)
+		sh.rememberLocked(e, why, now)
 	}
 	sh.takeOutLocked(e, &sh.counts.evicted[why])
 }
@@ -333,7 +339,7 @@ func (sh *shard) reseatLocked(e *Entry, key, to string) statefulroute.Binding {
 		sh.setPreviousLocked(e, g.pod.name)
 		sh.joinLocked(e, e.slot, g.service, to)
 	}
-	sh.tellLocked(e, key)
+	sh.tellLocked(e)
 	return sh.bindingLocked(e, key)
 }
 
@@ -357,7 +363,7 @@ func (sh *shard) move(s *service, id uint64, key, to string, now int64) (statefu
 	sh.stubs.take(id)
 	// An operator vouches for the session: it need not prove itself.
 	sh.policy.Used(e)
-	sh.tellLocked(e, key)
+	sh.tellLocked(e)
 	return sh.bindingLocked(e, key), nil
 }
 
@@ -378,7 +384,7 @@ func (sh *shard) checkpoint() {
 	for _, g := range sh.groupsOf(nil, "") {
 		sh.walk(g, func(e *Entry) {
 			if e.seat&staleFlag != 0 {
-				sh.tellLocked(e, sh.slab.keyOf(e))
+				sh.tellLocked(e)
 			}
 		})
 	}

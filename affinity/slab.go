@@ -1,5 +1,7 @@
 package affinity
 
+import "strings"
+
 // slab holds the entries of one shard. An entry is known by its slot, a 32-bit
 // number, which its id has as long as the slab does not grow. Entries hold no
 // pointer, so the garbage collector has nothing to look at in them however many
@@ -135,11 +137,12 @@ func relocate(of, slots []uint32) {
 	}
 }
 
-// setKey keeps a key in its entry or, if it is long, beside it.
+// setKey keeps a copy of a key in its entry or, if it is long, beside it. The key may
+// be a piece of a request's headers, which would stay in memory with it.
 func (s *slab) setKey(e *Entry, key string) {
 	if len(key) > len(e.key) {
 		e.keyLen = longKey
-		s.long[e.id] = key
+		s.long[e.id] = strings.Clone(key)
 		return
 	}
 	e.keyLen = uint8(len(key))

@@ -19,7 +19,8 @@ type Policy interface {
 	Used(e *Entry)
 	// Victim chooses the entry to drop for a new one, and why; the shard then
 	// removes it. It is only called with at least one entry in the shard.
-	// ErrFull keeps them all and refuses the new one.
+	// ErrFull keeps them all and refuses the new one. Now is by the table's clock,
+	// which goes on evenly when the wall clock is set, as are the entries' times.
 	Victim(now time.Time) (e *Entry, why Reason, err error)
 	// Remove forgets an entry that is about to leave the table.
 	Remove(e *Entry)

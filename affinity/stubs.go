@@ -16,13 +16,16 @@ type stubs struct {
 	pool  *pool[uint64]
 	shard int
 	cells []uint64 // nil until the first one, as most tables are large enough
+
+	next    int   // bucket to be swept next
+	sweptAt int64 // when sweep was called last; 0: never
 }
 
-// A stub is, from the highest bit: 31 bits of the id, which with the bucket leave
-// a chance of 4 in 10⁹ that a new id is taken for another; the pod, as podNumbers
+// A stub is, from the highest bit: 27 bits of the id, which with the bucket leave
+// a chance of 6 in 10⁸ that a new id is taken for another; the pod, as podNumbers
 // knows it, 0 for a session that was refused; when it was last seen, in units of
-// stubUnit and modulo 2^12, which is ten hours; whether it had come back before;
-// and the policy's mark. 0 is none.
+// 8.6 s and modulo 2^16, which is six and a half days; whether it had come back
+// before; and the policy's mark. 0 is none.
 type stub uint64
 
 const (
@@ -30,12 +33,19 @@ const (
 	stubsOfBucket = 8 // a cache line
 	floodPlace    = stubsOfBucket - 1
 
-	stubTimeBits  = 12
+	stubTimeBits  = 16
 	stubUnitBits  = 33 // 8.6 s
-	stubTagShift  = 33
-	stubPodShift  = 17
+	stubTagShift  = 37
+	stubPodShift  = 21
 	stubTimeShift = 5
 	stubCameBack  = 1 << 4
+
+	// stubRange is when a stub's age begins anew. Before that, from stubMost on, it
+	// is forgotten: sweep sees each stub at least once in between.
+	stubRange = 1 << (stubTimeBits + stubUnitBits)
+	stubMost  = stubRange - stubRange/8 // 5.7 days
+	stubPass  = stubRange / 32          // in which sweep sees each once
+	stubsStep = 256                     // buckets swept under one hold of the lock
 )
 
 func newStub(id uint64, pod uint16, lastSeen int64, cameBack bool, mark uint8) stub {
@@ -46,9 +56,9 @@ func newStub(id uint64, pod uint16, lastSeen int64, cameBack bool, mark uint8) s
 	return s
 }
 
-// stubTag is 31 bits of an id that neither its shard, which its upper bits choose, nor
+// stubTag is 27 bits of an id that neither its shard, which its upper bits choose, nor
 // its bucket, for which bits 19 to 31 do, tells already.
-func stubTag(id uint64) stub { return stub(id&(1<<19-1)<<12 | id>>32&(1<<12-1)) }
+func stubTag(id uint64) stub { return stub(id&(1<<19-1)<<8 | id>>32&(1<<8-1)) }
 
 // stubTime is a time as stubs know it.
 func stubTime(nanos int64) uint16 { return uint16(nanos>>stubUnitBits) & (1<<stubTimeBits - 1) }
@@ -60,7 +70,7 @@ func (s stub) cameBack() bool    { return s&stubCameBack != 0 }
 func (s stub) mark() uint8       { return uint8(s & markMask) }
 
 // idle is for how long the session has not been seen, or up to a unit more: none
-// that expired is taken for alive, within the ten hours that a stub can tell.
+// that expired is taken for alive. It is right for stubs up to stubRange old.
 func (s stub) idle(now int64) int64 {
 	units := (stubTime(now) - s.time()) & (1<<stubTimeBits - 1)
 	return int64(units)<<stubUnitBits | now&(1<<stubUnitBits-1)
@@ -145,4 +155,57 @@ func leave(b []uint64, cameBack bool) int {
 		}
 	}
 	return 0
+}
+
+// alive reports whether the session's binding would not have expired by now.
+func (s stub) alive(of *service, now int64) bool {
+	return s != 0 && s.idle(now) <= min(of.idleNanos(), stubMost)
+}
+
+// due is how many buckets are to be swept now, for each to be seen once in a stubPass.
+// If nobody swept for so long that ages may have begun anew, it forgets all stubs.
+func (t *stubs) due(now int64) int {
+	all := len(t.cells) / stubsOfBucket
+	since := now - t.sweptAt
+	n := all
+	if since < stubPass {
+		n = int(float64(all) * float64(since) / stubPass)
+	}
+	switch {
+	case t.sweptAt == 0 || all == 0:
+		n = 0
+	case n == 0:
+		return 0 // not yet
+	case since > stubRange-stubMost-stubPass:
+		clear(t.cells)
+		n = 0
+	}
+	t.sweptAt = now
+	return n
+}
+
+// sweep forgets the stubs of n buckets whose ages would soon begin anew.
+func (t *stubs) sweep(n int, now int64) {
+	for range n {
+		if t.next >= len(t.cells)/stubsOfBucket {
+			t.next = 0
+		}
+		forgetOld(t.cells[t.next*stubsOfBucket:][:stubsOfBucket], now)
+		t.next++
+	}
+}
+
+func forgetOld(b []uint64, now int64) {
+	old := func(c uint64) bool { return c == 0 || stub(c).idle(now) > stubMost }
+	if old(b[floodPlace]) {
+		b[floodPlace] = 0
+	}
+	kept := 0
+	for _, c := range b[:floodPlace] {
+		if !old(c) {
+			b[kept] = c
+			kept++
+		}
+	}
+	clear(b[kept:floodPlace])
 }

@@ -6,13 +6,27 @@ import "time"
 // adaptive strategy look at the rates since the last call, and returns how many
 // it removed. It never holds a lock for more than a few hundred entries.
 func (c *Cache) Expire(now time.Time) (n int) {
-	at := now.UnixNano()
+	at := c.nanos(now)
 	for i := range c.shards {
 		sh := &c.shards[i]
 		n += sh.removeWhere(nil, "", &sh.counts.expired, func(e *Entry) bool { return sh.slab.expired(e, at) })
+		sh.sweepStubs(at)
 	}
 	c.tuner.observe(c.Stats(), c.options.OnSwitch)
 	return n
+}
+
+// sweepStubs forgets stubs before their ages begin anew, a few under each hold of the
+// lock.
+func (sh *shard) sweepStubs(now int64) {
+	sh.mu.Lock()
+	left := sh.stubs.due(now)
+	sh.mu.Unlock()
+	for ; left > 0; left -= stubsStep {
+		sh.mu.Lock()
+		sh.stubs.sweep(min(left, stubsStep), now)
+		sh.mu.Unlock()
+	}
 }
 
 // DropPod forgets every binding to a pod and returns how many there were. It

@@ -26,9 +26,11 @@ type Options struct {
 	// response time and error rate fade to a sixteenth over the window, so that a
 	// pod that was slow or failing is tried again. 0 means 30s.
 	ResponseTimeWindow time.Duration
-	// SlowStart is how long a pod that joins, or becomes ready, later than the
-	// first SetPods takes to reach its full weight; 0 means at once. A home does
-	// not wait: replicas that saw the pod at different times must agree on it.
+	// SlowStart is how long a pod takes to reach its full weight that joins later
+	// than the first SetPods, serves again after it was unhealthy or in maintenance,
+	// or has got another address; 0 means at once. A pod that was only drained never
+	// stopped serving and has its full weight at once. A home does not wait:
+	// replicas that saw the pod at different times must agree on it.
 	SlowStart time.Duration
 	// Seed starts the random choices. Replicas should be given different seeds,
 	// else they make the same choices at the same time.

@@ -24,6 +24,7 @@ type snapshot struct {
 	even   bool      // all weights are equal
 
 	all     []statefulroute.Pod // every pod, in the order given
+	began   []int64             // of all: start of the pod's slow start; 0: none
 	byName  map[string]*pod
 	raw     []uint64 // configured weights of pods
 	maxConn int64    // caps; 0: none
@@ -73,7 +74,7 @@ func newSnapshot(old *snapshot, now int64, pods []statefulroute.Pod, opts Option
 		perStep: fadeSteps / float64(opts.ResponseTimeWindow),
 		even:    true,
 	}
-	before := old.joinTimes()
+	before := old.facts()
 	for _, fact := range pods {
 		if _, twice := s.byName[fact.Name]; twice {
 			continue
@@ -82,14 +83,16 @@ func newSnapshot(old *snapshot, now int64, pods []statefulroute.Pod, opts Option
 		if !known {
 			p = &pod{name: fact.Name}
 		}
-		s.all = append(s.all, fact)
+		var began int64
+		if i, was := before[fact.Name]; was && !starts(old.all[i], fact) {
+			began = old.began[i]
+		} else if old.byName != nil && opts.SlowStart > 0 {
+			began = now
+		}
+		s.all, s.began = append(s.all, fact), append(s.began, began)
 		s.byName[fact.Name] = p
 		if fact.State.TakesNew() {
-			joined, was := before[p]
-			if !was && old.byName != nil && opts.SlowStart > 0 {
-				joined = now
-			}
-			s.add(p, max(uint64(fact.Weight), 1), joined)
+			s.add(p, max(uint64(fact.Weight), 1), began)
 		}
 	}
 	s.finish()
@@ -97,11 +100,11 @@ func newSnapshot(old *snapshot, now int64, pods []statefulroute.Pod, opts Option
 	return s
 }
 
-// joinTimes maps the pods that take new sessions to their slow start.
-func (s *snapshot) joinTimes() map[*pod]int64 {
-	m := make(map[*pod]int64, len(s.pods))
-	for i, p := range s.pods {
-		m[p] = s.joined[i]
+// facts finds the pods of all by name.
+func (s *snapshot) facts() map[string]int {
+	m := make(map[string]int, len(s.all))
+	for i, fact := range s.all {
+		m[fact.Name] = i
 	}
 	return m
 }

@@ -18,8 +18,10 @@ type WeightOptions struct {
 	// MaxStep is the largest factor by which one push may change a weight; 0 means
 	// 2, and it must be above 1.
 	MaxStep float64
-	// SlowStart is how long a pod that joins later than the first SetPods takes to
-	// reach its full weight; 0 means at once.
+	// SlowStart is how long a pod takes to reach its full weight that joins later
+	// than the first SetPods, serves again after it was unhealthy or in maintenance,
+	// or has got another address; 0 means at once. A pod that was only drained never
+	// stopped serving and has its full weight at once.
 	SlowStart time.Duration
 	// Scale is the weight of an average pod whose configured weight is 1; 0 means
 	// 10,000. Larger scales round less.

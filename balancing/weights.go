@@ -47,6 +47,7 @@ type Weights struct {
 
 // weighed is what a Weights knows of one pod.
 type weighed struct {
+	fact       statefulroute.Pod // as SetPods said last
 	configured float64
 	joined     time.Time // start of the slow start; zero: none
 	penalty    float64   // 0 to 1; 1: none
@@ -94,7 +95,10 @@ func (w *Weights) SetPods(now time.Time, pods []statefulroute.Pod) {
 				p.joined = now
 			}
 			w.dirty = true
+		} else if w.opts.SlowStart > 0 && starts(p.fact, fact) {
+			p.joined, w.dirty = now, true
 		}
+		p.fact = fact
 		if configured := float64(max(fact.Weight, 1)); p.configured != configured {
 			p.configured = configured
 			w.dirty = true
@@ -227,6 +231,13 @@ func (w *Weights) step(p *weighed, target float64) {
 		change *= short
 	}
 	p.factor *= min(max(change, 1/w.opts.MaxStep), w.opts.MaxStep)
+}
+
+// starts reports whether a pod that was one thing and is now another has to start
+// slowly: it serves again after it did not, or is another process under its name. A
+// pod that was only drained served its sessions all the while.
+func starts(was, is statefulroute.Pod) bool {
+	return was.Address != is.Address || !was.State.ServesBound() && is.State.ServesBound()
 }
 
 func (w *Weights) ramp(now time.Time, p *weighed) float64 {

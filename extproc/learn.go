@@ -21,7 +21,7 @@ func learnSources(sources []statefulroute.SessionSource) []statefulroute.Session
 	return out
 }
 
-// learnedID reads a session id from the headers of a response, "" for none.
+// learnedID reads a copy of a session id from the headers of a response, "" for none.
 func learnedID(source statefulroute.SessionSource, h headers) string {
 	id := ""
 	if source.Kind == statefulroute.FromHeader {
@@ -32,7 +32,7 @@ func learnedID(source statefulroute.SessionSource, h headers) string {
 	if len(id) > MaxKey {
 		return ""
 	}
-	return id
+	return strings.Clone(id) // not a piece of the response's headers
 }
 
 // learnedCookie returns what the last Set-Cookie of that name says, which is

@@ -66,11 +66,13 @@ func compileSource(s statefulroute.SessionSource) (keySource, error) {
 }
 
 // key returns the request's session key, or "" when it has none. source is the
-// index of the source that held it, -1 for none.
+// index of the source that held it, -1 for none. The key is a copy: it may be kept
+// for as long as a request is in flight, and a piece of a cookie or path would keep
+// all of it.
 func (r *keyReader) key(h headers) (key string, source int) {
 	for i := range r.sources {
 		if k := r.sources[i].read(h); k != "" && len(k) <= MaxKey {
-			return k, i
+			return strings.Clone(k), i
 		}
 	}
 	return "", -1

@@ -105,13 +105,20 @@ func buildInfo(o MonitorOptions) prometheus.Collector {
 	}, func() float64 { return 1 })
 }
 
+// maxScrapes bounds the scrapes that are answered at once, for each holds its
+// whole answer: what comes on top gets 503.
+const maxScrapes = 16
+
 // Handler serves the metrics: the Prometheus text format, OpenMetrics with
-// exemplars, or protobuf with native histograms, as the scraper asks.
+// exemplars, or protobuf with native histograms, as the scraper asks. Nothing is
+// locked while the answer is written: a scraper that stops reading costs its own.
 func (m *Monitor) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		Registry:          m.registry,
 		EnableOpenMetrics: true,
 		ErrorHandling:     promhttp.ContinueOnError,
+
+		MaxRequestsInFlight: maxScrapes,
 	})
 }
 

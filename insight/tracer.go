@@ -38,6 +38,7 @@ type TracerOptions struct {
 type Tracer struct {
 	tracer   trace.Tracer             // nil when off
 	provider *sdktrace.TracerProvider // nil when off or owned by the caller
+	queue    *spanQueue               // nil without a provider
 }
 
 // NewTracer returns a tracer set up by the standard OTEL_* variables: exporter
@@ -66,8 +67,9 @@ func NewTracer(ctx context.Context, o TracerOptions) (*Tracer, error) {
 	if err != nil {
 		return nil, errors.Join(err, exporter.Shutdown(ctx))
 	}
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(described))
-	return &Tracer{tracer: provider.Tracer(tracerName), provider: provider}, nil
+	queue := newSpanQueue(exporter)
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(queue), sdktrace.WithResource(described))
+	return &Tracer{tracer: provider.Tracer(tracerName), provider: provider, queue: queue}, nil
 }
 
 // tracingWanted reads the variables that turn tracing on and off.
@@ -98,7 +100,17 @@ func describeProcess(ctx context.Context, o TracerOptions) (*resource.Resource, 
 // Enabled reports whether spans are made at all.
 func (t *Tracer) Enabled() bool { return t != nil && t.tracer != nil }
 
-// Shutdown exports what is left and stops exporting.
+// Dropped counts the spans that never reached the collector: because the queue
+// (OTEL_BSP_MAX_QUEUE_SIZE) was full, and because an export failed.
+func (t *Tracer) Dropped() (queueFull, exportFailed uint64) {
+	if t == nil || t.queue == nil {
+		return 0, 0
+	}
+	return t.queue.refused.Load(), t.queue.unexported.Load()
+}
+
+// Shutdown exports what is left and stops exporting. It returns when ctx ends,
+// whatever the collector does.
 func (t *Tracer) Shutdown(ctx context.Context) error {
 	if t == nil || t.provider == nil {
 		return nil

@@ -28,6 +28,8 @@ type Found struct {
 	Damage error
 	// Aside is where a damaged or foreign file was put.
 	Aside string
+
+	mark mark // what the file's times mean
 }
 
 // Open opens or creates the file. A file that is damaged, or is not ours, is
@@ -55,7 +57,8 @@ func Open(o Options) (*Store, Found, error) {
 			return nil, Found{}, fmt.Errorf("store: create %s: %w", o.Path, err)
 		}
 	}
-	s := &Store{options: o, db: db, pending: newPending(o.MaxPending)}
+	s := &Store{options: o, db: db, pending: newPending(o.MaxPending), scale: newScale(o.moment(), found.mark)}
+	found.correct(&s.scale)
 	if fresh || found.Damage != nil {
 		syncDir(filepath.Dir(o.Path))
 	}
@@ -64,6 +67,18 @@ func Open(o Options) (*Store, Found, error) {
 		s.pending.distrust()
 	}
 	return s, found, nil
+}
+
+// correct turns the file's times into the wall clock's, as it goes now.
+func (f *Found) correct(s *scale) {
+	shift := s.shift()
+	if shift == 0 {
+		return
+	}
+	for i := range f.Bindings {
+		b := &f.Bindings[i]
+		b.Created, b.LastSeen = b.Created.Add(shift), b.LastSeen.Add(shift)
+	}
 }
 
 // syncDir makes sure that a power failure does not take a new file's name. Not
@@ -144,6 +159,7 @@ func load(db *bolt.DB, found *Found) error {
 	empty := false
 	err := db.View(func(tx *bolt.Tx) error {
 		if tx.Bucket(bucket) != nil {
+			found.mark = loadMark(tx)
 			return loadAll(tx, found)
 		}
 		first, _ := tx.Cursor().First()

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"strings"
 	"sync"
 
 	statefulroute "github.com/stateful-route/stateful-route"
@@ -86,6 +87,8 @@ func (p *pending) keepLocked(k changeKey, c change) {
 func (p *pending) expedite(k changeKey) {
 	p.mu.Lock()
 	if c, ok := p.changes[k]; ok {
+		// The caller's key may be a piece of something larger.
+		k = changeKey{strings.Clone(k.service), strings.Clone(k.key)}
 		p.keepLocked(k, change{c.binding, true})
 	}
 	p.mu.Unlock()

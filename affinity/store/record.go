@@ -12,7 +12,7 @@ import (
 
 // A record's key is the service, its length in front, and the session key.
 // Its value is, in this order: version (1 byte), created and last seen (varint,
-// Unix nanoseconds), requests (uvarint), pod and previous pod (uvarint length
+// nanoseconds on the file's scale), requests (uvarint), pod and previous pod (uvarint length
 // and bytes), and CRC-32C over the record's key and all of the above (4 bytes,
 // little-endian).
 const recordVersion = 1
@@ -39,11 +39,11 @@ func splitKey(key []byte) (k changeKey, ok bool) {
 	return k, !r.short
 }
 
-func recordValue(key []byte, b *statefulroute.Binding) []byte {
+func recordValue(key []byte, b *statefulroute.Binding, s *scale) []byte {
 	out := make([]byte, 0, 40+len(b.Pod)+len(b.PreviousPod))
 	out = append(out, recordVersion)
-	out = binary.AppendVarint(out, nanos(b.Created))
-	out = binary.AppendVarint(out, nanos(b.LastSeen))
+	out = binary.AppendVarint(out, s.nanos(b.Created))
+	out = binary.AppendVarint(out, s.nanos(b.LastSeen))
 	out = binary.AppendUvarint(out, b.Requests)
 	for _, s := range []string{b.Pod, b.PreviousPod} {
 		out = binary.AppendUvarint(out, uint64(len(s)))
@@ -54,13 +54,6 @@ func recordValue(key []byte, b *statefulroute.Binding) []byte {
 
 func checksum(key, value []byte) uint32 {
 	return crc32.Update(crc32.Update(0, castagnoli, key), castagnoli, value)
-}
-
-func nanos(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixNano()
 }
 
 // decoder decodes records. It hands out one string for each name of a service

@@ -62,7 +62,7 @@ func (r *rewrite) readSome() {
 			r.read = true
 			break
 		}
-		rows = append(rows, makeRow(changeKey{b.Service, b.Key}, &b))
+		rows = append(rows, makeRow(changeKey{b.Service, b.Key}, &b, &r.store.scale))
 	}
 	r.rows.push(rows)
 }

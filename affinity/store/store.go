@@ -50,6 +50,10 @@ type Options struct {
 	// again, and nil then. It is called by goroutines of Run, one at a time;
 	// nil means nobody listens.
 	OnError func(error)
+
+	// The clocks; tests have their own.
+	now    func() time.Time
+	moment func() moment
 }
 
 func (o *Options) withDefaults() Options {
@@ -65,6 +69,9 @@ func (o *Options) withDefaults() Options {
 	}
 	if out.OnError == nil {
 		out.OnError = func(error) {}
+	}
+	if out.moment == nil {
+		out.now, out.moment = time.Now, readMoment
 	}
 	return out
 }
@@ -87,6 +94,7 @@ func (o *Options) validate() error {
 type Store struct {
 	options Options
 	db      *bolt.DB
+	scale   scale // of the file's times
 	pending pending
 	trouble trouble
 

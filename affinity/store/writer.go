@@ -126,10 +126,10 @@ type row struct{ key, value []byte }
 
 func compareRows(a, b row) int { return bytes.Compare(a.key, b.key) }
 
-func makeRow(k changeKey, b *statefulroute.Binding) row {
+func makeRow(k changeKey, b *statefulroute.Binding, s *scale) row {
 	r := row{key: recordKey(k.service, k.key)}
 	if b != nil {
-		r.value = recordValue(r.key, b)
+		r.value = recordValue(r.key, b, s)
 	}
 	return r
 }
@@ -141,7 +141,7 @@ func (s *Store) write(changes []keyedChange) error {
 	}
 	rows := make([]row, len(changes))
 	for i, c := range changes {
-		rows[i] = makeRow(c.changeKey, c.binding)
+		rows[i] = makeRow(c.changeKey, c.binding, &s.scale)
 	}
 	slices.SortFunc(rows, compareRows)
 	if err := s.update(func(b *bolt.Bucket) error { return putRows(b, rows) }); err != nil {
@@ -155,7 +155,12 @@ func (s *Store) write(changes []keyedChange) error {
 // update is one transaction.
 func (s *Store) update(f func(*bolt.Bucket) error) error {
 	err := guard(func() error {
-		return s.db.Update(func(tx *bolt.Tx) error { return f(tx.Bucket(bucket)) })
+		return s.db.Update(func(tx *bolt.Tx) error {
+			if err := keepMark(tx, s.scale.mark(s.options.now())); err != nil {
+				return err
+			}
+			return f(tx.Bucket(bucket))
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("store: write %s: %w", s.options.Path, err)

@@ -37,7 +37,8 @@ func program(strategies *balancing.Registry) cli.Program {
 				return err
 			}
 			a, err := New(ctx, Options{
-				ConfigFile: p.ConfigFile, Config: *cfg, Log: thinned(p.Logger), Version: p.Version, Strategies: strategies,
+				ConfigFile: p.ConfigFile, Config: *cfg, Log: thinned(p.Logger), LogLinesDropped: p.LogLinesDropped,
+				Version: p.Version, Strategies: strategies,
 			})
 			if err != nil {
 				return err
@@ -63,6 +64,8 @@ type Options struct {
 	Config config.Extproc
 	// Log is where everything is reported. Required.
 	Log *zap.Logger
+	// LogLinesDropped counts what Log's readers missed; nil means nobody counts.
+	LogLinesDropped func() uint64
 	// Strategies are the balancing strategies that services may name; nil means the
 	// built-in ones.
 	Strategies *balancing.Registry

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -24,8 +25,10 @@ func (a *App) observe(ctx context.Context) (err error) {
 	if a.monitor, err = insight.NewMonitor(insight.MonitorOptions{Process: "extproc", Version: a.opts.Version}); err != nil {
 		return err
 	}
-	a.tracer, err = insight.NewTracer(ctx, insight.TracerOptions{Process: "extproc", Version: a.opts.Version})
-	return err
+	if a.tracer, err = insight.NewTracer(ctx, insight.TracerOptions{Process: "extproc", Version: a.opts.Version}); err != nil {
+		return err
+	}
+	return errors.Join(a.monitor.LogLines(a.opts.LogLinesDropped), a.monitor.Spans(a.tracer))
 }
 
 func (a *App) buildTable(context.Context) (err error) {

@@ -74,12 +74,11 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 	if err != nil {
 		return nil, err
 	}
-	state, kept := openState(cfg, p.Logger, monitor)
-	options := xds.Options{Logger: p.Logger.Named("xds"), Observer: monitor, Boot: rand.Text()[:8]}
-	if state != nil {
-		options.Orders = state
+	if err := errors.Join(monitor.LogLines(p.LogLinesDropped), monitor.Spans(tracer)); err != nil {
+		return nil, err
 	}
-	server, err := xds.New(options)
+	state, kept := openState(cfg, p.Logger, monitor)
+	server, err := newServer(p, monitor, state)
 	if err != nil {
 		return nil, err
 	}
@@ -91,13 +90,7 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 		process: p, started: time.Now(), monitor: monitor, tracer: tracer, server: server, loads: xds.NewLoads(), analysis: found,
 		state: state, kept: kept,
 	}
-	a.sources = &xds.Sources{
-		Logger: p.Logger.Named("pods"), Resolver: net.DefaultResolver, Set: server.SetPods, Kept: kept.Pods,
-	}
-	if state != nil {
-		a.sources.Keeper = state
-	}
-	if err := showSources(monitor, a.sources); err != nil {
+	if a.sources, err = newSources(a); err != nil {
 		return nil, err
 	}
 	a.reload = &reloader{app: a, read: load}
@@ -113,6 +106,24 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 		Penalty: found.penalty, Observe: a.observe,
 	}
 	return a, nil
+}
+
+func newServer(p cli.Process, monitor *insight.Monitor, state *xds.StateFile) (*xds.Server, error) {
+	o := xds.Options{Logger: p.Logger.Named("xds"), Observer: monitor, Boot: rand.Text()[:8]}
+	if state != nil {
+		o.Orders = state
+	}
+	return xds.New(o)
+}
+
+func newSources(a *app) (*xds.Sources, error) {
+	s := &xds.Sources{
+		Logger: a.process.Logger.Named("pods"), Resolver: net.DefaultResolver, Set: a.server.SetPods, Kept: a.kept.Pods,
+	}
+	if a.state != nil {
+		s.Keeper = a.state
+	}
+	return s, showSources(a.monitor, s)
 }
 
 // observe hands a second's load reports to the analyzer, the live page and the

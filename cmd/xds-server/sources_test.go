@@ -227,7 +227,7 @@ func TestAnOrderThatCannotBeSavedIsSeen(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := startIn(t, dir, func(admin string) string { return goodConfig(admin, 2, "state: disk/state.db\n") })
-	if err := os.RemoveAll(disk); err != nil {
+	if err := os.Rename(disk, disk+".gone"); err != nil {
 		t.Fatal(err)
 	}
 	code, body := r.post(t, "/api/v1/services/chat/pods/chat-0/drain")

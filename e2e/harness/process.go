@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -68,7 +69,28 @@ func (p *Process) Start(t testing.TB) {
 		t.Fatal(err)
 	}
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command(p.path, p.args...)
+	p.startInto(t, log)
+}
+
+// StartUnread starts the program at log level debug with a small pipe for its
+// output, which nobody reads. The reader is closed at the end of the test.
+func (p *Process) StartUnread(t testing.TB) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	defer func() { _ = w.Close() }()
+	if err := shrinkPipe(w); err != nil {
+		t.Fatal(err)
+	}
+	p.startInto(t, w, "--log-level", "debug")
+}
+
+func (p *Process) startInto(t testing.TB, log *os.File, more ...string) {
+	t.Helper()
+	cmd := exec.Command(p.path, append(slices.Clone(p.args), more...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(os.Environ(), p.env...)
 	cmd.SysProcAttr = procgroup.Attr()

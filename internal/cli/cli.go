@@ -15,7 +15,6 @@ import (
 	"syscall"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 )
 
 // Program is one server.
@@ -31,61 +30,71 @@ type Process struct {
 	ConfigFile string
 	Version    string
 	Logger     *zap.Logger
+	// LogLinesDropped counts the log lines that nobody read in time.
+	LogLinesDropped func() uint64
 }
 
 // Main parses args, runs the program and returns its exit code: 0 when it
 // ended as asked, 1 when it failed, 2 for wrong usage. What was asked for goes to
-// stdout, everything else to stderr.
+// stdout, everything else to stderr, whose reader holds nothing up: see lossy.
 func Main(name string, args []string, stdout, stderr io.Writer, p Program) int {
+	// A reader of stderr that goes away must not end the process.
+	signal.Ignore(syscall.SIGPIPE)
+	out := newLossy(stderr, logBuffer, func(lost uint64) []byte { return lostLines(name, lost) })
+	code, err := run(name, args, stdout, out, p)
+	if err != nil {
+		// The last word finds room if anybody reads at all; nobody can be told that
+		// nobody does.
+		_ = out.Sync()
+		fmt.Fprintf(out, "%s: %v\n", name, err)
+	}
+	_ = out.close()
+	return code
+}
+
+// run returns the exit code and what there is to say of it.
+func run(name string, args []string, stdout io.Writer, out *lossy, p Program) (code int, err error) {
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags.SetOutput(out)
 	file := flags.String("config", "envoy/"+name+".yaml", "configuration `FILE`")
 	check := flags.Bool("check", false, "validate the configuration and exit")
 	level := flags.String("log-level", "info", "debug, info, warn or error")
 	version := flags.Bool("version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
-			return 0
+			return 0, nil
 		}
-		return 2
+		return 2, nil // flags has said it
 	}
 	switch {
 	case flags.NArg() > 0:
-		fmt.Fprintf(stderr, "%s: unexpected argument %q\n", name, flags.Arg(0))
-		return 2
+		return 2, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case *version:
 		fmt.Fprintln(stdout, name, Version())
-		return 0
+		return 0, nil
 	case *check:
-		return report(stderr, name, p.Check(*file))
+		return exit(p.Check(*file))
 	}
-	logger, err := newLogger(*level, stderr)
+	logger, err := newLogger(*level, out)
 	if err != nil {
-		fmt.Fprintf(stderr, "%s: %v\n", name, err)
-		return 2
+		return 2, err
 	}
+	logger = logger.Named(name)
+	restore, err := captureLogs(logger)
+	if err != nil {
+		return 2, err
+	}
+	defer restore()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	return report(stderr, name, p.Run(ctx, Process{ConfigFile: *file, Version: Version(), Logger: logger.Named(name)}))
+	return exit(p.Run(ctx, Process{ConfigFile: *file, Version: Version(), Logger: logger, LogLinesDropped: out.Dropped}))
 }
 
-func report(stderr io.Writer, name string, err error) int {
+func exit(err error) (int, error) {
 	if err != nil {
-		fmt.Fprintf(stderr, "%s: %v\n", name, err)
-		return 1
+		return 1, err
 	}
-	return 0
-}
-
-func newLogger(level string, out io.Writer) (*zap.Logger, error) {
-	parsed, err := zapcore.ParseLevel(level)
-	if err != nil {
-		return nil, fmt.Errorf("--log-level: %w", err)
-	}
-	encoding := zap.NewProductionEncoderConfig()
-	encoding.EncodeTime = zapcore.RFC3339NanoTimeEncoder
-	core := zapcore.NewCore(zapcore.NewJSONEncoder(encoding), zapcore.Lock(zapcore.AddSync(out)), parsed)
-	return zap.New(core), nil
+	return 0, nil
 }
 
 // version is set by the Makefile with -ldflags.
