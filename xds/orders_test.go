@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"slices"
@@ -144,5 +145,67 @@ func TestAKeptOrderOnAPodOfAStaticListIsDropped(t *testing.T) {
 	d := deskWith(testPod("a", 1))
 	if err := d.Obey(t0, []Order{{"chat", "b", "draining"}}); err != nil || len(d.Orders()) > 0 {
 		t.Errorf("got %v, orders %v", err, d.Orders())
+	}
+}
+
+// stubbornKeeper is a disk that hangs until it is told how that ends.
+type stubbornKeeper struct {
+	ends chan error
+	kept chan []Order
+}
+
+func (k *stubbornKeeper) Keep(orders []Order) { k.kept <- orders }
+
+func (k *stubbornKeeper) Saved(ctx context.Context) error {
+	select {
+	case err := <-k.ends:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// A disk that hangs holds up who gave the order, and nobody else; a disk that
+// fails is said to who gave it.
+func TestADiskThatHangsHoldsUpItsOrderOnly(t *testing.T) {
+	keeper := &stubbornKeeper{make(chan error), make(chan []Order, 10)}
+	srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: time.Second, Boot: "a", Orders: keeper})
+	srv.config(t, testPod("a", 1), testPod("b", 2), testPod("c", 3))
+	if len(keeper.kept) > 0 {
+		t.Errorf("orders were given to be kept before those of the run before were known: %v", <-keeper.kept)
+	}
+	if err := srv.Obey(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	<-keeper.kept
+	given := make(chan error)
+	for _, pod := range []string{"a", "b", "c"} {
+		go func() { given <- srv.SetOverride(t.Context(), "chat", pod, statefulroute.Draining) }()
+		await(t, "the order to be in force", func() bool {
+			m := srv.Model().Services[0].Members[slices.Index([]string{"a", "b", "c"}, pod)]
+			return m.State == statefulroute.Draining
+		})
+	}
+	if err := srv.SetHealth(t.Context(), map[string]map[string]bool{"chat": {"a": false}}); err != nil {
+		t.Error(err)
+	}
+	if got := show(srv.Model()); got != "chat: a@1(unhealthy) b@2(draining) c@3(draining)" {
+		t.Errorf("while the disk hangs: %s", got)
+	}
+	keeper.ends <- nil
+	if err := <-given; err != nil {
+		t.Errorf("the order that was saved: %v", err)
+	}
+	full := errors.New("disk full")
+	for range 2 {
+		keeper.ends <- full
+		if err := <-given; !errors.Is(err, ErrNotSaved) || !errors.Is(err, full) {
+			t.Errorf("an order that was not saved: %v", err)
+		}
+	}
+	for n := 1; n <= 3; n++ {
+		if got := <-keeper.kept; len(got) != n {
+			t.Errorf("kept %v as the order number %d", got, n)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package xds
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -188,5 +189,181 @@ func TestTheWayOfAChange(t *testing.T) {
 				t.Error("something is left to do")
 			}
 		})
+	}
+}
+
+// An Envoy that never answers, and something new ten times a second: what takes
+// a choice from extprocs they know at once, what gives them one within the hold, and
+// no later change begins that anew.
+func TestNothingBeginsAWaitAnew(t *testing.T) {
+	d := newDriven(500 * time.Millisecond)
+	pods := []statefulroute.Pod{testPod("a", 1), testPod("b", 2), testPod("c", 3)}
+	d.set(testModel(pods...))
+	d.finish()
+	d.through[Envoys] = 0
+	knows := func(pod string) bool {
+		return slices.ContainsFunc(d.given[Extprocs]["chat"].Members, func(m Member) bool { return m.Name == pod && m.State.ServesBound() })
+	}
+	begun, joined := d.now, time.Duration(0)
+	pods = append(pods, testPod("late", 9))
+	for i := range 20 {
+		// Every 100 ms another pod flaps, and a weight changes.
+		flapping := i % 3
+		model := testModel(pods...)
+		model.Services[0].Members[flapping].State = statefulroute.Unhealthy
+		model.Services[0].Members[3].EffectiveWeight = uint32(i + 1)
+		d.set(model)
+		d.step()
+		if knows(pods[flapping].Name) {
+			t.Fatalf("after %v extprocs do not know that %s is out", d.now.Sub(begun), pods[flapping].Name)
+		}
+		if joined == 0 && knows("late") {
+			joined = d.now.Sub(begun)
+		}
+		d.run(d.now.Add(100 * time.Millisecond))
+	}
+	if joined != 500*time.Millisecond {
+		t.Errorf("extprocs knew the new pod after %v, want 500ms", joined)
+	}
+}
+
+// Weights that change while nothing else does are no news for extprocs.
+func TestExtprocsHearNothingOfWeights(t *testing.T) {
+	d := newDriven(time.Second)
+	model := testModel(testPod("a", 1), testPod("b", 2))
+	d.set(model)
+	d.finish()
+	for i := range uint32(5) {
+		model = model.clone()
+		model.Services[0].Members[0].EffectiveWeight = 10 + i
+		d.set(model)
+		for _, line := range d.finish() {
+			if !strings.HasPrefix(line, "envoy") {
+				t.Errorf("told: %s", line)
+			}
+		}
+		if got := d.given[Envoys]["chat"].Members[0].EffectiveWeight; got != 10+i {
+			t.Errorf("Envoys have weight %d, want %d", got, 10+i)
+		}
+	}
+}
+
+// Old and new pods together must not weigh more than Envoy accepts: what is on its
+// way to the target can always be built.
+func TestWideningNeverWeighsTooMuch(t *testing.T) {
+	heavy := func(pods ...statefulroute.Pod) Model {
+		m := testModel(pods...)
+		for i := range m.Services[0].Members {
+			m.Services[0].Members[i].EffectiveWeight = math.MaxUint32 / 2
+			m.Services[0].Members[i].Weight = math.MaxUint32 / 2
+		}
+		m.Services[0].Members[0].EffectiveWeight++ // 2³²-1 together
+		return m
+	}
+	d := newDriven(time.Second)
+	b := newBuilder()
+	told := 0
+	d.told = func(p Publication) {
+		if p.To != Envoys || p.View == nil {
+			return
+		}
+		built, err := b.service(p.View, Envoys)
+		if err != nil {
+			t.Fatalf("%s: %v", show(d.model(Envoys)), err)
+		}
+		var sum uint64
+		for _, l := range built.endpoints.Endpoints {
+			for _, e := range l.LbEndpoints {
+				if e.LoadBalancingWeight.Value == 0 {
+					t.Error("a weight of 0")
+				}
+				sum += uint64(e.LoadBalancingWeight.Value)
+			}
+		}
+		if sum > math.MaxUint32 {
+			t.Errorf("%s: the weights add up to %d", show(d.model(Envoys)), sum)
+		}
+		told++
+	}
+	d.set(heavy(testPod("a", 1), testPod("b", 2)))
+	d.finish()
+	for _, m := range []Model{heavy(testPod("a", 1), testPod("c", 3)), heavy(testPod("d", 4), testPod("e", 5))} {
+		d.set(m)
+		d.finish()
+	}
+	if told < 5 {
+		t.Errorf("%d publications", told)
+	}
+}
+
+// A request that extproc decided just before it switched is given the time in
+// which Envoy would wait for an answer before its pod goes.
+func TestNarrowingWaitsForRequestsUnderWay(t *testing.T) {
+	d := newDriven(time.Second)
+	d.set(testModel(testPod("a", 1), testPod("b", 2)))
+	d.finish()
+	d.set(testModel(testPod("a", 1)))
+	wake := d.step()
+	if want := d.now.Add(testGateway().MessageTimeout); !wake.Equal(want) || show(d.model(Envoys)) != "chat: a@1 b@2(draining)" {
+		t.Fatalf("while requests may be under way: %s, wake in %v", show(d.model(Envoys)), wake.Sub(d.now))
+	}
+	d.now = wake
+	if d.step(); show(d.model(Envoys)) != "chat: a@1" {
+		t.Errorf("afterwards: %s", show(d.model(Envoys)))
+	}
+}
+
+// Extprocs that are expected back after a restart are waited for longer than one
+// that does not answer: they have not been told yet.
+func TestExtprocsThatAreExpectedAreWaitedFor(t *testing.T) {
+	d := newDriven(500 * time.Millisecond)
+	d.set(testModel(testPod("a", 1), testPod("b", 2)))
+	d.finish()
+	back := d.now.Add(5 * time.Second)
+	progress := func(a Audience) Progress {
+		if a == Extprocs {
+			return Progress{Absent: back}
+		}
+		return Progress{Through: AllAnswered}
+	}
+	d.set(testModel(testPod("a", 1)))
+	for {
+		pubs, wake := d.Next(d.now, progress)
+		for _, p := range pubs {
+			d.take(p)
+		}
+		if show(d.model(Envoys)) == "chat: a@1" {
+			break
+		}
+		if len(pubs) == 0 {
+			d.now = wake
+		}
+	}
+	if !d.now.Equal(back) {
+		t.Errorf("Envoys lost the pod %v before the extprocs are expected", back.Sub(d.now))
+	}
+}
+
+// Beside many services one that changes is all that is looked at.
+func TestServicesThatDoNotChangeAreNotLookedAt(t *testing.T) {
+	d := newDriven(time.Second)
+	m := Model{Gateway: testGateway()}
+	for i := range 200 {
+		svc := testModel(testPod("a", 1), testPod("b", 2)).Services[0]
+		svc.Name = fmt.Sprintf("service-%d", i)
+		m.Services = append(m.Services, svc)
+	}
+	d.set(m)
+	d.finish()
+	changed := m.Services[7].withMembers(slices.Clone(m.Services[7].Members))
+	changed.Members[0].State = statefulroute.Unhealthy
+	m.Services = slices.Clone(m.Services)
+	m.Services[7] = changed
+	told := map[string]int{}
+	d.told = func(p Publication) { told[p.Service]++ }
+	d.Set(d.now, m, []*ServiceView{changed}, nil)
+	d.finish()
+	if len(told) != 1 || told["service-7"] != 3 {
+		t.Errorf("told of %v, want of service-7 three times", told)
 	}
 }

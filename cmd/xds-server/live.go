@@ -11,7 +11,7 @@ import (
 
 // liveState is what the live page shows of now.
 func (a *app) liveState(now time.Time) livepage.State {
-	report := a.analysis.analyzer.Report(now, "")
+	report := a.analysis.analyzer.Overview(now, "")
 	state := livepage.State{
 		Time:    now,
 		Process: livepage.Process{Version: a.process.Version, Started: a.started, Ready: a.ready.Load(), ConfigError: a.reload.problem(), Degraded: a.degraded()},
