@@ -94,7 +94,11 @@ type Extproc struct {
 	// which Admin may be asked. Default none.
 	AdminHosts []string
 	// XDS is xds-server's address. Default 127.0.0.1:18000.
-	XDS      string
+	XDS string
+	// State is the file in which the last good services and pods outlive the process,
+	// so that it can serve while xds-server is away; named in the configuration
+	// relative to its own folder. Default none.
+	State    string
 	Affinity Affinity
 	Store    Store
 }

@@ -7,6 +7,7 @@ type rawExtproc struct {
 	Admin      *string  `yaml:"admin"`
 	AdminHosts []string `yaml:"admin_hosts" is:"a list of host names|[admin.example.com]"`
 	XDS        *string  `yaml:"xds"`
+	State      *string  `yaml:"state"`
 	Affinity   struct {
 		Strategy          *string   `yaml:"strategy"`
 		Capacity          *int      `yaml:"capacity"`
@@ -54,6 +55,11 @@ func (raw *rawExtproc) check(doc *document) (*Extproc, error) {
 	doc.listenAddress(path{"admin"}, cfg.Admin)
 	doc.hostNames(path{"admin_hosts"}, cfg.AdminHosts)
 	doc.grpcAddress(path{"xds"}, cfg.XDS)
+	if raw.State != nil {
+		if cfg.State = doc.beside(*raw.State); cfg.State == "" {
+			doc.refuse(path{"state"}, "is empty: name a file, or leave it out to keep none")
+		}
+	}
 	cfg.Affinity.check(doc, path{"affinity"})
 	if m := raw.Store.Memory; m != nil {
 		*cfg.Store.Memory = MemoryStore{Path: doc.beside(m.Path), Sync: orDuration(m.Sync, time.Second)}

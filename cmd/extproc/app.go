@@ -235,6 +235,15 @@ func (a *App) ready() error {
 	return nil
 }
 
+// degraded says what works less than it should although the process is ready.
+func (a *App) degraded() []string {
+	out := a.monitor.Persistence().Degraded()
+	if f := a.watcher.Freshness(); !f.Connected && a.directory.Complete() {
+		out = append(out, fmt.Sprintf("xds-server does not answer: services and pods are as they were %s ago", f.Age(time.Now()).Round(time.Second)))
+	}
+	return out
+}
+
 func nodeID() (string, error) {
 	host, err := os.Hostname()
 	if err != nil {
