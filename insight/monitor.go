@@ -177,6 +177,16 @@ func (m *Monitor) XDSPush(typeURL string, d time.Duration) {
 // XDSNack counts a resource update that a client refused.
 func (m *Monitor) XDSNack(typeURL string) { m.metrics.nacks.WithLabelValues(shortType(typeURL)).Inc() }
 
+// XDSStateAge serves stateful_route_xds_state_age_seconds from what is read at each
+// scrape: the time since xds-server stood behind the services and pods in force. It
+// can be called once.
+func (m *Monitor) XDSStateAge(read func() time.Duration) error {
+	return m.Register("xds state age", prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "stateful_route_xds_state_age_seconds",
+		Help: "Time since xds-server stood behind the services and pods in force: 0 while it is connected.",
+	}, func() float64 { return read().Seconds() }))
+}
+
 // Undecided counts a callout that ended without a decision. The reasons are the
 // caller's, few and fixed.
 func (m *Monitor) Undecided(reason string) { m.metrics.undecided.WithLabelValues(reason).Inc() }

@@ -123,6 +123,7 @@ func (s *Stack) startExtproc(t testing.TB, dir string, o Options) {
 	t.Helper()
 	adminAddress := Address(t)
 	cfg := map[string]any{"listen": s.config.Envoy.Extproc.Address[0], "admin": adminAddress, "xds": s.config.Listen}
+	cfg["state"] = "services.json"
 	cfg["store"] = map[string]any{"memory": map[string]any{"path": filepath.Join(dir, "pins.db")}}
 	if o.Store != nil {
 		cfg["store"] = o.Store
