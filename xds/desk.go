@@ -121,7 +121,8 @@ func (d *Desk) SetConfig(now time.Time, g Gateway, services []statefulroute.Serv
 	next := newLayout(names)
 	for _, name := range d.layout.names {
 		if _, ok := next.places[name]; !ok {
-			d.ordered = d.ordered || len(d.touch(name).orders) > 0
+			left := d.touch(name) // also where it is known that orders changed
+			d.ordered = d.ordered || len(left.orders) > 0
 			delete(d.services, name)
 		}
 	}
