@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -126,7 +125,7 @@ func newSources(a *app) (*xds.Sources, error) {
 	if a.state != nil {
 		s.Keeper = a.state
 	}
-	return s, showSources(a.monitor, s)
+	return s, a.monitor.PodSources(xds.SourceStates(), s.Summary)
 }
 
 // observe hands a second's load reports to the analyzer, the live page and the
@@ -207,23 +206,6 @@ func openState(cfg *config.XDSServer, log *zap.Logger, monitor *insight.Monitor)
 		log.Error("orders and pods of the last run are lost", zap.Error(err))
 	}
 	return state, kept
-}
-
-// showSources serves how the sources of pods do.
-func showSources(monitor *insight.Monitor, sources *xds.Sources) error {
-	for _, state := range xds.SourceStates() {
-		err := monitor.Register("pod sources "+state, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "stateful_route_pod_sources", Help: "Sources of pods (files, DNS names) by how they do: good, held, stale or missing.",
-			ConstLabels: prometheus.Labels{"state": state},
-		}, func() float64 { states, _ := sources.Summary(); return float64(states[state]) }))
-		if err != nil {
-			return err
-		}
-	}
-	return monitor.Register("pod source age", prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "stateful_route_pod_source_age_seconds",
-		Help: "How long ago the source said what is served that said it longest ago, of those that are not good; 0 while all are.",
-	}, func() float64 { _, age := sources.Summary(); return age.Seconds() }))
 }
 
 func (a *app) stopTracing(ctx context.Context) {
