@@ -21,6 +21,8 @@ type service struct {
 	// restoredAt is when bindings were restored while idle was unset; 0: never.
 	restoredAt atomic.Int64
 
+	once atomic.Int64 // sessions of all pods that were used only once
+
 	mu   sync.Mutex
 	pods map[string]*pod
 }
@@ -44,12 +46,17 @@ type pod struct {
 	turn     atomic.Uint32               // where GiveUp begins to look
 }
 
-// count counts an entry that joins or leaves a group of the pod.
-func (p *pod) count(e *Entry, n int64) {
-	p.sessions.Add(n)
+// count counts an entry that joins or leaves the group.
+func (g *group) count(e *Entry, n int64) {
+	g.pod.sessions.Add(n)
 	if e.seat&onceFlag != 0 {
-		p.once.Add(n)
+		g.countOnce(n)
 	}
+}
+
+func (g *group) countOnce(n int64) {
+	g.pod.once.Add(n)
+	g.service.once.Add(n)
 }
 
 func (s *service) idleNanos() int64 {

@@ -161,12 +161,11 @@ func reportInterval(order *loadstatsv3.LoadStatsResponse) time.Duration {
 func (d *Directory) loadReport(sessions SessionCounter, since time.Duration) []*endpointv3.ClusterStats {
 	var out []*endpointv3.ClusterStats
 	for name, s := range d.all() {
-		counts := sessions.PodSessionCounts(name)
 		locality := &endpointv3.UpstreamLocalityStats{Locality: &corev3.Locality{}, LoadMetricStats: s.lookups.take()}
 		for _, pod := range s.pods {
 			locality.UpstreamEndpointStats = append(locality.UpstreamEndpointStats, &endpointv3.UpstreamEndpointStats{
 				Address:         socketAddress(pod.Pod),
-				LoadMetricStats: append(pod.times.take(), loadMetric(policy.MetricSessions, float64(counts[pod.Name]))),
+				LoadMetricStats: append(pod.times.take(), loadMetric(policy.MetricSessions, float64(sessions.PodSessions(name, pod.Name)))),
 			})
 		}
 		out = append(out, &endpointv3.ClusterStats{

@@ -20,7 +20,8 @@ type Usage struct {
 	CPU, CPULimit float64
 	// TableSize and TableCapacity count bindings.
 	TableSize, TableCapacity int
-	// Evictions counts the live bindings given up since the start.
+	// Evictions counts the live bindings given up since the start for want of room in
+	// the table.
 	Evictions uint64
 }
 

@@ -135,10 +135,16 @@ func (s *ServiceMetrics) ForgetPod(pod string) {
 // again and again, such as once a second: it also forgets those that something
 // late brought back.
 func (s *ServiceMetrics) KeepPods(pods []string) {
+	s.KeepPodsWhere(func(pod string) bool { return slices.Contains(pods, pod) })
+}
+
+// KeepPodsWhere is KeepPods of those of which there says true. It asks of no more pods
+// than have series.
+func (s *ServiceMetrics) KeepPodsWhere(there func(pod string) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for pod := range *s.pods.Load() {
-		if pod != "" && !slices.Contains(pods, pod) {
+		if pod != "" && !there(pod) {
 			s.forgetLocked(pod)
 		}
 	}
