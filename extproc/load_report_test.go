@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/policy"
 )
 
@@ -202,5 +203,28 @@ func TestResponsesAreTimed(t *testing.T) {
 	s := p.directory.service("chat").balancer.Stats()
 	if s.Successful != 2 || s.Failed != 1 {
 		t.Errorf("the balancer saw %d successes and %d failures, want 2 and 1", s.Successful, s.Failed)
+	}
+}
+
+// One pod of a busy service that is asked now and then would be among few of the
+// unbound requests that are looked at.
+func TestAPodThatIsHardlySeenIsLookedForAmongAll(t *testing.T) {
+	draining := pods(3)
+	draining[2].State = statefulroute.Draining // is sent no unbound request
+	d := newDirectory(t, ServiceState{chat(), draining})
+	svc := d.service("chat")
+	for _, c := range []struct {
+		seen int
+		want bool
+	}{{1, true}, {2, true}, {3, false}, {40, false}, {0, true}} {
+		for name, n := range map[string]int{"chat-0": 40, "chat-1": c.seen} {
+			for range n {
+				svc.pods[name].times.observe(time.Millisecond)
+			}
+		}
+		d.loadReport(newTable(t), time.Second)
+		if got := svc.unbound.fine.Load(); got != c.want {
+			t.Errorf("%d responses of chat-1 seen: looks at more is %v, want %v", c.seen, got, c.want)
+		}
 	}
 }

@@ -59,6 +59,7 @@ type deskService struct {
 
 type podFacts struct {
 	down   bool   // health checks say so
+	avoid  bool   // and that new sessions had better go elsewhere
 	weight uint32 // 0: use the configured one
 }
 
@@ -187,9 +188,9 @@ func indexOf(pods []statefulroute.Pod) *podIndex {
 	return newPodIndex(members)
 }
 
-// SetHealthy is what the health checks found.
-func (d *Desk) SetHealthy(service, pod string, healthy bool) error {
-	return d.change(service, pod, func(f *podFacts) { f.down = !healthy })
+// SetHealth is what the health checks found.
+func (d *Desk) SetHealth(service, pod string, v HealthVerdict) error {
+	return d.change(service, pod, func(f *podFacts) { f.down, f.avoid = !v.Healthy, v.Avoid })
 }
 
 // SetWeight is what the load made of a pod's weight; 0 means the configured one.
@@ -255,7 +256,7 @@ func (d *Desk) look(s *deskService) *ServiceView {
 	weights := facts
 	for i, p := range s.pods {
 		f, ordered := s.facts[p.Name], s.orders[p.Name].state
-		p.State = rank(ordered, f.down)
+		p.State, p.Avoid = rank(ordered, f.down), f.avoid
 		m := Member{Pod: p, EffectiveWeight: f.weight, Order: ordered, Down: f.down}
 		if f.weight == 0 {
 			m.EffectiveWeight = p.Weight

@@ -25,6 +25,7 @@ import (
 	"github.com/stateful-route/stateful-route/extproc"
 	"github.com/stateful-route/stateful-route/insight"
 	"github.com/stateful-route/stateful-route/internal/cli"
+	"github.com/stateful-route/stateful-route/internal/grpclimit"
 )
 
 // program is extproc with the strategies that a service may name.
@@ -93,6 +94,7 @@ type App struct {
 	reload    *reloader
 	xds       *grpc.ClientConn
 	server    *extproc.Server
+	guard     *grpclimit.Guard
 	grpc      *grpc.Server
 	health    *health.Server
 	admin     http.Handler

@@ -74,8 +74,11 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 	if err := errors.Join(monitor.LogLines(p.LogLinesDropped), monitor.Spans(tracer)); err != nil {
 		return nil, err
 	}
-	server, err := xds.New(xds.Options{Logger: p.Logger.Named("xds"), Observer: monitor, Boot: rand.Text()[:8], Orders: keeper(cfg)})
+	server, err := xds.New(xds.Options{Logger: p.Logger.Named("xds"), Observer: monitor, Boot: rand.Text()[:8], Orders: keeper(cfg), Limits: xds.ClientLimits(cfg.Limits)})
 	if err != nil {
+		return nil, err
+	}
+	if err := monitor.Register("clients", server.ClientMetrics()); err != nil {
 		return nil, err
 	}
 	found, err := newAnalysis(cfg.Analyzer, server.Model, p.Logger.Named("analyzer"))
@@ -91,7 +94,7 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 		return nil, err
 	}
 	a.prober = &xds.Prober{
-		Logger: p.Logger.Named("health"), Observer: probes{monitor, tracer},
+		Logger: p.Logger.Named("health"), Observer: probes{monitor, tracer, found.flaps},
 		Set: server, Model: server.Model, Changed: server.Changed(),
 	}
 	a.steering = &xds.Steering{
@@ -255,6 +258,9 @@ func needRestart(before, after *config.XDSServer) string {
 	}
 	if before.State != after.State {
 		names = append(names, "state")
+	}
+	if before.Limits != after.Limits {
+		names = append(names, "limits")
 	}
 	if !reflect.DeepEqual(before.Analyzer, after.Analyzer) {
 		names = append(names, "analyzer")
