@@ -74,6 +74,10 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 	if err := errors.Join(monitor.LogLines(p.LogLinesDropped), monitor.Spans(tracer)); err != nil {
 		return nil, err
 	}
+	loads := xds.NewLoads()
+	if err := monitor.LoadReports(loads.Refused); err != nil {
+		return nil, err
+	}
 	server, err := xds.New(xds.Options{Logger: p.Logger.Named("xds"), Observer: monitor, Boot: rand.Text()[:8], Orders: keeper(cfg)})
 	if err != nil {
 		return nil, err
@@ -83,7 +87,7 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 		return nil, err
 	}
 	a := &app{
-		process: p, started: time.Now(), monitor: monitor, tracer: tracer, server: server, loads: xds.NewLoads(), analysis: found,
+		process: p, started: time.Now(), monitor: monitor, tracer: tracer, server: server, loads: loads, analysis: found,
 		sources: &xds.Sources{Logger: p.Logger.Named("pods"), Resolver: net.DefaultResolver},
 	}
 	a.reload = &reloader{app: a, read: load}
