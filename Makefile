@@ -53,6 +53,10 @@ bench: ## every Go benchmark for BENCHTIME (default 200ms), then the session tab
 bench-sim: ## the balancing simulator's table
 	$(GO) run ./bench/sim $(SIMFLAGS)
 
+.PHONY: bench-fleet
+bench-fleet: ## what a fleet of 1,000 services and 10,000 pods costs xds-server, and clients that hang the others
+	$(GO) run ./bench/fleet $(FLEETFLAGS)
+
 .PHONY: affinity-sim
 affinity-sim: ## what session tables break, at full size: 250,000 live sessions, a flood of 10M ids (an hour)
 	$(GO) test ./affinity/simulate -count=1 -timeout 2h -v -run 'Broken|Flood' -live 250000

@@ -86,7 +86,7 @@ func WriteError(w http.ResponseWriter, status int, err error) {
 }
 
 // Serve answers on listener until ctx ends, then lets requests in flight
-// finish for up to two seconds. An address that only the operator's machine
+// finish for up to half a second: whoever starts the process again waits for it. An address that only the operator's machine
 // reaches is no protection from the pages of other sites in the operator's
 // browser: changes asked for by another origin are refused, and so is everything
 // that names a host which somebody else could have pointed here. IP addresses,
@@ -122,7 +122,7 @@ func (b bounds) serve(ctx context.Context, listener net.Listener, handler http.H
 		return fmt.Errorf("serve admin: %w", err)
 	case <-ctx.Done():
 	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
 	defer cancel()
 	if err := server.Shutdown(grace); err != nil {
 		_ = server.Close() // what did not end in time is cut

@@ -150,9 +150,9 @@ func (c *Cache) Remembered(service, key string, now time.Time) (pod string, ok b
 	return sh.remembered(s, id, c.nanos(now))
 }
 
-// Claim binds a key to a pod if it has no live binding; an evicted one, which
-// Lookup would have found, is none. It returns the binding
-// in force and whether this call made it; ErrFull where the strategy refuses.
+// Claim binds a key to a pod if it has no live binding, be it one that was evicted and is
+// remembered. It returns the binding in force and whether this call made it; ErrFull
+// where the strategy refuses.
 func (c *Cache) Claim(service, key, pod string, now time.Time) (b statefulroute.Binding, won bool, err error) {
 	s := c.services.getOrAdd(service)
 	s.inUse()
@@ -161,9 +161,10 @@ func (c *Cache) Claim(service, key, pod string, now time.Time) (b statefulroute.
 	return b, won, err
 }
 
-// Rebind binds a key to another pod if it is still bound to from. It returns
-// the binding in force and whether this call made it; ErrNotFound if there is
-// none. It is not counted as a use: the Lookup before it was.
+// Rebind binds a key to another pod if it is still bound to from, be it by a binding
+// that was evicted and is remembered. It returns the binding in force and whether this
+// call made it; ErrNotFound if there is none. It is not counted as a use: the Lookup
+// before it was.
 func (c *Cache) Rebind(service, key, from, to string, now time.Time) (b statefulroute.Binding, won bool, err error) {
 	s := c.services.get(service)
 	if s == nil {
@@ -179,6 +180,28 @@ func (c *Cache) Move(service, key, to string, now time.Time) (statefulroute.Bind
 	s := c.services.getOrAdd(service)
 	sh, id := c.at(s, key)
 	return sh.move(s, id, key, to, c.nanos(now))
+}
+
+// GiveUp evicts a session of the pod that was used only once, for the sake of a new one
+// where the pod may have no more sessions, and reports whether there was any. The session
+// keeps its pod, as every evicted one, in case that it comes back. It looks into each
+// shard at most once, at a few entries, and into none if no session was used once.
+func (c *Cache) GiveUp(service, pod string, now time.Time) bool {
+	s := c.services.get(service)
+	if s == nil {
+		return false
+	}
+	p := s.pod(pod)
+	if p == nil || p.once.Load() == 0 {
+		return false
+	}
+	at, first := c.nanos(now), int(p.turn.Add(1))
+	for i := range c.shards {
+		if c.shards[(first+i)%len(c.shards)].giveUp(s, pod, at) {
+			return true
+		}
+	}
+	return false
 }
 
 // Delete forgets a binding, evicted or not, and reports whether there was one.

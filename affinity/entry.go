@@ -18,7 +18,7 @@ type Entry struct {
 	prev, next uint32 // slots; see List
 	group      uint32 // the pod, in slab.groups; 0 for an entry that is not in the table
 	requests   uint32
-	seat       uint32 // index in group.members << seatShift | flags | the policy's mark
+	seat       uint32 // index in a list of group.members << seatShift | flags | the policy's mark
 	placed     uint32 // recency.placed when it was put in front last, or was to be
 	slot       uint32 // its own
 	keyLen     uint8  // or longKey
@@ -33,7 +33,8 @@ const (
 	staleFlag = 1 << 4 // the journal does not know of the last uses
 	movedFlag = 1 << 5 // the shard knows a previous pod
 	laterFlag = 1 << 6 // in recency.later
-	seatShift = 7
+	onceFlag  = 1 << 7 // its session was used only once, and no operator vouches for it
+	seatShift = 8
 	flagsMask = 1<<seatShift - 1
 )
 

@@ -1,37 +1,55 @@
 package affinity
 
 // group is the entries of one pod of one service in one shard, in no order.
-// It makes dropping, counting and listing a pod's sessions cost what the pod
-// has, and gives every entry an index by which walks can be interrupted.
+// It makes dropping and listing a pod's sessions cost what the pod has, and finding
+// one that was used only once nothing that grows.
 type group struct {
 	service *service
 	pod     *pod
-	members []uint32 // slots
-	number  uint32   // in slab.groups
+	members [2][]uint32 // slots, of the entries with onceFlag and of the others
+	number  uint32      // in slab.groups
 }
+
+// The lists of a group.
+const (
+	usedOnce = iota
+	usedMore
+)
 
 type groupKey struct {
 	service *service
 	pod     string
 }
 
+func (g *group) size() int { return len(g.members[usedOnce]) + len(g.members[usedMore]) }
+
+// of is the list that an entry is in.
+func (g *group) of(e *Entry) *[]uint32 {
+	if e.seat&onceFlag != 0 {
+		return &g.members[usedOnce]
+	}
+	return &g.members[usedMore]
+}
+
 func (g *group) add(e *Entry, slot uint32) {
+	members := g.of(e)
 	e.group = g.number
-	e.setIndex(len(g.members))
-	g.members = append(g.members, slot)
+	e.setIndex(len(*members))
+	*members = append(*members, slot)
 }
 
 // remove fills the gap with the last member, so a walk from the last index to
 // the first, interrupted at will, meets every member that stays.
 func (g *group) remove(e *Entry, sl *slab) {
-	last := len(g.members) - 1
-	moved := g.members[last]
-	g.members[e.index()] = moved
+	members := g.of(e)
+	last := len(*members) - 1
+	moved := (*members)[last]
+	(*members)[e.index()] = moved
 	sl.at(moved).setIndex(e.index())
-	g.members = g.members[:last]
+	*members = (*members)[:last]
 	e.group = 0
-	if cap(g.members) > 64 && len(g.members) < cap(g.members)/4 {
-		g.members = append(make([]uint32, 0, cap(g.members)/2), g.members...)
+	if size := cap(*members); size > 64 && last < size/4 {
+		*members = append(make([]uint32, 0, size/2), *members...)
 	}
 }
 
@@ -47,62 +65,91 @@ func (sh *shard) joinLocked(e *Entry, slot uint32, s *service, podName string) {
 		sh.slab.number(g)
 	}
 	g.add(e, slot)
+	g.pod.count(e, 1)
 }
 
 func (sh *shard) leaveLocked(e *Entry) {
 	g := sh.slab.groupOf(e)
+	g.pod.count(e, -1)
 	g.remove(e, &sh.slab)
-	if len(g.members) == 0 {
+	if g.size() == 0 {
 		sh.slab.forget(g)
 		delete(sh.groups, groupKey{g.service, g.pod.name})
 		g.service.releasePod(g.pod)
 	}
 }
 
-// groupsOf returns the shard's groups that match; nil and "" match all.
-func (sh *shard) groupsOf(s *service, podName string) []*group {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	return sh.groupsOfLocked(s, podName)
+// provenLocked notes that the session of an entry is more than an id that was used
+// once.
+func (sh *shard) provenLocked(e *Entry) {
+	if e.seat&onceFlag == 0 {
+		return
+	}
+	g, slot := sh.slab.groupOf(e), e.slot
+	g.remove(e, &sh.slab)
+	e.seat &^= onceFlag
+	g.add(e, slot)
+	g.pod.once.Add(-1)
 }
 
-func (sh *shard) groupsOfLocked(s *service, podName string) []*group {
-	if s != nil && podName != "" {
-		if g := sh.groups[groupKey{s, podName}]; g != nil {
-			return []*group{g}
-		}
-		return nil
-	}
-	var out []*group
-	for k, g := range sh.groups {
-		if (s == nil || k.service == s) && (podName == "" || k.pod == podName) {
-			out = append(out, g)
-		}
-	}
-	return out
-}
-
-// walkStep bounds the entries visited under one hold of the lock.
+// walkStep bounds the entries looked at under one hold of the lock.
 const walkStep = 256
 
-// walk visits the members that the group has now, last to first, with the lock
-// held but released every walkStep entries. The visitor may remove the entry.
+// walk visits the members that the group has now, with the lock held but released
+// every walkStep entries; some it may visit twice. A member that goes over to the
+// second list meanwhile goes to its end, which is visited later. The visitor may
+// remove the entry.
 func (sh *shard) walk(g *group, visit func(*Entry)) {
-	sh.mu.Lock()
-	i := len(g.members) - 1
-	sh.mu.Unlock()
-	for i >= 0 {
-		i = sh.walkSome(g, i, visit)
+	for list := range g.members {
+		for i := -1; i != 0; {
+			i = sh.walkSome(g, list, i, visit)
+		}
 	}
 }
 
-func (sh *shard) walkSome(g *group, from int, visit func(*Entry)) (next int) {
+// walkSome visits members below end, all of them if that is -1, and returns where to
+// go on.
+func (sh *shard) walkSome(g *group, list, end int, visit func(*Entry)) (next int) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	i := min(from, len(g.members)-1)
-	for n := 0; i >= 0 && n < walkStep; n++ {
-		visit(sh.slab.at(g.members[i]))
-		i--
+	n := len(g.members[list])
+	if end >= 0 {
+		n = min(end, n)
 	}
-	return i
+	for left := walkStep; n > 0 && left > 0; left-- {
+		n--
+		visit(sh.slab.at(g.members[list][n]))
+	}
+	return n
+}
+
+// someEntries looks at the slots from at on and visits the entries in them, with the
+// lock held for walkStep slots at most. It returns where to go on, 0 at the end. An
+// entry keeps its slot, but when the slab grows: then it begins anew, as it does not
+// know the size, so it may visit an entry twice. The visitor may remove the entry.
+func (sh *shard) someEntries(at, size int, visit func(*Entry)) (next, sizeNow int) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	entries := sh.slab.entries
+	if len(entries) != size {
+		at = 0
+	}
+	end := min(at+walkStep, len(entries))
+	for ; at < end; at++ {
+		if e := &entries[at]; e.group != 0 {
+			visit(e)
+		}
+	}
+	if at == len(entries) {
+		return 0, at
+	}
+	return at, len(entries)
+}
+
+// eachEntry is someEntries until all that are there all the while were visited.
+func (sh *shard) eachEntry(visit func(*Entry)) {
+	at, size := sh.someEntries(0, 0, visit)
+	for at != 0 {
+		at, size = sh.someEntries(at, size, visit)
+	}
 }

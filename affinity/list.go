@@ -1,7 +1,6 @@
 package affinity
 
 import (
-	"cmp"
 	"fmt"
 	"iter"
 	"slices"
@@ -82,51 +81,97 @@ type listed struct {
 	b  statefulroute.Binding
 }
 
-// page returns the shard's first limit bindings from an id on. All matching
-// references are copied under one hold of the lock, a few thousand in microseconds,
-// or an entry that passes from one pod's group to another's meanwhile could be
-// missed; they are sorted without it.
-func (sh *shard) page(s *service, pod string, first uint64, limit int) []listed {
-	all := sh.refsFrom(s, pod, first)
-	slices.SortFunc(all, func(a, b listedRef) int { return cmp.Compare(a.id, b.id) })
-	var out []listed
-	for chunk := range slices.Chunk(all, walkStep) {
-		if out = sh.appendListed(out, chunk, s, pod); len(out) >= limit {
-			return out[:limit]
+// page returns the shard's first limit bindings from an id on. The shard is looked
+// through in small steps, of which only the lowest ids are remembered: it costs as
+// much as the shard, or the pod, has entries, but nobody waits for more than a step.
+func (sh *shard) page(s *service, pod string, first uint64, limit int) (out []listed) {
+	for {
+		low := lowest{from: first, limit: limit - len(out)}
+		sh.collect(s, pod, &low)
+		low.trim()
+		for chunk := range slices.Chunk(low.ids, walkStep) {
+			out = sh.appendListed(out, chunk, s, pod)
 		}
+		// Of those found some may be gone again, and there may be others behind them.
+		if len(out) >= limit || !low.more {
+			return out
+		}
+		first = low.ids[len(low.ids)-1] + 1
 	}
-	return out
 }
 
-type listedRef struct {
-	id   uint64
-	slot uint32
+// lowest gathers the lowest ids from one on.
+type lowest struct {
+	from  uint64
+	limit int
+	ids   []uint64
+	more  bool // there are others above
 }
 
-func (sh *shard) refsFrom(s *service, pod string, first uint64) (all []listedRef) {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	for _, g := range sh.groupsOfLocked(s, pod) {
-		for _, slot := range g.members {
-			if id := sh.slab.at(slot).id; id >= first {
-				all = append(all, listedRef{id, slot})
+func (l *lowest) add(ids []uint64) {
+	for _, id := range ids {
+		switch {
+		case id < l.from:
+		case l.more && id >= l.ids[l.limit-1]: // trimmed before: these are the lowest so far
+		default:
+			if l.ids = append(l.ids, id); len(l.ids) >= 2*l.limit {
+				l.trim()
 			}
 		}
 	}
-	return all
+}
+
+// trim sorts the ids and drops those that are too many.
+func (l *lowest) trim() {
+	slices.Sort(l.ids)
+	l.ids = slices.Compact(l.ids)
+	if len(l.ids) > l.limit {
+		l.ids, l.more = l.ids[:l.limit], true
+	}
+}
+
+// collect finds the lowest ids that match. Without a pod it goes by the entries'
+// slots, which they keep when they pass from one pod to another: whatever is there all
+// the while is found.
+func (sh *shard) collect(s *service, pod string, low *lowest) {
+	ids := make([]uint64, 0, walkStep)
+	take := func(e *Entry) {
+		if sh.matchesLocked(e, s, pod) {
+			ids = append(ids, e.id)
+		}
+	}
+	if s != nil && pod != "" {
+		g := sh.group(s, pod)
+		for list := range 2 {
+			for at := -1; g != nil && at != 0; {
+				at = sh.walkSome(g, list, at, take)
+				low.add(ids)
+				ids = ids[:0]
+			}
+		}
+		return
+	}
+	for at, size := 0, 0; ; {
+		at, size = sh.someEntries(at, size, take)
+		low.add(ids)
+		if ids = ids[:0]; at == 0 {
+			return
+		}
+	}
+}
+
+func (sh *shard) matchesLocked(e *Entry, s *service, pod string) bool {
+	g := sh.slab.groupOf(e)
+	return (pod == "" || g.pod.name == pod) && (s == nil || g.service == s)
 }
 
 // appendListed reads the entries that are still there and still match.
-func (sh *shard) appendListed(out []listed, refs []listedRef, s *service, pod string) []listed {
+func (sh *shard) appendListed(out []listed, ids []uint64, s *service, pod string) []listed {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	for _, r := range refs {
-		e := sh.slab.at(r.slot)
-		if e.id != r.id || e.group == 0 {
-			continue
-		}
-		if g := sh.slab.groupOf(e); (pod == "" || g.pod.name == pod) && (s == nil || g.service == s) {
-			out = append(out, listed{e.id, sh.bindingLocked(e, sh.slab.keyOf(e))})
+	for _, id := range ids {
+		if e := sh.slab.find(id); e != nil && sh.matchesLocked(e, s, pod) {
+			out = append(out, listed{id, sh.bindingLocked(e, sh.slab.keyOf(e))})
 		}
 	}
 	return out

@@ -30,8 +30,14 @@ type model struct {
 	capacity int
 	during   string // the operation that runs
 	deleting bool   // it may delete what it likes
+	giving   bool   // it gives one session up: which, and on which pod
+	gaveUp   []statefulroute.Binding
+	vouched  map[modelKey]bool // an operator moved it
 	evicted  int
 	recalled int
+	recalls  uint64 // of them, those that got a place
+	rebinds  uint64
+	givenUp  int
 
 	// stubs are the evicted that the table may remember, as it is bounded.
 	stubs   map[modelKey]statefulroute.Binding
@@ -44,13 +50,16 @@ func (m *model) Delete(service, key string) {
 	k := modelKey{service, key}
 	delete(m.journal, k)
 	b, known := m.bound[k]
+	if m.giving {
+		m.gaveUp = append(m.gaveUp, b)
+	}
 	if !known || m.deleting {
 		return
 	}
 	if !m.expired(b) {
 		m.evicted++
 		m.stubs[k] = b
-		if len(m.bound) < m.capacity {
+		if len(m.bound) < m.capacity && !m.giving {
 			m.t.Fatalf("%s: %v evicted from %d of %d", m.during, k, len(m.bound), m.capacity)
 		}
 	}
@@ -107,15 +116,31 @@ func (m *model) recall(k modelKey, placed bool) (statefulroute.Binding, bool) {
 	if !ok || m.expired(b) {
 		return b, false
 	}
+	return m.placed(k, b.Pod, "", placed), true
+}
+
+// revive is the binding that a remembered session must have now: again, or on another
+// pod than previous.
+func (m *model) revive(k modelKey, pod, previous string) statefulroute.Binding {
+	if kept, ok := m.stubs[k]; !ok || m.expired(kept) || previous != "" && kept.Pod != previous || previous == "" && kept.Pod != pod {
+		m.t.Fatalf("%s: revived on %s after %q, want %+v, %v", m.during, pod, previous, kept, ok)
+	}
+	delete(m.vouched, k)
+	_, placed := m.c.Peek(k.service, k.key, m.now)
+	return m.placed(k, pod, previous, placed)
+}
+
+func (m *model) placed(k modelKey, pod, previous string, placed bool) statefulroute.Binding {
 	m.recalled++
-	b = statefulroute.Binding{Service: k.service, Key: k.key, Pod: b.Pod, Created: m.now, LastSeen: m.now, Requests: 2}
+	b := statefulroute.Binding{Service: k.service, Key: k.key, Pod: pod, PreviousPod: previous, Created: m.now, LastSeen: m.now, Requests: 2}
 	if placed {
+		m.recalls++
 		delete(m.stubs, k)
 		m.bound[k] = b
 	} else if m.stubs[k] = b; len(m.bound) < m.capacity {
 		m.t.Fatalf("%s: only remembered, in a table with room", m.during)
 	}
-	return b, true
+	return b
 }
 
 func (m *model) remembered(k modelKey) {
@@ -139,7 +164,16 @@ func (m *model) peek(k modelKey) {
 
 func (m *model) claim(k modelKey, pod string) {
 	want, known := m.use(k)
+	kept, remembered := m.c.Remembered(k.service, k.key, m.now)
 	got, won, err := m.c.Claim(k.service, k.key, pod, m.now)
+	if !known && remembered {
+		want = m.revive(k, kept, "")
+		if err != nil || won {
+			m.t.Fatalf("%s: won %v, %v, remembered on %s", m.during, won, err, kept)
+		}
+		m.same(got, want)
+		return
+	}
 	if errors.Is(err, ErrFull) && !known && len(m.bound) >= m.capacity {
 		return
 	}
@@ -150,13 +184,32 @@ func (m *model) claim(k modelKey, pod string) {
 		want = statefulroute.Binding{Service: k.service, Key: k.key, Pod: pod, Created: m.now, LastSeen: m.now, Requests: 1}
 		m.bound[k] = want
 		delete(m.stubs, k)
+		delete(m.vouched, k)
 	}
 	m.same(got, want)
 }
 
 func (m *model) rebind(k modelKey, from, to string) {
 	want, known := m.live(k)
+	kept, remembered := m.c.Remembered(k.service, k.key, m.now)
 	got, won, err := m.c.Rebind(k.service, k.key, from, to, m.now)
+	if !known && remembered {
+		if err != nil || won != (kept == from) {
+			m.t.Fatalf("%s: won %v from %s, remembered on %s, %v", m.during, won, from, kept, err)
+		}
+		previous := ""
+		if won && from != to {
+			kept, previous = to, from
+		}
+		if won {
+			m.rebinds++
+		}
+		m.same(got, m.revive(k, kept, previous))
+		return
+	}
+	if won {
+		m.rebinds++
+	}
 	if !known {
 		if !errors.Is(err, ErrNotFound) {
 			m.t.Fatalf("%s: %v", m.during, err)
@@ -175,13 +228,22 @@ func (m *model) rebind(k modelKey, from, to string) {
 
 func (m *model) move(k modelKey, to string) {
 	want, known := m.live(k)
+	kept, remembered := m.c.Remembered(k.service, k.key, m.now)
 	got, err := m.c.Move(k.service, k.key, to, m.now)
+	if !known && remembered && err == nil {
+		if kept == to {
+			kept = ""
+		}
+		m.same(got, m.revive(k, to, kept))
+		return
+	}
 	if errors.Is(err, ErrFull) && !known && len(m.bound) >= m.capacity {
 		return
 	}
 	if err != nil {
 		m.t.Fatalf("%s: %v", m.during, err)
 	}
+	m.vouched[k] = true
 	if !known {
 		want = statefulroute.Binding{Service: k.service, Key: k.key, Pod: to, Created: m.now, LastSeen: m.now}
 	} else if want.Pod != to {
@@ -259,6 +321,9 @@ func (m *model) step(rnd *rand.Rand) {
 	case op == 994:
 		m.switchMode()
 	}
+	if op >= 890 && op < 900 {
+		m.giveUp(k.service, pod)
+	}
 	checkIdentity(m.t, m.c)
 }
 
@@ -296,6 +361,29 @@ func (m *model) restore(k modelKey, pod, previous string) {
 	}
 }
 
+// giveUp has the table evict a session of the pod that was used once, as long as there
+// is one.
+func (m *model) giveUp(service, pod string) {
+	may := map[modelKey]bool{}
+	for k, b := range m.bound {
+		if k.service == service && b.Pod == pod && b.Requests == 1 && !m.vouched[k] {
+			may[k] = true
+		}
+	}
+	m.gaveUp, m.giving = nil, true
+	ok := m.c.GiveUp(service, pod, m.now)
+	m.giving = false
+	if ok != (len(may) > 0) || ok != (len(m.gaveUp) == 1) {
+		m.t.Fatalf("%s: gave up %v, %+v of %v", m.during, ok, m.gaveUp, may)
+	}
+	if ok && !may[modelKey{m.gaveUp[0].Service, m.gaveUp[0].Key}] {
+		m.t.Fatalf("%s: gave up %+v", m.during, m.gaveUp)
+	}
+	if ok {
+		m.givenUp++
+	}
+}
+
 // switchMode has adaptive reclaim the other way from now on.
 func (m *model) switchMode() {
 	if a, ok := m.c.tuner.strategy.(*adaptive); ok {
@@ -321,8 +409,17 @@ func (m *model) compare(rnd *rand.Rand) {
 			counts[b.Pod]++
 		}
 	}
+	once := map[string]int64{}
+	for k, b := range m.bound {
+		if k.service == "s0" && b.Requests == 1 && !m.vouched[k] {
+			once[b.Pod]++
+		}
+	}
 	for i := range 4 {
 		pod := fmt.Sprintf("p%d", i)
+		if p := m.c.services.getOrAdd("s0").pod(pod); p != nil && p.once.Load() != once[pod] {
+			m.t.Fatalf("%s has %d sessions used once, want %d", pod, p.once.Load(), once[pod])
+		}
 		if got := m.c.PodSessions("s0", pod); got != counts[pod] || m.c.PodSessionCounts("s0")[pod] != got {
 			m.t.Fatalf("%s has %d sessions, want %d", pod, got, counts[pod])
 		}
@@ -374,6 +471,7 @@ func TestModel(t *testing.T) {
 					bound:   map[modelKey]statefulroute.Binding{},
 					journal: map[modelKey]statefulroute.Binding{},
 					stubs:   map[modelKey]statefulroute.Binding{},
+					vouched: map[modelKey]bool{},
 				}
 				// One shard, so that full means full.
 				m.c = newCache(t, Options{Strategy: strategy, Capacity: capacity, Shards: 1, DefaultExpiration: 30 * time.Second, Journal: m})
@@ -382,8 +480,11 @@ func TestModel(t *testing.T) {
 					m.step(rnd)
 				}
 				m.compare(rnd)
-				if strategy != "ttl" && (m.evicted == 0 || m.recalled == 0) {
-					t.Errorf("%d evicted, %d recalled: the test proves little", m.evicted, m.recalled)
+				if m.givenUp == 0 || m.evicted == 0 || m.recalled == 0 {
+					t.Errorf("%d evicted, %d recalled, %d given up: the test proves little", m.evicted, m.recalled, m.givenUp)
+				}
+				if st := m.c.Stats(); st.Recalls != m.recalls || st.Rebinds != m.rebinds {
+					t.Errorf("%d recalls and %d rebinds counted, want %d and %d", st.Recalls, st.Rebinds, m.recalls, m.rebinds)
 				}
 			})
 		}

@@ -22,7 +22,7 @@ const (
 	// perShard is the number of entries a shard has when there are many: few enough
 	// for it to grow in a millisecond.
 	perShard = 12_500
-	// maxPerShard is less than Entry.seat can count.
+	// maxPerShard is what Entry.seat can count.
 	maxPerShard = 1 << 24
 	// enoughShards are enough for many cores to rarely meet.
 	enoughShards = 64

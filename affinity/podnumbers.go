@@ -1,6 +1,7 @@
 package affinity
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -55,6 +56,7 @@ func (p *podNumbers) of(name podName) *numberedPod {
 	}
 	for p.last++; p.last == 0 || p.byNumber[p.last] != nil; p.last++ {
 	}
+	name.name = strings.Clone(name.name) // it may be a piece of something larger
 	n := &numberedPod{podName: name, number: p.last}
 	p.byNumber[n.number] = n
 	p.byName.Add(name, n)

@@ -39,6 +39,17 @@ type pod struct {
 	name     string
 	numbered atomic.Pointer[numberedPod] // once a session of it was evicted
 	groups   int                         // guarded by service.mu
+	sessions atomic.Int64                // in all shards
+	once     atomic.Int64                // of them with onceFlag
+	turn     atomic.Uint32               // where GiveUp begins to look
+}
+
+// count counts an entry that joins or leaves a group of the pod.
+func (p *pod) count(e *Entry, n int64) {
+	p.sessions.Add(n)
+	if e.seat&onceFlag != 0 {
+		p.once.Add(n)
+	}
 }
 
 func (s *service) idleNanos() int64 {
@@ -94,6 +105,20 @@ func (s *service) acquirePod(name string) *pod {
 	}
 	p.groups++
 	return p
+}
+
+// pod returns the pod of that name, nil if it has no sessions.
+func (s *service) pod(name string) *pod {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pods[name]
+}
+
+// podNames are those of the pods that have sessions.
+func (s *service) podNames() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.pods))
 }
 
 // releasePod is called by a shard whose group for the pod became empty.

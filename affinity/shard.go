@@ -92,6 +92,7 @@ func (sh *shard) useLocked(s *service, id uint64, key string, now int64) *Entry 
 		return nil
 	}
 	sh.policy.Used(e)
+	sh.provenLocked(e)
 	if e.seat |= staleFlag; e.used(now, s) {
 		sh.tellLocked(e)
 	}
@@ -103,37 +104,47 @@ func (sh *shard) useLocked(s *service, id uint64, key string, now int64) *Entry 
 // the session.
 func (sh *shard) recallLocked(b *statefulroute.Binding, s *service, id uint64, key string, now int64) bool {
 	podName, ok := sh.rememberedLocked(s, id, now)
-	if !ok {
-		return false
+	if ok {
+		sh.reviveLocked(b, s, id, key, podName, "", now)
 	}
-	old, _ := sh.forgetStubLocked(s, id, now)
-	// Of its requests two are known: one before it was evicted, and this one.
-	facts := Entry{id: id, created: now, lastSeen: now, requests: 2}
-	sh.counts.recalls++
-	e, err := sh.insertLocked(facts, s, key, podName, now)
-	if err != nil {
-		sh.stubs.put(id, newStub(id, old.pod(), now, true, old.mark()))
-		at := sh.total.clock.Time(now)
-		*b = statefulroute.Binding{Service: s.name, Key: key, Pod: podName, Created: at, LastSeen: at, Requests: uint64(facts.requests)}
-		return true
-	}
-	sh.policy.Used(e)
-	sh.tellLocked(e)
-	sh.describeLocked(b, e, key)
-	return true
+	return ok
 }
 
-// forgetStubLocked forgets the stub of a session that came back. It was known if its
-// binding would be there but for the table's size.
-func (sh *shard) forgetStubLocked(s *service, id uint64, now int64) (old stub, known bool) {
-	old = sh.stubs.take(id)
-	if !old.alive(s, now) {
-		return old, false
+// reviveLocked binds a remembered session to a pod: to its own or, if it has to leave
+// that, previous, to another.
+func (sh *shard) reviveLocked(b *statefulroute.Binding, s *service, id uint64, key, pod, previous string, now int64) {
+	old := sh.stubs.take(id)
+	// Of its requests two are known: one before it was evicted, and this one.
+	facts := Entry{id: id, created: now, lastSeen: now, requests: 2}
+	e, err := sh.insertLocked(facts, s, key, pod, now)
+	if err != nil {
+		number := old.pod()
+		if previous != "" {
+			number = sh.total.numbers.of(podName{s, pod}).number
+		}
+		sh.stubs.put(id, newStub(id, number, now, true, old.mark()))
+		at := sh.total.clock.Time(now)
+		*b = statefulroute.Binding{
+			Service: s.name, Key: key, Pod: pod, PreviousPod: previous,
+			Created: at, LastSeen: at, Requests: uint64(facts.requests),
+		}
+		return
 	}
+	sh.counts.recalls++
+	sh.learnLocked(old)
+	sh.policy.Used(e)
+	if previous != "" {
+		sh.setPreviousLocked(e, previous)
+	}
+	sh.tellLocked(e)
+	sh.describeLocked(b, e, key)
+}
+
+// learnLocked tells the policy of a session that came back after it was evicted.
+func (sh *shard) learnLocked(old stub) {
 	if l, ok := sh.policy.(Learner); ok {
 		l.Broke(old.mark())
 	}
-	return old, true
 }
 
 func (sh *shard) remembered(s *service, id uint64, now int64) (podName string, ok bool) {
@@ -177,21 +188,31 @@ func (sh *shard) peekLocked(s *service, id uint64, key string, now int64) *Entry
 func (sh *shard) claim(b *statefulroute.Binding, s *service, id uint64, key, podName string, now int64) (won bool, err error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	e := sh.useLocked(s, id, key, now)
-	if won = e == nil; won {
-		if e, err = sh.bindLocked(s, id, key, podName, now); err != nil {
-			return false, err
-		}
+	if e := sh.useLocked(s, id, key, now); e != nil {
+		sh.describeLocked(b, e, key)
+		return false, nil
+	}
+	// It may have been bound and evicted since the caller looked.
+	if sh.recallLocked(b, s, id, key, now) {
+		return false, nil
+	}
+	e, err := sh.bindLocked(s, id, key, podName, now)
+	if err != nil {
+		return false, err
 	}
 	sh.describeLocked(b, e, key)
-	return won, nil
+	return true, nil
 }
 
 // bindLocked makes the binding of a session that has none.
 func (sh *shard) bindLocked(s *service, id uint64, key, podName string, now int64) (*Entry, error) {
-	old, known := sh.forgetStubLocked(s, id, now)
+	old := sh.stubs.take(id)
+	known := old.alive(s, now)
 	if known {
 		sh.counts.broken++
+		if old.pod() != 0 { // else it was refused before
+			sh.learnLocked(old)
+		}
 	}
 	e, err := sh.insertLocked(Entry{id: id, created: now, lastSeen: now, requests: 1}, s, key, podName, now)
 	if err != nil {
@@ -217,6 +238,9 @@ func (sh *shard) insertLocked(facts Entry, s *service, key, podName string, now 
 	}
 	if sh.slab.tight() {
 		sh.growLocked()
+	}
+	if facts.requests == 1 {
+		facts.seat = onceFlag
 	}
 	e := sh.slab.take(facts, key)
 	sh.joinLocked(e, e.slot, s, podName)
@@ -297,11 +321,13 @@ func (sh *shard) reclaimLocked(now int64) (n int) {
 	}
 	visited := 0
 	for _, g := range sh.groups {
-		for i := len(g.members) - 1; i >= 0 && visited < walkStep; i-- {
-			visited++
-			if e := sh.slab.at(g.members[i]); sh.slab.expired(e, now) {
-				sh.takeOutLocked(e, &sh.counts.expired)
-				n++
+		for _, members := range g.members {
+			for i := len(members) - 1; i >= 0 && visited < walkStep; i-- {
+				visited++
+				if e := sh.slab.at(members[i]); sh.slab.expired(e, now) {
+					sh.takeOutLocked(e, &sh.counts.expired)
+					n++
+				}
 			}
 		}
 		if visited >= walkStep || n > 0 {
@@ -323,13 +349,30 @@ func (sh *shard) rebind(s *service, id uint64, key, from, to string, now int64) 
 	// The look-up that found the pod lost has counted this request.
 	e := sh.peekLocked(s, id, key, now)
 	if e == nil {
-		return statefulroute.Binding{}, false, ErrNotFound
+		return sh.rebindStubLocked(s, id, key, from, to, now)
 	}
 	if sh.slab.groupOf(e).pod.name != from {
 		return sh.bindingLocked(e, key), false, nil
 	}
 	sh.counts.rebinds++
 	return sh.reseatLocked(e, key, to), true, nil
+}
+
+// rebindStubLocked is rebind of a session that is only remembered.
+func (sh *shard) rebindStubLocked(s *service, id uint64, key, from, to string, now int64) (b statefulroute.Binding, won bool, err error) {
+	podName, ok := sh.rememberedLocked(s, id, now)
+	switch {
+	case !ok:
+		return b, false, ErrNotFound
+	case podName != from:
+		sh.reviveLocked(&b, s, id, key, podName, "", now)
+		return b, false, nil
+	case to == from:
+		from = ""
+	}
+	sh.counts.rebinds++
+	sh.reviveLocked(&b, s, id, key, to, from, now)
+	return b, true, nil
 }
 
 // reseatLocked binds an entry to another pod.
@@ -348,20 +391,29 @@ func (sh *shard) setPreviousLocked(e *Entry, pod string) {
 	sh.previous[e.id] = unique.Make(pod)
 }
 
-func (sh *shard) move(s *service, id uint64, key, to string, now int64) (statefulroute.Binding, error) {
+func (sh *shard) move(s *service, id uint64, key, to string, now int64) (b statefulroute.Binding, err error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	// An operator vouches for the session: it need not prove itself.
 	if e := sh.peekLocked(s, id, key, now); e != nil {
 		sh.counts.moves++
+		sh.provenLocked(e)
 		return sh.reseatLocked(e, key, to), nil
+	}
+	if podName, ok := sh.rememberedLocked(s, id, now); ok {
+		if podName == to {
+			podName = ""
+		}
+		sh.counts.moves++
+		sh.reviveLocked(&b, s, id, key, to, podName, now)
+		return b, nil
 	}
 	e, err := sh.insertLocked(Entry{id: id, created: now, lastSeen: now}, s, key, to, now)
 	if err != nil {
 		sh.counts.refused++
-		return statefulroute.Binding{}, err
+		return b, err
 	}
 	sh.stubs.take(id)
-	// An operator vouches for the session: it need not prove itself.
 	sh.policy.Used(e)
 	sh.tellLocked(e)
 	return sh.bindingLocked(e, key), nil
@@ -381,11 +433,38 @@ func (sh *shard) delete(s *service, id uint64, key string) bool {
 
 // checkpoint tells the journal of the uses that it does not know yet.
 func (sh *shard) checkpoint() {
-	for _, g := range sh.groupsOf(nil, "") {
-		sh.walk(g, func(e *Entry) {
-			if e.seat&staleFlag != 0 {
-				sh.tellLocked(e)
-			}
-		})
-	}
+	sh.eachEntry(func(e *Entry) {
+		if e.seat&staleFlag != 0 {
+			sh.tellLocked(e)
+		}
+	})
 }
+
+// giveUp evicts the oldest of some entries of a pod that were used once. It reports
+// whether there was any.
+func (sh *shard) giveUp(s *service, podName string, now int64) bool {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	g := sh.groups[groupKey{s, podName}]
+	if g == nil || len(g.members[usedOnce]) == 0 {
+		return false
+	}
+	some := g.members[usedOnce]
+	some = some[:min(len(some), giveUpLook)]
+	victim := sh.slab.at(some[0])
+	for _, slot := range some[1:] {
+		if e := sh.slab.at(slot); e.lastSeen < victim.lastSeen {
+			victim = e
+		}
+	}
+	if sh.slab.expired(victim, now) {
+		sh.removeLocked(victim, &sh.counts.expired)
+		return true
+	}
+	sh.rememberLocked(victim, ReasonSessions, now)
+	sh.removeLocked(victim, &sh.counts.evicted[ReasonSessions])
+	return true
+}
+
+// giveUpLook bounds the entries that giveUp compares.
+const giveUpLook = 8

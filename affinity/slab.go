@@ -124,7 +124,8 @@ func (s *slab) grow() (slots []uint32) {
 	}
 	for _, g := range s.groups[1:] {
 		if g != nil {
-			relocate(g.members, slots)
+			relocate(g.members[usedOnce], slots)
+			relocate(g.members[usedMore], slots)
 		}
 	}
 	return slots

@@ -13,12 +13,14 @@ const (
 	ReasonFlood
 	// ReasonCollision is a key with the same 64-bit hash as a new one.
 	ReasonCollision
+	// ReasonSessions is an id that was used only once, given up by Cache.GiveUp.
+	ReasonSessions
 	reasons
 )
 
 // String returns the reason as a metric label value.
 func (r Reason) String() string {
-	return [...]string{"capacity", "probation", "flood", "collision", "unknown"}[min(r, reasons)]
+	return [...]string{"capacity", "probation", "flood", "collision", "max_sessions", "unknown"}[min(r, reasons)]
 }
 
 // counts are one shard's, guarded by its lock.
@@ -57,10 +59,9 @@ type Stats struct {
 	// Refused counts claims and moves answered with ErrFull, and bindings that were not
 	// restored for want of room.
 	Refused uint64
-	// Recalls counts lookups of sessions that had been evicted and were bound to
-	// their pod again. Such a lookup is a hit, and the new binding an insert, unless
-	// the strategy refused it a place, and only the answer was made of what is
-	// remembered.
+	// Recalls counts sessions that had been evicted, came back and have a place in the
+	// table again, an insert. Where the strategy refuses them one they are answered from
+	// what is remembered, each look-up a hit and no recall.
 	Recalls uint64
 	// Broken counts sessions that came back after they had been evicted or
 	// refused, and of whose pod nothing was known. It misses those that are
@@ -110,35 +111,34 @@ func (st *Stats) add(n counts, size int) {
 	}
 }
 
-// PodSessions is the number of sessions bound to a pod. Each shard is locked for a
-// moment, one by one.
-func (c *Cache) PodSessions(service, pod string) (n int) {
-	if pod == "" {
+// PodSessions is the number of sessions bound to a pod. It costs the same however
+// many sessions and pods there are, and waits for no shard.
+func (c *Cache) PodSessions(service, pod string) int {
+	s := c.services.get(service)
+	if s == nil {
 		return 0
 	}
-	c.countSessions(service, pod, func(_ string, sessions int) { n += sessions })
-	return n
+	p := s.pod(pod)
+	if p == nil {
+		return 0
+	}
+	return int(p.sessions.Load())
 }
 
 // PodSessionCounts is the number of sessions of each pod that has any, as
-// PodSessions.
+// PodSessions. It costs as much as the service has such pods.
 func (c *Cache) PodSessionCounts(service string) map[string]int {
 	counts := map[string]int{}
-	c.countSessions(service, "", func(pod string, sessions int) { counts[pod] += sessions })
-	return counts
-}
-
-func (c *Cache) countSessions(service, pod string, count func(pod string, sessions int)) {
 	s := c.services.get(service)
 	if s == nil {
-		return
+		return counts
 	}
-	for i := range c.shards {
-		sh := &c.shards[i]
-		sh.mu.Lock()
-		for _, g := range sh.groupsOfLocked(s, pod) {
-			count(g.pod.name, len(g.members))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, p := range s.pods {
+		if n := p.sessions.Load(); n > 0 {
+			counts[name] = int(n)
 		}
-		sh.mu.Unlock()
 	}
+	return counts
 }

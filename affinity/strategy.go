@@ -59,7 +59,7 @@ type Rates struct {
 	Lookups, Hits uint64
 	// Broken sessions: see Stats.
 	Broken uint64
-	// Inserts of new bindings, and live bindings Evicted for them.
+	// Inserts of new bindings, and live bindings Evicted for want of room.
 	Inserts, Evicted uint64
 }
 

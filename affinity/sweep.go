@@ -9,7 +9,12 @@ func (c *Cache) Expire(now time.Time) (n int) {
 	at := c.nanos(now)
 	for i := range c.shards {
 		sh := &c.shards[i]
-		n += sh.removeWhere(nil, "", &sh.counts.expired, func(e *Entry) bool { return sh.slab.expired(e, at) })
+		sh.eachEntry(func(e *Entry) {
+			if sh.slab.expired(e, at) {
+				sh.removeLocked(e, &sh.counts.expired)
+				n++
+			}
+		})
 		sh.sweepStubs(at)
 	}
 	c.tuner.observe(c.Stats(), c.options.OnSwitch)
@@ -43,9 +48,15 @@ func (c *Cache) DropPod(service, pod string) int {
 
 // Flush forgets every binding of a service, or of all with "", and returns how
 // many there were.
-func (c *Cache) Flush(service string) int {
+func (c *Cache) Flush(service string) (n int) {
 	if service == "" {
-		n := c.deleteAll(nil, "")
+		for i := range c.shards {
+			sh := &c.shards[i]
+			sh.eachEntry(func(e *Entry) {
+				sh.removeLocked(e, &sh.counts.deleted)
+				n++
+			})
+		}
 		c.numbers.retire(podName{})
 		return n
 	}
@@ -53,28 +64,30 @@ func (c *Cache) Flush(service string) int {
 	if s == nil {
 		return 0
 	}
-	n := c.deleteAll(s, "")
+	for _, pod := range s.podNames() {
+		n += c.deleteAll(s, pod)
+	}
 	c.numbers.retire(podName{s, ""})
 	return n
 }
 
+// deleteAll removes the bindings of a pod.
 func (c *Cache) deleteAll(s *service, pod string) (n int) {
 	for i := range c.shards {
 		sh := &c.shards[i]
-		n += sh.removeWhere(s, pod, &sh.counts.deleted, func(*Entry) bool { return true })
+		if g := sh.group(s, pod); g != nil {
+			sh.walk(g, func(e *Entry) {
+				sh.removeLocked(e, &sh.counts.deleted)
+				n++
+			})
+		}
 	}
 	return n
 }
 
-// removeWhere removes the matching entries that are there when it begins.
-func (sh *shard) removeWhere(s *service, pod string, counter *uint64, match func(*Entry) bool) (n int) {
-	for _, g := range sh.groupsOf(s, pod) {
-		sh.walk(g, func(e *Entry) {
-			if match(e) {
-				sh.removeLocked(e, counter)
-				n++
-			}
-		})
-	}
-	return n
+// group returns the shard's group of a pod, nil if it has none.
+func (sh *shard) group(s *service, pod string) *group {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return sh.groups[groupKey{s, pod}]
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/internal/monotonic"
 )
 
 // Options configure a Balancer.
@@ -60,6 +61,8 @@ type Balancer struct {
 	made       atomic.Uint64
 	shards     [shards]shard
 
+	clock monotonic.Clock // of all that is kept as nanoseconds
+
 	snap atomic.Pointer[snapshot]
 	mu   sync.Mutex // serialises SetPods and Update, and guards the rest
 	opts Options
@@ -106,7 +109,7 @@ func (b *Balancer) Update(now time.Time, opts Options) error {
 		b.snap.Store(&snapshot{strategy: strategy})
 		return nil
 	}
-	b.snap.Store(newSnapshot(old, now.UnixNano(), old.all, opts, strategy))
+	b.snap.Store(newSnapshot(old, b.clock.Nanos(now), old.all, opts, strategy))
 	return nil
 }
 
@@ -125,7 +128,7 @@ func (b *Balancer) SetPods(now time.Time, pods []statefulroute.Pod) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	old := b.snap.Load()
-	b.snap.Store(newSnapshot(old, now.UnixNano(), pods, b.opts, old.strategy))
+	b.snap.Store(newSnapshot(old, b.clock.Nanos(now), pods, b.opts, old.strategy))
 }
 
 // Pick chooses a pod among those that take new sessions and counts the request
@@ -136,7 +139,7 @@ func (b *Balancer) Pick(now time.Time, key string) (Ticket, error) {
 	if len(s.pods) == 0 {
 		return Ticket{}, s.noPods()
 	}
-	nano := now.UnixNano()
+	nano := b.clock.Nanos(now)
 	f := b.flights.Get().(*flight)
 	count, random := f.shard.draw(nano)
 	if count%s.refreshEvery == 0 {
@@ -160,7 +163,7 @@ func (b *Balancer) Start(now time.Time, pod string) (Ticket, error) {
 	if !ok {
 		return Ticket{}, fmt.Errorf("unknown pod %q", pod)
 	}
-	nano := now.UnixNano()
+	nano := b.clock.Nanos(now)
 	f := b.flights.Get().(*flight)
 	f.shard.draw(nano)
 	p.inFlight.Add(1)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/internal/monotonic"
 )
 
 // shards spreads what every pick counts over cache lines.
@@ -18,7 +19,7 @@ type shard struct {
 	failed    atomic.Uint64
 	timed     atomic.Uint64 // responses whose time was seen
 	time      atomic.Int64  // their sum, nanoseconds
-	last      atomic.Int64  // the latest request, Unix nanoseconds
+	last      atomic.Int64  // the latest request, by the balancer's clock
 	seed      uint64        // the eighth word: a cache line of its own
 }
 
@@ -77,7 +78,7 @@ func (b *Balancer) Stats() Stats {
 		out.AverageResponseTime = sum / time.Duration(timed)
 	}
 	if last > 0 {
-		out.LastRequest = time.Unix(0, last)
+		out.LastRequest = b.clock.Time(last)
 	}
 	return out
 }
@@ -96,12 +97,12 @@ func (b *Balancer) Loads() []PodLoad {
 	out := make([]PodLoad, len(s.all))
 	for i, fact := range s.all {
 		p := s.byName[fact.Name]
-		out[i] = PodLoad{Pod: fact.Name, State: fact.State, Weight: max(fact.Weight, 1), Load: p.load()}
+		out[i] = PodLoad{Pod: fact.Name, State: fact.State, Weight: max(fact.Weight, 1), Load: p.load(&b.clock)}
 	}
 	return out
 }
 
-func (p *pod) load() statefulroute.Load {
+func (p *pod) load(c *monotonic.Clock) statefulroute.Load {
 	l := statefulroute.Load{
 		InFlight:     p.inFlight.Load(),
 		ResponseTime: time.Duration(loadFloat(&p.latency)),
@@ -109,7 +110,7 @@ func (p *pod) load() statefulroute.Load {
 		Sessions:     p.sessions.Load(),
 	}
 	if at := p.answered.Load(); at != 0 {
-		l.LastResponse = time.Unix(0, at)
+		l.LastResponse = c.Time(at)
 	}
 	return l
 }

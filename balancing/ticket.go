@@ -124,7 +124,7 @@ func (t Ticket) end() (waiting, open bool) {
 
 func (t Ticket) learn(now time.Time, o Outcome) {
 	t.f.shard.end(o)
-	t.pod.answer(now.UnixNano(), o, t.f.b.snap.Load())
+	t.pod.answer(t.f.b.clock.Nanos(now), o, t.f.b.snap.Load())
 }
 
 func (t Ticket) release() {

@@ -22,7 +22,8 @@ const (
 // Len is the number of pods, at least 1 in a call of Strategy.Pick.
 func (v View) Len() int { return len(v.snap.pods) }
 
-// Now is the time of the pick.
+// Now is the time of the pick, by a clock that goes on evenly when the wall clock is
+// set: for ages.
 func (v View) Now() time.Time { return time.Unix(0, v.now) }
 
 // Name returns the name of pod i.

@@ -35,7 +35,7 @@ func (d *Directory) balancerStats() balancersJSON {
 	out := balancersJSON{Services: map[string]balancerJSON{}}
 	var timed float64 // seconds over all responses seen
 	var seen uint64
-	for name, s := range *d.services.Load() {
+	for name, s := range d.all() {
 		stats := s.balancer.Stats()
 		one := toBalancerJSON(stats)
 		out.Services[name] = one

@@ -18,6 +18,7 @@ import (
 // early is a stream that reached a process which has just started.
 type early struct {
 	directory *Directory
+	server    *Server
 	stream    *scriptedStream
 	cancel    context.CancelFunc
 	ended     chan error
@@ -37,7 +38,7 @@ func startEarly(t *testing.T) *early {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(metadata.NewIncomingContext(t.Context(), metadata.Pairs(policy.ServiceMetadata, "chat")))
-	e := &early{directory: d, cancel: cancel, ended: make(chan error, 1), stream: &scriptedStream{ctx: ctx, in: []*extprocv3.ProcessingRequest{
+	e := &early{directory: d, server: server, cancel: cancel, ended: make(chan error, 1), stream: &scriptedStream{ctx: ctx, in: []*extprocv3.ProcessingRequest{
 		requestMessage("x-session-id", "a"), responseMessage("127.0.0.1:9100", ":status", "200")}}}
 	go func() { e.ended <- server.Process(e.stream) }()
 	synctest.Wait()
@@ -63,7 +64,7 @@ func TestStreamWaitsForTheFirstServices(t *testing.T) {
 		mail.Name = "mail"
 		e.directory.Set([]ServiceState{{mail, pods(1)}}, false)
 		e.waits(t)
-		if e.directory.await(t.Context(), "mail") == nil {
+		if e.directory.await(t.Context(), t.Context(), "mail") == nil {
 			t.Error("a service that is known waits for the others")
 		}
 		time.Sleep(5 * time.Second) // the bubble's clock: what the stream waits
@@ -93,7 +94,7 @@ func TestCompleteDirectoryKeepsNobodyWaiting(t *testing.T) {
 			t.Errorf("the stream of a service that is not there ended with %v", err)
 		}
 		e.directory.Set([]ServiceState{{chat(), pods(1)}}, false)
-		if e.directory.await(t.Context(), "chat") == nil || e.directory.await(t.Context(), "mail") != nil {
+		if e.directory.await(t.Context(), t.Context(), "chat") == nil || e.directory.await(t.Context(), t.Context(), "mail") != nil {
 			t.Error("a complete directory does not say what it knows")
 		}
 	})
@@ -106,6 +107,9 @@ func TestStreamThatWaitsEndsWithItsContext(t *testing.T) {
 		e.cancel()
 		if err := <-e.ended; status.Code(err) != codes.Unavailable {
 			t.Errorf("got %v, want Unavailable", err)
+		}
+		if n := metric(t, e.directory, `stateful_route_undecided_callouts_total{reason="starting"}`); n != 1 {
+			t.Errorf("%v callouts counted, want 1", n)
 		}
 	})
 }

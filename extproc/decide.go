@@ -122,7 +122,7 @@ func (c *chooser) claim() decision {
 // the session has reached it.
 func (c *chooser) taken(d decision) decision {
 	name := d.ticket.Pod()
-	if d.pod = c.service.pod(name); d.pod != nil {
+	if d.pod = c.service.chosen(name); d.pod != nil {
 		return d
 	}
 	d.ticket.GiveBack()
@@ -179,7 +179,7 @@ func (c *chooser) rebind(lost, why string) decision {
 // home serves a session that the table would not take.
 func (c *chooser) home(why error) decision {
 	name, ok := c.place.Home(c.key)
-	pod := c.service.pod(name)
+	pod := c.service.chosen(name)
 	if !ok || pod == nil {
 		return decision{outcome: noPods, err: why}
 	}

@@ -43,12 +43,15 @@ type DirectoryOptions struct {
 }
 
 // Directory holds the services as they stand: policy, pods and balancer of
-// each. The request path reads one immutable map without a lock; a Watcher
-// replaces it. A Directory that loses its Watcher keeps serving what it has.
+// each. The request path reads without a lock; a Watcher replaces the services that
+// differ, and leaves the others alone. A Directory that loses its Watcher keeps
+// serving what it has.
 type Directory struct {
-	opts     DirectoryOptions
-	hasher   *keyHasher // of all that extproc logs
-	services atomic.Pointer[map[string]*service]
+	opts   DirectoryOptions
+	hasher *keyHasher // of all that extproc logs
+	// slots has a slot for each service. The map itself is replaced when services
+	// come or go.
+	slots atomic.Pointer[map[string]*slot]
 
 	mu sync.Mutex // serialises what changes or counts the services
 
@@ -56,17 +59,22 @@ type Directory struct {
 	whole    chan struct{} // closed when complete is set
 }
 
+// slot is where a service stands, as it is now.
+type slot struct{ current atomic.Pointer[service] }
+
 // service is one service at one moment. Only the balancer, the metrics, the
 // look-ups and the pods' sampling marks change inside it.
 type service struct {
 	sessionPlaces
 	policy    statefulroute.Service
+	state     ServiceState // what it was made of
 	balancer  *balancing.Balancer
 	place     placer
 	metrics   *insight.ServiceMetrics
 	pods      map[string]*podView
-	newest    func() *service     // the service as it stands now; nil when it is gone
-	addresses map[string]*podView // by "IP:PORT", as Envoy names an upstream
+	newest    func() *service         // the service as it stands now; nil when it is gone
+	before    atomic.Pointer[service] // what the balancer may still choose from; nil but for a moment
+	addresses map[string]*podView     // by "IP:PORT", as Envoy names an upstream
 	unbound   *sampler
 	lookups   *lookups
 }
@@ -102,7 +110,7 @@ func NewDirectory(o DirectoryOptions) (*Directory, error) {
 		o.Now = time.Now
 	}
 	d := &Directory{opts: o, hasher: newKeyHasher(), whole: make(chan struct{})}
-	d.services.Store(&map[string]*service{})
+	d.slots.Store(&map[string]*slot{})
 	return d, nil
 }
 
@@ -112,7 +120,7 @@ func (d *Directory) Complete() bool { return d.complete.Load() }
 
 // Services lists the services in force, by name.
 func (d *Directory) Services() []ServiceState {
-	current := *d.services.Load()
+	current := d.all()
 	out := make([]ServiceState, 0, len(current))
 	for _, name := range slices.Sorted(maps.Keys(current)) {
 		s := current[name]
@@ -125,18 +133,34 @@ func (d *Directory) Services() []ServiceState {
 	return out
 }
 
-func (d *Directory) service(name string) *service { return (*d.services.Load())[name] }
+func (d *Directory) service(name string) *service {
+	if s := (*d.slots.Load())[name]; s != nil {
+		return s.current.Load()
+	}
+	return nil
+}
+
+// all returns the services in force.
+func (d *Directory) all() map[string]*service {
+	slots := *d.slots.Load()
+	out := make(map[string]*service, len(slots))
+	for name, s := range slots {
+		out[name] = s.current.Load()
+	}
+	return out
+}
 
 // await is service that, as long as the directory has never been whole, waits for
-// that or for the end of ctx: a process that has just started does not know yet
-// what it does not know.
-func (d *Directory) await(ctx context.Context, name string) *service {
+// that or for the end of ctx or stop: a process that has just started does not know
+// yet what it does not know.
+func (d *Directory) await(ctx, stop context.Context, name string) *service {
 	if s := d.service(name); s != nil {
 		return s
 	}
 	select {
 	case <-d.whole:
 	case <-ctx.Done():
+	case <-stop.Done():
 	}
 	return d.service(name)
 }
@@ -151,43 +175,84 @@ func (d *Directory) Check(svc statefulroute.Service) error {
 	return err
 }
 
-// Set replaces the services. A service that stays keeps its balancer's knowledge,
-// also when its balancing policy changed.
-//
-// A balancer must not choose a pod that a request cannot look up: pods that
-// leave are taken from the balancer before the new map is published, pods that
-// join are given to it after.
+// Set replaces all services: it is Update with those that differ.
 func (d *Directory) Set(services []ServiceState, complete bool) {
+	var set []ServiceState
+	gone := d.all()
+	for i := range services {
+		name := services[i].Service.Name
+		if was := gone[name]; was == nil || !was.state.same(&services[i]) {
+			set = append(set, services[i])
+		}
+		delete(gone, name)
+	}
+	d.Update(set, slices.Sorted(maps.Keys(gone)), complete)
+}
+
+// Update brings services into force and takes others out of it; those it does not
+// name are not touched. One that was there keeps its balancer's knowledge, also
+// when its balancing policy changed.
+func (d *Directory) Update(set []ServiceState, gone []string, complete bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	old := *d.services.Load()
-	next := make(map[string]*service, len(services))
-	built := make([]ServiceState, 0, len(services))
-	for _, state := range services {
-		was := old[state.Service.Name]
-		s, err := d.build(was, state)
-		if err != nil { // Check refuses what cannot be built
-			d.opts.Log.Error("service cannot be set up; it stays as it was, if it was there",
-				zap.String("service", state.Service.Name), zap.Error(err))
-			if was != nil {
-				next[state.Service.Name] = was
-			}
-			continue
+	joining := map[string]*slot{}
+	for _, state := range set {
+		name := state.Service.Name
+		at := (*d.slots.Load())[name]
+		var was *service
+		if at != nil {
+			was = at.current.Load()
 		}
-		next[state.Service.Name] = s
-		built = append(built, state)
-		s.balancer.SetPods(d.opts.Now(), s.staying(was, state.Pods))
+		s, err := d.build(was, state)
+		switch {
+		case err != nil: // Check refuses what cannot be built
+			d.opts.Log.Error("service cannot be set up; it stays as it was, if it was there",
+				zap.String("service", name), zap.Error(err))
+		case was == nil:
+			s.balancer.SetPods(d.opts.Now(), state.Pods)
+			joining[name] = &slot{}
+			joining[name].current.Store(s)
+		default:
+			d.replace(at, was, s)
+		}
 	}
-	d.services.Store(&next)
-	for _, state := range built {
-		next[state.Service.Name].balancer.SetPods(d.opts.Now(), state.Pods)
-	}
-	forgetPods(old, next)
+	d.joinAndLeave(joining, gone)
 	if complete && d.complete.CompareAndSwap(false, true) {
 		close(d.whole)
 		if d.opts.OnComplete != nil {
 			d.opts.OnComplete()
 		}
+	}
+}
+
+// replace puts a service in another's place. The balancer, which both share, must
+// not choose a pod that a request cannot look up, nor be without pods in between,
+// also where all pods are replaced at once: while it is given the new ones,
+// requests that see the new service find the old pods, too, and those that see the
+// old one find the new pods through newest.
+func (d *Directory) replace(at *slot, was, s *service) {
+	s.before.Store(was)
+	at.current.Store(s)
+	s.balancer.SetPods(d.opts.Now(), s.state.Pods)
+	s.before.Store(nil)
+	forgetPods(was, s)
+}
+
+// joinAndLeave replaces the map of slots, if that has to be.
+func (d *Directory) joinAndLeave(joining map[string]*slot, gone []string) {
+	old := *d.slots.Load()
+	gone = slices.DeleteFunc(slices.Clone(gone), func(name string) bool { return old[name] == nil })
+	if len(joining)+len(gone) == 0 {
+		return
+	}
+	next := maps.Clone(old)
+	maps.Copy(next, joining)
+	for _, name := range gone {
+		delete(next, name)
+	}
+	d.slots.Store(&next)
+	for _, name := range gone {
+		forgetPods(old[name].current.Load(), nil)
 	}
 }
 
@@ -198,7 +263,7 @@ func (d *Directory) build(old *service, state ServiceState) (*service, error) {
 		return nil, err
 	}
 	s := &service{
-		policy: svc, sessionPlaces: places,
+		policy: svc, state: state, sessionPlaces: places,
 		metrics:   d.opts.Monitor.Service(svc.Name),
 		pods:      make(map[string]*podView, len(state.Pods)),
 		addresses: make(map[string]*podView, len(state.Pods)),
@@ -224,15 +289,20 @@ func (d *Directory) build(old *service, state ServiceState) (*service, error) {
 	return s, nil
 }
 
-// newPodView keeps what was measured of a pod that stays.
+// newPodView keeps a pod that stays as it is, and what was measured of one that
+// only changed.
 func newPodView(old *service, p statefulroute.Pod) *podView {
-	v := &podView{Pod: p, answers: boundAnswers(p.Address), sampler: &sampler{}, times: newResponseTimes()}
+	var was *podView
 	if old != nil {
-		if o, ok := old.pods[p.Name]; ok {
-			v.sampler, v.times = o.sampler, o.times
-		}
+		was = old.pods[p.Name]
 	}
-	return v
+	switch {
+	case was == nil:
+		return &podView{Pod: p, answers: boundAnswers(p.Address), sampler: &sampler{}, times: newResponseTimes()}
+	case was.Pod == p:
+		return was
+	}
+	return &podView{Pod: p, answers: boundAnswers(p.Address), sampler: was.sampler, times: was.times}
 }
 
 // balancerOf returns the balancer of a service under a policy. One that is there
@@ -289,24 +359,6 @@ func withIssued(p statefulroute.SessionPolicy) ([]statefulroute.SessionSource, i
 	return append(slices.Clone(p.Key), issued), len(p.Key)
 }
 
-// staying returns the pods that were there before, all of them for a service
-// that is new or whose pods were replaced as a whole.
-func (s *service) staying(old *service, pods []statefulroute.Pod) []statefulroute.Pod {
-	if old == nil {
-		return pods
-	}
-	stay := make([]statefulroute.Pod, 0, len(pods))
-	for _, p := range pods {
-		if old.pods[p.Name] != nil {
-			stay = append(stay, p)
-		}
-	}
-	if len(stay) == 0 {
-		return pods
-	}
-	return stay
-}
-
 // pod returns the pod called name as this request sees it or, where another
 // request already saw newer pods, as it is now.
 func (s *service) pod(name string) *podView {
@@ -315,6 +367,20 @@ func (s *service) pod(name string) *podView {
 	}
 	if n := s.newest(); n != nil && n != s {
 		return n.pods[name]
+	}
+	return nil
+}
+
+// chosen returns the pod called name that the balancer chose: while the pods of a
+// service are replaced, also one that leaves.
+func (s *service) chosen(name string) *podView {
+	if p := s.pod(name); p != nil {
+		return p
+	}
+	if n := s.newest(); n != nil {
+		if was := n.before.Load(); was != nil {
+			return was.pods[name]
+		}
 	}
 	return nil
 }
@@ -331,14 +397,12 @@ func (s *service) podAt(address string) *podView {
 	return s.addresses[netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).String()]
 }
 
-// forgetPods ends the gauges of pods and services that are gone.
-func forgetPods(old, next map[string]*service) {
-	for name, was := range old {
-		now := next[name]
-		for pod := range was.pods {
-			if now == nil || now.pods[pod] == nil {
-				was.metrics.ForgetPod(pod)
-			}
+// forgetPods ends the gauges of a service's pods that are gone; now is nil where
+// the service itself is.
+func forgetPods(was, now *service) {
+	for pod := range was.pods {
+		if now == nil || now.pods[pod] == nil {
+			was.metrics.ForgetPod(pod)
 		}
 	}
 }

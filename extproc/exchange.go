@@ -39,6 +39,7 @@ type exchange struct {
 	sampler  *sampler
 	asked    bool // the response headers were asked for
 	late     bool // nobody waited for the answer any more
+	letGo    bool // the stream was ended by us, when it was decided
 
 	// From the response; zero until then.
 	status   int
@@ -193,7 +194,12 @@ func (x *exchange) measure(took time.Duration) {
 }
 
 // aborted reports whether the stream ended before a response that was asked for.
-func (x *exchange) aborted() bool { return x.asked && x.status == 0 }
+func (x *exchange) aborted() bool { return x.asked && x.status == 0 && !x.letGo }
+
+// owes reports whether the response has yet to give its client something.
+func (x *exchange) owes() bool {
+	return x.asked && x.answered.IsZero() && (x.issued || len(x.service.learn) > 0)
+}
 
 func (x *exchange) outcome() balancing.Outcome {
 	switch {

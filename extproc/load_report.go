@@ -160,7 +160,7 @@ func reportInterval(order *loadstatsv3.LoadStatsResponse) time.Duration {
 // look-ups found their session.
 func (d *Directory) loadReport(sessions SessionCounter, since time.Duration) []*endpointv3.ClusterStats {
 	var out []*endpointv3.ClusterStats
-	for name, s := range *d.services.Load() {
+	for name, s := range d.all() {
 		counts := sessions.PodSessionCounts(name)
 		locality := &endpointv3.UpstreamLocalityStats{Locality: &corev3.Locality{}, LoadMetricStats: s.lookups.take()}
 		for _, pod := range s.pods {

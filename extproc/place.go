@@ -37,7 +37,7 @@ type SessionCounter interface {
 func (d *Directory) CountSessions(table SessionCounter) {
 	d.mu.Lock() // no pod may join between a look at the list and its use
 	defer d.mu.Unlock()
-	current := *d.services.Load()
+	current := d.all()
 	d.opts.Monitor.KeepServices(slices.Collect(maps.Keys(current)))
 	pods := map[*insight.ServiceMetrics][]string{} // services past the monitor's bound share one
 	for name, s := range current {

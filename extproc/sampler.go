@@ -3,6 +3,8 @@ package extproc
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/stateful-route/stateful-route/internal/monotonic"
 )
 
 const (
@@ -24,13 +26,14 @@ const (
 // the requests of one pod and takes no lock. The method is the generic cell rate
 // algorithm (ITU-T I.371).
 type sampler struct {
-	due   atomic.Int64 // Unix nanoseconds: when the looks so far are paid for
-	watch atomic.Int64 // Unix nanoseconds: until when every response is looked at
+	clock monotonic.Clock
+	due   atomic.Int64 // by the clock: when the looks so far are paid for
+	watch atomic.Int64 // by the clock: until when every response is looked at
 }
 
 // take reports whether the request that begins now is to be looked at.
 func (s *sampler) take(now time.Time) bool {
-	n, due := now.UnixNano(), s.due.Load()
+	n, due := s.clock.Nanos(now), s.due.Load()
 	if n < s.watch.Load() {
 		return true
 	}
@@ -39,4 +42,4 @@ func (s *sampler) take(now time.Time) bool {
 }
 
 // failed is to be called with each response that was a failure.
-func (s *sampler) failed(now time.Time) { s.watch.Store(now.Add(watchFailures).UnixNano()) }
+func (s *sampler) failed(now time.Time) { s.watch.Store(s.clock.Nanos(now) + int64(watchFailures)) }

@@ -3,6 +3,8 @@ package extproc
 import (
 	"testing"
 	"time"
+
+	"github.com/stateful-route/stateful-route/internal/monotonic/clocktest"
 )
 
 func TestSamplesAreABurstAndThenARate(t *testing.T) {
@@ -24,5 +26,33 @@ func TestSamplesAreABurstAndThenARate(t *testing.T) {
 	var busy sampler
 	if n, most := taken(&busy, t0, 10_000, time.Millisecond), sampleBurst+int(10*time.Second/sampleEvery); n < most-1 || n > most {
 		t.Errorf("%d of 10000 requests within 10 s were looked at, want %d", n, most)
+	}
+}
+
+// A wall clock that is set must neither stop the looks at responses for an hour nor
+// have every response looked at.
+func TestTheSamplersWallClockMayBeSet(t *testing.T) {
+	for _, set := range []time.Duration{time.Hour, -time.Hour} {
+		var s sampler
+		began := time.Now()
+		for s.take(began) {
+		}
+		s.failed(began)
+		later := clocktest.Set(began.Add(watchFailures-1), set)
+		for range 3 * sampleBurst {
+			if !s.take(later) {
+				t.Fatalf("set by %s: a response soon after a failure was not looked at", set)
+			}
+		}
+		later = clocktest.Set(began.Add(watchFailures), set)
+		taken := 0
+		for range 3 * sampleBurst {
+			if s.take(later) {
+				taken++
+			}
+		}
+		if taken != sampleBurst {
+			t.Errorf("set by %s: %d looks, want %d", set, taken, sampleBurst)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package extproc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -41,6 +42,7 @@ type Server struct {
 	now       func() time.Time
 	hasher    *keyHasher
 	unbound   answerPair
+	drain     *drain
 }
 
 // NewServer returns a server to be registered with a grpc.Server.
@@ -56,7 +58,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	}
 	return &Server{
 		directory: o.Directory, table: o.Table, tracer: o.Tracer, log: o.Log, now: o.Now,
-		hasher: o.Directory.hasher, unbound: unboundAnswers(),
+		hasher: o.Directory.hasher, unbound: unboundAnswers(), drain: newDrain(),
 	}, nil
 }
 
@@ -77,7 +79,7 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) error
 	}
 	h := first.GetRequestHeaders()
 	if h == nil {
-		return status.Error(codes.FailedPrecondition, "the first message must be the request headers")
+		return s.undecided(undecidedNoHeaders, svc.policy.Name, codes.FailedPrecondition, "the first message must be the request headers")
 	}
 	x := &exchange{server: s, service: svc, came: came, began: s.now()}
 	x.begin(stream.Context(), md, h.GetHeaders().GetHeaders())
@@ -85,33 +87,63 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) error
 	return x.run(stream)
 }
 
+// Why a callout ends without a decision, as counted and logged.
+const (
+	undecidedNoService = "no_service"      // its metadata names none: it is not our configuration's
+	undecidedNoHeaders = "no_headers"      // it does not begin with a request's headers
+	undecidedUnknown   = "unknown_service" // its service is not among those of xds-server
+	undecidedStarting  = "starting"        // Envoy did not wait until services had come
+	undecidedStopping  = "stopping"        // this process ends before they have
+)
+
 // serviceOf finds the service of a stream. A process that has just started waits
 // for its services, for Envoy would send the request anywhere where on_extproc_loss
-// is allow; how long that may take is Envoy's message_timeout. The Unavailable of
-// a service that is not known leaves the request to that setting.
+// is allow; how long that may take is Envoy's message_timeout. Upon the Unavailable
+// of a service that is not known Envoy asks again, another replica if there is one,
+// until that time is over, and then leaves the request to that setting.
 func (s *Server) serviceOf(ctx context.Context, md metadata.MD) (*service, error) {
 	name := metadataValue(md)(policy.ServiceMetadata)
 	if name == "" {
-		return nil, status.Errorf(codes.InvalidArgument, "no %s in the stream's metadata", policy.ServiceMetadata)
+		return nil, s.undecided(undecidedNoService, "", codes.InvalidArgument, "no "+policy.ServiceMetadata+" in the stream's metadata")
 	}
-	svc := s.directory.await(ctx, name)
-	if svc == nil {
-		return nil, status.Errorf(codes.Unavailable, "service %q is not known", name)
+	if svc := s.directory.await(ctx, s.drain.begun, name); svc != nil {
+		return svc, nil
 	}
-	return svc, nil
+	reason := undecidedStarting
+	switch {
+	case s.directory.Complete():
+		reason = undecidedUnknown
+	case s.drain.begun.Err() != nil:
+		reason = undecidedStopping
+	}
+	return nil, s.undecided(reason, name, codes.Unavailable, fmt.Sprintf("service %q is not known", name))
+}
+
+// undecided makes it visible that Envoy is left without a decision, and returns
+// the status that says so.
+func (s *Server) undecided(reason, service string, code codes.Code, text string) error {
+	s.directory.opts.Monitor.Undecided(reason)
+	s.log.Warn("callout not decided", zap.String("service", service), zap.String("reason", reason))
+	return status.Error(code, text)
 }
 
 // run answers the first message with what was decided, then whatever Envoy
-// still asks, until the stream ends. That end is the normal one whether it
-// comes as end of file or as a cancellation.
+// still asks, until the stream ends or is let go of. That end is the normal one
+// whether it comes as end of file or as a cancellation.
 func (x *exchange) run(stream extprocv3.ExternalProcessor_ProcessServer) error {
 	if err := stream.Send(x.answer); err != nil {
 		x.late = true
 		return err
 	}
-	for !x.refused() {
+	if x.refused() {
+		return nil
+	}
+	held := x.server.drain.hold(stream.Context(), x.owes())
+	defer held.release()
+	for {
 		m, err := stream.Recv()
 		if err != nil {
+			x.letGo = x.server.drain.begun.Err() != nil
 			return endOfStream(err)
 		}
 		answer := x.next(m)
@@ -121,8 +153,10 @@ func (x *exchange) run(stream extprocv3.ExternalProcessor_ProcessServer) error {
 		if err := stream.Send(answer); err != nil {
 			return err
 		}
+		if !x.owes() {
+			held.settled()
+		}
 	}
-	return nil
 }
 
 // endOfStream turns the ways Envoy ends a stream into success.

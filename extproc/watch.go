@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -23,9 +21,10 @@ import (
 type Services interface {
 	// Check refuses a service that could not be set.
 	Check(statefulroute.Service) error
-	// Set brings the services into force, all at once, before it returns.
-	// complete says that every service announced has its pods.
-	Set(services []ServiceState, complete bool)
+	// Update brings the services of set into force and takes those called gone
+	// out of it, before it returns. complete says that every service announced
+	// has its pods.
+	Update(set []ServiceState, gone []string, complete bool)
 }
 
 // WatcherOptions configures a Watcher.
@@ -151,16 +150,16 @@ func (s *adsStream) begin() error {
 	if err != nil {
 		return err
 	}
-	return s.subscribe()
+	return s.subscribe(st.wanted())
 }
 
 // handle applies one response, answers it, and follows with the subscriptions
 // it calls for.
 func (s *adsStream) handle(r *discoveryv3.DeltaDiscoveryResponse) error {
 	w := s.watcher
-	refused := w.state.apply(r)
+	changed, refused := w.state.apply(r)
 	if refused == nil {
-		w.opts.Services.Set(w.state.services(), w.state.complete())
+		w.opts.Services.Update(changed.set, changed.gone, w.state.complete())
 	} else {
 		w.opts.Log.Error("xDS response refused; the last good state stays in force",
 			zap.String("type", r.GetTypeUrl()), zap.Error(refused))
@@ -175,21 +174,21 @@ func (s *adsStream) handle(r *discoveryv3.DeltaDiscoveryResponse) error {
 	if err := s.send(answer); err != nil {
 		return err
 	}
-	return s.subscribe()
+	return s.subscribe(changed.assignments)
 }
 
-// subscribe tells the server how the wanted endpoints differ from those
-// subscribed to on this stream.
-func (s *adsStream) subscribe() error {
-	wanted := s.watcher.state.wanted()
+// subscribe tells the server which of the assignments are wanted now and were not,
+// or the other way round, on this stream.
+func (s *adsStream) subscribe(assignments []string) error {
+	st := s.watcher.state
 	r := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: endpointType}
-	for _, name := range slices.Sorted(maps.Keys(wanted)) {
-		if !s.subscribed[name] {
+	for _, name := range assignments {
+		switch wanted := st.wants(name); {
+		case wanted && !s.subscribed[name]:
+			s.subscribed[name] = true
 			r.ResourceNamesSubscribe = append(r.ResourceNamesSubscribe, name)
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(s.subscribed)) {
-		if !wanted[name] {
+		case !wanted && s.subscribed[name]:
+			delete(s.subscribed, name)
 			r.ResourceNamesUnsubscribe = append(r.ResourceNamesUnsubscribe, name)
 		}
 	}
@@ -197,10 +196,9 @@ func (s *adsStream) subscribe() error {
 		return nil
 	}
 	if !s.askedPods { // only the first request of a type may carry versions
-		r.InitialResourceVersions = s.watcher.state.assignmentVersions(wanted)
+		r.InitialResourceVersions = st.assignmentVersions(r.ResourceNamesSubscribe)
 		s.askedPods = true
 	}
-	s.subscribed = wanted
 	return s.send(r)
 }
 

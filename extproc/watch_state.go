@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -28,8 +29,9 @@ type ServiceState struct {
 }
 
 // watchState is what the delta streams of CDS and EDS have told so far. It is a
-// plain state machine: responses go in, the services in force and the
-// subscriptions that follow come out. It outlives a stream, so a new one
+// plain state machine: responses go in, the services that differ and the
+// subscriptions that may follow come out. What a response costs depends on what is
+// in it, not on how many services there are. It outlives a stream, so a new one
 // resumes from the versions held.
 type watchState struct {
 	// check refuses a service that this extproc cannot serve (unknown
@@ -41,6 +43,9 @@ type watchState struct {
 	// inForce maps a service to the assignment it uses: the one its cluster
 	// names or, until that has arrived, the one used before.
 	inForce map[string]string
+	// users are the services that name or use an assignment. One that nobody
+	// does is forgotten.
+	users map[string][]string
 	// gotClusters is set by the first accepted CDS response.
 	gotClusters bool
 }
@@ -56,46 +61,139 @@ type assignmentState struct {
 	pods    []statefulroute.Pod
 }
 
+// changes are what one response made different.
+type changes struct {
+	set  []ServiceState // by name
+	gone []string
+	// assignments are those whose subscription may have to change.
+	assignments []string
+}
+
 func newWatchState(check func(statefulroute.Service) error) *watchState {
 	return &watchState{
 		check:       check,
 		clusters:    map[string]clusterState{},
 		assignments: map[string]assignmentState{},
 		inForce:     map[string]string{},
+		users:       map[string][]string{},
 	}
 }
 
 // apply takes one response whole, or returns why it is refused and changes
 // nothing.
-func (s *watchState) apply(r *discoveryv3.DeltaDiscoveryResponse) error {
+func (s *watchState) apply(r *discoveryv3.DeltaDiscoveryResponse) (changes, error) {
 	switch r.GetTypeUrl() {
 	case clusterType:
 		return s.applyClusters(r)
 	case endpointType:
 		return s.applyAssignments(r)
 	}
-	return fmt.Errorf("resource type %q was not asked for", r.GetTypeUrl())
+	return changes{}, fmt.Errorf("resource type %q was not asked for", r.GetTypeUrl())
 }
 
-func (s *watchState) applyClusters(r *discoveryv3.DeltaDiscoveryResponse) error {
-	next := maps.Clone(s.clusters)
+func (s *watchState) applyClusters(r *discoveryv3.DeltaDiscoveryResponse) (changes, error) {
+	next := make(map[string]*clusterState, len(r.GetResources())) // nil: gone
 	for _, name := range r.GetRemovedResources() {
-		delete(next, name)
+		next[name] = nil
 	}
 	for _, res := range r.GetResources() {
 		c, ours, err := s.decodeCluster(res)
 		switch {
 		case err != nil:
-			return err
+			return changes{}, err
 		case !ours:
-			delete(next, res.GetName())
+			next[res.GetName()] = nil
 		default:
-			next[res.GetName()] = c
+			next[res.GetName()] = &c
 		}
 	}
-	s.clusters, s.gotClusters = next, true
-	s.settle()
-	return nil
+	s.gotClusters = true
+	var out changes
+	for _, name := range slices.Sorted(maps.Keys(next)) {
+		before := s.look(name)
+		out.assignments = append(out.assignments, s.uses(name)...)
+		s.setCluster(name, next[name])
+		out.assignments = append(out.assignments, s.uses(name)...)
+		out.note(name, before, s.look(name))
+	}
+	return out, nil
+}
+
+// setCluster sets or removes one cluster and what depends on it.
+func (s *watchState) setCluster(name string, c *clusterState) {
+	before := s.uses(name)
+	if c == nil {
+		delete(s.clusters, name)
+	} else {
+		s.clusters[name] = *c
+	}
+	s.settle(name, before)
+}
+
+// settle moves a service to the assignment its cluster names, once that has
+// arrived, and forgets assignments that nobody needs any more. before is what the
+// service used until now.
+func (s *watchState) settle(name string, before []string) {
+	c, stands := s.clusters[name]
+	if !stands {
+		delete(s.inForce, name)
+	} else if _, arrived := s.assignments[c.assignment]; arrived {
+		s.inForce[name] = c.assignment
+	}
+	after := s.uses(name)
+	for _, a := range after {
+		if !slices.Contains(s.users[a], name) {
+			s.users[a] = append(s.users[a], name)
+		}
+	}
+	for _, a := range before {
+		if slices.Contains(after, a) {
+			continue
+		}
+		s.users[a] = slices.DeleteFunc(s.users[a], func(user string) bool { return user == name })
+		if len(s.users[a]) == 0 {
+			delete(s.users, a)
+			delete(s.assignments, a)
+		}
+	}
+}
+
+// uses lists the assignments that a service names and uses.
+func (s *watchState) uses(name string) []string {
+	var out []string
+	if c, ok := s.clusters[name]; ok {
+		out = append(out, c.assignment)
+	}
+	if a, ok := s.inForce[name]; ok && !slices.Contains(out, a) {
+		out = append(out, a)
+	}
+	return out
+}
+
+// look returns a service as it is in force, nil if it is not.
+func (s *watchState) look(name string) *ServiceState {
+	a, ok := s.inForce[name]
+	if !ok {
+		return nil
+	}
+	return &ServiceState{Service: s.clusters[name].service, Pods: s.assignments[a].pods}
+}
+
+// note adds a service to the changes if it differs.
+func (c *changes) note(name string, before, after *ServiceState) {
+	switch {
+	case after == nil && before != nil:
+		c.gone = append(c.gone, name)
+	case after != nil && (before == nil || !before.same(after)):
+		c.set = append(c.set, *after)
+	}
+}
+
+// same reports whether two states of a service ask for the same. What they share
+// is not looked at.
+func (s *ServiceState) same(o *ServiceState) bool {
+	shared := len(s.Pods) == len(o.Pods) && (len(s.Pods) == 0 || &s.Pods[0] == &o.Pods[0])
+	return (shared || slices.Equal(s.Pods, o.Pods)) && reflect.DeepEqual(s.Service, o.Service)
 }
 
 // decodeCluster reports ours = false for a cluster without our metadata:
@@ -123,25 +221,32 @@ func (s *watchState) decodeCluster(res *discoveryv3.Resource) (c clusterState, o
 	return c, true, nil
 }
 
-func (s *watchState) applyAssignments(r *discoveryv3.DeltaDiscoveryResponse) error {
-	next := maps.Clone(s.assignments)
+func (s *watchState) applyAssignments(r *discoveryv3.DeltaDiscoveryResponse) (changes, error) {
+	next := make(map[string]assignmentState, len(r.GetResources()))
 	for _, name := range r.GetRemovedResources() {
 		// The cluster still stands, so its last known pods do too; without a
-		// version they are asked for again. settle forgets the unneeded.
-		if a, ok := next[name]; ok {
+		// version they are asked for again.
+		if a, ok := s.assignments[name]; ok {
 			next[name] = assignmentState{pods: a.pods}
 		}
 	}
 	for _, res := range r.GetResources() {
 		a, err := decodeAssignment(res)
 		if err != nil {
-			return fmt.Errorf("endpoints %q: %w", res.GetName(), err)
+			return changes{}, fmt.Errorf("endpoints %q: %w", res.GetName(), err)
 		}
 		next[res.GetName()] = a
 	}
-	s.assignments = next
-	s.settle()
-	return nil
+	var out changes
+	for _, assignment := range slices.Sorted(maps.Keys(next)) {
+		for _, name := range slices.Clone(s.users[assignment]) { // nobody's is dropped
+			before, used := s.look(name), s.uses(name)
+			s.assignments[assignment] = next[assignment]
+			s.settle(name, used)
+			out.note(name, before, s.look(name))
+		}
+	}
+	return out, nil
 }
 
 func decodeAssignment(res *discoveryv3.Resource) (assignmentState, error) {
@@ -180,25 +285,6 @@ func decodePod(ep *endpointv3.LbEndpoint, zone string) (statefulroute.Pod, error
 	return policy.DecodePod(ep.GetMetadata().GetFilterMetadata()[policy.Namespace], address, zone)
 }
 
-// settle moves each service to the assignment its cluster names, once that has
-// arrived, and forgets assignments that nobody needs any more.
-func (s *watchState) settle() {
-	needed := map[string]bool{}
-	for name, c := range s.clusters {
-		if _, arrived := s.assignments[c.assignment]; arrived {
-			s.inForce[name] = c.assignment
-		}
-		needed[c.assignment] = true
-		needed[s.inForce[name]] = true
-	}
-	maps.DeleteFunc(s.inForce, func(name, assignment string) bool {
-		_, hasCluster := s.clusters[name]
-		_, hasPods := s.assignments[assignment]
-		return !hasCluster || !hasPods
-	})
-	maps.DeleteFunc(s.assignments, func(name string, _ assignmentState) bool { return !needed[name] })
-}
-
 // services returns every service whose pods are known, by name.
 func (s *watchState) services() []ServiceState {
 	out := make([]ServiceState, 0, len(s.inForce))
@@ -218,12 +304,20 @@ func (s *watchState) complete() bool {
 }
 
 // wanted returns the EDS resources to be subscribed to.
-func (s *watchState) wanted() map[string]bool {
-	w := make(map[string]bool, len(s.clusters))
+func (s *watchState) wanted() []string {
+	out := make([]string, 0, len(s.clusters))
 	for _, c := range s.clusters {
-		w[c.assignment] = true
+		out = append(out, c.assignment)
 	}
-	return w
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// wants reports whether an EDS resource is to be subscribed to.
+func (s *watchState) wants(assignment string) bool {
+	return slices.ContainsFunc(s.users[assignment], func(name string) bool {
+		return s.clusters[name].assignment == assignment
+	})
 }
 
 // clusterVersions and assignmentVersions are the initial_resource_versions of a
@@ -236,9 +330,9 @@ func (s *watchState) clusterVersions() map[string]string {
 	return v
 }
 
-func (s *watchState) assignmentVersions(wanted map[string]bool) map[string]string {
+func (s *watchState) assignmentVersions(wanted []string) map[string]string {
 	v := make(map[string]string, len(wanted))
-	for name := range wanted {
+	for _, name := range wanted {
 		if a, ok := s.assignments[name]; ok && a.version != "" {
 			v[name] = a.version
 		}

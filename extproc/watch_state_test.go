@@ -86,7 +86,7 @@ func response(t testing.TB, typeURL, version string, removed []string, messages 
 
 func accept(t testing.TB, s *watchState, r *discoveryv3.DeltaDiscoveryResponse) {
 	t.Helper()
-	if err := s.apply(r); err != nil {
+	if _, err := s.apply(r); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -103,7 +103,7 @@ func TestWatchStateReadsServicesAndPods(t *testing.T) {
 	if s.complete() || len(s.services()) != 0 {
 		t.Error("a service is in force before its pods came")
 	}
-	if want := map[string]bool{"chat@1": true}; !reflect.DeepEqual(s.wanted(), want) {
+	if want := []string{"chat@1"}; !reflect.DeepEqual(s.wanted(), want) {
 		t.Errorf("wants %v, want %v", s.wanted(), want)
 	}
 	draining := withState(pods(3), "chat-1", statefulroute.Draining)
@@ -203,7 +203,7 @@ func TestWatchStateRefusesBadContent(t *testing.T) {
 	for _, c := range tests {
 		s := good()
 		before := fmt.Sprintf("%+v", s.services())
-		err := s.apply(c.response)
+		_, err := s.apply(c.response)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %q", err, c.want)
 		}

@@ -244,30 +244,6 @@ func holdsBindings(process string) bool {
 	return process == "extproc" || strings.HasPrefix(process, "extproc/")
 }
 
-// peersLocked sums what the other pods of the service did in about the same time.
-func (a *Analyzer) peersLocked(scope Scope, period time.Duration) *Window {
-	var peers Window
-	for peer, s := range a.history {
-		if peer.Service != scope.Service || peer.Pod == "" || peer.Pod == scope.Pod || !s.at(0).at.Equal(a.last) {
-			continue
-		}
-		w := s.last(peer, patience, func(w *Window) bool { return w.Period >= period })
-		peers.Requests += w.Requests
-		peers.Errors += w.Errors
-		peers.ResponseTimes.Merge(w.ResponseTimes)
-	}
-	return &peers
-}
-
-func (a *Analyzer) podsLocked(service string) (n int) {
-	for scope, s := range a.history {
-		if scope.Service == service && scope.Pod != "" && s.at(0).at.Equal(a.last) {
-			n++
-		}
-	}
-	return n
-}
-
 // Subject names the scope as a person would: "pod chat-2".
 func (s Scope) Subject() string {
 	switch {

@@ -320,8 +320,8 @@ func TestIssueOfAPodThatIsGoneIsResolved(t *testing.T) {
 		t.Error("the pod left the statistics before its history ended")
 	}
 	c.run(21)
-	if n := len(c.analyzer.history); n != 4 {
-		t.Errorf("%d scopes remembered a whole history later, want 4", n)
+	if n := len(c.analyzer.services["chat"].pods); n != 2 {
+		t.Errorf("%d pods remembered a whole history later, want 2", n)
 	}
 }
 

@@ -13,6 +13,9 @@ import (
 // LogLines serves how many lines of the log were given up because nobody read
 // them in time. It may be called once.
 func (m *Monitor) LogLines(dropped func() uint64) error {
+	if dropped == nil {
+		return nil // nobody counts
+	}
 	return m.Register("log lines", prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "stateful_route_log_lines_dropped_total",
 		Help: "Lines of the log that were given up because nobody read them in time.",

@@ -82,8 +82,20 @@ func BucketedDurations(bounds []float64, counts []uint64, sum time.Duration) Dur
 func (d *Durations) Merge(from Durations) {
 	d.count += from.count
 	d.sum += from.sum
+	if len(d.buckets) == 0 {
+		d.buckets = slices.Clone(from.buckets)
+		return
+	}
+	at := 0
 	for _, c := range from.buckets {
-		d.addBucket(c.bucket, c.n)
+		for at < len(d.buckets) && d.buckets[at].bucket < c.bucket {
+			at++
+		}
+		if at < len(d.buckets) && d.buckets[at].bucket == c.bucket {
+			d.buckets[at].n += c.n
+		} else {
+			d.buckets = slices.Insert(d.buckets, at, c)
+		}
 	}
 }
 

@@ -31,41 +31,52 @@ const (
 // nothing about it. The window is the newest sample, or as many before it as it
 // takes to hold minRequests, so that a fault shows at once where there is
 // traffic and a single bad request is not yet a fault where there is little.
+// Nearly all verdicts are that nothing is wrong: only one that is not has the
+// distribution of the response times in its window.
 func (r *Rule) judge(scope Scope, s *series) (verdict, bool) {
-	recent := s.last(scope, patience, r.enough)
-	value, known := r.measure(&recent)
+	if r.Measure != nil {
+		w := s.newest(scope, 1)
+		value, known := r.Measure(&w)
+		return verdict{value: value, window: w, broken: known && r.Compare.holds(value, r.Threshold)}, known
+	}
+	if scope.Pod != "" && r.Metric == CacheHitRate {
+		return verdict{}, false // look-ups are a service's
+	}
+	recent := s.figures(scope, r.enough)
+	value, known := recent.Value(r.Metric)
 	if !known || !r.enough(&recent) {
 		return verdict{}, false
 	}
-	v := verdict{value: value, window: recent}
-	v.broken = r.Compare.holds(value, r.Threshold) && r.evident(&recent)
-	if v.broken || r.Measure != nil || r.Metric != ErrorRate && r.Metric != CacheHitRate {
+	if r.Compare.holds(value, r.Threshold) {
+		if w := s.newest(scope, recent.Samples); r.evident(&w) {
+			return verdict{broken: true, value: value, window: w}, true
+		}
+	}
+	if v, goesOn := r.judgeLonger(scope, s, &recent); goesOn {
 		return v, true
 	}
-	// A rate just past the threshold takes more requests to tell from chance
-	// than one sample holds: look further back, as long as it goes on.
-	long := s.last(scope, patience, func(*Window) bool { return false })
-	longValue, _ := r.measure(&long)
-	bad, n := r.bad(&recent)
-	goesOn := float64(bad) >= r.tolerated()/2*float64(n)
-	if goesOn && r.Compare.holds(longValue, r.Threshold) && r.evident(&long) {
-		return verdict{broken: true, value: longValue, window: long}, true
-	}
-	return v, true
+	return verdict{value: value, window: recent}, true
 }
 
-func (r *Rule) measure(w *Window) (float64, bool) {
-	if r.Measure != nil {
-		return r.Measure(w)
+// judgeLonger looks further back, as long as it goes on: a rate just past the
+// threshold takes more requests to tell from chance than one sample holds.
+func (r *Rule) judgeLonger(scope Scope, s *series, recent *Window) (v verdict, broken bool) {
+	if r.Metric != ErrorRate && r.Metric != CacheHitRate {
+		return v, false
 	}
-	return w.Value(r.Metric)
+	if bad, n := r.bad(recent); float64(bad) < r.tolerated()/2*float64(n) {
+		return v, false
+	}
+	long := s.newest(scope, patience)
+	value, _ := long.Value(r.Metric)
+	if !r.Compare.holds(value, r.Threshold) || !r.evident(&long) {
+		return v, false
+	}
+	return verdict{broken: true, value: value, window: long}, true
 }
 
 // enough reports whether w holds as much as the rule needs for a judgement.
 func (r *Rule) enough(w *Window) bool {
-	if r.Measure != nil {
-		return true
-	}
 	switch r.Metric {
 	case ResponseTime:
 		return w.ResponseTimes.Count() >= minRequests
@@ -81,9 +92,6 @@ func (r *Rule) enough(w *Window) bool {
 
 // evident reports whether a value past the threshold is more than chance.
 func (r *Rule) evident(w *Window) bool {
-	if r.Measure != nil {
-		return true
-	}
 	high := r.Compare == Above || r.Compare == AtLeast
 	switch {
 	case r.Metric == ResponseTime && high:

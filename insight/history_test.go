@@ -73,16 +73,18 @@ func TestReportsFollowTheSamples(t *testing.T) {
 		}
 	}
 	a.Report(noon, "made up by a visitor")
-	if len(a.digests) != 1 {
-		t.Errorf("%d digests are kept, want 1", len(a.digests))
+	if len(a.digesting.known) != 1 {
+		t.Errorf("%d digests are kept, want 1", len(a.digesting.known))
 	}
 }
 
 func TestHistoryIsBounded(t *testing.T) {
 	c := newCluster(t, AnalyzerOptions{History: 30}, "chat-0")
 	c.run(100)
-	if s := c.analyzer.history[Scope{Service: "chat", Pod: "chat-0"}]; len(s.points) != 30 || !s.at(0).at.Equal(c.now) || !s.at(29).at.Equal(c.now.Add(-29*interval)) {
-		t.Errorf("history of %d points, newest %v, oldest %v", len(s.points), s.at(0).at, s.at(29).at)
+	s := c.analyzer.services["chat"].pods["chat-0"]
+	oldest := time.Unix(0, s.full[0].start)
+	if len(s.full) != 30 || !s.at(0).at.Equal(c.now) || !oldest.Equal(c.now.Add(-30*interval)) {
+		t.Errorf("history of %d samples, newest %v, oldest begun %v", len(s.full), s.at(0).at, oldest)
 	}
 	if events := c.analyzer.Observe(c.now, c.sample()); events != nil {
 		t.Errorf("a sample from the past made events %+v", events)

@@ -78,29 +78,27 @@ func (s *issueState) issue() Issue {
 }
 
 // advanceLocked moves every issue on by one sample.
-func (a *Analyzer) advanceLocked(now time.Time, broken map[issueKey]verdict) []Event {
+func (a *Analyzer) advanceLocked(now time.Time, broken []brokenRule) []Event {
 	var opened []*issueState
-	for i := range a.rules {
-		rule := &a.rules[i]
-		for key, v := range broken {
-			if key.rule != rule.Name {
-				continue
-			}
-			state := a.issues[key]
-			if state == nil {
-				state = &issueState{rule: rule, scope: key.scope, since: now}
-				a.issues[key] = state
-			}
-			v.since = state.since
-			state.kept, state.verdict = 0, v
-			state.advice = a.adviseLocked(rule, key.scope, v)
-			if !state.open && now.Sub(state.since) >= rule.For {
-				state.open = true
-				opened = append(opened, state)
-			}
+	still := make(map[issueKey]bool, len(broken))
+	for i := range broken {
+		rule, scope, v := broken[i].rule, broken[i].scope, broken[i].verdict
+		key := issueKey{rule: rule.Name, scope: scope}
+		still[key] = true
+		state := a.issues[key]
+		if state == nil {
+			state = &issueState{rule: rule, scope: scope, since: now}
+			a.issues[key] = state
+		}
+		v.since = state.since
+		state.kept, state.verdict = 0, v
+		state.advice = a.adviseLocked(rule, scope, v)
+		if !state.open && now.Sub(state.since) >= rule.For {
+			state.open = true
+			opened = append(opened, state)
 		}
 	}
-	events := a.resolveLocked(now, broken)
+	events := a.resolveLocked(now, still)
 	a.weighLocked()
 	for _, state := range opened {
 		events = append(events, Event{Issue: state.issue(), At: now})
@@ -114,7 +112,7 @@ func (a *Analyzer) advanceLocked(now time.Time, broken map[issueKey]verdict) []E
 // weighLocked decides which open issues lower their pod's weight.
 func (a *Analyzer) weighLocked() {
 	bad := map[string]map[string]bool{} // service -> pods
-	open := a.openLocked("")
+	open := a.openLocked()
 	for _, state := range open {
 		if service := state.scope.Service; state.advice.lowers {
 			if bad[service] == nil {
@@ -137,9 +135,9 @@ func (a *Analyzer) weighLocked() {
 
 // resolveLocked ends the issues whose rule is kept again, and those whose scope
 // is gone or idle, for then nothing breaks it.
-func (a *Analyzer) resolveLocked(now time.Time, broken map[issueKey]verdict) (events []Event) {
+func (a *Analyzer) resolveLocked(now time.Time, broken map[issueKey]bool) (events []Event) {
 	for key, state := range a.issues {
-		if _, still := broken[key]; still {
+		if broken[key] {
 			continue
 		}
 		state.kept++
@@ -154,12 +152,11 @@ func (a *Analyzer) resolveLocked(now time.Time, broken map[issueKey]verdict) (ev
 	return events
 }
 
-// openLocked returns the open issues of a service, or all for "", the most
-// severe first and then the oldest.
-func (a *Analyzer) openLocked(service string) []*issueState {
+// openLocked returns the open issues, the most severe first and then the oldest.
+func (a *Analyzer) openLocked() []*issueState {
 	var open []*issueState
 	for _, state := range a.issues {
-		if state.open && (service == "" || state.scope.Service == service) {
+		if state.open {
 			open = append(open, state)
 		}
 	}
@@ -172,11 +169,9 @@ func (a *Analyzer) openLocked(service string) []*issueState {
 
 // Open counts the open issues by severity.
 func (a *Analyzer) Open() map[Severity]int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	counts := make(map[Severity]int)
-	for _, state := range a.openLocked("") {
-		counts[state.rule.Severity]++
+	for _, issue := range a.published.Load().issues {
+		counts[issue.Severity]++
 	}
 	return counts
 }
@@ -196,16 +191,4 @@ const leastFactor = .1
 // the share of requests that it serves. An issue of a whole service lowers
 // nothing, for there is no better pod to send its requests to, and neither do
 // the issues of more than half of a service's pods.
-func (a *Analyzer) Findings() []Finding {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	var findings []Finding
-	for _, state := range a.openLocked("") {
-		if state.weight == weightLowered {
-			findings = append(findings, Finding{
-				Service: state.scope.Service, Pod: state.scope.Pod, Rule: state.rule.Name, Factor: state.advice.factor,
-			})
-		}
-	}
-	return findings
-}
+func (a *Analyzer) Findings() []Finding { return slices.Clone(a.published.Load().findings) }

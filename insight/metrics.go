@@ -19,7 +19,7 @@ type metrics struct {
 	hits, misses, rebound        *prometheus.CounterVec
 	selections, misroutes        *prometheus.CounterVec
 	healthChecks, unhealthy      *prometheus.CounterVec
-	nacks, reloads               *prometheus.CounterVec
+	nacks, reloads, undecided    *prometheus.CounterVec
 	podWeight, podSessions       *prometheus.GaugeVec
 	issues                       *prometheus.GaugeVec
 	reloadOK                     prometheus.Gauge
@@ -41,6 +41,7 @@ func newMetrics() metrics {
 		unhealthy:    counter("health_check_failures_total", "Active health checks that failed.", "service", "pod"),
 		nacks:        counter("xds_nacks_total", "Resource updates refused by a client, by type.", "type"),
 		reloads:      counter("config_reloads_total", "Changed configuration files, by what became of them.", "result"),
+		undecided:    counter("undecided_callouts_total", "Callouts of Envoy that ended without a decision, by reason. Envoy repeats one that could not be decided now; once message_timeout has passed it sends the request on unbound, or refuses it.", "reason"),
 		podWeight:    gauge("pod_weight", "Weight of the pod as given to Envoy.", "service", "pod"),
 		podSessions:  gauge("pod_sessions", "Sessions bound to the pod.", "service", "pod"),
 		issues:       gauge("analysis_issues", "Issues the analyzer holds open, by severity.", "severity"),
@@ -78,7 +79,7 @@ func histogram(name, help string, buckets []float64, labels ...string) *promethe
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.requests, m.errors, m.hits, m.misses, m.rebound, m.selections, m.misroutes,
-		m.healthChecks, m.unhealthy, m.nacks, m.reloads, m.podWeight, m.podSessions, m.issues,
+		m.healthChecks, m.unhealthy, m.nacks, m.reloads, m.undecided, m.podWeight, m.podSessions, m.issues,
 		m.reloadOK, m.requestDuration, m.selectionDuration, m.healthDuration, m.pushDuration,
 	}
 }

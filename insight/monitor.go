@@ -177,6 +177,10 @@ func (m *Monitor) XDSPush(typeURL string, d time.Duration) {
 // XDSNack counts a resource update that a client refused.
 func (m *Monitor) XDSNack(typeURL string) { m.metrics.nacks.WithLabelValues(shortType(typeURL)).Inc() }
 
+// Undecided counts a callout that ended without a decision. The reasons are the
+// caller's, few and fixed.
+func (m *Monitor) Undecided(reason string) { m.metrics.undecided.WithLabelValues(reason).Inc() }
+
 // AnalysisIssues sets the number of open issues by severity; a severity not in
 // the map has none.
 func (m *Monitor) AnalysisIssues(open map[Severity]int) {

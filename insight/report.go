@@ -36,31 +36,36 @@ type Suggestion struct {
 // any request observed its lists are empty and its summary says so. Reports
 // share what is in them with each other: do not change it.
 func (a *Analyzer) Report(now time.Time, service string) Report {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	r := Report{Time: now, Issues: []Issue{}, Suggestions: []Suggestion{}}
-	for _, state := range a.openLocked(service) {
-		r.Issues = append(r.Issues, state.issue())
-		r.Suggestions = append(r.Suggestions, Suggestion{
-			Rule: state.rule.Name, Scope: state.scope, Suggestion: state.advice.suggestion,
-			Impact: state.rule.Impact, Effort: state.rule.Effort, Priority: state.rule.Priority,
-		})
-	}
-	slices.SortStableFunc(r.Suggestions, func(x, y Suggestion) int { return cmp.Compare(y.Priority, x.Priority) })
-	past := a.digestLocked(service)
+	r := a.Overview(now, service)
+	past := a.digest(service)
 	r.Statistics, r.Changes = past.statistics, past.changes
-	r.Summary = r.summarise(service)
 	return r
 }
 
-func (r *Report) summarise(service string) string {
+// Overview is a Report without Changes and Statistics, which take a while to
+// work out.
+func (a *Analyzer) Overview(now time.Time, service string) Report {
+	v := a.published.Load()
+	r := Report{Time: now, Issues: []Issue{}, Suggestions: []Suggestion{}, Changes: []Change{}}
+	for i := range v.issues {
+		if service == "" || v.issues[i].Service == service {
+			r.Issues = append(r.Issues, v.issues[i])
+			r.Suggestions = append(r.Suggestions, v.suggestions[i])
+		}
+	}
+	slices.SortStableFunc(r.Suggestions, func(x, y Suggestion) int { return cmp.Compare(y.Priority, x.Priority) })
+	r.Summary = r.summarise(service, v.observed[service])
+	return r
+}
+
+func (r *Report) summarise(service string, o observed) string {
 	about := "all services"
 	if service != "" {
 		about = "service " + service
 	}
-	period := time.Duration(r.Statistics.PeriodSeconds * float64(time.Second)).Round(time.Second)
+	period := o.length.Round(time.Second)
 	switch {
-	case len(r.Issues) == 0 && !r.Statistics.anyRequest():
+	case len(r.Issues) == 0 && !o.requests:
 		return fmt.Sprintf("No metrics yet: no request of %s has been observed.", about)
 	case len(r.Issues) == 0:
 		return fmt.Sprintf("No issues in %s over the last %v.", about, period)
@@ -82,13 +87,4 @@ func (r *Report) severities() string {
 		}
 	}
 	return strings.Join(parts, ", ")
-}
-
-func (s *Statistics) anyRequest() bool {
-	for _, service := range s.Services {
-		if service.RequestRate != nil && *service.RequestRate > 0 || service.ResponseTime != nil || service.CacheHitRate != nil {
-			return true
-		}
-	}
-	return false
 }

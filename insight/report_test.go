@@ -81,7 +81,7 @@ func fullHistory(b *testing.B) *Analyzer {
 func BenchmarkReport(b *testing.B) {
 	a := fullHistory(b)
 	for b.Loop() {
-		clear(a.digests) // as after each sample
+		clear(a.digesting.known) // as after each sample
 		a.Report(noon, "")
 	}
 }

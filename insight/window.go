@@ -77,7 +77,7 @@ type Window struct {
 	grown                 int64   // bindings added over the window, net
 }
 
-// extend adds a point; points may come in either order of time.
+// extend adds a point but for its times; points may come in either order of time.
 func (w *Window) extend(p *point) {
 	if start := p.at.Add(-p.span); w.Samples == 0 || start.Before(w.Start) {
 		w.Start = start
@@ -93,7 +93,6 @@ func (w *Window) extend(p *point) {
 	w.Misses += p.misses
 	w.Evictions += p.evictions
 	w.grown += p.grown
-	w.ResponseTimes.Merge(p.times)
 	w.inFlight += float64(p.inFlight)
 	w.memory += share(float64(p.usage.Memory), float64(p.usage.MemoryLimit))
 	w.cpu += share(p.usage.CPU, p.usage.CPULimit)

@@ -85,7 +85,7 @@ func (a *Admin) pods(w http.ResponseWriter, r *http.Request) {
 }
 
 // PodReports joins a service's pods with what the load reports say of them.
-func (a *Admin) PodReports(svc ServiceView) []PodReport {
+func (a *Admin) PodReports(svc *ServiceView) []PodReport {
 	out := make([]PodReport, 0, len(svc.Members))
 	for _, m := range svc.Members {
 		load := a.Loads.Load(svc.Name, m.Name)
@@ -106,6 +106,9 @@ func (a *Admin) override(state statefulroute.PodState) http.HandlerFunc {
 		service, pod := r.PathValue("service"), r.PathValue("pod")
 		err := a.Server.SetOverride(r.Context(), service, pod, state)
 		switch {
+		case errors.Is(err, ErrNotSaved):
+			// In force all the same.
+			a.answerPod(w, service, pod)
 		case errors.Is(err, ErrUnknownPod):
 			adminhttp.WriteError(w, http.StatusNotFound, err)
 		case err != nil:
@@ -119,11 +122,12 @@ func (a *Admin) override(state statefulroute.PodState) http.HandlerFunc {
 // answerPod shows the pod as the order left it: a drained pod that is
 // unhealthy stays unhealthy.
 func (a *Admin) answerPod(w http.ResponseWriter, service, pod string) {
-	svc, _ := a.Server.Model().service(service)
-	for _, r := range a.PodReports(svc) {
-		if r.Name == pod {
-			adminhttp.WriteJSON(w, http.StatusOK, r)
-			return
+	if svc, ok := a.Server.Model().service(service); ok {
+		for _, r := range a.PodReports(svc) {
+			if r.Name == pod {
+				adminhttp.WriteJSON(w, http.StatusOK, r)
+				return
+			}
 		}
 	}
 	adminhttp.WriteError(w, http.StatusNotFound, fmt.Errorf("pod %q of service %q: %w", pod, service, ErrUnknownPod))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,8 +14,10 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/config"
@@ -92,8 +95,9 @@ func TestTheSameModelGivesTheSameBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 		for typeURL := range first {
-			if changed, gone := difference(first[typeURL], again[typeURL]); len(changed)+len(gone) > 0 {
-				t.Fatalf("%s differs: %v %v", typeURL, changed, gone)
+			same := func(a, b types.Resource) bool { return proto.Equal(a, b) }
+			if !maps.EqualFunc(first[typeURL], again[typeURL], same) {
+				t.Fatalf("%s differs: %v and %v", typeURL, first[typeURL], again[typeURL])
 			}
 		}
 	}
@@ -123,7 +127,7 @@ func TestAChangedClusterChangesItsEndpointsName(t *testing.T) {
 func TestWhatEnvoyWouldRefuseIsAnError(t *testing.T) {
 	heavy := testModel(testPod("a", 1), testPod("b", 2))
 	for i := range heavy.Services[0].Members {
-		heavy.Services[0].Members[i].EffectiveWeight = 1 << 31
+		heavy.Services[0].Members[i].Weight = 1 << 31
 	}
 	badListener := testModel(testPod("a", 1))
 	badListener.Gateway.Listener = "localhost:80"
@@ -159,7 +163,7 @@ func TestHostsAndPrefixesPickTheMostSpecificService(t *testing.T) {
 	for _, name := range []string{"any", "any-api", "suffix", "exact", "deep", "two-ways"} {
 		svc := testService(name)
 		svc.Hosts, svc.Prefix = services[name].hosts, services[name].prefix
-		model.Services = append(model.Services, ServiceView{Service: svc})
+		model.Services = append(model.Services, &ServiceView{Service: svc})
 	}
 	got := map[string][]string{}
 	for _, v := range mustRoutes(t, model).VirtualHosts {

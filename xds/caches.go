@@ -4,47 +4,95 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
-	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/stateful-route/stateful-route/policy"
 )
 
-// caches serves the resources: one LinearCache per audience and type, so that
-// a change of one resource sends only that one. It is the server's
-// cachev3.Cache, and hands each request to the cache of its audience and type.
+// caches serves the resources. It is the server's cachev3.Cache: a table per
+// audience and type, and for each stream and type a subscriber, who knows what
+// became of the resources since the stream was last answered. So a publication
+// costs what it changes and whom it concerns, not what there is; the library's
+// LinearCache looks at every name a client subscribed to, each time.
+//
+// A publication never waits for a client. A stream gets one response per type,
+// and the next one after it asked again: until then what it misses is kept as
+// names, and the library's channel has room for what two requests in a row bring.
 type caches struct {
-	prefix string
-	byKey  map[cacheKey]*cachev3.LinearCache
-	has    map[cacheKey]map[string]types.Resource // what publish gave last; loop only
+	prefix  string // of the versions
+	clients *clients
 
-	// mu makes a publish and a new watch follow one another, so that pending
-	// is exact. The library's own count of watches is not: it counts a watch
-	// that was answered and then closed as closed twice.
-	mu      sync.Mutex
-	watches map[*watch]struct{}
-}
-
-// watch is one client's standing request for a type.
-type watch struct {
-	key cacheKey
-	sub cachev3.Subscription
-	// delta clients are told what is gone; of the others only those of types
-	// that are always sent whole.
-	tellGone bool
-	// pending: something was sent, or is about to be, and not answered yet.
-	pending bool
+	mu     sync.Mutex
+	tables map[cacheKey]*table
+	seq    [2]uint64 // the last publication to an audience
 }
 
 type cacheKey struct {
 	audience Audience
 	typeURL  string
+}
+
+// table holds the resources of a type for an audience.
+type table struct {
+	typeURL string
+	entries map[string]*entry
+	// byName are the subscribers of a name, be there a resource or not; all are
+	// those of every name.
+	byName map[string]map[*subscriber]struct{}
+	all    map[*subscriber]struct{}
+}
+
+// entry is a resource, put into bytes when somebody asks for it first.
+type entry struct {
+	name    string
+	version string // for state-of-the-world: of the publication
+	raw     func() ([]byte, error)
+	hash    func() string // for delta: of the content, the same in another run
+}
+
+func newEntry(name, version string, res types.Resource) *entry {
+	e := &entry{name: name, version: version}
+	e.raw = sync.OnceValues(func() ([]byte, error) { return cachev3.MarshalResource(res) })
+	e.hash = sync.OnceValue(func() string {
+		raw, err := e.raw()
+		if err != nil {
+			return version // sending it will fail and say why
+		}
+		return cachev3.HashResource(raw)
+	})
+	return e
+}
+
+// subscriber is one stream's interest in a type.
+type subscriber struct {
+	table  *table
+	stream *stream
+	sub    cachev3.Subscription
+	names  map[string]struct{} // under which it is in byName
+	all    bool                // it is in all
+	// send answers the standing request; nil: there is none, for the last one was
+	// answered and nothing was asked since.
+	send func(answer)
+	// missed are names that changed while there was none; delta only.
+	missed map[string]struct{}
+}
+
+// answer is the content of a response.
+type answer struct {
+	version string
+	entries []*entry
+	gone    []string
 }
 
 // publishOrder lets Envoy meet every name before something refers to it.
@@ -54,147 +102,394 @@ func publishOrder() []string {
 
 // newCaches needs a prefix no earlier process used: the versions count from 1,
 // and a client that comes back must not take the new 7 for the old 7.
-func newCaches(prefix string) *caches {
-	c := &caches{
-		prefix:  prefix,
-		byKey:   map[cacheKey]*cachev3.LinearCache{},
-		has:     map[cacheKey]map[string]types.Resource{},
-		watches: map[*watch]struct{}{},
-	}
+func newCaches(prefix string, clients *clients) *caches {
+	c := &caches{prefix: prefix, clients: clients, tables: map[cacheKey]*table{}}
 	for _, audience := range []Audience{Envoys, Extprocs} {
 		for _, typeURL := range publishOrder() {
-			c.byKey[cacheKey{audience, typeURL}] = cachev3.NewLinearCache(typeURL, cachev3.WithVersionPrefix(prefix))
+			c.tables[cacheKey{audience, typeURL}] = &table{
+				typeURL: typeURL, entries: map[string]*entry{},
+				byName: map[string]map[*subscriber]struct{}{}, all: map[*subscriber]struct{}{},
+			}
 		}
 	}
 	return c
 }
 
-// publish gives an audience its resources, and sends only what changed.
-func (c *caches) publish(to Audience, r Resources) error {
-	if to == Extprocs {
-		r = r.forExtproc()
-	}
+// changes are what a publication does to an audience's resources.
+type changes struct {
+	set  Resources
+	gone map[string][]string // by type
+}
+
+func newChanges() changes { return changes{set: newResources(), gone: map[string][]string{}} }
+
+// publish gives an audience what changed, as its publication number seq.
+func (c *caches) publish(to Audience, seq uint64, ch changes) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seq[to] = seq
+	version := c.version(seq)
 	for _, typeURL := range publishOrder() {
-		key := cacheKey{to, typeURL}
-		changed, gone := difference(c.has[key], r[typeURL])
-		c.has[key] = r[typeURL]
-		if len(changed)+len(gone) == 0 {
+		t := c.tables[cacheKey{to, typeURL}]
+		for name, res := range ch.set[typeURL] {
+			t.entries[name] = newEntry(name, version, res)
+		}
+		for _, name := range ch.gone[typeURL] {
+			delete(t.entries, name)
+		}
+		c.tell(t, slices.Collect(maps.Keys(ch.set[typeURL])), ch.gone[typeURL], seq)
+	}
+}
+
+func (c *caches) version(seq uint64) string { return c.prefix + strconv.FormatUint(seq, 10) }
+
+// sequence is the publication that a version names; 0 for one that is not ours.
+func (c *caches) sequence(version string) uint64 {
+	number, ours := strings.CutPrefix(version, c.prefix)
+	if !ours {
+		return 0
+	}
+	seq, err := strconv.ParseUint(number, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return seq
+}
+
+// tell answers the standing requests that a change concerns.
+func (c *caches) tell(t *table, changed, gone []string, seq uint64) {
+	concerned := map[*subscriber][]string{}
+	for _, name := range slices.Concat(changed, gone) {
+		for s := range t.byName[name] {
+			concerned[s] = append(concerned[s], name)
+		}
+		for s := range t.all {
+			if _, twice := s.names[name]; !twice {
+				concerned[s] = append(concerned[s], name)
+			}
+		}
+	}
+	for s, names := range concerned {
+		if s.send == nil {
+			for _, name := range names {
+				s.missed[name] = struct{}{}
+			}
 			continue
 		}
-		if err := c.update(key, changed, gone); err != nil {
-			return fmt.Errorf("publish %s to %s: %w", shortType(typeURL), to, err)
+		if a, ok := s.answerTo(names); ok {
+			c.answer(s, a, seq)
 		}
 	}
-	return nil
 }
 
-func (c *caches) update(key cacheKey, changed map[string]types.Resource, gone []string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for w := range c.watches {
-		if w.key == key && w.hears(changed, gone) {
-			w.pending = true
-		}
-	}
-	return c.byKey[key].UpdateResources(changed, gone)
+// answer sends a response, which ends the standing request.
+func (c *caches) answer(s *subscriber, a answer, seq uint64) {
+	a.version = c.version(seq)
+	c.clients.queued(s.stream, s.table.typeURL, seq, time.Now())
+	send := s.send
+	s.send = nil
+	send(a)
 }
 
-// hears reports whether the watch is answered by a change.
-func (w *watch) hears(changed map[string]types.Resource, gone []string) bool {
-	if w.sub.IsWildcard() {
-		return len(changed) > 0 || w.tellGone
-	}
-	names := w.sub.SubscribedResources()
-	for name := range changed {
-		if _, ok := names[name]; ok {
-			return true
-		}
-	}
-	return w.tellGone && slices.ContainsFunc(gone, func(name string) bool { _, ok := names[name]; return ok })
-}
-
-func difference(before, after map[string]types.Resource) (changed map[string]types.Resource, gone []string) {
-	changed = map[string]types.Resource{}
-	for name, res := range after {
-		if old, ok := before[name]; !ok || !proto.Equal(old, res) {
-			changed[name] = res
-		}
-	}
-	for name := range before {
-		if _, ok := after[name]; !ok {
-			gone = append(gone, name)
-		}
-	}
-	return changed, gone
-}
-
-// pending reports whether a client of the audience has yet to answer something
-// that was published.
-func (c *caches) pending(audience Audience) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for w := range c.watches {
-		if w.key.audience == audience && w.pending {
-			return true
-		}
-	}
-	return false
-}
-
-// CreateWatch serves a state-of-the-world request. A refusal is held back: the
-// library would answer a client that has accepted nothing yet with the same
-// resources again, at once, for ever. A version of ours makes it wait for the
-// next change.
+// CreateWatch serves a state-of-the-world request: it is answered at once with
+// what differs from what the stream has, or when that changes. A refusal is never
+// answered with the same again.
 func (c *caches) CreateWatch(req *cachev3.Request, sub cachev3.Subscription, out chan cachev3.Response) (func(), error) {
-	key := cacheKey{audienceOf(req.GetNode().GetUserAgentName()), req.GetTypeUrl()}
-	if req.GetErrorDetail() != nil && !strings.HasPrefix(req.GetVersionInfo(), c.prefix) {
-		req = proto.Clone(req).(*cachev3.Request)
-		req.VersionInfo = c.prefix + "refused"
-	}
-	whole := cachev3.ResourceRequiresFullStateInSotw(key.typeURL)
-	return c.watch(&watch{key: key, sub: sub, tellGone: whole}, func(lc *cachev3.LinearCache) (func(), bool, error) {
-		before := len(out)
-		cancel, err := lc.CreateWatch(req, sub, out)
-		return cancel, len(out) > before, err
+	return c.watch(req, req.GetTypeUrl(), func(s *subscriber) {
+		s.sub = sub
+		s.subscribe(sub)
+		clear(s.missed)
+		c.clients.dropped(s.stream, s.table.typeURL) // the library has thrown away what it had not sent
+		s.send = func(a answer) { out <- &sotwResponse{request: req, sub: sub, answer: a} }
+		known := strings.HasPrefix(req.GetVersionInfo(), c.prefix)
+		a, differs := s.sotwAnswer()
+		if differs || !known && req.GetErrorDetail() == nil {
+			c.answer(s, a, c.seq[s.stream.audience])
+		}
 	})
 }
 
-// CreateDeltaWatch serves a delta request; the library remembers what it sent,
-// so a refusal is not answered before the resource changes.
+// CreateDeltaWatch serves a delta request. After the first one, and those that
+// change what is subscribed to, only what changed since the last answer is looked at.
 func (c *caches) CreateDeltaWatch(req *cachev3.DeltaRequest, sub cachev3.Subscription, out chan cachev3.DeltaResponse) (func(), error) {
-	key := cacheKey{audienceOf(req.GetNode().GetUserAgentName()), req.GetTypeUrl()}
-	return c.watch(&watch{key: key, sub: sub, tellGone: true}, func(lc *cachev3.LinearCache) (func(), bool, error) {
-		before := len(out)
-		cancel, err := lc.CreateDeltaWatch(req, sub, out)
-		return cancel, len(out) > before, err
+	return c.watch(req, req.GetTypeUrl(), func(s *subscriber) {
+		whole := s.sub == nil || len(req.GetResourceNamesSubscribe())+len(req.GetResourceNamesUnsubscribe()) > 0
+		s.sub = sub
+		var a answer
+		var differs bool
+		if whole {
+			s.subscribe(sub)
+			a, differs = s.deltaAnswer(s.heard())
+		} else {
+			a, differs = s.deltaAnswer(slices.Sorted(maps.Keys(s.missed)))
+		}
+		clear(s.missed)
+		s.send = func(a answer) { out <- &deltaResponse{request: req, sub: sub, answer: a} }
+		// Envoy waits for the answer to its first request, if there is only nothing.
+		if differs || sub.IsWildcard() && req.GetResponseNonce() == "" {
+			c.answer(s, a, c.seq[s.stream.audience])
+		}
 	})
 }
 
-// watch opens a watch and books it until the client's next request of the type
-// cancels it. A type we have nothing of (secrets, runtime) is never answered,
-// which xDS allows, rather than an error that would end the whole stream.
-func (c *caches) watch(w *watch, open func(*cachev3.LinearCache) (cancel func(), answered bool, err error)) (func(), error) {
-	lc := c.byKey[w.key]
-	if lc == nil {
+// watch finds the subscriber of a request, who follows is made by the first one.
+// A type we have nothing of (secrets, runtime) is never answered, which xDS
+// allows, rather than an error that would end the whole stream.
+func (c *caches) watch(req any, typeURL string, open func(*subscriber)) (cancel func(), err error) {
+	stream := c.clients.asking(req)
+	if stream == nil {
+		return nil, errors.New("a request of a stream that is not open")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.tables[cacheKey{stream.audience, typeURL}]
+	if t == nil {
 		return func() {}, nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	cancel, answered, err := open(lc)
-	if err != nil {
-		return nil, err
+	s := stream.subscribers[typeURL]
+	if s == nil {
+		s = &subscriber{table: t, stream: stream, names: map[string]struct{}{}, missed: map[string]struct{}{}}
+		stream.subscribers[typeURL] = s
 	}
-	w.pending = answered
-	c.watches[w] = struct{}{}
+	open(s)
+	c.clients.opened(stream, typeURL)
 	return func() {
 		c.mu.Lock()
-		delete(c.watches, w)
-		c.mu.Unlock()
-		if cancel != nil {
-			cancel()
-		}
+		defer c.mu.Unlock()
+		s.send = nil
 	}, nil
 }
+
+// forget ends a stream's interest in everything.
+func (c *caches) forget(s *stream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, sub := range s.subscribers {
+		sub.unsubscribe()
+	}
+	clear(s.subscribers)
+}
+
+// subscribe books which names the subscriber is to hear of.
+func (s *subscriber) subscribe(sub cachev3.Subscription) {
+	wanted := sub.SubscribedResources()
+	for name := range s.names {
+		if _, ok := wanted[name]; !ok {
+			s.drop(name)
+		}
+	}
+	for name := range wanted {
+		if _, ok := s.names[name]; ok {
+			continue
+		}
+		s.names[name] = struct{}{}
+		if s.table.byName[name] == nil {
+			s.table.byName[name] = map[*subscriber]struct{}{}
+		}
+		s.table.byName[name][s] = struct{}{}
+	}
+	if s.all = sub.IsWildcard(); s.all {
+		s.table.all[s] = struct{}{}
+	} else {
+		delete(s.table.all, s)
+	}
+}
+
+func (s *subscriber) drop(name string) {
+	delete(s.names, name)
+	delete(s.table.byName[name], s)
+	if len(s.table.byName[name]) == 0 {
+		delete(s.table.byName, name)
+	}
+}
+
+func (s *subscriber) unsubscribe() {
+	for name := range s.names {
+		s.drop(name)
+	}
+	delete(s.table.all, s)
+	s.send = nil
+}
+
+// heard are the names the subscriber hears of: those of resources that there are,
+// and those it knows.
+func (s *subscriber) heard() []string {
+	if !s.all {
+		return slices.Sorted(maps.Keys(s.names))
+	}
+	names := slices.Collect(maps.Keys(s.table.entries))
+	for name := range s.sub.ReturnedResources() {
+		if _, ok := s.table.entries[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// answerTo is what a standing request is answered with when the names changed.
+func (s *subscriber) answerTo(names []string) (a answer, differs bool) {
+	if s.stream.key.protocol == protocolSotw {
+		return s.sotwChange(names)
+	}
+	var out answer
+	for _, name := range names {
+		if e := s.table.entries[name]; e != nil {
+			out.entries = append(out.entries, e)
+		} else {
+			out.gone = append(out.gone, name)
+		}
+	}
+	return out, true
+}
+
+// deltaAnswer compares resources with what the client knows.
+func (s *subscriber) deltaAnswer(names []string) (a answer, differs bool) {
+	known := s.sub.ReturnedResources()
+	for _, name := range names {
+		version, knows := known[name]
+		e := s.table.entries[name]
+		switch {
+		case e == nil && knows:
+			a.gone = append(a.gone, name)
+		case e != nil && (!knows || version != e.hash()):
+			a.entries = append(a.entries, e)
+		}
+	}
+	return a, len(a.entries)+len(a.gone) > 0
+}
+
+// sotwChange is the answer when the names changed. It must tell what is left of
+// some types, of the others only what is new: nothing says there that a resource
+// is gone.
+func (s *subscriber) sotwChange(names []string) (a answer, differs bool) {
+	if cachev3.ResourceRequiresFullStateInSotw(s.table.typeURL) {
+		return s.sotwAnswer()
+	}
+	for _, name := range names {
+		if e := s.table.entries[name]; e != nil {
+			a.entries = append(a.entries, e)
+		} else {
+			a.gone = append(a.gone, name) // to be sent again should it come back
+		}
+	}
+	return a, len(a.entries) > 0
+}
+
+// sotwAnswer compares all resources with what the client was sent.
+func (s *subscriber) sotwAnswer() (a answer, differs bool) {
+	known := s.sub.ReturnedResources()
+	full := cachev3.ResourceRequiresFullStateInSotw(s.table.typeURL)
+	for _, name := range s.heard() {
+		version, knows := known[name]
+		e := s.table.entries[name]
+		changed := e != nil && (!knows || version != e.version)
+		switch {
+		case e == nil && knows:
+			a.gone = append(a.gone, name)
+			differs = differs || full
+		case e != nil && (full || changed):
+			a.entries = append(a.entries, e)
+			differs = differs || changed
+		}
+	}
+	return a, differs
+}
+
+// sotwResponse and deltaResponse are put together by the stream's own goroutine.
+// What the client knows after them is booked in the stream's own map: the library
+// asks for it once, when it has sent the response.
+type sotwResponse struct {
+	answer
+	request *cachev3.Request
+	sub     cachev3.Subscription
+}
+
+// GetDiscoveryResponse is the message.
+func (r *sotwResponse) GetDiscoveryResponse() (*discoveryv3.DiscoveryResponse, error) {
+	out := &discoveryv3.DiscoveryResponse{VersionInfo: r.version, TypeUrl: r.request.GetTypeUrl(), Resources: make([]*anypb.Any, len(r.entries))}
+	for i, e := range r.entries {
+		raw, err := e.raw()
+		if err != nil {
+			return nil, fmt.Errorf("resource %q: %w", e.name, err)
+		}
+		out.Resources[i] = &anypb.Any{TypeUrl: out.TypeUrl, Value: raw}
+	}
+	return out, nil
+}
+
+// GetRequest is the request it answers.
+func (r *sotwResponse) GetRequest() *discoveryv3.DiscoveryRequest { return r.request }
+
+// GetVersion is the response's version.
+func (r *sotwResponse) GetVersion() (string, error) { return r.version, nil }
+
+// GetResponseVersion is the response's version.
+func (r *sotwResponse) GetResponseVersion() string { return r.version }
+
+// GetReturnedResources is what the client knows now.
+func (r *sotwResponse) GetReturnedResources() map[string]string {
+	known := r.sub.ReturnedResources()
+	for _, e := range r.entries {
+		known[e.name] = e.version
+	}
+	for _, name := range r.gone {
+		delete(known, name)
+	}
+	return known
+}
+
+// GetContext is of no use here.
+func (r *sotwResponse) GetContext() context.Context { return context.Background() }
+
+type deltaResponse struct {
+	answer
+	request *cachev3.DeltaRequest
+	sub     cachev3.Subscription
+}
+
+// GetDeltaDiscoveryResponse is the message.
+func (r *deltaResponse) GetDeltaDiscoveryResponse() (*discoveryv3.DeltaDiscoveryResponse, error) {
+	out := &discoveryv3.DeltaDiscoveryResponse{
+		SystemVersionInfo: r.version, TypeUrl: r.request.GetTypeUrl(), RemovedResources: r.gone,
+		Resources: make([]*discoveryv3.Resource, len(r.entries)),
+	}
+	for i, e := range r.entries {
+		raw, err := e.raw()
+		if err != nil {
+			return nil, fmt.Errorf("resource %q: %w", e.name, err)
+		}
+		out.Resources[i] = &discoveryv3.Resource{Name: e.name, Version: e.hash(), Resource: &anypb.Any{TypeUrl: out.TypeUrl, Value: raw}}
+	}
+	return out, nil
+}
+
+// GetDeltaRequest is the request it answers.
+func (r *deltaResponse) GetDeltaRequest() *discoveryv3.DeltaDiscoveryRequest { return r.request }
+
+// GetSystemVersion is the response's version.
+func (r *deltaResponse) GetSystemVersion() (string, error) { return r.version, nil }
+
+// GetResponseVersion is the response's version.
+func (r *deltaResponse) GetResponseVersion() string { return r.version }
+
+// GetNextVersionMap is what the client knows now.
+func (r *deltaResponse) GetNextVersionMap() map[string]string { return r.GetReturnedResources() }
+
+// GetReturnedResources is what the client knows now.
+func (r *deltaResponse) GetReturnedResources() map[string]string {
+	known := r.sub.ReturnedResources()
+	for _, e := range r.entries {
+		known[e.name] = e.hash()
+	}
+	for _, name := range r.gone {
+		delete(known, name)
+	}
+	return known
+}
+
+// GetContext is of no use here.
+func (r *deltaResponse) GetContext() context.Context { return context.Background() }
 
 // Fetch is REST xDS, which is not offered.
 func (c *caches) Fetch(context.Context, *cachev3.Request) (cachev3.Response, error) {

@@ -22,6 +22,9 @@ type ClientStatus struct {
 	Version  string `json:"version"`  // sent last; unchanged: the client came back with the newest
 	Status   string `json:"status"`   // ack, nack, pending, or waiting when nothing was sent
 	Reason   string `json:"reason,omitempty"`
+	// Lagging: it has not answered for so long that nobody waits for it, until it
+	// answers again.
+	Lagging bool `json:"lagging,omitempty"`
 	// Age is how long the status has been so, Connected how long the stream.
 	Age       float64 `json:"age_seconds"`
 	Connected float64 `json:"connected_seconds"`
@@ -40,13 +43,25 @@ type PushObserver interface {
 type clients struct {
 	observer PushObserver
 	refused  func(ClientStatus)
-	// changed wakes the loop: a stage may be acknowledged.
+	// hold is how long a client is waited for.
+	hold time.Duration
+	// sequence reads a version, and left is told of a stream that ended; both are set
+	// before the first stream.
+	sequence func(version string) uint64
+	left     func(*stream)
+	// changed wakes the loop: something may have been acknowledged.
 	changed chan struct{}
 
-	mu      sync.Mutex
-	streams map[streamKey]*stream
-	changes map[Audience]time.Time // when what was published last was asked for
+	mu       sync.Mutex
+	streams  map[streamKey]*stream
+	requests map[any]*stream        // by the last request of each
+	changes  map[Audience]time.Time // when what was published last was asked for
 }
+
+const (
+	protocolSotw  = "sotw"
+	protocolDelta = "delta"
+)
 
 type streamKey struct {
 	protocol string
@@ -54,10 +69,14 @@ type streamKey struct {
 }
 
 type stream struct {
+	key       streamKey
 	node      string
 	audience  Audience
 	connected time.Time
 	types     map[string]*progress
+	request   any // the last one
+
+	subscribers map[string]*subscriber // by type; the caches' own
 }
 
 // progress is the state of one type on one stream: sent, answered, refused.
@@ -70,10 +89,25 @@ type progress struct {
 	cause          time.Time // of what was sent last: a change, or the asking
 	// current: nothing was sent, because the client came back with all there is.
 	current bool
+
+	sent    uint64 // the publication that the last response was made of
+	through uint64 // the last publication it has answered, or did not have to
+	queued  int    // responses that the library has not sent yet
+	// opening: it has answered, and what it missed meanwhile is about to be looked at.
+	opening bool
+	behind  time.Time // since when it owes the answer that it owes
 }
 
-func newClients(observer PushObserver, refused func(ClientStatus)) *clients {
-	return &clients{observer: observer, refused: refused, changed: make(chan struct{}, 1), streams: map[streamKey]*stream{}, changes: map[Audience]time.Time{}}
+// owes reports whether the client has something to answer.
+func (t *progress) owes() bool { return t.queued > 0 || t.opening || t.nonce != "" && !t.answered }
+
+func newClients(observer PushObserver, refused func(ClientStatus), hold time.Duration) *clients {
+	return &clients{
+		observer: observer, refused: refused, hold: hold,
+		sequence: func(string) uint64 { return 0 }, left: func(*stream) {},
+		changed: make(chan struct{}, 1),
+		streams: map[streamKey]*stream{}, requests: map[any]*stream{}, changes: map[Audience]time.Time{},
+	}
 }
 
 // publishing books that what an audience is given from now on comes of a change
@@ -84,29 +118,96 @@ func (c *clients) publishing(to Audience, change time.Time) {
 	c.changes[to] = change
 }
 
+// progress is how far the clients of an audience are. Those that owe an answer for
+// longer than the hold are not waited for: they lag.
+func (c *clients) progress(now time.Time, audience Audience) Progress {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := Progress{Through: AllAnswered}
+	for _, s := range c.streams {
+		if s.audience != audience {
+			continue
+		}
+		for _, t := range s.types {
+			if !t.owes() || t.lags(now, c.hold) {
+				continue
+			}
+			out.Through = min(out.Through, t.through)
+			if again := t.behind.Add(c.hold); out.Again.IsZero() || again.Before(out.Again) {
+				out.Again = again
+			}
+		}
+	}
+	return out
+}
+
+func (t *progress) lags(now time.Time, hold time.Duration) bool {
+	return t.owes() && now.Sub(t.behind) >= hold
+}
+
+// asking returns the stream of a request that is being handled.
+func (c *clients) asking(req any) *stream {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.requests[req]
+}
+
+// queued books that a response is handed to the library, made of a publication.
+func (c *clients) queued(s *stream, typeURL string, seq uint64, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := s.types[typeURL]
+	if t == nil {
+		return
+	}
+	if !t.owes() {
+		t.through, t.behind = seq-1, now
+	}
+	t.queued++
+}
+
+// dropped books that the library has thrown away what it had not sent.
+func (c *clients) dropped(s *stream, typeURL string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := s.types[typeURL]; t != nil && t.queued > 0 {
+		// It owes an answer to something newer in a moment.
+		t.queued, t.opening = 0, true
+	}
+}
+
+// opened books that what a stream missed has been looked at.
+func (c *clients) opened(s *stream, typeURL string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := s.types[typeURL]; t != nil {
+		t.opening = false
+	}
+}
+
 // callbacks are what go-control-plane calls on every message.
 func (c *clients) callbacks() serverv3.Callbacks {
 	return serverv3.CallbackFuncs{
-		StreamOpenFunc:        func(_ context.Context, id int64, _ string) error { c.open(streamKey{"sotw", id}); return nil },
-		DeltaStreamOpenFunc:   func(_ context.Context, id int64, _ string) error { c.open(streamKey{"delta", id}); return nil },
-		StreamClosedFunc:      func(id int64, _ *corev3.Node) { c.close(streamKey{"sotw", id}) },
-		DeltaStreamClosedFunc: func(id int64, _ *corev3.Node) { c.close(streamKey{"delta", id}) },
+		StreamOpenFunc:        func(_ context.Context, id int64, _ string) error { c.open(streamKey{protocolSotw, id}); return nil },
+		DeltaStreamOpenFunc:   func(_ context.Context, id int64, _ string) error { c.open(streamKey{protocolDelta, id}); return nil },
+		StreamClosedFunc:      func(id int64, _ *corev3.Node) { c.close(streamKey{protocolSotw, id}) },
+		DeltaStreamClosedFunc: func(id int64, _ *corev3.Node) { c.close(streamKey{protocolDelta, id}) },
 		StreamRequestFunc: func(id int64, req *discoveryv3.DiscoveryRequest) error {
-			c.request(streamKey{"sotw", id}, req.GetNode(), req.GetTypeUrl(), req.GetResponseNonce(), req.GetErrorDetail())
+			c.request(streamKey{protocolSotw, id}, req, req.GetNode(), req.GetTypeUrl(), req.GetResponseNonce(), req.GetErrorDetail())
 			return nil
 		},
 		StreamDeltaRequestFunc: func(id int64, req *discoveryv3.DeltaDiscoveryRequest) error {
-			c.request(streamKey{"delta", id}, req.GetNode(), req.GetTypeUrl(), req.GetResponseNonce(), req.GetErrorDetail())
+			c.request(streamKey{protocolDelta, id}, req, req.GetNode(), req.GetTypeUrl(), req.GetResponseNonce(), req.GetErrorDetail())
 			if len(req.GetInitialResourceVersions()) > 0 {
-				c.cameBack(streamKey{"delta", id}, req.GetTypeUrl())
+				c.cameBack(streamKey{protocolDelta, id}, req.GetTypeUrl())
 			}
 			return nil
 		},
 		StreamResponseFunc: func(_ context.Context, id int64, _ *discoveryv3.DiscoveryRequest, resp *discoveryv3.DiscoveryResponse) {
-			c.response(streamKey{"sotw", id}, resp.GetTypeUrl(), resp.GetNonce(), resp.GetVersionInfo())
+			c.response(streamKey{protocolSotw, id}, resp.GetTypeUrl(), resp.GetNonce(), resp.GetVersionInfo())
 		},
 		StreamDeltaResponseFunc: func(id int64, req *discoveryv3.DeltaDiscoveryRequest, resp *discoveryv3.DeltaDiscoveryResponse) {
-			c.response(streamKey{"delta", id}, req.GetTypeUrl(), resp.GetNonce(), resp.GetSystemVersionInfo())
+			c.response(streamKey{protocolDelta, id}, req.GetTypeUrl(), resp.GetNonce(), resp.GetSystemVersionInfo())
 		},
 	}
 }
@@ -114,18 +215,25 @@ func (c *clients) callbacks() serverv3.Callbacks {
 func (c *clients) open(key streamKey) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.streams[key] = &stream{connected: time.Now(), types: map[string]*progress{}}
+	c.streams[key] = &stream{key: key, connected: time.Now(), types: map[string]*progress{}, subscribers: map[string]*subscriber{}}
 }
 
 func (c *clients) close(key streamKey) {
 	c.mu.Lock()
-	delete(c.streams, key)
+	s := c.streams[key]
+	if s != nil {
+		delete(c.streams, key)
+		delete(c.requests, s.request)
+	}
 	c.mu.Unlock()
+	if s != nil {
+		c.left(s)
+	}
 	c.wake()
 }
 
-func (c *clients) request(key streamKey, node *corev3.Node, typeURL, nonce string, refusal *status.Status) {
-	row, refused := c.note(key, node, typeURL, nonce, refusal)
+func (c *clients) request(key streamKey, req any, node *corev3.Node, typeURL, nonce string, refusal *status.Status) {
+	row, refused := c.note(key, req, node, typeURL, nonce, refusal)
 	if refused {
 		c.observer.XDSNack(row.Type)
 		c.refused(row)
@@ -134,13 +242,15 @@ func (c *clients) request(key streamKey, node *corev3.Node, typeURL, nonce strin
 }
 
 // note books a request; refused tells that it is a new NACK.
-func (c *clients) note(key streamKey, node *corev3.Node, typeURL, nonce string, refusal *status.Status) (row ClientStatus, refused bool) {
+func (c *clients) note(key streamKey, req any, node *corev3.Node, typeURL, nonce string, refusal *status.Status) (row ClientStatus, refused bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.streams[key]
 	if s == nil {
 		return row, false
 	}
+	delete(c.requests, s.request)
+	s.request, c.requests[req] = req, s
 	if node != nil {
 		s.node, s.audience = node.GetId(), audienceOf(node.GetUserAgentName())
 	}
@@ -157,10 +267,11 @@ func (c *clients) note(key streamKey, node *corev3.Node, typeURL, nonce string, 
 		c.observer.XDSPush(shortType(typeURL), time.Since(t.cause))
 	}
 	t.answered, t.since = true, time.Now()
+	t.through, t.behind, t.opening = max(t.through, t.sent), t.since, true
 	if refusal != nil {
 		t.reason = cmp.Or(refusal.GetMessage(), "no reason given")
 	}
-	return s.status(key, typeURL, time.Now()), refusal != nil
+	return s.status(typeURL, time.Now(), c.hold), refusal != nil
 }
 
 // cameBack books that a client already had resources of the type. Should they
@@ -177,11 +288,18 @@ func (c *clients) response(key streamKey, typeURL, nonce, version string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s := c.streams[key]; s != nil && s.types[typeURL] != nil {
-		asked, cause := s.types[typeURL].asked, c.changes[s.audience]
-		if cause.Before(asked) {
-			cause = asked
+		t := s.types[typeURL]
+		cause := c.changes[s.audience]
+		if cause.Before(t.asked) {
+			cause = t.asked
 		}
-		*s.types[typeURL] = progress{nonce: nonce, version: version, since: time.Now(), asked: asked, cause: cause}
+		if !t.owes() {
+			t.behind = time.Now()
+		}
+		*t = progress{
+			nonce: nonce, version: version, since: time.Now(), asked: t.asked, cause: cause,
+			sent: c.sequence(version), through: t.through, queued: max(t.queued-1, 0), opening: t.opening, behind: t.behind,
+		}
 	}
 }
 
@@ -190,21 +308,6 @@ func (c *clients) wake() {
 	case c.changed <- struct{}{}:
 	default:
 	}
-}
-
-// answered reports whether every client of the audience has answered all that
-// was sent to it. A refusal counts: waiting would not mend it.
-func (c *clients) answered(audience Audience) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, s := range c.streams {
-		for _, t := range s.types {
-			if s.audience == audience && t.nonce != "" && !t.answered {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 // any reports whether a client of the audience is connected.
@@ -224,9 +327,9 @@ func (c *clients) list(now time.Time) []ClientStatus {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	rows := []ClientStatus{}
-	for key, s := range c.streams {
+	for _, s := range c.streams {
 		for typeURL := range s.types {
-			rows = append(rows, s.status(key, typeURL, now))
+			rows = append(rows, s.status(typeURL, now, c.hold))
 		}
 	}
 	slices.SortFunc(rows, func(a, b ClientStatus) int {
@@ -235,11 +338,11 @@ func (c *clients) list(now time.Time) []ClientStatus {
 	return rows
 }
 
-func (s *stream) status(key streamKey, typeURL string, now time.Time) ClientStatus {
+func (s *stream) status(typeURL string, now time.Time, hold time.Duration) ClientStatus {
 	t := s.types[typeURL]
 	row := ClientStatus{
-		Node: s.node, Client: s.audience.String(), Protocol: key.protocol, Type: shortType(typeURL),
-		Version: t.version, Reason: t.reason,
+		Node: s.node, Client: s.audience.String(), Protocol: s.key.protocol, Type: shortType(typeURL),
+		Version: t.version, Reason: t.reason, Lagging: t.lags(now, hold),
 		Age: now.Sub(t.since).Seconds(), Connected: now.Sub(s.connected).Seconds(),
 	}
 	switch {

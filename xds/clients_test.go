@@ -17,7 +17,7 @@ import (
 func TestAPushTakesFromTheChangeToTheAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seen := &observed{}
-		c := newClients(seen, func(ClientStatus) {})
+		c := newClients(seen, func(ClientStatus) {}, time.Second)
 		key := streamKey{"delta", 1}
 		change := time.Now()
 		c.publishing(Envoys, change)
@@ -27,9 +27,9 @@ func TestAPushTakesFromTheChangeToTheAnswer(t *testing.T) {
 			time.Sleep(sentAfter)
 			c.response(key, resourcev3.EndpointType, nonce, nonce)
 			time.Sleep(20 * time.Millisecond)
-			c.request(key, nil, resourcev3.EndpointType, nonce, nil)
+			c.request(key, new(int), nil, resourcev3.EndpointType, nonce, nil)
 		}
-		c.request(key, &corev3.Node{Id: "a"}, resourcev3.EndpointType, "", nil)
+		c.request(key, new(int), &corev3.Node{Id: "a"}, resourcev3.EndpointType, "", nil)
 		answered("1", 100*time.Millisecond)
 		time.Sleep(time.Hour)
 		change = time.Now()

@@ -12,6 +12,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	extprocsvcv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -25,7 +26,7 @@ import (
 // buildCluster is a service's Envoy cluster. Its EDS name ends with a hash of
 // the cluster itself: with delta ADS a changed cluster whose EDS name stays
 // the same is left warming for 15 s, because nothing is sent again for it.
-func buildCluster(svc ServiceView) (*clusterv3.Cluster, error) {
+func buildCluster(svc *ServiceView) (*clusterv3.Cluster, error) {
 	meta, err := policy.EncodeService(svc.Service)
 	if err != nil {
 		return nil, err
@@ -106,7 +107,27 @@ func buildExtprocCluster(addresses []string) (*clusterv3.Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("envoy.extproc.address: %w", err)
 	}
+	c.HealthChecks = extprocHealth()
+	// With no replica healthy, Envoy asks any all the same: one that is being
+	// restarted may be there before its next health check.
+	c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: 1}}
 	return c, nil
+}
+
+// extprocHealth keeps callouts from a replica that is about to stop, that does not
+// know its services yet, or that hangs, as long as there is another one.
+func extprocHealth() []*corev3.HealthCheck {
+	interval := durationpb.New(time.Second)
+	return []*corev3.HealthCheck{{
+		Interval:           interval,
+		NoTrafficInterval:  interval,
+		Timeout:            durationpb.New(500 * time.Millisecond),
+		UnhealthyThreshold: wrapperspb.UInt32(2),
+		HealthyThreshold:   wrapperspb.UInt32(1),
+		HealthChecker: &corev3.HealthCheck_GrpcHealthCheck_{GrpcHealthCheck: &corev3.HealthCheck_GrpcHealthCheck{
+			ServiceName: extprocsvcv3.ExternalProcessor_ServiceDesc.ServiceName,
+		}},
+	}}
 }
 
 // extprocKeepalive has Envoy notice an extproc that no longer answers, with its

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
+	"slices"
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
@@ -12,36 +14,47 @@ import (
 // ErrUnknownPod means that no such service or pod exists at the moment.
 var ErrUnknownPod = errors.New("unknown pod")
 
+// ErrOtherSource means that pods came from a source that the service no longer
+// has.
+var ErrOtherSource = errors.New("the pods of the service come from elsewhere now")
+
 // Desk gathers what each owner says of the pods: their source (which exist),
 // the operator (drain, maintenance), the health checks and the load. Model is
 // the sum. It is pure and not safe for concurrent use.
+//
+// Whatever is said of one service touches that service alone: begin, settle and
+// then commit or rollback cost what the touched services cost, however many
+// others there are.
 type Desk struct {
 	gateway  Gateway
-	services []statefulroute.Service
-	pods     map[string]podList // by service
-	facts    map[podID]podFacts
-	orders   map[podID]order
+	names    []string // of the services, in the order of the configuration
+	places   map[string]int
+	services map[string]*deskService
+
+	touched map[string]struct{} // since the last settle
+	undo    *deskUndo           // between begin and commit or rollback
+	facts   uint64              // the last ServiceView.facts that was given
+	ordered bool                // orders may differ since takeOrdered
 }
 
-type podID struct{ service, pod string }
-
-// podList is never changed, only replaced.
-type podList struct {
-	pods  []statefulroute.Pod
-	names map[string]struct{}
+// deskUndo is what a rollback puts back.
+type deskUndo struct {
+	gateway  Gateway
+	names    []string
+	places   map[string]int
+	ordered  bool
+	services map[string]*deskService // nil for those that were not there
 }
 
-func newPodList(pods []statefulroute.Pod) podList {
-	l := podList{pods, make(map[string]struct{}, len(pods))}
-	for _, p := range pods {
-		l.names[p.Name] = struct{}{}
-	}
-	return l
-}
-
-func (l podList) has(pod string) bool {
-	_, ok := l.names[pod]
-	return ok
+// deskService is what is said of one service.
+type deskService struct {
+	spec     *statefulroute.Service // replaced when it differs, never changed
+	pods     []statefulroute.Pod    // replaced, never changed
+	answered bool                   // the source has named its pods, if only none
+	index    *podIndex              // of pods
+	facts    map[string]podFacts    // by pod
+	orders   map[string]order       // by pod
+	view     *ServiceView           // as of the last settle
 }
 
 type podFacts struct {
@@ -51,64 +64,127 @@ type podFacts struct {
 
 // NewDesk returns an empty desk.
 func NewDesk() *Desk {
-	return &Desk{pods: map[string]podList{}, facts: map[podID]podFacts{}, orders: map[podID]order{}}
+	return &Desk{services: map[string]*deskService{}, places: map[string]int{}, touched: map[string]struct{}{}}
+}
+
+// begin starts a change that rollback can take back.
+func (d *Desk) begin() {
+	d.undo = &deskUndo{gateway: d.gateway, names: d.names, places: d.places, ordered: d.ordered, services: map[string]*deskService{}}
+}
+
+func (d *Desk) commit() { d.undo = nil }
+
+func (d *Desk) rollback() {
+	d.gateway, d.names, d.places, d.ordered = d.undo.gateway, d.undo.names, d.undo.places, d.undo.ordered
+	for name, s := range d.undo.services {
+		if s == nil {
+			delete(d.services, name)
+		} else {
+			d.services[name] = s
+		}
+	}
+	clear(d.touched)
+	d.undo = nil
+}
+
+// touch returns a service for writing; nil if there is none.
+func (d *Desk) touch(name string) *deskService {
+	s := d.services[name]
+	if d.undo != nil {
+		if _, saved := d.undo.services[name]; !saved {
+			d.undo.services[name] = s
+			if s != nil {
+				s = s.clone()
+				d.services[name] = s
+			}
+		}
+	}
+	d.touched[name] = struct{}{}
+	return s
+}
+
+func (s *deskService) clone() *deskService {
+	out := *s
+	out.facts, out.orders = maps.Clone(s.facts), maps.Clone(s.orders)
+	return &out
 }
 
 // SetConfig replaces the gateway and the services. Pods of static sources are
 // taken from it; those of other sources stay as they are until SetPods.
 func (d *Desk) SetConfig(now time.Time, g Gateway, services []statefulroute.Service) {
-	d.gateway, d.services = g, services
-	known := map[string]bool{}
-	for _, svc := range services {
-		known[svc.Name] = true
-		if svc.Pods.Static != nil {
-			d.setPods(now, svc, svc.Pods.Static)
-		}
-		if !Steers(svc.Balancing.Strategy) {
-			d.forgetWeights(svc.Name)
+	d.gateway = g
+	names, places := make([]string, len(services)), make(map[string]int, len(services))
+	for i, svc := range services {
+		names[i], places[svc.Name] = svc.Name, i
+		d.setService(now, svc)
+	}
+	for _, name := range d.names {
+		if _, ok := places[name]; !ok {
+			d.ordered = d.ordered || len(d.touch(name).orders) > 0
+			delete(d.services, name)
 		}
 	}
-	maps.DeleteFunc(d.pods, func(name string, _ podList) bool { return !known[name] })
-	maps.DeleteFunc(d.facts, func(id podID, _ podFacts) bool { return !known[id.service] })
-	maps.DeleteFunc(d.orders, func(id podID, _ order) bool { return !known[id.service] })
+	if !slices.Equal(names, d.names) {
+		d.names, d.places, d.ordered = names, places, true
+	}
 }
 
-// forgetWeights brings a service's pods back to their configured weights.
-func (d *Desk) forgetWeights(service string) {
-	for id, f := range d.facts {
-		if id.service == service {
+func (d *Desk) setService(now time.Time, svc statefulroute.Service) {
+	if have := d.services[svc.Name]; have != nil && reflect.DeepEqual(*have.spec, svc) {
+		return
+	}
+	s := d.touch(svc.Name)
+	if s == nil {
+		s = &deskService{index: newPodIndex(nil), facts: map[string]podFacts{}, orders: map[string]order{}}
+		d.services[svc.Name] = s
+	}
+	s.spec = &svc
+	if svc.Pods.Static != nil {
+		d.setPods(now, s, svc.Pods.Static)
+	}
+	if !Steers(svc.Balancing.Strategy) {
+		for pod, f := range s.facts { // back to the configured weights
 			f.weight = 0
-			d.facts[id] = f
+			s.facts[pod] = f
 		}
 	}
 }
 
-// SetPods replaces the pods of a service whose source is not static.
-func (d *Desk) SetPods(now time.Time, service string, pods []statefulroute.Pod) error {
-	svc, ok := d.service(service)
-	if !ok {
+// SetPods replaces the pods of a service, as they are found at a source. It must
+// be the one the service has: what was looked up there while the service was
+// given another one is ErrOtherSource, and changes nothing.
+func (d *Desk) SetPods(now time.Time, service string, from statefulroute.PodSource, pods []statefulroute.Pod) error {
+	have := d.services[service]
+	if have == nil {
 		return fmt.Errorf("service %q: %w", service, ErrUnknownPod)
 	}
-	d.setPods(now, svc, pods)
-	return nil
-}
-
-func (d *Desk) service(name string) (statefulroute.Service, bool) {
-	for _, svc := range d.services {
-		if svc.Name == name {
-			return svc, true
-		}
+	if !reflect.DeepEqual(have.spec.Pods, from) {
+		return fmt.Errorf("service %q: %w", service, ErrOtherSource)
 	}
-	return statefulroute.Service{}, false
+	if have.answered && slices.Equal(have.pods, pods) && len(have.orders) == 0 {
+		return nil
+	}
+	d.setPods(now, d.touch(service), pods)
+	return nil
 }
 
 // setPods forgets what was found of pods that are gone: a pod that comes back
 // under the name starts afresh. Orders may stay a while.
-func (d *Desk) setPods(now time.Time, svc statefulroute.Service, pods []statefulroute.Pod) {
-	list := newPodList(pods)
-	d.pods[svc.Name] = list
-	maps.DeleteFunc(d.facts, func(id podID, _ podFacts) bool { return id.service == svc.Name && !list.has(id.pod) })
-	d.ageOrders(now, svc, list)
+func (d *Desk) setPods(now time.Time, s *deskService, pods []statefulroute.Pod) {
+	if !s.answered || !slices.Equal(s.pods, pods) {
+		s.pods, s.answered = pods, true
+		s.index = indexOf(pods)
+	}
+	maps.DeleteFunc(s.facts, func(pod string, _ podFacts) bool { return !s.index.has(pod) })
+	d.ageOrders(now, s)
+}
+
+func indexOf(pods []statefulroute.Pod) *podIndex {
+	members := make([]Member, len(pods))
+	for i, p := range pods {
+		members[i].Pod = p
+	}
+	return newPodIndex(members)
 }
 
 // SetHealthy is what the health checks found.
@@ -119,7 +195,7 @@ func (d *Desk) SetHealthy(service, pod string, healthy bool) error {
 // SetWeight is what the load made of a pod's weight; 0 means the configured one.
 // It is ignored where load does not change weights.
 func (d *Desk) SetWeight(service, pod string, weight uint32) error {
-	if svc, ok := d.service(service); ok && !Steers(svc.Balancing.Strategy) {
+	if s := d.services[service]; s != nil && !Steers(s.spec.Balancing.Strategy) {
 		return nil
 	}
 	return d.change(service, pod, func(f *podFacts) { f.weight = weight })
@@ -129,36 +205,92 @@ func (d *Desk) change(service, pod string, edit func(*podFacts)) error {
 	if err := d.mustHave(service, pod); err != nil {
 		return err
 	}
-	id := podID{service, pod}
-	f := d.facts[id]
-	edit(&f)
-	d.facts[id] = f
+	had := d.services[service].facts[pod]
+	f := had
+	if edit(&f); f != had {
+		d.touch(service).facts[pod] = f
+	}
 	return nil
 }
 
 func (d *Desk) mustHave(service, pod string) error {
-	if !d.pods[service].has(pod) {
+	if s := d.services[service]; s == nil || !s.index.has(pod) {
 		return fmt.Errorf("pod %q of service %q: %w", pod, service, ErrUnknownPod)
 	}
 	return nil
 }
 
+// settled is what changed since the last settle.
+type settled struct {
+	changed []*ServiceView // those that are new among them
+	gone    []string
+	facts   bool // something else than weights changed
+}
+
+// settle brings the views of the touched services up to date.
+func (d *Desk) settle() settled {
+	var out settled
+	for _, name := range slices.Sorted(maps.Keys(d.touched)) {
+		s := d.services[name]
+		if s == nil {
+			out.gone, out.facts = append(out.gone, name), true
+			continue
+		}
+		before := s.view
+		s.view = d.look(s)
+		if s.view != before {
+			out.changed = append(out.changed, s.view)
+			out.facts = out.facts || before == nil || !s.view.sameButWeights(before)
+		}
+	}
+	clear(d.touched)
+	return out
+}
+
+// look is the service as it is to be published; the view of before if that is
+// still true.
+func (d *Desk) look(s *deskService) *ServiceView {
+	members := make([]Member, len(s.pods))
+	facts := s.view != nil && s.view.spec == s.spec && s.view.pods == s.index
+	weights := facts
+	for i, p := range s.pods {
+		f, ordered := s.facts[p.Name], s.orders[p.Name].state
+		p.State = rank(ordered, f.down)
+		m := Member{Pod: p, EffectiveWeight: f.weight, Order: ordered, Down: f.down}
+		if f.weight == 0 {
+			m.EffectiveWeight = p.Weight
+		}
+		members[i] = m
+		if weights && m != s.view.Members[i] {
+			weights = false
+		}
+		if facts {
+			before := s.view.Members[i]
+			before.EffectiveWeight = m.EffectiveWeight
+			facts = m == before
+		}
+	}
+	if facts && weights {
+		return s.view
+	}
+	view := &ServiceView{Service: *s.spec, Members: members, spec: s.spec, pods: s.index}
+	if facts {
+		view.facts = s.view.facts
+	} else {
+		d.facts++
+		view.facts = d.facts
+	}
+	return view
+}
+
 // Model returns the services with their pods as they are to be published.
 func (d *Desk) Model() Model {
-	m := Model{Gateway: d.gateway}
-	for _, svc := range d.services {
-		view := ServiceView{Service: svc}
-		for _, p := range d.pods[svc.Name].pods {
-			id := podID{svc.Name, p.Name}
-			f, ordered := d.facts[id], d.orders[id].state
-			p.State = rank(ordered, f.down)
-			weight := f.weight
-			if weight == 0 {
-				weight = p.Weight
-			}
-			view.Members = append(view.Members, Member{Pod: p, EffectiveWeight: weight, Order: ordered, Down: f.down})
-		}
-		m.Services = append(m.Services, view)
+	if d.undo == nil {
+		d.settle()
+	}
+	m := Model{Gateway: d.gateway, Services: make([]*ServiceView, len(d.names)), places: d.places}
+	for i, name := range d.names {
+		m.Services[i] = d.services[name].view
 	}
 	return m
 }
@@ -173,13 +305,5 @@ func rank(ordered statefulroute.PodState, down bool) statefulroute.PodState {
 		return statefulroute.Unhealthy
 	default:
 		return ordered
-	}
-}
-
-// clone returns a desk that later changes of d do not reach.
-func (d *Desk) clone() *Desk {
-	return &Desk{
-		gateway: d.gateway, services: d.services,
-		pods: maps.Clone(d.pods), facts: maps.Clone(d.facts), orders: maps.Clone(d.orders),
 	}
 }

@@ -13,10 +13,19 @@ var t0 = time.Unix(1000, 0)
 
 func deskWith(pods ...statefulroute.Pod) *Desk {
 	d := NewDesk()
-	svc := testService("chat")
-	svc.Pods.Static = append([]statefulroute.Pod{}, pods...)
-	d.SetConfig(t0, testGateway(), []statefulroute.Service{svc})
+	d.setStatic(pods...)
 	return d
+}
+
+// setStatic has the one service, chat, with a static list of pods.
+func (d *Desk) setStatic(pods ...statefulroute.Pod) {
+	svc := testService("chat")
+	svc.Pods = staticSource(pods...)
+	d.SetConfig(t0, testGateway(), []statefulroute.Service{svc})
+}
+
+func staticSource(pods ...statefulroute.Pod) statefulroute.PodSource {
+	return statefulroute.PodSource{Static: append([]statefulroute.Pod{}, pods...)}
 }
 
 func TestWhoseWordCounts(t *testing.T) {
@@ -40,7 +49,7 @@ func TestWhoseWordCounts(t *testing.T) {
 	if err := d.SetOverride("chat", "a", statefulroute.Unhealthy); err == nil {
 		t.Error("an operator ordered a pod to be unhealthy")
 	}
-	for _, err := range []error{d.SetHealthy("chat", "b", true), d.SetWeight("rooms", "a", 1), d.SetPods(t0, "rooms", nil)} {
+	for _, err := range []error{d.SetHealthy("chat", "b", true), d.SetWeight("rooms", "a", 1), d.SetPods(t0, "rooms", staticSource(), nil)} {
 		if !errors.Is(err, ErrUnknownPod) {
 			t.Errorf("got %v", err)
 		}
@@ -53,12 +62,10 @@ func TestAPodThatComesBackStartsAfresh(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A new address under the same name is the same pod.
-	if err := d.SetPods(t0, "chat", []statefulroute.Pod{testPod("b", 9)}); err != nil || show(d.Model()) != "chat: b@9(draining)" {
-		t.Fatalf("got %v, %s", err, show(d.Model()))
+	if d.setStatic(testPod("b", 9)); show(d.Model()) != "chat: b@9(draining)" {
+		t.Fatalf("got %s", show(d.Model()))
 	}
-	if err := d.SetPods(t0, "chat", []statefulroute.Pod{testPod("a", 1)}); err != nil {
-		t.Fatal(err)
-	}
+	d.setStatic(testPod("a", 1))
 	if m := d.Model().Services[0].Members[0]; m.EffectiveWeight != 1 {
 		t.Errorf("a pod that was gone kept weight %d", m.EffectiveWeight)
 	}
@@ -70,7 +77,7 @@ func TestAServiceThatIsGoneIsForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.SetConfig(t0, testGateway(), []statefulroute.Service{testService("rooms")})
-	if len(d.pods)+len(d.facts)+len(d.orders) != 0 {
-		t.Errorf("still there: %v %v %v", d.pods, d.facts, d.orders)
+	if _, there := d.services["chat"]; there || len(d.services) != 1 || len(d.Orders()) != 0 {
+		t.Errorf("still there: %v, orders %v", d.services, d.Orders())
 	}
 }

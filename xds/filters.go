@@ -3,6 +3,7 @@ package xds
 import (
 	"maps"
 	"slices"
+	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
@@ -15,6 +16,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	headersessionv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/stateful_session/header/v3"
+	previoushostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -61,7 +63,7 @@ func earlyMutation(m Model) (*corev3.TypedExtensionConfig, error) {
 }
 
 func issuesCookies(m Model) bool {
-	return slices.ContainsFunc(m.Services, func(svc ServiceView) bool { return svc.Session.Issue != nil })
+	return slices.ContainsFunc(m.Services, func(svc *ServiceView) bool { return svc.Session.Issue != nil })
 }
 
 // buildFilters lists the HTTP filters in the order a request meets them.
@@ -94,10 +96,17 @@ func cleanResponseFilter(Model) (*hcmv3.HttpFilter, error) {
 // services that recognise sessions switch it on: a request without a route is a
 // 404, and nobody's business.
 func extprocFilter(m Model) (*hcmv3.HttpFilter, error) {
+	retry, err := extprocRetry()
+	if err != nil {
+		return nil, err
+	}
 	filter, err := httpFilter(filterExtproc, &extprocv3.ExternalProcessor{
-		GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
-			EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: ExtprocCluster},
-		}},
+		GrpcService: &corev3.GrpcService{
+			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: ExtprocCluster},
+			},
+			RetryPolicy: retry,
+		},
 		ProcessingMode: &extprocv3.ProcessingMode{
 			RequestHeaderMode:   extprocv3.ProcessingMode_SEND,
 			ResponseHeaderMode:  extprocv3.ProcessingMode_SKIP,
@@ -119,6 +128,31 @@ func extprocFilter(m Model) (*hcmv3.HttpFilter, error) {
 	}
 	filter.Disabled = true
 	return filter, nil
+}
+
+// extprocRetry has Envoy ask again, another replica first, until message_timeout
+// ends the callout: a request that arrives while extproc is being restarted waits
+// for the next process. A callout may be repeated at will, for the first claim of a
+// session holds; one that was answered is not. The count only has to outlast
+// message_timeout.
+func extprocRetry() (*corev3.RetryPolicy, error) {
+	elsewhere, err := toAny(&previoushostsv3.PreviousHostsPredicate{})
+	if err != nil {
+		return nil, err
+	}
+	return &corev3.RetryPolicy{
+		RetryOn:    "connect-failure,refused-stream,reset,unavailable",
+		NumRetries: wrapperspb.UInt32(1000),
+		RetryBackOff: &corev3.BackoffStrategy{
+			BaseInterval: durationpb.New(10 * time.Millisecond),
+			MaxInterval:  durationpb.New(50 * time.Millisecond),
+		},
+		RetryHostPredicate: []*corev3.RetryPolicy_RetryHostPredicate{{
+			Name:       "envoy.retry_host_predicates.previous_hosts",
+			ConfigType: &corev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: elsewhere},
+		}},
+		HostSelectionRetryMaxAttempts: 5,
+	}, nil
 }
 
 // forwardedHeaders is the union of what all services' policies read: every

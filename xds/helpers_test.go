@@ -2,6 +2,7 @@ package xds
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -34,14 +35,23 @@ func testPod(name string, port uint16) statefulroute.Pod {
 
 // testModel is one service, chat, with the given pods.
 func testModel(pods ...statefulroute.Pod) Model {
-	view := ServiceView{Service: testService("chat")}
+	view := &ServiceView{Service: testService("chat")}
 	for _, p := range pods {
 		view.Members = append(view.Members, Member{Pod: p, EffectiveWeight: p.Weight})
 	}
-	return Model{Gateway: testGateway(), Services: []ServiceView{view}}
+	return Model{Gateway: testGateway(), Services: []*ServiceView{view}}
 }
 
 func inState(p statefulroute.Pod, s statefulroute.PodState) statefulroute.Pod {
 	p.State = s
 	return p
+}
+
+// clone returns an equal model that shares no view with the other.
+func (m Model) clone() Model {
+	m.Services = slices.Clone(m.Services)
+	for i, svc := range m.Services {
+		m.Services[i] = svc.withMembers(slices.Clone(svc.Members))
+	}
+	return m
 }

@@ -3,36 +3,59 @@ package xds
 import "net/netip"
 
 // Index finds the pods of one model by name and by address. It does not change.
-type Index struct {
-	names     map[podID]struct{}
-	addresses map[podAddress]string
-}
+type Index struct{ model Model }
 
-type podAddress struct {
-	service string
-	at      netip.AddrPort
-}
-
-// NewIndex indexes a model's members.
+// NewIndex indexes a model's members. Of a Server's own model nothing has to be
+// looked at: its views carry their index.
 func NewIndex(m Model) *Index {
-	x := &Index{names: map[podID]struct{}{}, addresses: map[podAddress]string{}}
-	for _, svc := range m.Services {
-		for _, p := range svc.Members {
-			x.names[podID{svc.Name, p.Name}] = struct{}{}
-			x.addresses[podAddress{svc.Name, p.Address}] = p.Name
-		}
+	if m.places != nil {
+		return &Index{m}
 	}
-	return x
+	indexed := Model{Gateway: m.Gateway, places: make(map[string]int, len(m.Services))}
+	for i, svc := range m.Services {
+		view := *svc
+		if view.pods == nil {
+			view.pods = newPodIndex(view.Members)
+		}
+		indexed.Services = append(indexed.Services, &view)
+		indexed.places[svc.Name] = i
+	}
+	return &Index{indexed}
 }
 
 // Has reports whether the service has the pod.
 func (x *Index) Has(service, pod string) bool {
-	_, ok := x.names[podID{service, pod}]
-	return ok
+	svc, ok := x.model.service(service)
+	return ok && svc.pods.has(pod)
 }
 
 // PodAt names the pod at an address of a service.
 func (x *Index) PodAt(service string, at netip.AddrPort) (pod string, ok bool) {
-	pod, ok = x.addresses[podAddress{service, at}]
+	svc, ok := x.model.service(service)
+	if !ok {
+		return "", false
+	}
+	pod, ok = svc.pods.addresses[at]
 	return pod, ok
+}
+
+// podIndex finds a service's pods. It is shared by all views of the same pods at
+// the same addresses, and never changed.
+type podIndex struct {
+	names     map[string]struct{}
+	addresses map[netip.AddrPort]string
+}
+
+func newPodIndex(members []Member) *podIndex {
+	x := &podIndex{names: make(map[string]struct{}, len(members)), addresses: make(map[netip.AddrPort]string, len(members))}
+	for _, m := range members {
+		x.names[m.Name] = struct{}{}
+		x.addresses[m.Address] = m.Name
+	}
+	return x
+}
+
+func (x *podIndex) has(pod string) bool {
+	_, ok := x.names[pod]
+	return ok
 }

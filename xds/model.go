@@ -1,16 +1,21 @@
 package xds
 
 import (
-	"slices"
+	"reflect"
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 )
 
-// Model is everything the resources are made of.
+// Model is everything the resources are made of. Like the views in it, it is
+// never changed, only replaced.
 type Model struct {
 	Gateway  Gateway
-	Services []ServiceView
+	Services []*ServiceView
+
+	// places are the services' places by name, shared by all models of the same
+	// services; nil in a model made by hand.
+	places map[string]int
 }
 
 // Gateway is what every Envoy is told beside the services.
@@ -35,13 +40,23 @@ type Tracing struct {
 	Sample float64
 }
 
-// ServiceView is a service with the pods it has at the moment.
+// ServiceView is a service with the pods it has at the moment. It is immutable:
+// a change of the service makes a new one, and all others stay the same pointer,
+// so that what did not change is known without a look inside.
 type ServiceView struct {
 	statefulroute.Service
 	Members []Member
 	// Unrouted services have a cluster but no route: they are being added or
 	// removed.
 	Unrouted bool
+
+	// spec is where Service was copied from: views with the same one have the same
+	// policy. nil in a view made by hand.
+	spec *statefulroute.Service
+	// facts is the same number in views of a service that differ in the weights
+	// their load gave them at most; 0: not known.
+	facts uint64
+	pods  *podIndex // by name and by address; nil in a view made by hand
 }
 
 // Member is a pod with the weight its load gave it.
@@ -55,20 +70,45 @@ type Member struct {
 	Down  bool
 }
 
-// clone returns an equal model that shares no slice the rollout changes.
-func (m Model) clone() Model {
-	m.Services = slices.Clone(m.Services)
-	for i := range m.Services {
-		m.Services[i].Members = slices.Clone(m.Services[i].Members)
+// samePolicy reports whether two views differ in their pods at most.
+func (v *ServiceView) samePolicy(other *ServiceView) bool {
+	if v.spec != nil && v.spec == other.spec {
+		return true
 	}
-	return m
+	a, b := v.Service, other.Service
+	a.Pods, b.Pods = statefulroute.PodSource{}, statefulroute.PodSource{}
+	a.Health, b.Health = nil, nil
+	return reflect.DeepEqual(a, b)
 }
 
-func (m Model) service(name string) (ServiceView, bool) {
+// sameButWeights reports whether two views differ in the weights that the load
+// gave their pods at most.
+func (v *ServiceView) sameButWeights(other *ServiceView) bool {
+	return v == other || v.facts != 0 && v.facts == other.facts
+}
+
+// withMembers returns a view of the same policy with other pods.
+func (v *ServiceView) withMembers(members []Member) *ServiceView {
+	return &ServiceView{Service: v.Service, spec: v.spec, Members: members}
+}
+
+// withPolicyOf returns a view of the other's policy with the same pods.
+func (v *ServiceView) withPolicyOf(other *ServiceView) *ServiceView {
+	return &ServiceView{Service: other.Service, spec: other.spec, Members: v.Members}
+}
+
+func (m Model) service(name string) (*ServiceView, bool) {
+	if m.places != nil {
+		i, ok := m.places[name]
+		if !ok {
+			return nil, false
+		}
+		return m.Services[i], true
+	}
 	for _, s := range m.Services {
 		if s.Name == name {
 			return s, true
 		}
 	}
-	return ServiceView{}, false
+	return nil, false
 }

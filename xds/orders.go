@@ -1,11 +1,11 @@
 package xds
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,7 +21,8 @@ type Order struct {
 	State   string `json:"state"` // draining or maintenance
 }
 
-// OrderKeeper keeps the orders in force; a Server calls it from its loop.
+// OrderKeeper keeps the orders in force; a Server calls it from one goroutine,
+// which it may hold up.
 type OrderKeeper interface {
 	Save([]Order) error
 }
@@ -88,10 +89,12 @@ func (d *Desk) SetOverride(service, pod string, state statefulroute.PodState) er
 	if err := d.mustHave(service, pod); err != nil {
 		return err
 	}
+	s := d.touch(service)
+	d.ordered = true
 	if state == statefulroute.Ready {
-		delete(d.orders, podID{service, pod})
+		delete(s.orders, pod)
 	} else {
-		d.orders[podID{service, pod}] = order{state: state}
+		s.orders[pod] = order{state: state}
 	}
 	return nil
 }
@@ -99,22 +102,20 @@ func (d *Desk) SetOverride(service, pod string, state statefulroute.PodState) er
 // ageOrders drops the orders on pods that are gone from a service's new list: at
 // once where somebody wrote the list, after orderKeep where DNS answered, whose
 // answers may lack a pod that is there.
-func (d *Desk) ageOrders(now time.Time, svc statefulroute.Service, list podList) {
-	for id, o := range d.orders {
-		if id.service != svc.Name {
-			continue
-		}
+func (d *Desk) ageOrders(now time.Time, s *deskService) {
+	for pod, o := range s.orders {
 		switch {
-		case list.has(id.pod):
+		case s.index.has(pod):
 			o.gone = time.Time{}
 		case o.gone.IsZero():
 			o.gone = now
 		}
 		absent := !o.gone.IsZero()
-		if absent && (svc.Pods.DNS == nil || now.Sub(o.gone) >= orderKeep) {
-			delete(d.orders, id)
+		if absent && (s.spec.Pods.DNS == nil || now.Sub(o.gone) >= orderKeep) {
+			delete(s.orders, pod)
+			d.ordered = true
 		} else {
-			d.orders[id] = o
+			s.orders[pod] = o
 		}
 	}
 }
@@ -122,18 +123,21 @@ func (d *Desk) ageOrders(now time.Time, svc statefulroute.Service, list podList)
 // Orders returns what operators said of the pods, in the order of services and
 // then of names; those on pods that are gone for a while are among them.
 func (d *Desk) Orders() []Order {
-	place := make(map[string]int, len(d.services))
-	for i, svc := range d.services {
-		place[svc.Name] = i
-	}
 	orders := []Order{}
-	for id, o := range d.orders {
-		orders = append(orders, Order{id.service, id.pod, o.state.String()})
+	for _, name := range d.names {
+		s := d.services[name]
+		for _, pod := range slices.Sorted(maps.Keys(s.orders)) {
+			orders = append(orders, Order{name, pod, s.orders[pod].state.String()})
+		}
 	}
-	slices.SortFunc(orders, func(a, b Order) int {
-		return cmp.Or(cmp.Compare(place[a.Service], place[b.Service]), cmp.Compare(a.Pod, b.Pod))
-	})
 	return orders
+}
+
+// takeOrdered reports whether orders may differ since it was asked last.
+func (d *Desk) takeOrdered() bool {
+	ordered := d.ordered
+	d.ordered = false
+	return ordered
 }
 
 // Obey repeats kept orders. Those on pods that are gone are dropped, but where
@@ -158,13 +162,17 @@ func (d *Desk) Obey(now time.Time, orders []Order) error {
 // obeyLater keeps an order on a pod that is not there, but may come. Its time
 // runs from the first answer that lacks it: no answer says nothing.
 func (d *Desk) obeyLater(now time.Time, id podID, state statefulroute.PodState) {
-	svc, ok := d.service(id.service)
-	if !ok || svc.Pods.DNS == nil || state == statefulroute.Ready {
+	have := d.services[id.service]
+	if have == nil || have.spec.Pods.DNS == nil || state == statefulroute.Ready {
 		return
 	}
 	o := order{state: state}
-	if _, answered := d.pods[id.service]; answered {
+	if have.answered {
 		o.gone = now
 	}
-	d.orders[id] = o
+	d.touch(id.service).orders[id.pod] = o
+	d.ordered = true
 }
+
+// podID names a pod of all services.
+type podID struct{ service, pod string }

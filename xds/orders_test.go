@@ -46,10 +46,11 @@ func TestOrdersOutliveTheServer(t *testing.T) {
 			}
 			// A pod that leaves takes its order with it.
 			srv.config(t, testPod("b", 2))
-			orders, err := file.Load()
-			if want := []Order{{"chat", "b", "maintenance"}}; err != nil || !slices.Equal(orders, want) {
-				t.Errorf("kept %v, %v; want %v", orders, err, want)
-			}
+			want := []Order{{"chat", "b", "maintenance"}}
+			await(t, "the orders to be saved", func() bool {
+				orders, err := file.Load()
+				return err == nil && slices.Equal(orders, want)
+			})
 		})
 	})
 }
@@ -85,7 +86,7 @@ func dnsDesk(t *testing.T) (d *Desk, answer func(now time.Time, pods ...stateful
 	d.SetConfig(t0, testGateway(), []statefulroute.Service{svc})
 	return d, func(now time.Time, pods ...statefulroute.Pod) {
 		t.Helper()
-		if err := d.SetPods(now, "chat", pods); err != nil {
+		if err := d.SetPods(now, "chat", svc.Pods, pods); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -148,4 +149,56 @@ func TestAKeptOrderOnAPodOfAStaticListIsDropped(t *testing.T) {
 	if err := d.Obey(t0, []Order{{"chat", "b", "draining"}}); err != nil || len(d.Orders()) > 0 {
 		t.Errorf("got %v, orders %v", err, d.Orders())
 	}
+}
+
+// stubbornKeeper is a disk that hangs, and then fails.
+type stubbornKeeper struct {
+	let   chan error
+	saved chan []Order
+}
+
+func (k *stubbornKeeper) Save(orders []Order) error {
+	err := <-k.let
+	k.saved <- orders
+	return err
+}
+
+// A disk that hangs holds up who gave the order, and nobody else; a disk that
+// fails is said to who gave it.
+func TestADiskThatHangsHoldsUpItsOrderOnly(t *testing.T) {
+	keeper := &stubbornKeeper{let: make(chan error), saved: make(chan []Order, 10)}
+	srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: time.Second, Boot: "a", Orders: keeper})
+	srv.config(t, testPod("a", 1), testPod("b", 2), testPod("c", 3))
+	given := make(chan error)
+	for _, pod := range []string{"a", "b", "c"} {
+		go func() { given <- srv.SetOverride(t.Context(), "chat", pod, statefulroute.Draining) }()
+		await(t, "the order to be in force", func() bool {
+			m := srv.Model().Services[0].Members[slices.Index([]string{"a", "b", "c"}, pod)]
+			return m.State == statefulroute.Draining
+		})
+	}
+	if err := srv.SetHealth(t.Context(), map[string]map[string]bool{"chat": {"a": false}}); err != nil {
+		t.Error(err)
+	}
+	if got := show(srv.Model()); got != "chat: a@1(unhealthy) b@2(draining) c@3(draining)" {
+		t.Errorf("while the disk hangs: %s", got)
+	}
+	keeper.let <- nil
+	if err := <-given; err != nil {
+		t.Errorf("the order that was saved: %v", err)
+	}
+	full := errors.New("disk full")
+	keeper.let <- full
+	for range 2 {
+		if err := <-given; !errors.Is(err, ErrNotSaved) || !errors.Is(err, full) {
+			t.Errorf("an order that was not saved: %v", err)
+		}
+	}
+	if err := srv.OrdersNotSaved(); !errors.Is(err, full) {
+		t.Errorf("the problem is %v", err)
+	}
+	if one, two := <-keeper.saved, <-keeper.saved; len(one) != 1 || len(two) != 3 {
+		t.Errorf("saved %v and %v, want the newest each time", one, two)
+	}
+	close(keeper.let) // and the last save succeeds
 }

@@ -23,8 +23,8 @@ type setWeights struct {
 	last atomic.Pointer[map[string]uint32]
 }
 
-func (s *setWeights) SetWeights(_ context.Context, _ string, weights map[string]uint32) error {
-	last := maps.Clone(weights)
+func (s *setWeights) SetWeights(_ context.Context, weights map[string]map[string]uint32) error {
+	last := maps.Clone(weights["chat"])
 	s.last.Store(&last)
 	return nil
 }
@@ -62,7 +62,7 @@ func TestAFindingAloneLowersAWeight(t *testing.T) {
 			p := statefulroute.Pod{Name: fmt.Sprintf("chat-%d", i), Address: netip.MustParseAddrPort(fmt.Sprintf("10.0.0.%d:80", i+1)), Weight: 1}
 			pods, members = append(pods, p), append(members, xds.Member{Pod: p, EffectiveWeight: 1})
 		}
-		model := xds.Model{Services: []xds.ServiceView{{
+		model := xds.Model{Services: []*xds.ServiceView{{
 			Service: statefulroute.Service{Name: "chat", Balancing: statefulroute.BalancingPolicy{Strategy: "home_hcl", ResponseTimeWindow: time.Minute}},
 			Members: members,
 		}}}

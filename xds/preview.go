@@ -35,9 +35,11 @@ func Preview(ctx context.Context, file string, opts ...config.Option) (Resources
 	}
 	desk, now := NewDesk(), time.Now()
 	desk.SetConfig(now, GatewayOf(cfg.Envoy), cfg.Services)
-	for service, list := range pods {
-		if err := desk.SetPods(now, service, list); err != nil {
-			return nil, err
+	for _, svc := range cfg.Services {
+		if list, ok := pods[svc.Name]; ok {
+			if err := desk.SetPods(now, svc.Name, svc.Pods, list); err != nil {
+				return nil, err
+			}
 		}
 	}
 	built, err := Build(desk.Model())

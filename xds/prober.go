@@ -22,7 +22,8 @@ type ProbeObserver interface {
 
 // HealthSetter takes what the probes found.
 type HealthSetter interface {
-	SetHealth(ctx context.Context, service string, healthy map[string]bool) error
+	// SetHealth is given verdicts by service and pod.
+	SetHealth(ctx context.Context, healthy map[string]map[string]bool) error
 }
 
 // Prober runs the active health checks of all services: one loop that owns
@@ -55,6 +56,9 @@ type checkedService struct {
 	until     time.Time // of a check that only follows a doubt; zero: no end
 	due       time.Time // of the first probe
 	place     int       // in the queue; -1: not in it
+	// followed is the view that was followed last: what it says is known. nil: it
+	// must be looked at again.
+	followed *ServiceView
 }
 
 // probeResult is what one probe found, for whom and at which address.
@@ -159,23 +163,26 @@ func (p *Prober) followIfChanged(ctx context.Context) {
 // which pods are down in line with them: either may have missed a change of the
 // other.
 func (p *Prober) follow(ctx context.Context, now time.Time) {
-	seen := map[string]bool{}
+	seen, verdicts := map[string]bool{}, map[string]map[string]bool{}
 	for _, svc := range p.Model().Services {
 		c := p.checkOf(svc)
 		if c == nil {
 			continue
 		}
 		seen[svc.Name] = true
+		if c.followed != nil && svc.sameButWeights(c.followed) {
+			continue
+		}
+		c.followed = svc
 		p.log(svc.Name, nil, c.setMembers(now, svc.Members))
-		verdicts := map[string]bool{}
 		for _, m := range svc.Members {
 			if healthy := c.health.Healthy(m.Name); healthy == m.Down {
-				verdicts[m.Name] = healthy
+				note(verdicts, svc.Name, m.Name, healthy)
 			}
 		}
-		p.set(ctx, svc.Name, verdicts)
 		p.requeue(c)
 	}
+	p.set(ctx, verdicts)
 	for name, c := range p.checked {
 		if !seen[name] {
 			p.end(ctx, c)
@@ -186,7 +193,7 @@ func (p *Prober) follow(ctx context.Context, now time.Time) {
 // checkOf returns how a service is checked, nil for not at all. A check that
 // changed starts afresh, but for the pods that are down: they stay so until the
 // new check finds otherwise.
-func (p *Prober) checkOf(svc ServiceView) *checkedService {
+func (p *Prober) checkOf(svc *ServiceView) *checkedService {
 	c := p.checked[svc.Name]
 	switch {
 	case svc.Health == nil && (c == nil || c.until.IsZero()):
@@ -214,7 +221,7 @@ func (p *Prober) add(service string, check statefulroute.HealthCheck) *checkedSe
 		c = &checkedService{name: service, place: -1}
 		p.checked[service] = c
 	}
-	c.check, c.health, c.until = check, health, time.Time{}
+	c.check, c.health, c.until, c.followed = check, health, time.Time{}, nil
 	return c
 }
 
@@ -252,13 +259,13 @@ func (p *Prober) doubt(now time.Time, id podID) {
 func (p *Prober) end(ctx context.Context, c *checkedService) {
 	delete(p.checked, c.name)
 	p.queue.drop(c)
-	well := map[string]bool{}
+	well := map[string]map[string]bool{}
 	for pod := range c.addresses {
 		if !c.health.Healthy(pod) {
-			well[pod] = true
+			note(well, c.name, pod, true)
 		}
 	}
-	p.set(ctx, c.name, well)
+	p.set(ctx, well)
 }
 
 // start launches the probes that are due and returns when to come back.
@@ -314,15 +321,10 @@ func (p *Prober) take(ctx context.Context, now time.Time, found []probeResult) {
 	verdicts := map[string]map[string]bool{}
 	for _, r := range found {
 		for _, t := range p.result(ctx, now, r) {
-			if verdicts[r.id.service] == nil {
-				verdicts[r.id.service] = map[string]bool{}
-			}
-			verdicts[r.id.service][t.Pod] = t.Healthy // of two about one pod the last counts
+			note(verdicts, r.id.service, t.Pod, t.Healthy) // of two about one pod the last counts
 		}
 	}
-	for service, healthy := range verdicts {
-		p.set(ctx, service, healthy)
-	}
+	p.set(ctx, verdicts)
 	for _, r := range found {
 		if c := p.checked[r.id.service]; c != nil && !c.until.IsZero() && now.After(c.until) {
 			p.review(ctx, now, c)
@@ -367,14 +369,26 @@ func (p *Prober) log(service string, probe error, changed []balancing.Transition
 
 // set puts verdicts into force; those about pods that left in the meantime are
 // dropped there. What cannot be set now is tried again: follow compares.
-func (p *Prober) set(ctx context.Context, service string, healthy map[string]bool) {
-	if len(healthy) == 0 {
+func (p *Prober) set(ctx context.Context, verdicts map[string]map[string]bool) {
+	if len(verdicts) == 0 {
 		return
 	}
-	if err := p.Set.SetHealth(ctx, service, healthy); err != nil && ctx.Err() == nil {
+	if err := p.Set.SetHealth(ctx, verdicts); err != nil && ctx.Err() == nil {
 		p.again = time.Now().Add(retryAfter)
-		p.Logger.Error("health of pods not set", zap.String("service", service), zap.Error(err))
+		for service := range verdicts {
+			if c := p.checked[service]; c != nil {
+				c.followed = nil
+			}
+		}
+		p.Logger.Error("health of pods not set", zap.Error(err))
 	}
+}
+
+func note(verdicts map[string]map[string]bool, service, pod string, healthy bool) {
+	if verdicts[service] == nil {
+		verdicts[service] = map[string]bool{}
+	}
+	verdicts[service][pod] = healthy
 }
 
 // checkQueue is a heap of services by their next probe.

@@ -107,7 +107,8 @@ func (p *probedPods) Probe(ctx context.Context, _, _ string) (context.Context, f
 	return ctx, func(error, time.Duration) { p.probes.Add(1) }
 }
 
-func (p *probedPods) SetHealth(_ context.Context, _ string, healthy map[string]bool) error {
+func (p *probedPods) SetHealth(_ context.Context, verdicts map[string]map[string]bool) error {
+	healthy := verdicts["chat"]
 	if p.refuse.Load() {
 		p.refused.Add(1)
 		return errors.New("not now")

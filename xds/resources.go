@@ -3,20 +3,46 @@ package xds
 import (
 	"fmt"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+
+	statefulroute "github.com/stateful-route/stateful-route"
 )
 
 // Resources are Envoy's resources by name, one map per type URL.
 type Resources map[string]map[string]types.Resource
 
-// Build makes the resources of a model. It is pure: the same model gives the
-// same bytes. What Envoy would refuse is an error here, before any push.
-func Build(m Model) (Resources, error) {
-	r := Resources{
+func newResources() Resources {
+	return Resources{
 		resourcev3.ListenerType: {}, resourcev3.RouteType: {},
 		resourcev3.ClusterType: {}, resourcev3.EndpointType: {},
 	}
+}
+
+// Build makes the resources of a model. It is pure: the same model gives the
+// same bytes. What Envoy would refuse is an error here, before any push.
+func Build(m Model) (Resources, error) {
+	r, err := buildShared(m)
+	if err != nil {
+		return nil, err
+	}
+	b := newBuilder()
+	for _, svc := range m.Services {
+		built, err := b.target(svc)
+		if err != nil {
+			return nil, err
+		}
+		r[resourcev3.ClusterType][svc.Name] = built.cluster
+		r[resourcev3.EndpointType][built.endpoints.ClusterName] = built.endpoints
+	}
+	return r, nil
+}
+
+// buildShared makes the resources that are not a service's own.
+func buildShared(m Model) (Resources, error) {
+	r := newResources()
 	listener, err := buildListener(m)
 	if err != nil {
 		return nil, err
@@ -37,50 +63,155 @@ func Build(m Model) (Resources, error) {
 			return nil, err
 		}
 	}
-	for _, svc := range m.Services {
-		if err := r.addService(svc); err != nil {
-			return nil, fmt.Errorf("service %q: %w", svc.Name, err)
-		}
-	}
 	return r, r.validate()
-}
-
-func (r Resources) addService(svc ServiceView) error {
-	cluster, err := buildCluster(svc)
-	if err != nil {
-		return err
-	}
-	name := cluster.EdsClusterConfig.ServiceName
-	endpoints, err := buildEndpoints(name, svc)
-	if err != nil {
-		return err
-	}
-	r[resourcev3.ClusterType][svc.Name] = cluster
-	r[resourcev3.EndpointType][name] = endpoints
-	return nil
 }
 
 // validate runs the checks generated from Envoy's own API rules.
 func (r Resources) validate() error {
 	for _, resources := range r {
 		for name, res := range resources {
-			if v, ok := res.(interface{ ValidateAll() error }); ok {
-				if err := v.ValidateAll(); err != nil {
-					return fmt.Errorf("resource %q is not valid: %w", name, err)
-				}
+			if err := validate(name, res); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
 }
 
-// forExtproc keeps the types extproc reads: clusters for policy, endpoints for pods.
-func (r Resources) forExtproc() Resources {
-	clusters := make(map[string]types.Resource, len(r[resourcev3.ClusterType]))
-	for name, c := range r[resourcev3.ClusterType] {
-		if name != ExtprocCluster && name != OTLPCluster {
-			clusters[name] = c
+func validate(name string, res types.Resource) error {
+	if v, ok := res.(interface{ ValidateAll() error }); ok {
+		if err := v.ValidateAll(); err != nil {
+			return fmt.Errorf("resource %q is not valid: %w", name, err)
 		}
 	}
-	return Resources{resourcev3.ClusterType: clusters, resourcev3.EndpointType: r[resourcev3.EndpointType]}
+	return nil
+}
+
+// builder makes the resources of services and remembers what it can use again:
+// clusters, which change with a service's policy only, and what pods are but for
+// their weights. So a change costs what it changes. Its owner is one goroutine.
+type builder struct {
+	services map[string]*builtService
+	made     int // clusters and pod parts, for tests: what was not used again
+}
+
+// builtService is what is remembered of a service.
+type builtService struct {
+	clusters []builtCluster // at most two: of a policy and of the one before
+	parts    map[statefulroute.Pod]*podPart
+	last     map[Audience]built
+}
+
+type builtCluster struct {
+	view    *ServiceView // whose policy it is
+	cluster *clusterv3.Cluster
+}
+
+// built are a service's own resources.
+type built struct {
+	view      *ServiceView
+	cluster   *clusterv3.Cluster
+	endpoints *endpointv3.ClusterLoadAssignment
+}
+
+func newBuilder() *builder { return &builder{services: map[string]*builtService{}} }
+
+// target returns the resources that Envoys are to have of a service in the end.
+func (b *builder) target(svc *ServiceView) (built, error) {
+	if err := checkWeights(svc); err != nil {
+		return built{}, fmt.Errorf("service %q: %w", svc.Name, err)
+	}
+	return b.service(svc, Envoys)
+}
+
+// service returns the resources of a service, checked by the rules of Envoy's
+// API.
+func (b *builder) service(svc *ServiceView, to Audience) (built, error) {
+	s := b.of(svc.Name)
+	if last := s.last[to]; last.view == svc {
+		return last, nil
+	}
+	out, err := b.build(svc, to)
+	if err != nil {
+		return built{}, fmt.Errorf("service %q: %w", svc.Name, err)
+	}
+	s.last[to] = out
+	return out, nil
+}
+
+func (b *builder) build(svc *ServiceView, to Audience) (built, error) {
+	cluster, err := b.cluster(svc)
+	if err != nil {
+		return built{}, err
+	}
+	endpoints, err := b.buildEndpoints(cluster.EdsClusterConfig.ServiceName, svc, to)
+	return built{svc, cluster, endpoints}, err
+}
+
+func (b *builder) of(service string) *builtService {
+	s := b.services[service]
+	if s == nil {
+		s = &builtService{parts: map[statefulroute.Pod]*podPart{}, last: map[Audience]built{}}
+		b.services[service] = s
+	}
+	return s
+}
+
+func (b *builder) forget(service string) { delete(b.services, service) }
+
+// cluster returns the same pointer for as long as the policy is the same.
+func (b *builder) cluster(svc *ServiceView) (*clusterv3.Cluster, error) {
+	s := b.of(svc.Name)
+	for _, c := range s.clusters {
+		if c.view.samePolicy(svc) {
+			return c.cluster, nil
+		}
+	}
+	b.made++
+	cluster, err := buildCluster(svc)
+	if err != nil {
+		return nil, err
+	}
+	if err := validate(svc.Name, cluster); err != nil {
+		return nil, err
+	}
+	s.clusters = append([]builtCluster{{svc, cluster}}, s.clusters...)
+	s.clusters = s.clusters[:min(len(s.clusters), 2)]
+	return cluster, nil
+}
+
+func (b *builder) part(service string, pod statefulroute.Pod) (*podPart, error) {
+	s := b.of(service)
+	if part := s.parts[pod]; part != nil {
+		return part, nil
+	}
+	b.made++
+	part, err := newPodPart(pod)
+	if err != nil {
+		return nil, err
+	}
+	s.parts[pod] = part
+	return part, nil
+}
+
+// trim forgets what pods were that are not so any more. It may be called now and
+// then: what is forgotten is made again.
+func (b *builder) trim(service string) {
+	s := b.of(service)
+	members := 0
+	for _, last := range s.last {
+		members += len(last.view.Members)
+	}
+	if len(s.parts) <= 2*members+8 {
+		return
+	}
+	used := make(map[statefulroute.Pod]*podPart, members)
+	for _, last := range s.last {
+		for _, m := range last.view.Members {
+			if part := s.parts[m.Pod]; part != nil {
+				used[m.Pod] = part
+			}
+		}
+	}
+	s.parts = used
 }

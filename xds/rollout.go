@@ -1,12 +1,11 @@
 package xds
 
 import (
-	"net/netip"
+	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"time"
-
-	statefulroute "github.com/stateful-route/stateful-route"
 )
 
 // Audience is one of the two kinds of xDS client.
@@ -25,228 +24,241 @@ func (a Audience) String() string {
 	return "envoy"
 }
 
-// Rollout brings a changed model to both audiences so that at every moment
-// Envoy can reach whatever extproc may choose:
+// Rollout brings changes to both audiences so that at every moment Envoys can
+// reach whatever extprocs may choose. Each service goes its own way, and within
+// it each address:
 //
-//	widen   Envoys get what is new, and keep what goes away, draining;
-//	        extprocs forget pods whose address is another pod's now
-//	switch  extprocs get the target, and keep services that go away
-//	narrow  Envoys stop routing to what went away, but keep its clusters
-//	finish  both get the target itself
+//   - What takes a choice from extprocs (a pod that fails, drains, is removed, or
+//     lost its address to another) they are told at once. Envoys get the pod as
+//     draining in the same moment, so that it is sent nothing new, and lose it
+//     after the extprocs have answered: what they chose a moment before may still be
+//     on its way, for as long as Envoy waits for an answer at most.
+//   - What gives extprocs a choice (a new pod, a new address, one that recovered)
+//     they are told after Envoys have answered that they can reach it.
+//   - A service gets its route after extprocs know it, and loses it before
+//     anything else.
 //
-// A stage begins when the audience of the one before has acknowledged it, or
-// after Hold: a client that hangs must not stop the others. Narrowing waits a
-// grace longer: a request that extproc answered a moment before it switched may
-// still be on its way through Envoy, for as long as Envoy waits for an answer at
-// most. A new target in the middle starts over from what the extprocs were last
-// given. One that differs in weights only goes along with the stages to come: weights
-// change every second, and beside a client that hangs no stage would ever end.
-//
-// Sessions of a removed pod must not reach the pod that has its address now:
-// extprocs are told at once, not after an Envoy that may hang. A pod that only
-// moved, be it to the address of another, is known to extprocs all the time.
+// Every publication to an audience has a number. A wait is for the answers to one
+// number, ends at a time that is set when it begins, and is not begun anew by what
+// changes meanwhile: whatever clients do, a change is with all others within Hold.
 //
 // Rollout is pure; the zero value holds nothing back (Hold 0).
 type Rollout struct {
-	// Hold bounds the wait for acknowledgements of one stage.
+	// Hold bounds each wait for answers.
 	Hold time.Duration
 
-	target  Model // what Set asked for
-	extproc Model // what extprocs were last given
-	envoy   Model // what Envoys were last given
-	stage   stage
-	since   time.Time // when the last stage was entered
-	waiting bool      // the last stage published something
-	settled time.Time // when its audience was first seen to have answered
-	started bool
+	gateway  Gateway
+	names    []string // of the services that are meant to be, in their order
+	services map[string]*serviceRollout
+	active   map[string]*serviceRollout // those with something to do or to wait for
+	seq      [2]uint64                  // the last number by audience
+	shared   time.Time                  // since when the shared resources are to be made anew; zero: they are right
+	started  bool
 }
 
-type stage uint8
-
-const (
-	idle stage = iota
-	widen
-	switched
-	narrow
-	finish
-)
-
-// Publication is a model to give to one audience.
+// Publication is what to give to one audience: a service, its end, or, to
+// Envoys, what the services share.
 type Publication struct {
-	To    Audience
-	Model Model
+	To Audience
+	// Seq counts the audience's publications; those of one call of Next have the same.
+	Seq uint64
+	// Asked is when the change that it comes of was asked for.
+	Asked time.Time
+	// Service is what View is of; a nil View ends it. Empty: Shared is meant.
+	Service string
+	View    *ServiceView
+	// Shared holds the services' policies and which of them have routes.
+	Shared Model
 }
 
-// Set makes target what the rollout leads to, and reports whether that is new.
-func (r *Rollout) Set(target Model) bool {
-	if r.started && reflect.DeepEqual(target, r.target) {
-		return false
-	}
-	if r.stage == idle || !reflect.DeepEqual(withoutWeights(target), withoutWeights(r.target)) {
-		r.stage, r.waiting = widen, false
-	}
-	r.target = target
-	return true
+// Progress is how far an audience is with its answers.
+type Progress struct {
+	// Through is the last publication that was answered by everybody who is waited
+	// for.
+	Through uint64
+	// Again is when a client that has not answered will not be waited for any
+	// longer; zero: there is none.
+	Again time.Time
+	// Absent is until when clients that were there may come back, if none is; zero:
+	// nobody is expected.
+	Absent time.Time
 }
 
-func withoutWeights(m Model) Model {
-	m = m.clone()
-	for _, svc := range m.Services {
-		for i := range svc.Members {
-			svc.Members[i].EffectiveWeight = 0
+// AllAnswered is the progress of an audience that owes no answer.
+const AllAnswered = math.MaxUint64
+
+// Set makes model what the rollout leads to. Of the services in it those in
+// changed may differ from before, and those in gone are no longer in it.
+func (r *Rollout) Set(now time.Time, model Model, changed []*ServiceView, gone []string) {
+	if r.services == nil {
+		r.services, r.active = map[string]*serviceRollout{}, map[string]*serviceRollout{}
+	}
+	same := len(r.names) == len(model.Services) && reflect.DeepEqual(r.gateway, model.Gateway)
+	for i := 0; same && i < len(r.names); i++ {
+		same = r.names[i] == model.Services[i].Name
+	}
+	if !same {
+		r.gateway, r.names = model.Gateway, make([]string, len(model.Services))
+		for i, svc := range model.Services {
+			r.names[i] = svc.Name
+		}
+		r.reshare(now)
+	}
+	for _, svc := range changed {
+		s := r.services[svc.Name]
+		if s == nil {
+			s = &serviceRollout{name: svc.Name}
+			r.services[svc.Name] = s
+		}
+		s.target = svc
+		r.activate(now, s)
+	}
+	for _, name := range gone {
+		if s := r.services[name]; s != nil {
+			s.target = nil
+			r.activate(now, s)
+		}
+	}
+}
+
+func (r *Rollout) activate(now time.Time, s *serviceRollout) {
+	r.active[s.name] = s
+	if s.asked.IsZero() {
+		s.asked = now
+	}
+}
+
+func (r *Rollout) reshare(asked time.Time) {
+	if r.shared.IsZero() {
+		r.shared = asked
+	}
+}
+
+// Idle reports whether both audiences were given the target, and nothing is
+// waited for.
+func (r *Rollout) Idle() bool { return len(r.active) == 0 && r.shared.IsZero() }
+
+// Next returns what to publish now, Envoys first; the caller publishes it before
+// it asks again. wake is when to ask again even if nobody answers; zero means only
+// after Set.
+func (r *Rollout) Next(now time.Time, progress func(Audience) Progress) (pubs []Publication, wake time.Time) {
+	if r.Idle() {
+		return nil, time.Time{}
+	}
+	t := turn{
+		now: now, hold: r.Hold, grace: r.gateway.MessageTimeout, first: !r.started,
+		seq:      [2]uint64{r.seq[Envoys] + 1, r.seq[Extprocs] + 1},
+		progress: [2]Progress{progress(Envoys), progress(Extprocs)},
+	}
+	r.started = true
+	var told [2][]Publication
+	for _, name := range slices.Sorted(maps.Keys(r.active)) {
+		s := r.active[name]
+		for _, p := range s.step(&t) {
+			told[p.To] = append(told[p.To], p)
+		}
+		if t.reshare {
+			r.reshare(s.asked)
+			t.reshare = false
+		}
+		r.finish(s, &t)
+	}
+	if !r.shared.IsZero() {
+		told[Envoys] = append(told[Envoys], Publication{To: Envoys, Seq: t.seq[Envoys], Asked: r.shared, Shared: r.sharedModel()})
+		r.shared = time.Time{}
+	}
+	for a, list := range told {
+		if len(list) > 0 {
+			r.seq[a]++
+		}
+	}
+	if !t.wake.IsZero() {
+		t.wakeAt(t.progress[Envoys].Again)
+		t.wakeAt(t.progress[Extprocs].Again)
+	}
+	return append(told[Envoys], told[Extprocs]...), t.wake
+}
+
+// finish takes a service with nothing left to do out of the active ones.
+func (r *Rollout) finish(s *serviceRollout, t *turn) {
+	switch {
+	case s.ended():
+		delete(r.services, s.name)
+	case s.waits(t):
+		return
+	}
+	s.asked = time.Time{}
+	delete(r.active, s.name)
+}
+
+// sharedModel is what listener and routes are made of: the services as Envoys
+// have them, those that go away after the others and without a route.
+func (r *Rollout) sharedModel() Model {
+	m := Model{Gateway: r.gateway, Services: make([]*ServiceView, 0, len(r.services))}
+	meant := make(map[string]bool, len(r.names))
+	for _, name := range r.names {
+		meant[name] = true
+		if s := r.services[name]; s != nil && s.envoy != nil {
+			m.Services = append(m.Services, s.policyView())
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.services)) {
+		if s := r.services[name]; !meant[name] && s.envoy != nil {
+			m.Services = append(m.Services, s.policyView())
 		}
 	}
 	return m
 }
 
-// Idle reports whether both audiences were given the target.
-func (r *Rollout) Idle() bool { return r.stage == idle }
+// turn is what the services' steps of one call of Next have in common.
+type turn struct {
+	now      time.Time
+	hold     time.Duration
+	grace    time.Duration
+	first    bool
+	seq      [2]uint64 // of what is published in this turn
+	progress [2]Progress
 
-// Next returns what to publish now. Without a publication, wake is when to ask
-// again even if nobody acknowledges; zero means only after Set.
-func (r *Rollout) Next(now time.Time, settled func(Audience) bool) (pubs []Publication, wake time.Time) {
-	for r.stage != idle {
-		if due := r.due(now, settled); now.Before(due) {
-			return nil, due
-		}
-		if pubs := r.enter(now); len(pubs) > 0 {
-			// The caller publishes before it asks again: settled does not know
-			// of these yet.
-			return pubs, now
-		}
-	}
-	return nil, time.Time{}
+	reshare bool      // the shared resources are to be made anew
+	wake    time.Time // the earliest end of a wait; zero: none
 }
 
-// due is when the next stage may begin.
-func (r *Rollout) due(now time.Time, settled func(Audience) bool) time.Time {
-	if !r.waiting {
-		return now
-	}
-	who, grace := Envoys, time.Duration(0)
-	if r.stage == narrow {
-		who, grace = Extprocs, r.target.Gateway.MessageTimeout
-	}
-	if r.settled.IsZero() && settled(who) {
-		r.settled = now
-	}
-	if r.settled.IsZero() {
-		return r.since.Add(r.Hold)
-	}
-	return r.settled.Add(grace)
-}
-
-// enter carries out the stage and moves on to the next; it publishes only what
-// differs from what the audience has.
-func (r *Rollout) enter(now time.Time) []Publication {
-	if !r.started {
-		// Nobody holds anything yet: the target at once, or Envoys that come
-		// back to a restarted server would find their routes gone.
-		r.started, r.stage = true, idle
-		r.envoy, r.extproc = r.target, r.target
-		return []Publication{{Extprocs, r.target}, {Envoys, r.target}}
-	}
-	pubs := r.carryOut()
-	r.since, r.settled, r.waiting = now, time.Time{}, len(pubs) > 0
-	return pubs
-}
-
-func (r *Rollout) carryOut() []Publication {
-	switch r.stage {
-	case widen:
-		r.stage = switched
-		told := r.give(Extprocs, withoutDisplaced(r.extproc, r.target))
-		return append(told, r.give(Envoys, widened(r.target, r.extproc, r.envoy))...)
-	case switched:
-		r.stage = narrow
-		return r.give(Extprocs, withRemoved(r.target, r.extproc, false))
-	case narrow:
-		r.stage = finish
-		return r.give(Envoys, withRemoved(r.target, r.envoy, true))
-	default:
-		r.stage = idle
-		return append(r.give(Extprocs, r.target), r.give(Envoys, r.target)...)
+func (t *turn) wakeAt(at time.Time) {
+	if !at.IsZero() && (t.wake.IsZero() || at.Before(t.wake)) {
+		t.wake = at
 	}
 }
 
-func (r *Rollout) give(to Audience, m Model) []Publication {
-	last := &r.envoy
-	if to == Extprocs {
-		last = &r.extproc
-	}
-	if reflect.DeepEqual(*last, m) {
-		return nil
-	}
-	*last = m
-	return []Publication{{to, m}}
+// wait is for the answers of an audience to one publication.
+type wait struct {
+	seq uint64
+	by  time.Time // its end, answered or not
+	// answered is when the answers were first seen to be there, where something
+	// comes after them.
+	answered time.Time
 }
 
-// widened is the target with everything extprocs may still choose, and without
-// routes to services Envoys have no cluster for yet.
-func widened(target, extproc, envoy Model) Model {
-	out := withRemoved(target, extproc, false)
-	for i := range out.Services {
-		svc := &out.Services[i]
-		if had, ok := envoy.service(svc.Name); !ok || had.Unrouted {
-			svc.Unrouted = true
-		}
-		if before, ok := extproc.service(svc.Name); ok {
-			svc.Members = widenedMembers(svc.Members, before.Members)
-		}
-	}
-	return out
+// begin returns a wait for what is published to the audience in this turn.
+func (t *turn) begin(to Audience) wait { return wait{seq: t.seq[to], by: t.now.Add(t.hold)} }
+
+// over reports whether the wait has ended.
+func (t *turn) over(to Audience, w wait) bool {
+	return t.progress[to].Through >= w.seq || !t.now.Before(w.by)
 }
 
-// widenedMembers adds, as draining, the members extprocs may still send bound
-// sessions to.
-func widenedMembers(target, before []Member) []Member {
-	out := append([]Member(nil), target...)
-	at := make(map[netip.AddrPort]int, len(out))
-	for i, m := range out {
-		at[m.Address] = i
+// end is when what the wait holds up may be done: a grace after the answers, and
+// without them when the wait ends. While nobody is there to answer, but expected,
+// it does not end.
+func (t *turn) end(to Audience, w *wait) time.Time {
+	p := t.progress[to]
+	if w.answered.IsZero() && p.Through >= w.seq {
+		w.answered = t.now
 	}
-	for _, m := range before {
-		if !m.State.ServesBound() {
-			continue
-		}
-		i, kept := at[m.Address]
-		switch {
-		case !kept:
-			// A draining pod gets nothing by weight; its old weight could only take
-			// the sum beyond what Envoy accepts.
-			m.State, m.EffectiveWeight = statefulroute.Draining, 1
-			out = append(out, m)
-		case !out[i].State.ServesBound():
-			out[i].State = statefulroute.Draining
-		}
+	if !w.answered.IsZero() {
+		return w.answered.Add(t.grace)
 	}
-	return out
-}
-
-// withoutDisplaced is have without the pods that the target lacks and whose
-// address it gives to another pod.
-func withoutDisplaced(have, target Model) Model {
-	out := have.clone()
-	for i := range out.Services {
-		svc := &out.Services[i]
-		after, _ := target.service(svc.Name)
-		taken, stays := make(map[netip.AddrPort]bool, len(after.Members)), make(map[string]bool, len(after.Members))
-		for _, m := range after.Members {
-			taken[m.Address], stays[m.Name] = true, true
-		}
-		svc.Members = slices.DeleteFunc(svc.Members, func(m Member) bool { return taken[m.Address] && !stays[m.Name] })
+	if p.Absent.After(w.by) {
+		return p.Absent
 	}
-	return out
-}
-
-// withRemoved is the target and, after it, the services of have that it lacks.
-func withRemoved(target, have Model, unrouted bool) Model {
-	out := target.clone()
-	for _, svc := range have.Services {
-		if _, ok := target.service(svc.Name); !ok {
-			svc.Unrouted = svc.Unrouted || unrouted
-			out.Services = append(out.Services, svc)
-		}
-	}
-	return out
+	return w.by
 }

@@ -2,13 +2,12 @@ package xds
 
 import (
 	"fmt"
-	"reflect"
+	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"pgregory.net/rapid"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 )
@@ -33,19 +32,108 @@ func show(m Model) string {
 	return strings.Join(services, "; ")
 }
 
-// drive runs a rollout whose clients answer at once and notes each stage.
-func drive(r *Rollout, now time.Time) (log []string) {
-	for !r.Idle() {
-		pubs, wake := r.Next(now, func(Audience) bool { return true })
-		now = wake
-		for _, p := range pubs {
-			log = append(log, fmt.Sprintf("%s <- %s", p.To, show(p.Model)))
-		}
-	}
-	return log
+// driven is a rollout, and what its audiences were given.
+type driven struct {
+	Rollout
+	now     time.Time
+	given   [2]map[string]*ServiceView
+	shared  Model
+	seq     [2]uint64
+	through map[Audience]uint64 // what was answered; not there: everything
+	log     []string
+	// told is called after each publication.
+	told func(Publication)
 }
 
-func TestStagesOfAChange(t *testing.T) {
+func newDriven(hold time.Duration) *driven {
+	return &driven{Rollout: Rollout{Hold: hold}, now: time.Unix(100, 0), given: [2]map[string]*ServiceView{{}, {}}, through: map[Audience]uint64{}}
+}
+
+// set changes the target to a model made by hand, in which all may differ.
+func (d *driven) set(m Model) {
+	var gone []string
+	for _, name := range d.names {
+		if _, ok := m.service(name); !ok {
+			gone = append(gone, name)
+		}
+	}
+	d.Set(d.now, m, m.Services, gone)
+}
+
+func (d *driven) progress(a Audience) Progress {
+	through, held := d.through[a]
+	if !held {
+		through = AllAnswered
+	}
+	return Progress{Through: through}
+}
+
+// step takes what is due now and returns when to come back.
+func (d *driven) step() (wake time.Time) {
+	for {
+		pubs, wake := d.Next(d.now, d.progress)
+		if len(pubs) == 0 {
+			return wake
+		}
+		for _, p := range pubs {
+			d.take(p)
+		}
+	}
+}
+
+func (d *driven) take(p Publication) {
+	d.seq[p.To] = p.Seq
+	switch {
+	case p.Service == "":
+		d.shared = p.Shared
+	case p.View == nil:
+		delete(d.given[p.To], p.Service)
+	default:
+		d.given[p.To][p.Service] = p.View
+	}
+	line := fmt.Sprintf("%s <- %s", p.To, show(d.model(p.To)))
+	if len(d.log) == 0 || d.log[len(d.log)-1] != line {
+		d.log = append(d.log, line)
+	}
+	if d.told != nil {
+		d.told(p)
+	}
+}
+
+// model is what an audience has.
+func (d *driven) model(a Audience) Model {
+	m := Model{Gateway: testGateway()}
+	for _, name := range slices.Sorted(maps.Keys(d.given[a])) {
+		view := *d.given[a][name]
+		if a == Envoys {
+			routed := slices.ContainsFunc(d.shared.Services, func(svc *ServiceView) bool { return svc.Name == name && !svc.Unrouted })
+			view.Unrouted = !routed
+		}
+		m.Services = append(m.Services, &view)
+	}
+	return m
+}
+
+// run goes on until nothing is left to do, at most until a time.
+func (d *driven) run(until time.Time) {
+	for {
+		wake := d.step()
+		if wake.IsZero() || wake.After(until) {
+			d.now = until
+			return
+		}
+		d.now = wake
+	}
+}
+
+func (d *driven) finish() []string {
+	d.log = nil
+	d.run(d.now.Add(time.Hour))
+	return d.log
+}
+
+// What the audiences are told, and in which order, when they answer at once.
+func TestTheWayOfAChange(t *testing.T) {
 	a, b, c := testPod("a", 1), testPod("b", 2), testPod("c", 3)
 	rooms := testModel(a)
 	rooms.Services[0].Name = "rooms"
@@ -67,262 +155,215 @@ func TestStagesOfAChange(t *testing.T) {
 		{"a pod moves", testModel(a, b), testModel(a, testPod("b", 9)), []string{
 			"envoy <- chat: a@1 b@9 b@2(draining)", "extproc <- chat: a@1 b@9", "envoy <- chat: a@1 b@9"}},
 		{"a pod's address is another's now", testModel(a, b), testModel(a, testPod("c", 2)), []string{
-			"extproc <- chat: a@1", "envoy <- chat: a@1 c@2", "extproc <- chat: a@1 c@2"}},
+			"envoy <- chat: a@1 c@2", "extproc <- chat: a@1 c@2"}},
 		{"a pod moves to a removed pod's address", testModel(a, b), testModel(testPod("b", 1)), []string{
-			"extproc <- chat: b@2", "envoy <- chat: b@1 b@2(draining)", "extproc <- chat: b@1", "envoy <- chat: b@1"}},
+			"envoy <- chat: b@1 b@2(draining)", "extproc <- chat: b@1", "envoy <- chat: b@1"}},
 		{"pods move up in a chain", testModel(a, b, c), testModel(testPod("b", 1), testPod("c", 2)), []string{
-			"extproc <- chat: b@2 c@3", "envoy <- chat: b@1 c@2 c@3(draining)", "extproc <- chat: b@1 c@2", "envoy <- chat: b@1 c@2"}},
+			"envoy <- chat: b@1 c@2 c@3(draining)", "extproc <- chat: b@1 c@2", "envoy <- chat: b@1 c@2"}},
 		{"two pods swap addresses", testModel(a, b), testModel(testPod("a", 2), testPod("b", 1)), []string{
 			"envoy <- chat: a@2 b@1", "extproc <- chat: a@2 b@1"}},
+		{"a pod moves and its address is another's now", testModel(a, b), testModel(testPod("a", 2), testPod("b", 9)), []string{
+			"envoy <- chat: a@2 b@9 a@1(draining)", "extproc <- chat: a@2 b@9", "envoy <- chat: a@2 b@9"}},
 		{"a pod drains", testModel(a, b), testModel(a, inState(b, statefulroute.Draining)), []string{
 			"envoy <- chat: a@1 b@2(draining)", "extproc <- chat: a@1 b@2(draining)"}},
 		{"one for another", testModel(a, b), testModel(a, c), []string{
-			"envoy <- chat: a@1 c@3 b@2(draining)", "extproc <- chat: a@1 c@3", "envoy <- chat: a@1 c@3"}},
+			"envoy <- chat: a@1 c@3 b@2(draining)", "extproc <- chat: a@1", "extproc <- chat: a@1 c@3", "envoy <- chat: a@1 c@3"}},
 		{"a service joins", testModel(a), both, []string{
 			"envoy <- chat: a@1; [rooms]: a@1", "extproc <- chat: a@1; rooms: a@1", "envoy <- chat: a@1; rooms: a@1"}},
 		{"a service leaves", both, testModel(a), []string{
-			"envoy <- chat: a@1; [rooms]: a@1", "extproc <- chat: a@1", "envoy <- chat: a@1"}},
+			"envoy <- chat: a@1; [rooms]: a@1", "envoy <- chat: a@1", "extproc <- chat: a@1"}},
 		{"nothing changes", testModel(a), testModel(a), nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r, now := &Rollout{Hold: time.Second}, time.Unix(0, 0)
-			r.Set(test.before)
-			first := drive(r, now)
-			if len(first) != 2 {
-				t.Fatalf("the first model goes out at once to both: %v", first)
+			d := newDriven(time.Second)
+			d.set(test.before)
+			d.finish()
+			if got, want := show(d.model(Extprocs)), show(test.before); got != want || show(d.model(Envoys)) != want {
+				t.Fatalf("the first model goes out at once to both: %s, %s", got, show(d.model(Envoys)))
 			}
-			r.Set(test.after)
-			if got := drive(r, now); !slices.Equal(got, test.want) {
+			d.set(test.after)
+			if got := d.finish(); !slices.Equal(got, test.want) {
 				t.Errorf("got\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(test.want, "\n\t"))
+			}
+			if !d.Idle() {
+				t.Error("something is left to do")
 			}
 		})
 	}
 }
 
-func TestAStageWaitsForAnswersButNotForEver(t *testing.T) {
-	r, now := &Rollout{Hold: time.Second}, time.Unix(100, 0)
-	r.Set(testModel(testPod("a", 1)))
-	drive(r, now)
-	r.Set(testModel(testPod("a", 1), testPod("b", 2)))
-	silent := func(Audience) bool { return false }
-	if pubs, _ := r.Next(now, silent); len(pubs) != 1 || pubs[0].To != Envoys {
-		t.Fatalf("widen: %v", pubs)
+// An Envoy that never answers, and something new ten times a second: what takes
+// a choice from extprocs they know at once, what gives them one within the hold, and
+// no later change begins that anew.
+func TestNothingBeginsAWaitAnew(t *testing.T) {
+	d := newDriven(500 * time.Millisecond)
+	pods := []statefulroute.Pod{testPod("a", 1), testPod("b", 2), testPod("c", 3)}
+	d.set(testModel(pods...))
+	d.finish()
+	d.through[Envoys] = 0
+	knows := func(pod string) bool {
+		return slices.ContainsFunc(d.given[Extprocs]["chat"].Members, func(m Member) bool { return m.Name == pod && m.State.ServesBound() })
 	}
-	pubs, wake := r.Next(now.Add(999*time.Millisecond), silent)
-	if len(pubs) != 0 || !wake.Equal(now.Add(time.Second)) {
-		t.Fatalf("before the hold ends: %v, wake %v", pubs, wake)
+	begun, joined := d.now, time.Duration(0)
+	pods = append(pods, testPod("late", 9))
+	for i := range 20 {
+		// Every 100 ms another pod flaps, and a weight changes.
+		flapping := i % 3
+		model := testModel(pods...)
+		model.Services[0].Members[flapping].State = statefulroute.Unhealthy
+		model.Services[0].Members[3].EffectiveWeight = uint32(i + 1)
+		d.set(model)
+		d.step()
+		if knows(pods[flapping].Name) {
+			t.Fatalf("after %v extprocs do not know that %s is out", d.now.Sub(begun), pods[flapping].Name)
+		}
+		if joined == 0 && knows("late") {
+			joined = d.now.Sub(begun)
+		}
+		d.run(d.now.Add(100 * time.Millisecond))
 	}
-	if pubs, _ = r.Next(now.Add(time.Second), silent); len(pubs) != 1 || pubs[0].To != Extprocs {
-		t.Fatalf("after the hold: %v", pubs)
+	if joined != 500*time.Millisecond {
+		t.Errorf("extprocs knew the new pod after %v, want 500ms", joined)
 	}
 }
 
-// Weights that change every second beside an Envoy that hangs: what else changed
-// reaches the extprocs within the hold, and the weights follow.
-func TestWeightsDoNotHoldUpAChange(t *testing.T) {
-	const hold = 3 * time.Second
-	r, now := &Rollout{Hold: hold}, time.Unix(100, 0)
-	a, b := testPod("a", 1), testPod("b", 2)
-	target := testModel(a, b)
-	given := map[Audience]Model{}
-	hung := func(who Audience) bool { return who != Envoys }
-	run := func(until time.Time) {
-		for {
-			pubs, wake := r.Next(now, hung)
-			for _, p := range pubs {
-				given[p.To] = p.Model
+// Weights that change while nothing else does are no news for extprocs.
+func TestExtprocsHearNothingOfWeights(t *testing.T) {
+	d := newDriven(time.Second)
+	model := testModel(testPod("a", 1), testPod("b", 2))
+	d.set(model)
+	d.finish()
+	for i := range uint32(5) {
+		model = model.clone()
+		model.Services[0].Members[0].EffectiveWeight = 10 + i
+		d.set(model)
+		for _, line := range d.finish() {
+			if !strings.HasPrefix(line, "envoy") {
+				t.Errorf("told: %s", line)
 			}
-			if len(pubs) == 0 && (wake.IsZero() || wake.After(until)) {
-				now = until
-				return
-			}
-			now = wake
 		}
-	}
-	r.Set(target)
-	run(now)
-	target = testModel(a, inState(b, statefulroute.Unhealthy))
-	begun, told := now, time.Duration(0)
-	for i := range 30 {
-		target = target.clone()
-		target.Services[0].Members[0].EffectiveWeight = uint32(100 + i)
-		r.Set(target)
-		run(now.Add(time.Second))
-		if told == 0 && given[Extprocs].Services[0].Members[1].State == statefulroute.Unhealthy {
-			told = now.Sub(begun)
-		}
-	}
-	if told == 0 || told > hold+time.Second {
-		t.Errorf("extproc knew of the unhealthy pod after %v, want at most %v", told, hold+time.Second)
-	}
-	if w := given[Envoys].Services[0].Members[0].EffectiveWeight; w < 120 {
-		t.Errorf("Envoys were last given weight %d of 129", w)
-	}
-	run(now.Add(4 * hold))
-	for who, m := range given {
-		if !reflect.DeepEqual(m, target) {
-			t.Errorf("%s ends at %s", who, show(m))
+		if got := d.given[Envoys]["chat"].Members[0].EffectiveWeight; got != 10+i {
+			t.Errorf("Envoys have weight %d, want %d", got, 10+i)
 		}
 	}
 }
 
-// Old and new pods together must not weigh more than Envoy accepts: the widened
-// model could not be built, and the change would never go out.
+// Old and new pods together must not weigh more than Envoy accepts: what is on its
+// way to the target can always be built.
 func TestWideningNeverWeighsTooMuch(t *testing.T) {
 	heavy := func(pods ...statefulroute.Pod) Model {
 		m := testModel(pods...)
 		for i := range m.Services[0].Members {
-			m.Services[0].Members[i].EffectiveWeight = 2_000_000_000
+			m.Services[0].Members[i].EffectiveWeight = math.MaxUint32 / 2
+			m.Services[0].Members[i].Weight = math.MaxUint32 / 2
 		}
+		m.Services[0].Members[0].EffectiveWeight++ // 2³²-1 together
 		return m
 	}
-	r, now := &Rollout{}, time.Unix(0, 0)
-	answered := func(Audience) bool { return true }
-	r.Set(heavy(testPod("a", 1), testPod("b", 2)))
-	drive(r, now)
-	r.Set(heavy(testPod("c", 3), testPod("d", 4)))
-	for !r.Idle() {
-		pubs, wake := r.Next(now, answered)
-		now = wake
-		for _, p := range pubs {
-			if _, err := Build(p.Model); err != nil {
-				t.Fatalf("to %s: %v", p.To, err)
+	d := newDriven(time.Second)
+	b := newBuilder()
+	told := 0
+	d.told = func(p Publication) {
+		if p.To != Envoys || p.View == nil {
+			return
+		}
+		built, err := b.service(p.View, Envoys)
+		if err != nil {
+			t.Fatalf("%s: %v", show(d.model(Envoys)), err)
+		}
+		var sum uint64
+		for _, l := range built.endpoints.Endpoints {
+			for _, e := range l.LbEndpoints {
+				if e.LoadBalancingWeight.Value == 0 {
+					t.Error("a weight of 0")
+				}
+				sum += uint64(e.LoadBalancingWeight.Value)
 			}
 		}
+		if sum > math.MaxUint32 {
+			t.Errorf("%s: the weights add up to %d", show(d.model(Envoys)), sum)
+		}
+		told++
+	}
+	d.set(heavy(testPod("a", 1), testPod("b", 2)))
+	d.finish()
+	for _, m := range []Model{heavy(testPod("a", 1), testPod("c", 3)), heavy(testPod("d", 4), testPod("e", 5))} {
+		d.set(m)
+		d.finish()
+	}
+	if told < 5 {
+		t.Errorf("%d publications", told)
 	}
 }
 
 // A request that extproc decided just before it switched is given the time in
 // which Envoy would wait for an answer before its pod goes.
 func TestNarrowingWaitsForRequestsUnderWay(t *testing.T) {
-	r, now := &Rollout{Hold: time.Second}, time.Unix(100, 0)
-	r.Set(testModel(testPod("a", 1), testPod("b", 2)))
-	drive(r, now)
-	r.Set(testModel(testPod("a", 1)))
-	answered := func(Audience) bool { return true }
-	r.Next(now, answered)
-	if pubs, _ := r.Next(now, answered); len(pubs) != 1 || pubs[0].To != Extprocs {
-		t.Fatalf("switch: %v", pubs)
+	d := newDriven(time.Second)
+	d.set(testModel(testPod("a", 1), testPod("b", 2)))
+	d.finish()
+	d.set(testModel(testPod("a", 1)))
+	wake := d.step()
+	if want := d.now.Add(testGateway().MessageTimeout); !wake.Equal(want) || show(d.model(Envoys)) != "chat: a@1 b@2(draining)" {
+		t.Fatalf("while requests may be under way: %s, wake in %v", show(d.model(Envoys)), wake.Sub(d.now))
 	}
-	grace := testGateway().MessageTimeout
-	pubs, wake := r.Next(now.Add(time.Millisecond), answered)
-	if want := now.Add(time.Millisecond + grace); len(pubs) != 0 || !wake.Equal(want) {
-		t.Fatalf("while requests may be under way: %v, wake %v, want %v", pubs, wake, want)
-	}
-	if pubs, _ := r.Next(wake, answered); len(pubs) != 1 || pubs[0].To != Envoys {
-		t.Fatalf("narrow: %v", pubs)
+	d.now = wake
+	if d.step(); show(d.model(Envoys)) != "chat: a@1" {
+		t.Errorf("afterwards: %s", show(d.model(Envoys)))
 	}
 }
 
-// Whatever changes, in whatever order answers come: what extproc may choose,
-// Envoy serves; a pod that both the old and the new model have is never missing
-// for extproc; and all ends at the target.
-func TestExtprocNeverKnowsMoreThanEnvoy(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		d := &driven{Rollout: Rollout{Hold: time.Second}, given: map[Audience]Model{}, answered: map[Audience]bool{Envoys: true, Extprocs: true}}
-		now := time.Unix(0, 0)
-		for range rapid.IntRange(1, 30).Draw(t, "steps") {
-			switch rapid.IntRange(0, 3).Draw(t, "what") {
-			case 0:
-				d.set(drawModel(t))
-			case 1:
-				d.answered[Envoys] = true
-			case 2:
-				d.answered[Extprocs] = true
-			case 3:
-				now = now.Add(time.Duration(rapid.IntRange(0, 500).Draw(t, "ms")) * time.Millisecond)
-			}
-			d.step(t, now, func(a Audience) bool { return d.answered[a] })
+// Extprocs that are expected back after a restart are waited for longer than one
+// that does not answer: they have not been told yet.
+func TestExtprocsThatAreExpectedAreWaitedFor(t *testing.T) {
+	d := newDriven(500 * time.Millisecond)
+	d.set(testModel(testPod("a", 1), testPod("b", 2)))
+	d.finish()
+	back := d.now.Add(5 * time.Second)
+	progress := func(a Audience) Progress {
+		if a == Extprocs {
+			return Progress{Absent: back}
 		}
-		target := drawModel(t)
-		d.set(target)
-		for !d.Idle() {
-			d.step(t, now, func(Audience) bool { return true })
-			now = now.Add(testGateway().MessageTimeout)
+		return Progress{Through: AllAnswered}
+	}
+	d.set(testModel(testPod("a", 1)))
+	for {
+		pubs, wake := d.Next(d.now, progress)
+		for _, p := range pubs {
+			d.take(p)
 		}
-		for _, a := range []Audience{Envoys, Extprocs} {
-			if got := show(d.given[a]); got != show(target) {
-				t.Fatalf("%s ends at %s, want %s", a, got, show(target))
-			}
+		if show(d.model(Envoys)) == "chat: a@1" {
+			break
 		}
-	})
-}
-
-// driven is a rollout with what its audiences hold.
-type driven struct {
-	Rollout
-	given    map[Audience]Model
-	answered map[Audience]bool
-	goal     Model
-	ofEnvoy  Model   // the goal when Envoys were last told
-	stays    []podID // what extproc knew when the goal was set, and the goal has
-}
-
-func (d *driven) set(m Model) {
-	d.goal, d.stays = m, nil
-	for _, svc := range d.given[Extprocs].Services {
-		for _, p := range svc.Members {
-			if NewIndex(m).Has(svc.Name, p.Name) {
-				d.stays = append(d.stays, podID{svc.Name, p.Name})
-			}
+		if len(pubs) == 0 {
+			d.now = wake
 		}
 	}
-	d.Set(m)
-}
-
-func (d *driven) step(t *rapid.T, now time.Time, settled func(Audience) bool) {
-	pubs, _ := d.Next(now, settled)
-	for _, p := range pubs {
-		d.given[p.To], d.answered[p.To] = p.Model, false
-		if p.To == Envoys {
-			d.ofEnvoy = d.goal
-		}
-		d.checkServed(t)
-		for _, id := range d.stays {
-			if !NewIndex(d.given[Extprocs]).Has(id.service, id.pod) {
-				t.Fatalf("extproc does not know %s of %s, which stays: %s", id.pod, id.service, show(d.given[Extprocs]))
-			}
-		}
+	if !d.now.Equal(back) {
+		t.Errorf("Envoys lost the pod %v before the extprocs are expected", back.Sub(d.now))
 	}
 }
 
-// checkServed wants Envoy to serve what extproc may choose, under the same name,
-// unless the pod only moves and another takes its address: extproc then goes
-// from the old addresses to the new ones in one step.
-func (d *driven) checkServed(t *rapid.T) {
-	if len(d.given) < 2 {
-		return
-	}
-	for _, svc := range d.given[Extprocs].Services {
-		envoy, _ := d.given[Envoys].service(svc.Name)
-		for _, m := range svc.Members {
-			if !m.State.ServesBound() {
-				continue
-			}
-			served := slices.ContainsFunc(envoy.Members, func(e Member) bool {
-				return e.Address == m.Address && (e.Name == m.Name || NewIndex(d.ofEnvoy).Has(svc.Name, m.Name)) && e.State.ServesBound()
-			})
-			if !served {
-				t.Fatalf("extproc may choose %s@%d of %s\nextproc: %s\nenvoy:   %s", m.Name, m.Address.Port(), svc.Name, show(d.given[Extprocs]), show(d.given[Envoys]))
-			}
-		}
-	}
-}
-
-func drawModel(t *rapid.T) Model {
+// Beside many services one that changes is all that is looked at.
+func TestServicesThatDoNotChangeAreNotLookedAt(t *testing.T) {
+	d := newDriven(time.Second)
 	m := Model{Gateway: testGateway()}
-	for _, name := range rapid.SliceOfDistinct(rapid.SampledFrom([]string{"chat", "rooms"}), rapid.ID).Draw(t, "services") {
-		view := ServiceView{Service: testService(name)}
-		used := map[uint16]bool{}
-		for _, pod := range rapid.SliceOfDistinct(rapid.SampledFrom([]string{"a", "b", "c"}), rapid.ID).Draw(t, "pods") {
-			port := rapid.Uint16Range(1, 4).Filter(func(p uint16) bool { return !used[p] }).Draw(t, "port")
-			used[port] = true
-			state := rapid.SampledFrom([]statefulroute.PodState{statefulroute.Ready, statefulroute.Draining, statefulroute.Unhealthy, statefulroute.Maintenance}).Draw(t, "state")
-			view.Members = append(view.Members, Member{
-				Pod: inState(testPod(pod, port), state), EffectiveWeight: rapid.Uint32Range(1, 3).Draw(t, "weight"),
-			})
-		}
-		m.Services = append(m.Services, view)
+	for i := range 200 {
+		svc := testModel(testPod("a", 1), testPod("b", 2)).Services[0]
+		svc.Name = fmt.Sprintf("service-%d", i)
+		m.Services = append(m.Services, svc)
 	}
-	return m
+	d.set(m)
+	d.finish()
+	changed := m.Services[7].withMembers(slices.Clone(m.Services[7].Members))
+	changed.Members[0].State = statefulroute.Unhealthy
+	m.Services = slices.Clone(m.Services)
+	m.Services[7] = changed
+	told := map[string]int{}
+	d.told = func(p Publication) { told[p.Service]++ }
+	d.Set(d.now, m, []*ServiceView{changed}, nil)
+	d.finish()
+	if len(told) != 1 || told["service-7"] != 3 {
+		t.Errorf("told of %v, want of service-7 three times", told)
+	}
 }

@@ -71,7 +71,7 @@ func hosts(m Model) []string {
 // hostRoute is one service on one of its hosts, as seen from a virtual host.
 type hostRoute struct {
 	host string
-	svc  ServiceView
+	svc  *ServiceView
 }
 
 func buildVirtualHost(m Model, host string) (*routev3.VirtualHost, error) {

@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/sotw/v3"
 	serverv3 "github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"go.uber.org/zap"
@@ -17,6 +21,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/protobuf/proto"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/internal/grpclimit"
@@ -27,8 +32,9 @@ type Options struct {
 	Logger *zap.Logger
 	// Observer hears of pushes; required.
 	Observer PushObserver
-	// Hold bounds the wait for acknowledgements of one stage of a change. 0
-	// means three seconds.
+	// Hold bounds how long a change waits for the answers of clients, and how long
+	// a client that owes an answer is waited for at all. 0 means 500 ms: a pod's
+	// move takes two waits, and is to be in effect within a second whatever clients do.
 	Hold time.Duration
 	// Reunion is how long after the start the absence of any extproc counts as
 	// an acknowledgement that is missing: extprocs that lost an earlier run of
@@ -50,7 +56,7 @@ func (o *Options) validate() error {
 		return errors.New("xds: Boot is required: versions of two runs must differ")
 	}
 	if o.Hold == 0 {
-		o.Hold = 3 * time.Second
+		o.Hold = 500 * time.Millisecond
 	}
 	o.Limits.fill()
 	if o.Reunion == 0 {
@@ -67,6 +73,7 @@ type Server struct {
 	clients *clients
 	guard   *grpclimit.Guard
 	names   *grpclimit.Pool // that clients subscribe to
+	orders  *orderSaver     // nil: orders are not kept
 	edits   chan edit
 	current atomic.Pointer[view]
 	changed chan struct{}
@@ -74,9 +81,10 @@ type Server struct {
 	// Owned by the loop.
 	desk    *Desk
 	rollout Rollout
-	change  time.Time // when the rollout's target was asked for
-	kept    []Order
-	reunion time.Time // until then the absence of extprocs is not their end
+	builder *builder
+	given   [2]map[string]given // what the audiences have of each service
+	shared  Resources           // what Envoys have of the rest
+	reunion time.Time           // until then the absence of extprocs is not their end
 }
 
 // view is a model with its index.
@@ -85,8 +93,14 @@ type view struct {
 	index *Index
 }
 
-// edit is a change of the desk; done gets its error, or nil once the first stage
-// of the change is published.
+// given are the names under which an audience has a service.
+type given struct {
+	cluster   *clusterv3.Cluster
+	endpoints string
+}
+
+// edit is a change of the desk; done gets its error, or nil once what can be told
+// of it at once is published.
 type edit struct {
 	apply func(d *Desk, now time.Time) error
 	done  chan error
@@ -99,18 +113,25 @@ func New(opts Options) (*Server, error) {
 	}
 	s := &Server{
 		opts:    opts,
-		caches:  newCaches(opts.Boot + "-"),
 		edits:   make(chan edit),
 		changed: make(chan struct{}, 1),
 		desk:    NewDesk(),
 		rollout: Rollout{Hold: opts.Hold},
 		names:   grpclimit.NewPool(keptNames, sharedNames*opts.Limits.Streams),
+		builder: newBuilder(),
+		given:   [2]map[string]given{{}, {}},
+		shared:  newResources(),
 	}
 	s.current.Store(&view{index: NewIndex(Model{})})
-	s.clients = newClients(opts.Observer, s.refused)
+	s.clients = newClients(opts.Observer, s.refused, opts.Hold)
+	s.caches = newCaches(opts.Boot+"-", s.clients)
+	s.clients.sequence, s.clients.left = s.caches.sequence, s.caches.forget
 	var err error
 	if s.guard, err = newGuard(opts.Limits, s.names, opts.Logger); err != nil {
 		return nil, err
+	}
+	if opts.Orders != nil {
+		s.orders = newOrderSaver(opts.Orders, opts.Logger)
 	}
 	return s, nil
 }
@@ -120,9 +141,15 @@ func (s *Server) refused(row ClientStatus) {
 		zap.String("node", row.Node), zap.String("type", row.Type), zap.String("version", row.Version), zap.String("reason", row.Reason))
 }
 
-// Run drives changes to the clients until ctx ends.
+// Run drives changes to the clients until ctx ends. Nothing that it is told can
+// end it: what cannot be built is refused, and what was good before stays.
 func (s *Server) Run(ctx context.Context) error {
 	s.reunion = time.Now().Add(s.opts.Reunion)
+	if s.orders != nil {
+		var saving sync.WaitGroup
+		defer saving.Wait()
+		saving.Go(func() { s.orders.run(ctx) })
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -136,10 +163,7 @@ func (s *Server) Run(ctx context.Context) error {
 		case <-s.clients.changed:
 		case <-timer.C:
 		}
-		wake, err := s.advance(time.Now())
-		if err != nil {
-			return err
-		}
+		wake := s.advance(time.Now())
 		if tell != nil {
 			tell <- result
 		}
@@ -149,75 +173,167 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// edit changes a copy's worth of facts and proves that the result can be
+// edit changes the facts and proves that the services which they change can be
 // built: what Envoy would refuse never becomes the target.
 func (s *Server) edit(apply func(*Desk, time.Time) error) error {
 	now := time.Now()
-	before := s.desk.clone()
+	s.desk.begin()
 	if err := apply(s.desk, now); err != nil {
-		s.desk = before
+		s.desk.rollback()
 		return err
 	}
+	done := s.desk.settle()
 	model := s.desk.Model()
-	if _, err := Build(model); err != nil {
-		s.desk = before
+	if err := s.check(model, done); err != nil {
+		s.desk.rollback()
 		return err
 	}
-	s.keepOrders()
-	s.current.Store(&view{model, NewIndex(model)})
-	if s.rollout.Set(model) {
-		s.change = now
+	s.desk.commit()
+	if s.desk.takeOrdered() && s.orders != nil {
+		s.orders.want(s.desk.Orders())
 	}
-	select {
-	case s.changed <- struct{}{}:
-	default:
+	s.current.Store(&view{model, NewIndex(model)})
+	s.rollout.Set(now, model, done.changed, done.gone)
+	if done.facts {
+		select {
+		case s.changed <- struct{}{}:
+		default:
+		}
 	}
 	return nil
 }
 
-// keepOrders saves the orders when they differ from those kept. One that cannot
-// be saved is in force all the same, until a restart.
-func (s *Server) keepOrders() {
-	orders := s.desk.Orders()
-	if s.opts.Orders == nil || slices.Equal(orders, s.kept) {
-		return
+// check builds what an edit changed.
+func (s *Server) check(model Model, done settled) error {
+	before := s.current.Load().model
+	shared := !reflect.DeepEqual(before.Gateway, model.Gateway)
+	for _, svc := range done.changed {
+		if _, err := s.builder.target(svc); err != nil {
+			return err
+		}
+		had, ok := before.service(svc.Name)
+		shared = shared || !ok || !had.samePolicy(svc)
 	}
-	if err := s.opts.Orders.Save(orders); err != nil {
-		s.opts.Logger.Error("orders on pods will not outlive this process", zap.Error(err))
-		return
+	if !shared {
+		return nil
 	}
-	s.kept = orders
+	_, err := buildShared(model)
+	return err
 }
 
-// advance publishes every stage that is due.
-func (s *Server) advance(now time.Time) (wake time.Time, err error) {
-	// What is published is first pending, then sent, then answered.
-	settled := func(a Audience) bool {
+// advance publishes everything that is due.
+func (s *Server) advance(now time.Time) (wake time.Time) {
+	progress := func(a Audience) Progress {
+		p := s.clients.progress(now, a)
 		if a == Extprocs && now.Before(s.reunion) && !s.clients.any(Extprocs) {
-			return false
+			p.Through, p.Absent = 0, s.reunion
 		}
-		return !s.caches.pending(a) && s.clients.answered(a)
+		return p
 	}
 	for {
-		pubs, wake := s.rollout.Next(now, settled)
+		pubs, wake := s.rollout.Next(now, progress)
 		if len(pubs) == 0 {
-			return wake, nil
+			return wake
 		}
-		for _, p := range pubs {
-			if err := s.publish(p); err != nil {
-				return now, err
+		s.publish(pubs)
+	}
+}
+
+// publish gives the audiences what one step of the rollout has for them, which is
+// one publication to each.
+func (s *Server) publish(pubs []Publication) {
+	for len(pubs) > 0 {
+		n := slices.IndexFunc(pubs, func(p Publication) bool { return p.To != pubs[0].To })
+		if n < 0 {
+			n = len(pubs)
+		}
+		s.publishTo(pubs[0].To, pubs[:n])
+		pubs = pubs[n:]
+	}
+}
+
+func (s *Server) publishTo(to Audience, pubs []Publication) {
+	ch, asked := newChanges(), pubs[0].Asked
+	for _, p := range pubs {
+		if p.Asked.Before(asked) {
+			asked = p.Asked
+		}
+		var err error
+		switch {
+		case p.Service == "":
+			err = s.addShared(ch, p.Shared)
+		case p.View == nil:
+			s.endService(ch, to, p.Service)
+		default:
+			err = s.addService(ch, to, p.View)
+		}
+		if err != nil {
+			// The target was built when it was set, and what is on its way to it is made of
+			// the same parts: a fault of ours, and no reason to tell others nothing.
+			s.opts.Logger.Error("not published: clients keep the last good state", zap.String("to", to.String()),
+				zap.String("service", p.Service), zap.Error(err))
+		}
+	}
+	s.clients.publishing(to, asked)
+	s.caches.publish(to, pubs[0].Seq, ch)
+}
+
+func (s *Server) addService(ch changes, to Audience, svc *ServiceView) error {
+	built, err := s.builder.service(svc, to)
+	if err != nil {
+		return err
+	}
+	s.builder.trim(svc.Name)
+	had, name := s.given[to][svc.Name], built.endpoints.ClusterName
+	if built.cluster != had.cluster {
+		ch.set[resourcev3.ClusterType][svc.Name] = built.cluster
+	}
+	if had.endpoints != "" && had.endpoints != name {
+		ch.gone[resourcev3.EndpointType] = append(ch.gone[resourcev3.EndpointType], had.endpoints)
+	}
+	ch.set[resourcev3.EndpointType][name] = built.endpoints
+	s.given[to][svc.Name] = given{built.cluster, name}
+	return nil
+}
+
+func (s *Server) endService(ch changes, to Audience, name string) {
+	had, ok := s.given[to][name]
+	if !ok {
+		return
+	}
+	delete(s.given[to], name)
+	ch.gone[resourcev3.ClusterType] = append(ch.gone[resourcev3.ClusterType], name)
+	ch.gone[resourcev3.EndpointType] = append(ch.gone[resourcev3.EndpointType], had.endpoints)
+	if !s.isGiven(name) {
+		s.builder.forget(name)
+	}
+}
+
+func (s *Server) isGiven(name string) bool {
+	_, envoys := s.given[Envoys][name]
+	_, extprocs := s.given[Extprocs][name]
+	return envoys || extprocs
+}
+
+func (s *Server) addShared(ch changes, m Model) error {
+	built, err := buildShared(m)
+	if err != nil {
+		return err
+	}
+	for typeURL, resources := range built {
+		for name, res := range resources {
+			if had, ok := s.shared[typeURL][name]; !ok || !proto.Equal(had, res) {
+				ch.set[typeURL][name] = res
+			}
+		}
+		for name := range s.shared[typeURL] {
+			if _, ok := resources[name]; !ok {
+				ch.gone[typeURL] = append(ch.gone[typeURL], name)
 			}
 		}
 	}
-}
-
-func (s *Server) publish(p Publication) error {
-	resources, err := Build(p.Model)
-	if err != nil {
-		return fmt.Errorf("build resources for %s: %w", p.To, err)
-	}
-	s.clients.publishing(p.To, s.change)
-	return s.caches.publish(p.To, resources)
+	s.shared = built
+	return nil
 }
 
 // do hands an edit to the loop and waits for it.
@@ -236,28 +352,50 @@ func (s *Server) do(ctx context.Context, apply func(d *Desk, now time.Time) erro
 	}
 }
 
-// SetConfig replaces gateway and services, and pods is called for each service
-// whose source is not static. Any error leaves everything as it was.
+// SetConfig replaces gateway and services, and the pods of those services whose
+// source is not static and that pods names. Any error leaves everything as it was.
 func (s *Server) SetConfig(ctx context.Context, g Gateway, services []statefulroute.Service, pods map[string][]statefulroute.Pod) error {
 	return s.do(ctx, func(d *Desk, now time.Time) error {
 		d.SetConfig(now, g, services)
-		for name, list := range pods {
-			if err := d.SetPods(now, name, list); err != nil {
-				return err
+		for _, svc := range services {
+			if list, ok := pods[svc.Name]; ok && svc.Pods.Static == nil {
+				if err := d.SetPods(now, svc.Name, svc.Pods, list); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
 	})
 }
 
-// SetPods replaces the pods of a service whose source is not static.
-func (s *Server) SetPods(ctx context.Context, service string, pods []statefulroute.Pod) error {
-	return s.do(ctx, func(d *Desk, now time.Time) error { return d.SetPods(now, service, pods) })
+// SetPods replaces the pods of a service by those that were found at a source. If
+// the service has another source by now, it is ErrOtherSource, and nothing changes.
+func (s *Server) SetPods(ctx context.Context, service string, from statefulroute.PodSource, pods []statefulroute.Pod) error {
+	return s.do(ctx, func(d *Desk, now time.Time) error { return d.SetPods(now, service, from, pods) })
 }
 
-// SetOverride drains a pod, takes it out, or takes either back.
+// SetOverride drains a pod, takes it out, or takes either back, and returns once
+// that is in force and saved. ErrNotSaved means that it is in force only.
 func (s *Server) SetOverride(ctx context.Context, service, pod string, state statefulroute.PodState) error {
-	return s.do(ctx, func(d *Desk, _ time.Time) error { return d.SetOverride(service, pod, state) })
+	err := s.do(ctx, func(d *Desk, _ time.Time) error { return d.SetOverride(service, pod, state) })
+	if err != nil || s.orders == nil {
+		return err
+	}
+	select {
+	case err := <-s.orders.saved():
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%w yet: %w", ErrNotSaved, ctx.Err())
+	}
+}
+
+// OrdersNotSaved is why operators' orders would not outlive the process; nil: they
+// would, or nobody keeps them.
+func (s *Server) OrdersNotSaved() error {
+	if s.orders == nil {
+		return nil
+	}
+	return s.orders.problem()
 }
 
 // Obey repeats the orders that an earlier run kept.
@@ -265,33 +403,31 @@ func (s *Server) Obey(ctx context.Context, orders []Order) error {
 	return s.do(ctx, func(d *Desk, now time.Time) error { return d.Obey(now, orders) })
 }
 
-// SetHealth is what the health checks found of pods of a service; those that
+// SetHealth is what the health checks found of pods by service; those that left
+// in the meantime are passed over.
+func (s *Server) SetHealth(ctx context.Context, healthy map[string]map[string]bool) error {
+	return s.do(ctx, func(d *Desk, _ time.Time) error { return forPods(healthy, d.SetHealthy) })
+}
+
+// SetWeights is what the load made of the weights of pods by service; pods that
 // left in the meantime are passed over.
-func (s *Server) SetHealth(ctx context.Context, service string, healthy map[string]bool) error {
-	return s.do(ctx, func(d *Desk, _ time.Time) error {
-		return forPods(healthy, func(pod string, ok bool) error { return d.SetHealthy(service, pod, ok) })
-	})
+func (s *Server) SetWeights(ctx context.Context, weights map[string]map[string]uint32) error {
+	return s.do(ctx, func(d *Desk, _ time.Time) error { return forPods(weights, d.SetWeight) })
 }
 
-// SetWeights is what the load made of the weights of a service's pods; pods
-// that left in the meantime are passed over.
-func (s *Server) SetWeights(ctx context.Context, service string, weights map[string]uint32) error {
-	return s.do(ctx, func(d *Desk, _ time.Time) error {
-		return forPods(weights, func(pod string, weight uint32) error { return d.SetWeight(service, pod, weight) })
-	})
-}
-
-func forPods[V any](facts map[string]V, set func(pod string, v V) error) error {
-	for pod, v := range facts {
-		if err := set(pod, v); err != nil && !errors.Is(err, ErrUnknownPod) {
-			return err
+func forPods[V any](facts map[string]map[string]V, set func(service, pod string, v V) error) error {
+	for service, pods := range facts {
+		for pod, v := range pods {
+			if err := set(service, pod, v); err != nil && !errors.Is(err, ErrUnknownPod) {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// Changed is signalled after the model changed: for the prober, which is its
-// only reader.
+// Changed is signalled after the model changed in more than weights: for the
+// prober, which is its only reader.
 func (s *Server) Changed() <-chan struct{} { return s.changed }
 
 // Model returns the services and pods as they are meant to be now. The result

@@ -3,6 +3,7 @@ package xds
 import (
 	"context"
 	"errors"
+	"math"
 	"net"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"go.uber.org/zap"
@@ -405,5 +407,82 @@ func TestAnEditThatCannotBeBuiltLeavesAllAsItWas(t *testing.T) {
 	}
 	if err := srv.SetOverride(t.Context(), "chat", "a", statefulroute.Draining); err != nil || show(srv.Model()) != "chat: a@1(draining)" {
 		t.Errorf("got %v, %s", err, show(srv.Model()))
+	}
+}
+
+// One of two pods whose weights are as large together as Envoy accepts is
+// exchanged, so that Envoys have three for a while.
+func TestTheHeaviestPodsAreExchanged(t *testing.T) {
+	srv := startServer(t, "a", 50*time.Millisecond)
+	heavy := func(name string, port uint16, weight uint32) statefulroute.Pod {
+		p := testPod(name, port)
+		p.Weight = weight
+		return p
+	}
+	a, b := heavy("a", 1, math.MaxUint32/2), heavy("b", 2, math.MaxUint32/2+1)
+	srv.config(t, a, b)
+	envoy := srv.client(t, "delta", "envoy")
+	envoy.ask(resourcev3.EndpointType, endpointsName(t, srv.Model()))
+	for range 3 { // once, with one on its way out, and without it
+		p := envoy.next()
+		envoy.answer(p, p.version, "")
+		if p.version == "" {
+			t.Error("no version")
+		}
+		if srv.Model().Services[0].Members[1].Name == "b" {
+			srv.config(t, a, heavy("c", 3, math.MaxUint32/2+1))
+		}
+	}
+	if err := srv.SetOverride(t.Context(), "chat", "c", statefulroute.Draining); err != nil {
+		t.Error(err)
+	}
+	tooHeavy := testService("chat")
+	tooHeavy.Pods = staticSource(a, b, testPod("c", 3))
+	if err := srv.SetConfig(t.Context(), testGateway(), []statefulroute.Service{tooHeavy}, nil); err == nil || !strings.Contains(err.Error(), "add up to") {
+		t.Errorf("weights that Envoy refuses: %v", err)
+	}
+	if got := show(srv.Model()); got != "chat: a@1 c@3(draining)" {
+		t.Errorf("in force: %s", got)
+	}
+}
+
+// What the load makes of weights is never refused.
+func TestWeightsOfTheLoadAreScaledToWhatEnvoyAccepts(t *testing.T) {
+	srv := startServer(t, "a", 50*time.Millisecond)
+	srv.config(t, testPod("a", 1), testPod("b", 2))
+	most := map[string]map[string]uint32{"chat": {"a": math.MaxUint32, "b": math.MaxUint32, "gone": 1}, "gone": {"a": 1}}
+	if err := srv.SetWeights(t.Context(), most); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Build(srv.Model())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sum uint64
+	for _, res := range r[resourcev3.EndpointType] {
+		for _, e := range res.(*endpointv3.ClusterLoadAssignment).Endpoints[0].LbEndpoints {
+			sum += uint64(e.LoadBalancingWeight.Value)
+		}
+	}
+	if sum > math.MaxUint32 || sum < math.MaxUint32-4 {
+		t.Errorf("the weights add up to %d", sum)
+	}
+}
+
+// A look-up that was under way when the service got another source.
+func TestPodsOfAnotherSourceAreRefused(t *testing.T) {
+	srv := startServer(t, "a", time.Second)
+	dns := testService("chat")
+	dns.Pods = statefulroute.PodSource{DNS: &statefulroute.DNSSource{Host: "chat.internal", Port: 80}}
+	late := map[string][]statefulroute.Pod{"chat": {testPod("old", 9)}}
+	if err := srv.SetConfig(t.Context(), testGateway(), []statefulroute.Service{dns}, late); err != nil || show(srv.Model()) != "chat: old@9" {
+		t.Fatalf("%v, %s", err, show(srv.Model()))
+	}
+	srv.config(t, testPod("a", 1))
+	if err := srv.SetPods(t.Context(), "chat", dns.Pods, late["chat"]); !errors.Is(err, ErrOtherSource) {
+		t.Errorf("got %v", err)
+	}
+	if got := show(srv.Model()); got != "chat: a@1" {
+		t.Errorf("the pods are now %s", got)
 	}
 }

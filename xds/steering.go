@@ -12,9 +12,9 @@ import (
 	"github.com/stateful-route/stateful-route/balancing"
 )
 
-// WeightSetter puts new weights of a service's pods into force.
+// WeightSetter puts new weights of pods, by service, into force.
 type WeightSetter interface {
-	SetWeights(ctx context.Context, service string, weights map[string]uint32) error
+	SetWeights(ctx context.Context, weights map[string]map[string]uint32) error
 }
 
 // Doubter has a pod probed at once.
@@ -46,8 +46,16 @@ type steered struct {
 	window    time.Duration
 	weights   *balancing.Weights
 	silence   *balancing.Silence
-	members   []Member
+	view      *ServiceView       // as of the last step; nil before the first
+	followed  *balancing.Weights // that know of its pods
 	pushed    time.Time
+}
+
+func (st *steered) members() []Member {
+	if st.view == nil {
+		return nil
+	}
+	return st.view.Members
 }
 
 // pushInterval is the least time between two pushes of a service's weights.
@@ -75,8 +83,16 @@ func (s *Steering) step(ctx context.Context, now time.Time, interval time.Durati
 	for _, w := range taken.Windows {
 		byPod[podID{w.Service, w.Pod}] = w
 	}
+	due := map[string]map[string]uint32{}
 	for _, svc := range model.Services {
-		s.steer(ctx, now, svc, interval, byPod)
+		if weights, push := s.steer(ctx, now, svc, interval, byPod); push {
+			due[svc.Name] = weights
+		}
+	}
+	if len(due) > 0 {
+		if err := s.Set.SetWeights(ctx, due); err != nil && ctx.Err() == nil {
+			s.Logger.Error("weights not set", zap.Int("services", len(due)), zap.Error(err))
+		}
 	}
 	if s.Observe != nil {
 		s.Observe(taken)
@@ -92,16 +108,20 @@ func (s *Steering) follow(now time.Time, model Model, index *Index) {
 	}
 	for _, svc := range model.Services {
 		st := s.stateOf(svc)
+		if st.followed == st.weights && st.view != nil && svc.sameButWeights(st.view) {
+			st.view = svc
+			continue
+		}
 		pods := make([]statefulroute.Pod, len(svc.Members))
 		for i, m := range svc.Members {
 			pods[i] = m.Pod
 		}
-		for _, m := range st.members {
+		for _, m := range st.members() {
 			if !index.Has(svc.Name, m.Name) {
 				st.silence.Forget(m.Name)
 			}
 		}
-		st.members = svc.Members
+		st.view, st.followed = svc, st.weights
 		st.weights.SetPods(now, pods)
 	}
 }
@@ -110,7 +130,7 @@ func (s *Steering) follow(now time.Time, model Model, index *Index) {
 // what was made for the old one: weights begin anew when they begin to follow the
 // load, or with another slow start, and then move from the configured ones in
 // bounded steps.
-func (s *Steering) stateOf(svc ServiceView) *steered {
+func (s *Steering) stateOf(svc *ServiceView) *steered {
 	st := s.steered[svc.Name]
 	if st == nil {
 		st = &steered{}
@@ -120,14 +140,16 @@ func (s *Steering) stateOf(svc ServiceView) *steered {
 	if st.weights == nil || st.slowStart != b.SlowStart || steers && !st.steers {
 		weights, err := balancing.NewWeights(balancing.WeightOptions{SlowStart: b.SlowStart, MinInterval: pushInterval})
 		if err != nil {
-			s.Logger.DPanic("weights of a checked policy", zap.String("service", svc.Name), zap.Error(err))
+			s.Logger.Error("weights follow the defaults", zap.String("service", svc.Name), zap.Error(err))
+			weights, _ = balancing.NewWeights(balancing.WeightOptions{}) // these are valid
 		}
 		st.weights, st.slowStart = weights, b.SlowStart
 	}
 	if st.silence == nil || st.window != b.ResponseTimeWindow {
 		silence, err := balancing.NewSilence(b.ResponseTimeWindow)
 		if err != nil {
-			s.Logger.DPanic("response time window of a checked policy", zap.String("service", svc.Name), zap.Error(err))
+			s.Logger.Error("pods that do not answer are not noticed by their silence", zap.String("service", svc.Name), zap.Error(err))
+			silence, _ = balancing.NewSilence(30 * time.Second) // this is valid
 		}
 		st.silence, st.window = silence, b.ResponseTimeWindow
 	}
@@ -135,7 +157,9 @@ func (s *Steering) stateOf(svc ServiceView) *steered {
 	return st
 }
 
-func (s *Steering) steer(ctx context.Context, now time.Time, svc ServiceView, interval time.Duration, windows map[podID]Window) {
+// steer takes a service's second and returns the weights of its pods, and whether
+// they are to be put into force.
+func (s *Steering) steer(ctx context.Context, now time.Time, svc *ServiceView, interval time.Duration, windows map[podID]Window) (weights map[string]uint32, push bool) {
 	st := s.steered[svc.Name]
 	for _, m := range svc.Members {
 		w := windows[podID{svc.Name, m.Name}]
@@ -151,20 +175,18 @@ func (s *Steering) steer(ctx context.Context, now time.Time, svc ServiceView, in
 			zap.String("pod", pod), zap.Duration("window", svc.Balancing.ResponseTimeWindow))
 		s.Doubter.Doubt(ctx, svc.Name, pod)
 	}
-	weights, push := st.weights.Next(now)
-	if st.steers && (push || st.differs(now, weights)) {
+	weights, push = st.weights.Next(now)
+	if push = st.steers && (push || st.differs(now, weights)); push {
 		st.pushed = now
-		if err := s.Set.SetWeights(ctx, svc.Name, weights); err != nil && ctx.Err() == nil {
-			s.Logger.Error("weights not set", zap.String("service", svc.Name), zap.Error(err))
-		}
 	}
+	return weights, push
 }
 
 // differs reports whether pods have other weights than they should, and enough time
 // has passed to push them: a push can fail, and a pod that is removed and added
 // again within a moment has lost its weight.
 func (st *steered) differs(now time.Time, weights map[string]uint32) bool {
-	return now.Sub(st.pushed) >= pushInterval && slices.ContainsFunc(st.members, func(m Member) bool {
+	return now.Sub(st.pushed) >= pushInterval && slices.ContainsFunc(st.members(), func(m Member) bool {
 		w, ok := weights[m.Name]
 		return ok && w != m.EffectiveWeight
 	})

@@ -3,6 +3,7 @@ package xds
 import (
 	"context"
 	"errors"
+	"maps"
 	"testing"
 	"time"
 
@@ -89,15 +90,13 @@ func (l *loadLoop) configure(edit func(*statefulroute.Service)) {
 	l.desk.SetConfig(l.now, testGateway(), []statefulroute.Service{svc})
 }
 
-func (l *loadLoop) SetWeights(_ context.Context, service string, weights map[string]uint32) error {
+func (l *loadLoop) SetWeights(_ context.Context, weights map[string]map[string]uint32) error {
 	l.pushes++
 	if l.fails {
 		return errors.New("not now")
 	}
-	for pod, w := range weights {
-		if err := l.desk.SetWeight(service, pod, w); err != nil {
-			l.t.Error(err)
-		}
+	if err := forPods(weights, l.desk.SetWeight); err != nil {
+		l.t.Error(err)
 	}
 	return nil
 }
@@ -223,11 +222,8 @@ func TestARoundRobinHasTheConfiguredWeights(t *testing.T) {
 
 type recordedWeights map[string]map[string]uint32
 
-func (r recordedWeights) SetWeights(_ context.Context, service string, weights map[string]uint32) error {
-	if service == "" {
-		return errors.New("no service")
-	}
-	r[service] = weights
+func (r recordedWeights) SetWeights(_ context.Context, weights map[string]map[string]uint32) error {
+	maps.Copy(r, weights)
 	return nil
 }
 

@@ -78,7 +78,7 @@ func buildSampler(percent float64) (*corev3.TypedExtensionConfig, error) {
 // keysInPaths reports whether a path, or the query after it, may hold a session
 // key. Keys are not for those who may read traces.
 func (m Model) keysInPaths() bool {
-	return slices.ContainsFunc(m.Services, func(svc ServiceView) bool {
+	return slices.ContainsFunc(m.Services, func(svc *ServiceView) bool {
 		return slices.ContainsFunc(svc.Session.Key, func(src statefulroute.SessionSource) bool {
 			return src.Kind == statefulroute.FromPath || src.Kind == statefulroute.FromQuery
 		})

@@ -19,6 +19,7 @@ const (
 	DefaultFlushInterval = 10 * time.Millisecond
 	DefaultSyncInterval  = time.Second
 	DefaultMaxPending    = 1 << 20
+	DefaultFinishWithin  = 300 * time.Millisecond
 )
 
 const (
@@ -46,6 +47,10 @@ type Options struct {
 	// Sync waits for the disk in each batch instead, so that a power failure
 	// costs no more than a killed process does.
 	Sync bool
+	// FinishWithin is how long Run writes, at its end, what can wait (see Put); 0
+	// means 300 ms. What is urgent is written whatever it takes. The next process
+	// waits for the file: late uses and deletions are not worth that.
+	FinishWithin time.Duration
 	// OnError is told that changes cannot be written, once until it works
 	// again, and nil then. It is called by goroutines of Run, one at a time;
 	// nil means nobody listens.
@@ -67,6 +72,9 @@ func (o *Options) withDefaults() Options {
 	if out.MaxPending == 0 {
 		out.MaxPending = DefaultMaxPending
 	}
+	if out.FinishWithin == 0 {
+		out.FinishWithin = DefaultFinishWithin
+	}
 	if out.OnError == nil {
 		out.OnError = func(error) {}
 	}
@@ -84,6 +92,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("store: negative flush interval %s", o.FlushInterval)
 	case o.SyncInterval < 0:
 		return fmt.Errorf("store: negative sync interval %s", o.SyncInterval)
+	case o.FinishWithin < 0:
+		return fmt.Errorf("store: negative time to finish %s", o.FinishWithin)
 	case o.MaxPending < 0:
 		return fmt.Errorf("store: negative limit of pending changes %d", o.MaxPending)
 	}
@@ -145,8 +155,8 @@ func (s *Store) Stats() Stats {
 	}
 }
 
-// Run writes changes until ctx ends, then the rest of them, and closes the
-// file. It must be called once. Its error is that of the last writes or of the
+// Run writes changes until ctx ends, then the rest of them, as far as
+// Options.FinishWithin goes, and closes the file. It must be called once. Its error is that of the last writes or of the
 // closing; those in between are retried and told to OnError. Of all it takes
 // every binding in force, to correct the file after changes were lost.
 func (s *Store) Run(ctx context.Context, all iter.Seq[statefulroute.Binding]) error {
@@ -171,8 +181,12 @@ func (s *Store) Run(ctx context.Context, all iter.Seq[statefulroute.Binding]) er
 	return errors.Join(w.finish(), s.sync(), guard(s.db.Close))
 }
 
-// finish writes all that is pending.
-func (w *writer) finish() error { return w.catchUp(context.Background()) }
+// finish writes all that is pending and urgent, and of what can wait as much as
+// there is time for.
+func (w *writer) finish() error {
+	w.patientUntil = time.Now().Add(w.store.options.FinishWithin)
+	return w.catchUp(context.Background())
+}
 
 // Close closes a store whose Run is never called. What is pending is lost.
 func (s *Store) Close() error { return guard(s.db.Close) }

@@ -57,6 +57,7 @@ func binding(i int) statefulroute.Binding {
 // open opens the store and runs it until the test ends or stop is called.
 func open(t *testing.T, o Options, all iter.Seq[statefulroute.Binding]) (s *Store, found Found, stop func()) {
 	t.Helper()
+	o.FinishWithin = time.Hour // the machine may be slow
 	s, found, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
@@ -408,7 +409,7 @@ func TestFailedWritesAreReportedOnceAndRetried(t *testing.T) {
 }
 
 func TestOptionsAreChecked(t *testing.T) {
-	for _, o := range []Options{{}, {Path: "x", FlushInterval: -1}, {Path: "x", MaxPending: -1}} {
+	for _, o := range []Options{{}, {Path: "x", FlushInterval: -1}, {Path: "x", MaxPending: -1}, {Path: "x", FinishWithin: -1}} {
 		if _, _, err := Open(o); err == nil {
 			t.Errorf("Open(%+v) succeeded", o)
 		}

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -39,6 +40,8 @@ type writer struct {
 	unsorted    []changeKey
 	patientKeys runs[changeKey] // in the order of the file, so that neighbours meet
 	rewrite     *rewrite        // nil: none under way
+
+	patientUntil time.Time // what can wait is not written any more then; zero: it is
 }
 
 func newWriter(s *Store, all iter.Seq[statefulroute.Binding]) *writer {
@@ -83,6 +86,9 @@ func (w *writer) writeUrgent() (more bool, err error) {
 
 // writePatient sorts some of what can wait or, if that is done, writes some.
 func (w *writer) writePatient() (more bool, err error) {
+	if !w.patientUntil.IsZero() && time.Now().After(w.patientUntil) {
+		return false, nil
+	}
 	if w.unsorted = append(w.unsorted, w.store.pending.takePatient()...); len(w.unsorted) > 0 {
 		n := min(len(w.unsorted), w.sort)
 		w.patientKeys.push(w.unsorted[:n:n])

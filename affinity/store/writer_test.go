@@ -43,7 +43,7 @@ func (s *Store) inFile(tb interface{ Fatal(args ...any) }, service, key string) 
 // filled is an open store with n bindings in its file.
 func filled(tb testing.TB, n int) *Store {
 	tb.Helper()
-	s, _, err := Open(Options{Path: filepath.Join(tb.TempDir(), "pins.db"), MaxPending: 1 << 21})
+	s, _, err := Open(Options{Path: filepath.Join(tb.TempDir(), "pins.db"), MaxPending: 1 << 21, FinishWithin: time.Hour})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -59,6 +59,37 @@ func filled(tb testing.TB, n int) *Store {
 		tb.Fatal(err)
 	}
 	return s
+}
+
+// The next process waits for the file. All that a sweep left to be deleted, and a
+// last use of every session, are not worth that; what nobody may miss is.
+func TestTheEndDoesNotWaitForWhatCanWait(t *testing.T) {
+	const n = 20_000
+	path := filepath.Join(t.TempDir(), "pins.db")
+	s, _, err := Open(Options{Path: path, FinishWithin: time.Nanosecond, FlushInterval: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		b := binding(i)
+		b.Requests = 2 // a use: it can wait
+		s.Put(b)
+	}
+	claimed := binding(n)
+	claimed.Requests = 1
+	s.Put(claimed)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Run(ctx, nil); err != nil {
+		t.Fatal(err)
+	}
+	kept := contents(t, path)
+	if _, ok := kept["chat/"+claimed.Key]; !ok {
+		t.Error("a claim is lost")
+	}
+	if len(kept) > n/2 {
+		t.Errorf("%d of %d uses were written although there was no time for them", len(kept)-1, n)
+	}
 }
 
 // Whatever a sweep left to be deleted, or a rewrite has to do: what somebody may

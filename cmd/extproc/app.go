@@ -72,8 +72,8 @@ type Options struct {
 	Strategies *balancing.Registry
 	// Version names the build in metrics, traces and the xDS node.
 	Version string
-	// DrainTimeout bounds how long requests in flight are waited for at the
-	// end; what is left is cut off. 0 means 5s.
+	// DrainTimeout bounds how long callouts are answered at the end; what is left
+	// is cut off. 0 means 500ms.
 	DrainTimeout time.Duration
 }
 
@@ -93,6 +93,7 @@ type App struct {
 	reload    *reloader
 	xds       *grpc.ClientConn
 	guard     *grpclimit.Guard
+	server    *extproc.Server
 	grpc      *grpc.Server
 	health    *health.Server
 	admin     http.Handler
@@ -108,7 +109,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 		return nil, errors.New("the process needs a logger")
 	}
 	if o.DrainTimeout == 0 {
-		o.DrainTimeout = 5 * time.Second
+		o.DrainTimeout = 500 * time.Millisecond
 	}
 	a := &App{opts: o, log: o.Log}
 	steps := []func(context.Context) error{
@@ -141,8 +142,10 @@ func (a *App) close() error {
 	return errors.Join(errs...)
 }
 
-// Run serves until ctx ends, then stops: no longer ready, requests in flight
-// finished or cut off after DrainTimeout, what is buffered written out.
+// Run serves until ctx ends, then stops: no longer ready, callouts under way
+// answered or cut off after DrainTimeout, what is buffered written out. Until it
+// has stopped, nobody answers Envoy and the next process cannot have the store, so
+// it is to take well under a second.
 func (a *App) Run(ctx context.Context) error {
 	a.log.Info("extproc starts", zap.String("version", a.opts.Version),
 		zap.Stringer("listen", a.grpcListener.Addr()), zap.Stringer("admin", a.adminListener.Addr()),
@@ -160,6 +163,7 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { return a.stopWhenDone(ctx) })
 	err := errors.Join(group.Wait(), stopStore())
+	a.stopTracing() // the store first: the next process waits for it
 	a.log.Info("extproc has stopped")
 	return err
 }
@@ -172,7 +176,13 @@ func untilCanceled(err error) error {
 	return err
 }
 
-// stopWhenDone ends the servers, which do not watch the context themselves.
+// letGoWithin is how long the end waits for responses that are to give their
+// clients something; new callouts are answered meanwhile.
+const letGoWithin = 250 * time.Millisecond
+
+// stopWhenDone ends the servers, which do not watch the context themselves: Envoy
+// is told, by health and then by GOAWAY, callouts under way are answered, and
+// streams whose request was decided are let go of.
 func (a *App) stopWhenDone(ctx context.Context) error {
 	<-ctx.Done()
 	a.log.Info("extproc stops")
@@ -180,20 +190,26 @@ func (a *App) stopWhenDone(ctx context.Context) error {
 	a.health.Shutdown()
 	bounded, cancel := context.WithTimeout(context.Background(), a.opts.DrainTimeout)
 	defer cancel()
+	owed, cancelOwed := context.WithTimeout(bounded, letGoWithin)
+	defer cancelOwed()
+	a.server.Drain(owed)
 	stopGRPC(bounded, a.grpc)
-	a.stopTracing()
 	return a.xds.Close()
 }
 
 // stopTracing exports what is left. Its time is its own: the requests that used
 // up the drain's are those whose spans are wanted most.
 func (a *App) stopTracing() {
-	bounded, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	bounded, cancel := context.WithTimeout(context.Background(), traceWithin)
 	defer cancel()
 	if err := a.tracer.Shutdown(bounded); err != nil {
 		a.log.Warn("traces not exported", zap.Error(err))
 	}
 }
+
+// traceWithin bounds the export of what is left at the end: a collector that does
+// not answer must not keep the next process from its start.
+const traceWithin = 300 * time.Millisecond
 
 // stopGRPC lets requests in flight finish until ctx ends.
 func stopGRPC(ctx context.Context, s *grpc.Server) {

@@ -112,7 +112,8 @@ func (a *App) buildWatcher(context.Context) (err error) {
 }
 
 func (a *App) buildServer(context.Context) error {
-	server, err := extproc.NewServer(extproc.ServerOptions{
+	var err error
+	a.server, err = extproc.NewServer(extproc.ServerOptions{
 		Directory: a.directory, Table: a.table, Tracer: a.tracer, Log: a.log,
 	})
 	if err != nil {
@@ -125,7 +126,7 @@ func (a *App) buildServer(context.Context) error {
 		return err
 	}
 	a.grpc = grpc.NewServer(a.guard.ServerOptions()...)
-	extprocv3.RegisterExternalProcessorServer(a.grpc, server)
+	extprocv3.RegisterExternalProcessorServer(a.grpc, a.server)
 	healthv1.RegisterHealthServer(a.grpc, a.health)
 	return nil
 }

@@ -50,7 +50,7 @@ func newAnalysis(cfg config.Analyzer, model func() xds.Model, log *zap.Logger) (
 
 // steered reports whether a service's weights follow what is found.
 func steered(m xds.Model, service string) bool {
-	return slices.ContainsFunc(m.Services, func(svc xds.ServiceView) bool {
+	return slices.ContainsFunc(m.Services, func(svc *xds.ServiceView) bool {
 		return svc.Name == service && xds.Steers(svc.Balancing.Strategy)
 	})
 }
@@ -189,7 +189,7 @@ func rules(in []config.Rule) ([]insight.Rule, error) {
 
 // showWeights serves the weights of the pods there are, and nothing any more of
 // services and pods that are gone.
-func showWeights(monitor *insight.Monitor, services []xds.ServiceView) {
+func showWeights(monitor *insight.Monitor, services []*xds.ServiceView) {
 	names := make([]string, len(services))
 	for i, svc := range services {
 		names[i] = svc.Name

@@ -16,11 +16,11 @@ import (
 
 func newTestAnalysis(t *testing.T, strategy string) *analysis {
 	t.Helper()
-	chat := xds.ServiceView{Service: statefulroute.Service{Name: "chat", Balancing: statefulroute.BalancingPolicy{Strategy: strategy}}}
+	chat := &xds.ServiceView{Service: statefulroute.Service{Name: "chat", Balancing: statefulroute.BalancingPolicy{Strategy: strategy}}}
 	for _, name := range []string{"chat-0", "chat-1", "chat-2"} {
 		chat.Members = append(chat.Members, xds.Member{Pod: statefulroute.Pod{Name: name}})
 	}
-	model := func() xds.Model { return xds.Model{Services: []xds.ServiceView{chat}} }
+	model := func() xds.Model { return xds.Model{Services: []*xds.ServiceView{chat}} }
 	a, err := newAnalysis(config.Analyzer{Interval: time.Second, History: 60}, model, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
@@ -112,15 +112,15 @@ func TestMetricsFollowThePods(t *testing.T) {
 	}
 	for i := range 201 {
 		pod := fmt.Sprintf("chat-%d", i)
-		chat := xds.ServiceView{
+		chat := &xds.ServiceView{
 			Service: statefulroute.Service{Name: "chat"},
 			Members: []xds.Member{{Pod: statefulroute.Pod{Name: pod}, EffectiveWeight: 70}},
 		}
-		gone := xds.ServiceView{Service: statefulroute.Service{Name: fmt.Sprintf("version-%d", i)}, Members: chat.Members}
-		showWeights(monitor, []xds.ServiceView{chat, gone})
+		gone := &xds.ServiceView{Service: statefulroute.Service{Name: fmt.Sprintf("version-%d", i)}, Members: chat.Members}
+		showWeights(monitor, []*xds.ServiceView{chat, gone})
 		_, done := probes{monitor, nil}.Probe(t.Context(), "chat", pod)
 		done(nil, time.Millisecond)
-		showWeights(monitor, []xds.ServiceView{chat})
+		showWeights(monitor, []*xds.ServiceView{chat})
 	}
 	values, err := monitor.Snapshot()
 	if err != nil {

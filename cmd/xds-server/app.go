@@ -221,7 +221,7 @@ func (a *app) handler() http.Handler {
 // report is what the analyzer has to say, as JSON or, with ?format=text, as text.
 func (a *app) report(w http.ResponseWriter, r *http.Request) {
 	service := r.FormValue("service")
-	known := func(svc xds.ServiceView) bool { return svc.Name == service }
+	known := func(svc *xds.ServiceView) bool { return svc.Name == service }
 	if service != "" && !slices.ContainsFunc(a.server.Model().Services, known) {
 		adminhttp.WriteError(w, http.StatusNotFound, fmt.Errorf("no service %q", service))
 		return

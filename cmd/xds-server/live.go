@@ -11,7 +11,7 @@ import (
 
 // liveState is what the live page shows of now.
 func (a *app) liveState(now time.Time) livepage.State {
-	report := a.analysis.analyzer.Report(now, "")
+	report := a.analysis.analyzer.Overview(now, "")
 	state := livepage.State{
 		Time:    now,
 		Process: livepage.Process{Version: a.process.Version, Started: a.started, Ready: a.ready.Load(), ConfigError: a.reload.problem()},
@@ -60,7 +60,7 @@ func liveClients(rows []xds.ClientStatus) []livepage.Client {
 }
 
 // liveSeconds sums a second's load reports up by service.
-func liveSeconds(services []xds.ServiceView, taken xds.Taken) map[string]livepage.Second {
+func liveSeconds(services []*xds.ServiceView, taken xds.Taken) map[string]livepage.Second {
 	out := make(map[string]livepage.Second, len(services))
 	for _, svc := range services {
 		out[svc.Name] = livepage.Second{}

@@ -113,10 +113,14 @@ func (r *reloader) startSources(ctx context.Context, cfg *config.XDSServer) {
 	r.mu.Lock()
 	r.cancel, r.done = cancel, done
 	r.mu.Unlock()
+	from := make(map[string]statefulroute.PodSource, len(cfg.Services))
+	for _, svc := range cfg.Services {
+		from[svc.Name] = svc.Pods
+	}
 	go func() {
 		defer close(done)
 		r.app.sources.Run(ctx, cfg.Services, func(service string, pods []statefulroute.Pod) error {
-			return r.app.server.SetPods(ctx, service, pods)
+			return r.app.server.SetPods(ctx, service, from[service], pods)
 		})
 	}()
 }

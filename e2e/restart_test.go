@@ -1,0 +1,145 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/stateful-route/stateful-route/e2e/harness"
+)
+
+// eventPods are pods whose /events is a stream that stays open: each line sent to
+// say is an event.
+func eventPods(t *testing.T, n int) (pods []harness.Pod, say chan string) {
+	say = make(chan string)
+	for i := range n {
+		name := fmt.Sprintf("chat-%d", i)
+		mux := http.NewServeMux()
+		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+			_ = json.NewEncoder(w).Encode(map[string]string{"pod": name, "session": r.Header.Get("x-session-id")})
+		})
+		mux.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			for text := name; ; {
+				_, _ = fmt.Fprintln(w, text) // a client that has left ends the request
+				w.(http.Flusher).Flush()
+				select {
+				case text = <-say:
+				case <-r.Context().Done():
+					return
+				}
+			}
+		})
+		server := httptest.NewUnstartedServer(mux)
+		_ = server.Listener.Close()
+		address := harness.Address(t)
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server.Listener = l
+		server.Start()
+		t.Cleanup(server.Close)
+		pods = append(pods, harness.Pod{Name: name, Address: address, Weight: 1})
+	}
+	return pods, say
+}
+
+// listener is the client of an event stream that stays open.
+type listener struct {
+	lines *bufio.Scanner
+	close func()
+}
+
+func listenToEvents(t *testing.T, s *harness.Stack, key string) *listener {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("x-session-id", key)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &listener{lines: bufio.NewScanner(resp.Body), close: func() { cancel(); _ = resp.Body.Close() }}
+	t.Cleanup(l.close)
+	l.next(t)
+	return l
+}
+
+func (l *listener) next(t *testing.T) string {
+	t.Helper()
+	if !l.lines.Scan() {
+		t.Fatalf("the event stream ended: %v", l.lines.Err())
+	}
+	return l.lines.Text()
+}
+
+// stopsWithin bounds an orderly stop. It takes tens of milliseconds; the rest is for
+// a machine that runs other tests.
+const stopsWithin = time.Second
+
+// extproc is stopped and started again by a supervisor while sessions are steady and
+// an event stream is open: it stops at once, and no request fails or moves, for
+// Envoy waits for the next process.
+func TestOrderlyRestart(t *testing.T) {
+	t.Parallel()
+	for _, timeout := range []string{"200ms", "2s"} {
+		t.Run(timeout, func(t *testing.T) {
+			svc := harness.Chat(0)
+			var say chan string
+			svc.Pods.Static, say = eventPods(t, 3)
+			svc.Session.OnExtprocLoss = "allow"
+			s := start(t, harness.Options{Services: []harness.Service{svc}, MessageTimeout: timeout})
+			keys := harness.Keys(200)
+			owners := s.Load(keys, 2, 8, harness.InHeader).Owners(t)
+			events := listenToEvents(t, s, "listener")
+			bound := startBound(s, owners, 200)
+			unbound := s.Traffic(t, make([]string, 5), 50*time.Millisecond)
+			for range 3 {
+				bound.wait(t, 50)
+				restart(t, s)
+				say <- "still there"
+				if got := events.next(t); got != "still there" {
+					t.Errorf("the event stream said %q", got)
+				}
+				bound.wait(t, 50)
+			}
+			harness.NoFailures(t, unbound.Stop())
+			bound.stop()
+			t.Logf("%d of %d requests of bound sessions moved, %d failed", len(bound.elsewhere), bound.sent, len(bound.failures))
+			if len(bound.failures) > 0 {
+				t.Errorf("failed: %v", bound.failures)
+			}
+			// A machine under load may take longer than 200 ms to start a process.
+			if timeout == "2s" && len(bound.elsewhere) > 0 {
+				t.Errorf("%d requests of bound sessions moved", len(bound.elsewhere))
+			}
+			harness.SameOwners(t, owners, s.Load(keys, 1, 8, harness.InHeader).Owners(t))
+		})
+	}
+}
+
+func restart(t *testing.T, s *harness.Stack) {
+	t.Helper()
+	began := time.Now()
+	s.Extproc.Stop(t)
+	stopped := time.Since(began)
+	if code := s.Extproc.ExitCode(); code != 0 {
+		t.Errorf("extproc ended with exit code %d after SIGTERM", code)
+	}
+	s.Extproc.Start(t)
+	s.WaitReady(t)
+	t.Logf("stopped within %v, ready after %v", stopped, time.Since(began))
+	if stopped > stopsWithin {
+		t.Errorf("extproc took %v to stop, want at most %v", stopped, stopsWithin)
+	}
+}

@@ -1,0 +1,327 @@
+package xds
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// serviceRollout is one service on its way to its target. It is a function of
+// where the audiences are rather than a list of stages: each step brings both as
+// near to the target as what is not answered yet allows, so that whatever changes
+// in the middle has nothing to start over.
+type serviceRollout struct {
+	name    string
+	target  *ServiceView // nil: the service is to go
+	envoy   *ServiceView // what Envoys were last given; nil: nothing
+	extproc *ServiceView // what extprocs were last given; nil: nothing
+	even    *ServiceView // the target that both have in full; nil: it is not so
+	asked   time.Time    // when the oldest change that is not done was asked for
+
+	// coming are the addresses that Envoys were told to serve and may not serve yet.
+	coming map[netip.AddrPort]wait
+	// leaving are those that extprocs were told to choose no more and may still.
+	leaving map[netip.AddrPort]leavingPod
+	// policy is for Envoys to have the cluster and filters of a new policy.
+	policy *wait
+	// routing is for extprocs to know the service, unrouting for Envoys to have
+	// forgotten its route.
+	routing, unrouting *wait
+	routed             bool
+}
+
+type leavingPod struct {
+	wait
+	pod statefulroute.Pod
+}
+
+// step brings the audiences nearer to the target.
+func (s *serviceRollout) step(t *turn) []Publication {
+	switch {
+	case t.first && s.target != nil:
+		return s.begin(t)
+	case s.target == nil:
+		return s.remove(t)
+	case s.even != nil && s.target.sameButWeights(s.even):
+		return s.reweigh(t)
+	}
+	s.unrouting = nil
+	s.endWaits(t)
+	extproc := s.nextExtproc()
+	s.leave(t, extproc)
+	envoy := s.nextEnvoy(extproc)
+	if s.envoy == nil || !s.envoy.samePolicy(envoy) {
+		s.renewPolicy(t)
+	}
+	s.come(t, envoy)
+	if s.extproc == nil && extproc != nil {
+		w := t.begin(Extprocs)
+		s.routing = &w
+	}
+	pubs := append(s.give(t, Envoys, envoy), s.give(t, Extprocs, extproc)...)
+	if s.extproc != nil && s.routing == nil && !s.routed {
+		s.routed, t.reshare = true, true
+	}
+	s.even = nil
+	if len(s.coming)+len(s.leaving) == 0 && s.policy == nil && s.routed && s.envoy == s.target {
+		s.even = s.target
+	}
+	return pubs
+}
+
+// begin is the first publication of all: nobody holds anything yet, so it is the
+// target at once, or Envoys that come back to a restarted server would find their
+// routes gone.
+func (s *serviceRollout) begin(t *turn) []Publication {
+	s.routed, t.reshare, s.even = true, true, s.target
+	return append(s.give(t, Envoys, s.target), s.give(t, Extprocs, forExtprocs(s.target, s.target.Members))...)
+}
+
+// reweigh goes the short way of what changes every second: extprocs hear nothing
+// of it.
+func (s *serviceRollout) reweigh(t *turn) []Publication {
+	s.even = s.target
+	return s.give(t, Envoys, s.target)
+}
+
+// remove takes the route away, and then the service.
+func (s *serviceRollout) remove(t *turn) []Publication {
+	s.even, s.routing = nil, nil
+	if s.routed {
+		w := t.begin(Envoys)
+		s.routed, s.unrouting, t.reshare = false, &w, true
+		return nil
+	}
+	if s.unrouting != nil && t.now.Before(t.end(Envoys, s.unrouting)) {
+		return nil
+	}
+	s.unrouting, t.reshare = nil, s.envoy != nil
+	return append(s.give(t, Envoys, nil), s.give(t, Extprocs, nil)...)
+}
+
+func (s *serviceRollout) ended() bool { return s.target == nil && s.envoy == nil && s.extproc == nil }
+
+// give publishes what differs from what the audience has.
+func (s *serviceRollout) give(t *turn, to Audience, view *ServiceView) []Publication {
+	last := &s.envoy
+	if to == Extprocs {
+		last = &s.extproc
+	}
+	if *last == view {
+		return nil
+	}
+	if *last != nil && view != nil && (*last).samePolicy(view) && slices.Equal((*last).Members, view.Members) {
+		if to == Envoys {
+			*last = view // equal, and known to be the target
+		}
+		return nil
+	}
+	*last = view
+	return []Publication{{To: to, Seq: t.seq[to], Asked: s.asked, Service: s.name, View: view}}
+}
+
+// endWaits forgets the waits that are over.
+func (s *serviceRollout) endWaits(t *turn) {
+	maps.DeleteFunc(s.coming, func(_ netip.AddrPort, w wait) bool { return t.over(Envoys, w) })
+	for at, l := range s.leaving {
+		end := t.end(Extprocs, &l.wait)
+		s.leaving[at] = l
+		if !t.now.Before(end) {
+			delete(s.leaving, at)
+		}
+	}
+	if s.policy != nil && t.over(Envoys, *s.policy) {
+		s.policy = nil
+	}
+	if s.routing != nil && t.over(Extprocs, *s.routing) {
+		s.routing = nil
+	}
+}
+
+// renewPolicy has extprocs wait for a policy that Envoys are given in this turn.
+// What an earlier change waited for does not wait longer.
+func (s *serviceRollout) renewPolicy(t *turn) {
+	w := t.begin(Envoys)
+	if s.policy != nil && s.policy.by.Before(w.by) {
+		w.by = s.policy.by
+	}
+	s.policy, t.reshare = &w, true
+}
+
+// nextExtproc is the target as far as Envoys can reach it: pods that nobody may
+// be sent to as they are, and of the others those at addresses that Envoys serve.
+// A pod that is only known elsewhere stays where it was.
+func (s *serviceRollout) nextExtproc() *ServiceView {
+	if s.envoy == nil || s.extproc == nil && s.policy != nil {
+		return s.extproc
+	}
+	policy := s.target
+	if s.extproc != nil && (s.policy != nil || !s.envoy.samePolicy(s.target)) {
+		policy = s.extproc
+	}
+	served := served(s.envoy)
+	before := map[string]Member{}
+	if s.extproc != nil {
+		for _, m := range s.extproc.Members {
+			before[m.Name] = m
+		}
+	}
+	var owner map[netip.AddrPort]string
+	members := make([]Member, 0, len(s.target.Members))
+	for _, m := range s.target.Members {
+		_, coming := s.coming[m.Address]
+		if !m.State.ServesBound() || served[m.Address] && !coming {
+			members = append(members, m)
+			continue
+		}
+		had, known := before[m.Name]
+		if !known {
+			continue
+		}
+		if owner == nil {
+			owner = owners(s.target)
+		}
+		if had.State.ServesBound() {
+			// Its address is another pod's now: better none of its requests for a moment
+			// than one at the other pod.
+			if other, taken := owner[had.Address]; taken && other != m.Name {
+				members = append(members, m)
+				continue
+			}
+			had.State = m.State
+		}
+		members = append(members, had)
+	}
+	return forExtprocs(policy, members)
+}
+
+// forExtprocs is a view without what extprocs are not told.
+func forExtprocs(policy *ServiceView, members []Member) *ServiceView {
+	out := make([]Member, len(members))
+	for i, m := range members {
+		out[i] = Member{Pod: m.Pod}
+	}
+	return policy.withMembers(out)
+}
+
+// served are the addresses that Envoys send bound sessions to.
+func served(v *ServiceView) map[netip.AddrPort]bool {
+	out := make(map[netip.AddrPort]bool, len(v.Members))
+	for _, m := range v.Members {
+		if m.State.ServesBound() {
+			out[m.Address] = true
+		}
+	}
+	return out
+}
+
+func owners(v *ServiceView) map[netip.AddrPort]string {
+	out := make(map[netip.AddrPort]string, len(v.Members))
+	for _, m := range v.Members {
+		out[m.Address] = m.Name
+	}
+	return out
+}
+
+// leave books the addresses that extprocs choose no more after this turn.
+func (s *serviceRollout) leave(t *turn, next *ServiceView) {
+	if s.extproc == nil || next == s.extproc {
+		return
+	}
+	chosen := served(next)
+	for at := range chosen {
+		delete(s.leaving, at)
+	}
+	for _, m := range s.extproc.Members {
+		if !m.State.ServesBound() || chosen[m.Address] {
+			continue
+		}
+		if s.leaving == nil {
+			s.leaving = map[netip.AddrPort]leavingPod{}
+		}
+		s.leaving[m.Address] = leavingPod{t.begin(Extprocs), m.Pod}
+	}
+}
+
+// nextEnvoy is the target and, draining, whatever extprocs choose or may still
+// choose. It is the target itself when there is nothing else.
+func (s *serviceRollout) nextEnvoy(extproc *ServiceView) *ServiceView {
+	kept := map[netip.AddrPort]statefulroute.Pod{}
+	for at, l := range s.leaving {
+		kept[at] = l.pod
+	}
+	if extproc != nil {
+		for _, m := range extproc.Members {
+			if m.State.ServesBound() {
+				kept[m.Address] = m.Pod
+			}
+		}
+	}
+	members := slices.Clone(s.target.Members)
+	same := true
+	for i, m := range members {
+		if _, ok := kept[m.Address]; ok && !m.State.ServesBound() {
+			members[i].State, same = statefulroute.Draining, false
+		}
+		delete(kept, m.Address)
+	}
+	if same && len(kept) == 0 {
+		return s.target
+	}
+	gone := slices.SortedFunc(maps.Values(kept), func(a, b statefulroute.Pod) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), a.Address.Compare(b.Address))
+	})
+	for _, p := range gone {
+		p.State = statefulroute.Draining
+		// A draining pod gets nothing by weight.
+		members = append(members, Member{Pod: p, EffectiveWeight: 1})
+	}
+	return s.target.withMembers(members)
+}
+
+// come books the addresses that Envoys serve from this turn on.
+func (s *serviceRollout) come(t *turn, next *ServiceView) {
+	now := served(next)
+	maps.DeleteFunc(s.coming, func(at netip.AddrPort, _ wait) bool { return !now[at] })
+	var before map[netip.AddrPort]bool
+	if s.envoy != nil {
+		before = served(s.envoy)
+	}
+	for at := range now {
+		if before[at] {
+			continue
+		}
+		if s.coming == nil {
+			s.coming = map[netip.AddrPort]wait{}
+		}
+		s.coming[at] = t.begin(Envoys)
+	}
+}
+
+// policyView is the service's policy as Envoys have it, and whether it has a route.
+func (s *serviceRollout) policyView() *ServiceView {
+	return &ServiceView{Service: s.envoy.Service, spec: s.envoy.spec, Unrouted: !s.routed}
+}
+
+// waits reports whether something is waited for, and tells the turn until when.
+func (s *serviceRollout) waits(t *turn) bool {
+	for _, w := range s.coming {
+		t.wakeAt(w.by)
+	}
+	for _, l := range s.leaving {
+		t.wakeAt(t.end(Extprocs, &l.wait))
+	}
+	for _, w := range []*wait{s.policy, s.routing} {
+		if w != nil {
+			t.wakeAt(w.by)
+		}
+	}
+	if s.unrouting != nil {
+		t.wakeAt(t.end(Envoys, s.unrouting))
+	}
+	return len(s.coming)+len(s.leaving) > 0 || s.policy != nil || s.routing != nil || s.unrouting != nil
+}
