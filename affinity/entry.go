@@ -76,18 +76,21 @@ func (e *Entry) used(now int64, s *service) (journal bool) {
 	return journal
 }
 
-// bindingLocked returns the binding of an entry whose key the caller has.
+// bindingLocked returns the binding of an entry whose key the caller has. Its times have
+// a monotonic reading where the table's have: a journal may write them after the wall
+// clock was set.
 func (sh *shard) bindingLocked(e *Entry, key string) (b statefulroute.Binding) {
 	sh.describeLocked(&b, e, key)
+	b.Created, b.LastSeen = sh.total.clock.Time(e.created), sh.total.clock.Time(e.lastSeen)
 	return b
 }
 
-// describeLocked is bindingLocked into a binding that is zero: it has 128 bytes, and
-// every function that hands one on copies it.
+// describeLocked is bindingLocked, for showing it, into a binding that is zero: it has 128
+// bytes, and every function that hands one on copies it.
 func (sh *shard) describeLocked(b *statefulroute.Binding, e *Entry, key string) {
 	g := sh.slab.groupOf(e)
 	b.Service, b.Key, b.Pod = g.service.name, key, g.pod.name
-	b.Created, b.LastSeen = sh.total.clock.Time(e.created), sh.total.clock.Time(e.lastSeen)
+	b.Created, b.LastSeen = sh.total.clock.Wall(e.created), sh.total.clock.Wall(e.lastSeen)
 	b.Requests = uint64(e.requests)
 	if e.seat&movedFlag != 0 {
 		b.PreviousPod = sh.previous[e.id].Value()

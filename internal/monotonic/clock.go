@@ -51,6 +51,14 @@ func (c *Clock) start(now time.Time) *base {
 	return c.base.Load()
 }
 
+// Wall is Time without a monotonic reading, for what is only shown: it costs less.
+func (c *Clock) Wall(nanos int64) time.Time {
+	if b := c.base.Load(); b != nil {
+		nanos += b.wall - b.nanos
+	}
+	return time.Unix(0, nanos)
+}
+
 // Time is the inverse of Nanos: the time that the wall clock would have shown, had it
 // always gone as it did at the last call of Nanos. Before the first one it is that of
 // Unix nanoseconds.

@@ -24,6 +24,9 @@ func TestTheWallClockMayBeSet(t *testing.T) {
 		if shown := c.Time(first); !shown.Round(0).Equal(began.Add(set).Round(0)) || later.Sub(shown) != time.Minute {
 			t.Errorf("set by %s, %s is shown as %s, %s old", set, began, shown, later.Sub(shown))
 		}
+		if wall := c.Wall(first); !wall.Equal(c.Time(first).Round(0)) {
+			t.Errorf("set by %s, %s is %s on the wall", set, c.Time(first), wall)
+		}
 		// Somebody who read the clock before it was set, and is late.
 		if d := c.Nanos(began.Add(30*time.Second)) - first; d != int64(30*time.Second) {
 			t.Errorf("set by %s, half a minute took %s", set, time.Duration(d))
