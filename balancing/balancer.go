@@ -124,7 +124,8 @@ func (b *Balancer) newFlight() any {
 
 // SetPods replaces the set of pods. What is known of a pod that stays, by name,
 // is kept; requests in flight on a pod that leaves still end correctly. A weight
-// of 0 counts as 1; of two pods with one name the first is kept.
+// of 0 counts as 1; of two pods with one name the first is kept. Pods to be avoided
+// are picked only when no other that takes new sessions has room.
 func (b *Balancer) SetPods(now time.Time, pods []statefulroute.Pod) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -147,14 +148,15 @@ func (b *Balancer) Pick(now time.Time, key string) (Ticket, error) {
 		s.refresh()
 	}
 	v := View{snap: s, now: nano, draw: random}
-	i := s.strategy.Pick(key, v)
-	if i < 0 || i >= len(s.pods) || !s.admit(i) {
-		if i = s.admitAny(v.Random(pickFallback)); i < 0 {
-			b.flights.Put(f)
-			return Ticket{}, s.noPods()
-		}
+	if i := s.strategy.Pick(key, v); i >= 0 && i < len(s.pods) && s.admit(s.pods[i]) {
+		return f.ticket(s.pods[i], nano), nil
 	}
-	return f.ticket(s.pods[i], nano), nil
+	p := s.admitAny(v.Random(pickFallback))
+	if p == nil {
+		b.flights.Put(f)
+		return Ticket{}, s.noPods()
+	}
+	return f.ticket(p, nano), nil
 }
 
 // Start counts a bound request in flight on its pod until the ticket is Done.
@@ -172,7 +174,7 @@ func (b *Balancer) Start(now time.Time, pod string) (Ticket, error) {
 }
 
 // Home returns the key's weighted-rendezvous home among the pods that take new
-// sessions, caps aside, so that replicas that know the same pods agree on it
+// sessions and are not to be avoided, caps aside, so that replicas that know the same pods agree on it
 // without talking. ok is false when there is no such pod.
 func (b *Balancer) Home(key string) (pod string, ok bool) {
 	s := b.snap.Load()

@@ -29,6 +29,9 @@ type XDSServer struct {
 	Envoy    Envoy
 	Services []statefulroute.Service
 	Analyzer Analyzer
+	// Limits bound the Envoys and extprocs that connect. Default 5,000 connections,
+	// and four streams for each.
+	Limits ClientLimits
 }
 
 // Envoy is what xds-server tells every Envoy beside the services.
@@ -102,6 +105,9 @@ type Extproc struct {
 	State    string
 	Affinity Affinity
 	Store    Store
+	// Limits bound the Envoys that connect. Default 1,024 connections and 100,000
+	// streams: one for each request in flight.
+	Limits ClientLimits
 }
 
 // Affinity configures the session table.

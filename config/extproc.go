@@ -24,6 +24,7 @@ type rawExtproc struct {
 			TLS       map[string]any `yaml:"tls"`
 		} `yaml:"valkey"`
 	} `yaml:"store"`
+	Limits rawLimits `yaml:"limits"`
 }
 
 // LoadExtproc reads and checks extproc's configuration. It reports every fault
@@ -49,7 +50,8 @@ func (raw *rawExtproc) check(doc *document) (*Extproc, error) {
 			DefaultExpiration: orDuration(raw.Affinity.DefaultExpiration, 30*time.Minute),
 			CleanupInterval:   orDuration(raw.Affinity.CleanupInterval, time.Minute),
 		},
-		Store: Store{Memory: &MemoryStore{Sync: time.Second}},
+		Store:  Store{Memory: &MemoryStore{Sync: time.Second}},
+		Limits: raw.Limits.check(doc, path{"limits"}),
 	}
 	doc.grpcAddress(path{"listen"}, cfg.Listen)
 	doc.listenAddress(path{"admin"}, cfg.Admin)

@@ -26,6 +26,7 @@ type rawXDSServer struct {
 	Envoy      rawEnvoy     `yaml:"envoy"`
 	Services   []rawService `yaml:"services" is:"a list of services|- {name: chat, pods: {file: pods.yaml}}"`
 	Analyzer   rawAnalyzer  `yaml:"analyzer"`
+	Limits     rawLimits    `yaml:"limits"`
 }
 
 type rawEnvoy struct {
@@ -57,6 +58,7 @@ func (raw *rawXDSServer) check(doc *document) (*XDSServer, error) {
 		State:      doc.beside(raw.State),
 		Envoy:      raw.Envoy.check(doc, path{"envoy"}),
 		Analyzer:   raw.Analyzer.check(doc, path{"analyzer"}),
+		Limits:     raw.Limits.check(doc, path{"limits"}),
 	}
 	doc.listenAddress(path{"listen"}, cfg.Listen)
 	doc.listenAddress(path{"admin"}, cfg.Admin)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
@@ -159,8 +158,9 @@ func (m *Monitor) Service(name string) *ServiceMetrics { return m.services.get(n
 // it with the whole list again and again, as [ServiceMetrics.KeepPods]. Handles
 // of a service that is forgotten count for nobody: ask for a new one.
 func (m *Monitor) KeepServices(services []string) {
+	kept := setOf(services)
 	m.services.keep(func(name string, s *ServiceMetrics) bool {
-		if name == other || slices.Contains(services, name) {
+		if name == other || kept[name] {
 			return true
 		}
 		s.retire()

@@ -150,6 +150,14 @@ func (s *ServiceMetrics) KeepPodsWhere(there func(pod string) bool) {
 	}
 }
 
+func setOf(names []string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, name := range names {
+		set[name] = true
+	}
+	return set
+}
+
 func (s *ServiceMetrics) forgetLocked(pod string) {
 	current := *s.pods.Load()
 	if current[pod] == nil {

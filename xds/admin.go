@@ -16,6 +16,9 @@ type PodReport struct {
 	Zone    string `json:"zone"`
 	State   string `json:"state"`
 	Weight  uint32 `json:"weight"`
+	// Avoided pods are ready, but new sessions go elsewhere where they can: the pod
+	// flaps, or is only just back.
+	Avoided bool `json:"avoided,omitempty"`
 	// InFlight, ResponseTime, ErrorRate and Sessions come from the load
 	// reports of Envoys and extprocs; 0 before the first.
 	InFlight     int64   `json:"in_flight"`
@@ -136,7 +139,7 @@ func (a *Admin) PodReports(svc *ServiceView) []PodReport {
 	for _, m := range svc.Members {
 		load := a.Loads.Load(svc.Name, m.Name)
 		out = append(out, PodReport{
-			Name: m.Name, Address: m.Address.String(), Zone: m.Zone, State: m.State.String(), Weight: m.EffectiveWeight,
+			Name: m.Name, Address: m.Address.String(), Zone: m.Zone, State: m.State.String(), Weight: m.EffectiveWeight, Avoided: m.Avoid,
 			InFlight: load.InFlight, ResponseTime: load.ResponseTime.Seconds(), ErrorRate: load.ErrorRate, Sessions: load.Sessions,
 		})
 	}

@@ -88,7 +88,7 @@ func (d *Desk) ageOrders(now time.Time, s *deskService) {
 // then of names; those on pods that are gone for a while are among them.
 func (d *Desk) Orders() []Order {
 	orders := []Order{}
-	for _, name := range d.names {
+	for _, name := range d.layout.names {
 		s := d.services[name]
 		for _, pod := range slices.Sorted(maps.Keys(s.orders)) {
 			orders = append(orders, Order{name, pod, s.orders[pod].state.String()})

@@ -95,7 +95,7 @@ func TestAnOrderOutlivesAnAnswerThatLacksItsPod(t *testing.T) {
 	d, answer := dnsDesk(t)
 	a, b := testPod("a", 1), testPod("b", 2)
 	answer(t0, a, b)
-	if err := errors.Join(d.SetOverride("chat", "b", statefulroute.Draining), d.SetHealthy("chat", "b", false)); err != nil {
+	if err := errors.Join(d.SetOverride("chat", "b", statefulroute.Draining), d.SetHealth("chat", "b", HealthVerdict{Healthy: false})); err != nil {
 		t.Fatal(err)
 	}
 	answer(t0.Add(time.Hour), a)
@@ -202,7 +202,7 @@ func TestADiskThatHangsHoldsUpItsOrderOnly(t *testing.T) {
 			return m.State == statefulroute.Draining
 		})
 	}
-	if err := srv.SetHealth(t.Context(), map[string]map[string]bool{"chat": {"a": false}}); err != nil {
+	if err := srv.SetHealth(t.Context(), map[string]map[string]HealthVerdict{"chat": {"a": {}}}); err != nil {
 		t.Error(err)
 	}
 	if got := show(srv.Model()); got != "chat: a@1(unhealthy) b@2(draining) c@3(draining)" {

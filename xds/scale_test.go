@@ -30,7 +30,7 @@ func manyPods(n int) (*Desk, []*endpointv3.ClusterStats) {
 // look at which pods are left, and new weights.
 func aSecond(tb testing.TB, d *Desk, l *Loads, stats []*endpointv3.ClusterStats, weights map[string]uint32) {
 	index := NewIndex(d.Model())
-	l.Report(t0, "envoy", stats, index.PodAt)
+	l.Report(t0, "envoy", stats, index)
 	l.Keep(index.Has)
 	for pod, w := range weights {
 		if err := d.SetWeight("chat", pod, w); err != nil {
@@ -115,7 +115,9 @@ func apply(tb testing.TB, srv *Server, edit func(*Desk, time.Time) error) {
 
 // flap takes a pod out, or brings it back.
 func flap(tb testing.TB, srv *Server, i int) {
-	apply(tb, srv, func(d *Desk, _ time.Time) error { return d.SetHealthy("service-3", "pod-5", i%2 == 0) })
+	apply(tb, srv, func(d *Desk, _ time.Time) error {
+		return d.SetHealth("service-3", "pod-5", HealthVerdict{Healthy: i%2 == 0})
+	})
 }
 
 // What a change of one pod makes, publishes and allocates does not depend on how

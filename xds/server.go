@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"reflect"
 	"slices"
@@ -21,10 +20,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/proto"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/internal/grpclimit"
 )
 
 // Options configure a Server.
@@ -44,6 +43,8 @@ type Options struct {
 	Orders OrderKeeper
 	// Boot must differ between two runs of the server: it marks its versions.
 	Boot string
+	// Limits bound the clients.
+	Limits ClientLimits
 }
 
 func (o *Options) validate() error {
@@ -56,6 +57,7 @@ func (o *Options) validate() error {
 	if o.Hold == 0 {
 		o.Hold = 500 * time.Millisecond
 	}
+	o.Limits.fill()
 	if o.Reunion == 0 {
 		o.Reunion = 5 * time.Second
 	}
@@ -68,6 +70,8 @@ type Server struct {
 	opts    Options
 	caches  *caches
 	clients *clients
+	guard   *grpclimit.Guard
+	names   *grpclimit.Pool // that clients subscribe to
 	edits   chan edit
 	current atomic.Pointer[view]
 	changed chan struct{}
@@ -115,11 +119,16 @@ func New(opts Options) (*Server, error) {
 		builder: newBuilder(),
 		given:   [2]map[string]given{{}, {}},
 		shared:  newResources(),
+		names:   grpclimit.NewPool(keptNames, sharedNames*opts.Limits.Streams),
 	}
 	s.current.Store(&view{index: NewIndex(Model{})})
 	s.clients = newClients(opts.Observer, s.refused, opts.Hold)
 	s.caches = newCaches(opts.Boot+"-", s.clients)
 	s.clients.sequence, s.clients.left = s.caches.sequence, s.caches.forget
+	var err error
+	if s.guard, err = newGuard(opts.Limits, s.names, opts.Logger); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -383,8 +392,8 @@ func (s *Server) Obey(ctx context.Context, orders []Order) error {
 
 // SetHealth is what the health checks found of pods by service; those that left
 // in the meantime are passed over.
-func (s *Server) SetHealth(ctx context.Context, healthy map[string]map[string]bool) error {
-	return s.do(ctx, func(d *Desk, _ time.Time) error { return forPods(healthy, d.SetHealthy) })
+func (s *Server) SetHealth(ctx context.Context, verdicts map[string]map[string]HealthVerdict) error {
+	return s.do(ctx, func(d *Desk, _ time.Time) error { return forPods(verdicts, d.SetHealth) })
 }
 
 // SetWeights is what the load made of the weights of pods by service; pods that
@@ -420,11 +429,7 @@ func (s *Server) Clients() []ClientStatus { return s.clients.list(time.Now()) }
 
 // Serve answers xDS on the listener until ctx ends.
 func (s *Server) Serve(ctx context.Context, listener net.Listener, register ...func(*grpc.Server)) error {
-	server := grpc.NewServer(
-		grpc.MaxConcurrentStreams(math.MaxUint32),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-	)
+	server := grpc.NewServer(s.guard.ServerOptions()...)
 	xdsCtx, stopStreams := context.WithCancel(ctx)
 	defer stopStreams()
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(server, serverv3.NewServer(xdsCtx, s.caches, s.clients.callbacks(), sotw.WithOrderedADS()))
@@ -434,7 +439,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, register ...f
 		r(server)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return server.Serve(listener) })
+	group.Go(func() error { return server.Serve(s.guard.Listener(listener)) })
 	group.Go(func() error {
 		<-ctx.Done()
 		healthServer.Shutdown()

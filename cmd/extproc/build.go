@@ -128,13 +128,13 @@ func (a *App) buildServer(context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.grpc = grpc.NewServer(
-		// Every HTTP request in flight is a stream; Envoy's circuit breaker is
-		// the limit, not we.
-		grpc.MaxConcurrentStreams(1<<31-1),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 10 * time.Second}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-	)
+	if a.guard, err = extproc.NewGuard(extproc.ClientLimits(a.opts.Config.Limits), a.log); err != nil {
+		return err
+	}
+	if err := a.monitor.Register("clients", a.guard); err != nil {
+		return err
+	}
+	a.grpc = grpc.NewServer(a.guard.ServerOptions()...)
 	extprocv3.RegisterExternalProcessorServer(a.grpc, a.server)
 	healthv1.RegisterHealthServer(a.grpc, a.health)
 	return nil

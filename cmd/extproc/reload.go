@@ -128,6 +128,7 @@ func needRestart(a, b config.Extproc) []string {
 		{"state", a.State != b.State},
 		{"affinity.strategy", a.Affinity.Strategy != b.Affinity.Strategy},
 		{"affinity.capacity", a.Affinity.Capacity != b.Affinity.Capacity},
+		{"limits", a.Limits != b.Limits},
 		{"store", memoryStore(a) != memoryStore(b)},
 	} {
 		if s.changed {

@@ -16,7 +16,7 @@ import (
 
 // problem is one wrong thing.
 type problem struct {
-	// Kind is server, state, config, sync, client, pods, source or issue.
+	// Kind is server, config, degraded, sync, client, pods, source or issue.
 	Kind    string `json:"kind"`
 	Message string `json:"message"`
 }
@@ -38,8 +38,8 @@ func (c *ctl) checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Say what is wrong, one line each; exit code 1 when something is", Args: takes(0),
 		Long: `Say what is wrong, one line each; the exit code is 1 when something is:
-a server that does not answer or is not ready; bindings or orders that cannot be
-written; a changed configuration that was refused; a resource that an Envoy or extproc refused, or has not answered for
+a server that does not answer or is not ready, or cannot write what must outlive
+it; a changed configuration that was refused; a resource that an Envoy or extproc refused, or has not answered for
 long; too few of them connected; a service without a ready pod, or whose source of
 pods cannot be read or lost more than half of them at once; an open issue of high
 or critical severity.`,
@@ -115,7 +115,7 @@ func (r *checkReport) server(s serverState) {
 		r.add("server", "%s", s.Reason)
 	}
 	for _, what := range s.Degraded {
-		r.add("state", "%s: %s", name, what)
+		r.add("degraded", "%s: %s", name, what)
 	}
 	if s.Version != "" && !s.ConfigGood {
 		reason := strings.Join(strings.Split(cmp.Or(s.ConfigError, "no reason given"), "\n"), "; ")

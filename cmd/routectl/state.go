@@ -51,9 +51,9 @@ func (c *ctl) states(ctx context.Context) []serverState {
 func (s server) state(ctx context.Context, details func(server, context.Context, *serverState) error) serverState {
 	out := serverState{Kind: s.kind, URL: s.url, State: "ready"}
 	var refused *apiError
-	var said struct{ Degraded []string }
-	err := s.get(ctx, "/readyz", &said)
-	out.Degraded = said.Degraded
+	var readiness struct{ Degraded []string }
+	err := s.get(ctx, "/readyz", &readiness)
+	out.Degraded = readiness.Degraded
 	switch {
 	case errors.As(err, &refused):
 		out.State, out.Reason = "not ready", err.Error()

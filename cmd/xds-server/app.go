@@ -76,9 +76,16 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 	if err := errors.Join(monitor.LogLines(p.LogLinesDropped), monitor.Spans(tracer)); err != nil {
 		return nil, err
 	}
+	loads := xds.NewLoads()
+	if err := monitor.LoadReports(loads.Refused); err != nil {
+		return nil, err
+	}
 	state, kept := openState(cfg, p.Logger, monitor)
-	server, err := newServer(p, monitor, state)
+	server, err := newServer(p, cfg, monitor, state)
 	if err != nil {
+		return nil, err
+	}
+	if err := monitor.Register("clients", server.ClientMetrics()); err != nil {
 		return nil, err
 	}
 	found, err := newAnalysis(cfg.Analyzer, server.Model, p.Logger.Named("analyzer"))
@@ -86,7 +93,7 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 		return nil, err
 	}
 	a := &app{
-		process: p, started: time.Now(), monitor: monitor, tracer: tracer, server: server, loads: xds.NewLoads(), analysis: found,
+		process: p, started: time.Now(), monitor: monitor, tracer: tracer, server: server, loads: loads, analysis: found,
 		state: state, kept: kept,
 	}
 	if a.sources, err = newSources(a); err != nil {
@@ -97,7 +104,7 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 		return nil, err
 	}
 	a.prober = &xds.Prober{
-		Logger: p.Logger.Named("health"), Observer: probes{monitor, tracer},
+		Logger: p.Logger.Named("health"), Observer: probes{monitor, tracer, found.flaps},
 		Set: server, Model: server.Model, Changed: server.Changed(),
 	}
 	a.steering = &xds.Steering{
@@ -107,8 +114,8 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 	return a, nil
 }
 
-func newServer(p cli.Process, monitor *insight.Monitor, state *xds.StateFile) (*xds.Server, error) {
-	o := xds.Options{Logger: p.Logger.Named("xds"), Observer: monitor, Boot: rand.Text()[:8]}
+func newServer(p cli.Process, cfg *config.XDSServer, monitor *insight.Monitor, state *xds.StateFile) (*xds.Server, error) {
+	o := xds.Options{Logger: p.Logger.Named("xds"), Observer: monitor, Boot: rand.Text()[:8], Limits: xds.ClientLimits(cfg.Limits)}
 	if state != nil {
 		o.Orders = state
 	}
@@ -269,8 +276,10 @@ func (a *app) status() map[string]any {
 	}
 }
 
-// degraded says what works less than it should; it is not nil.
-func (a *app) degraded() []string { return append([]string{}, a.monitor.Persistence().Degraded()...) }
+// degraded says what works less than it should, here and at the extprocs; it is not nil.
+func (a *app) degraded() []string {
+	return slices.Concat([]string{}, a.monitor.Persistence().Degraded(), a.analysis.unwritten())
+}
 
 // needRestart lists the settings that differ and are taken over at a start only.
 func needRestart(before, after *config.XDSServer) string {
@@ -286,6 +295,9 @@ func needRestart(before, after *config.XDSServer) string {
 	}
 	if before.State != after.State {
 		names = append(names, "state")
+	}
+	if before.Limits != after.Limits {
+		names = append(names, "limits")
 	}
 	if !reflect.DeepEqual(before.Analyzer, after.Analyzer) {
 		names = append(names, "analyzer")

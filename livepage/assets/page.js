@@ -407,7 +407,7 @@ function show(state) {
   setText(config, state.process.config_error ? `The newest configuration is not in force: ${state.process.config_error}` : "");
   config.hidden = !state.process.config_error;
   const degraded = byId("degraded");
-  setText(degraded, state.process.degraded.map((what) => `${what}.`).join(" "));
+  setText(degraded, state.process.degraded.join(" · "));
   degraded.hidden = state.process.degraded.length === 0;
   const up = age((Date.parse(state.time) - Date.parse(state.process.started)) / 1000);
   setText(byId("process"), `xds-server ${state.process.version} · up ${up}${state.process.ready ? "" : " · not ready"}`);
