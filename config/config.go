@@ -22,8 +22,9 @@ type XDSServer struct {
 	// AdminHosts are names, beside IP addresses and names of one label, under
 	// which Admin may be asked. Default none.
 	AdminHosts []string
-	// State is a file that keeps operators' orders (drain, maintenance) over a
-	// restart, named in the configuration relative to its own folder. Default empty: they end with the process.
+	// State is a file that keeps operators' orders (drain, maintenance) and the last
+	// good pods of each source over a restart, named in the configuration relative
+	// to its own folder. Default empty: they end with the process.
 	State    string
 	Envoy    Envoy
 	Services []statefulroute.Service

@@ -5,7 +5,7 @@ import "time"
 type rawExtproc struct {
 	Listen     *string  `yaml:"listen"`
 	Admin      *string  `yaml:"admin"`
-	AdminHosts []string `yaml:"admin_hosts"`
+	AdminHosts []string `yaml:"admin_hosts" is:"a list of host names|[admin.example.com]"`
 	XDS        *string  `yaml:"xds"`
 	State      *string  `yaml:"state"`
 	Affinity   struct {
@@ -20,7 +20,7 @@ type rawExtproc struct {
 			Sync *duration `yaml:"sync"`
 		} `yaml:"memory"`
 		Valkey *struct {
-			Addresses []string       `yaml:"addresses"`
+			Addresses []string       `yaml:"addresses" is:"a list of addresses|[127.0.0.1:6379]"`
 			TLS       map[string]any `yaml:"tls"`
 		} `yaml:"valkey"`
 	} `yaml:"store"`

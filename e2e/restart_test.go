@@ -129,6 +129,38 @@ func TestOrderlyRestart(t *testing.T) {
 	}
 }
 
+// One of two replicas is stopped, stays away for longer than message_timeout, and
+// comes back: the other answers, and nothing fails, also where an unbound request is
+// denied. The replicas do not share their bindings, so sessions may move.
+func TestOneOfTwoReplicasRestarts(t *testing.T) {
+	t.Parallel()
+	svc := harness.Chat(3)
+	svc.Session.OnExtprocLoss = "deny"
+	s := start(t, harness.Options{Services: []harness.Service{svc}, SecondExtproc: true, MessageTimeout: "500ms"})
+	traffic := s.Traffic(t, clients(harness.Keys(20)), 20*time.Millisecond)
+	for range 2 {
+		began := time.Now()
+		s.Extproc.Stop(t)
+		stopped := time.Since(began)
+		if stopped > stopsWithin {
+			t.Errorf("extproc took %v to stop, want at most %v", stopped, stopsWithin)
+		}
+		for time.Since(began) < time.Second {
+			traffic.Round(t)
+		}
+		s.Extproc.Start(t)
+		s.WaitReady(t)
+		traffic.Round(t)
+	}
+	s.Extproc.Kill(t) // those under way are asked about again
+	traffic.Round(t)
+	traffic.Round(t)
+	s.Extproc.Start(t)
+	s.WaitReady(t)
+	traffic.Round(t)
+	t.Logf("%d requests, none failed", harness.NoFailures(t, traffic.Stop()))
+}
+
 // extproc is killed and started again while xds-server is away: it serves at once
 // what it last knew, says how old that is, and goes on from there.
 func TestRestartWithoutXDSServer(t *testing.T) {

@@ -115,7 +115,9 @@ func apply(tb testing.TB, srv *Server, edit func(*Desk, time.Time) error) {
 
 // flap takes a pod out, or brings it back.
 func flap(tb testing.TB, srv *Server, i int) {
-	apply(tb, srv, func(d *Desk, _ time.Time) error { return d.SetHealth("service-3", "pod-5", HealthVerdict{Healthy: i%2 == 0}) })
+	apply(tb, srv, func(d *Desk, _ time.Time) error {
+		return d.SetHealth("service-3", "pod-5", HealthVerdict{Healthy: i%2 == 0})
+	})
 }
 
 // What a change of one pod makes, publishes and allocates does not depend on how

@@ -75,7 +75,8 @@ func TestCheckNamesServersThatAreAway(t *testing.T) {
 	s.wrong(t, nil, "extproc at http://"+s.extprocAdmins[0]+" cannot be reached: connect: connection refused", "1 of 2 extprocs connected")
 	s.xds.Stop(t)
 	s.extproc.Start(t)
-	s.wrong(t, nil, "xds-server at http://"+s.xdsAdmin+" cannot be reached", "extproc at http://"+s.extprocAdmins[0]+" is not ready: services and pods have not arrived")
+	s.wrong(t, nil, "xds-server at http://"+s.xdsAdmin+" cannot be reached", "extproc at http://"+s.extprocAdmins[0]+" is not ready: services and pods have not arrived",
+		"extproc at http://"+s.extprocAdmins[1]+": xds-server does not answer: services and pods are as they were")
 	code, stdout, stderr := s.run("status")
 	want := "routectl: xds-server at http://" + s.xdsAdmin + " cannot be reached: connect: connection refused\n"
 	if code != 1 || stderr != want || !strings.Contains(stdout, "unreachable") || !strings.Contains(stdout, "not ready") {

@@ -19,7 +19,8 @@ type serverState struct {
 	// Reason says why it is not ready, or how it failed to answer.
 	Reason  string `json:"reason,omitempty"`
 	Version string `json:"version"`
-	// Degraded says what works less than it should though the server is ready.
+	// Degraded says what works less than it should though the server is ready, such
+	// as orders that cannot be written.
 	Degraded []string `json:"degraded,omitempty"`
 	// ConfigGood is false when a changed configuration was refused and the last
 	// good one kept; ConfigError says why, as far as the server tells.

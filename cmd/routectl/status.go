@@ -96,6 +96,11 @@ func statusTable(w io.Writer, s statusReport) {
 	}
 	fmt.Fprintln(w)
 	servicesTable(w, s.Services)
+	for _, svc := range s.Services {
+		if note := svc.Source.Note(); note != "" {
+			fmt.Fprintf(w, "service %s: %s\n", printable(svc.Name), printable(note))
+		}
+	}
 	fmt.Fprintf(w, "\n%s and %s connected, ", count(s.Clients["envoy"], "Envoy"), count(s.Clients["extproc"], "extproc"))
 	if s.OutOfSync == 0 {
 		fmt.Fprintln(w, "all in sync")
