@@ -6,9 +6,10 @@ import (
 )
 
 const (
-	// probation is how long a pod is suspect that is back after it was taken out for
-	// the first time in a while: one that flaps fails again before that. From the
-	// second time on it is suspicion.
+	// probation is how long a pod is suspect that failed within the last suspicion,
+	// from when another is taken out or it is back itself: one that flaps fails again
+	// before that. A pod that is back after it was the only one is not suspect, and
+	// one that is back for the second time is so for suspicion.
 	probation = 10 * time.Second
 	suspicion = time.Minute
 	// manyFailures is how many times within failuresWithin a pod must have begun to
@@ -77,23 +78,30 @@ func (f *flapping) eject(now time.Time, base time.Duration) {
 	f.until = now.Add(time.Duration(f.ejected-1) * base)
 }
 
-// doubtShaky makes the pods suspect that failed a moment ago and pass again, now that
+// doubtShaky makes the pods suspect that failed lately and pass again, now that
 // another is taken out: its sessions should not go to one that is next.
 func (h *Health) doubtShaky(now time.Time) {
 	for _, p := range h.order {
-		last := p.failures[len(p.failures)-1]
-		if p.firstFailed.IsZero() && !last.IsZero() && now.Sub(last) < probation && p.suspect.Before(now.Add(probation)) {
+		if p.firstFailed.IsZero() && p.failedLately(now) && p.suspect.Before(now.Add(probation)) {
 			p.suspect = now.Add(probation)
 		}
 	}
 }
 
-// rejoin books that the pod is taken back.
-func (f *flapping) rejoin(now time.Time) {
+func (f *flapping) failedLately(now time.Time) bool {
+	last := f.failures[len(f.failures)-1]
+	return !last.IsZero() && now.Sub(last) < suspicion
+}
+
+// rejoin books that a pod is taken back.
+func (h *Health) rejoin(now time.Time, f *probed) {
 	f.good = now
-	long := probation
-	if f.ejected > 1 {
+	long := time.Duration(0)
+	switch {
+	case f.ejected > 1:
 		long = suspicion
+	case slices.ContainsFunc(h.order, func(p *probed) bool { return p != f && p.ejected > 0 && p.failedLately(now) }):
+		long = probation
 	}
 	if end := now.Add(long); end.After(f.suspect) {
 		f.suspect = end
@@ -151,7 +159,7 @@ func (h *Health) settle(now time.Time) []Transition {
 		was := *p
 		if p.out && !p.failing && p.firstFailed.IsZero() && !h.keptOut(now, p, calm) {
 			p.out = false
-			p.rejoin(now)
+			h.rejoin(now, p)
 		}
 		p.avoided = calm && !p.out && (p.suspectAt(now) || passing && !p.firstFailed.IsZero())
 		if p.suspectAt(now) {

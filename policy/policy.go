@@ -60,6 +60,9 @@ const (
 // count themselves. A metric's value is its total_metric_value; those marked
 // "since" count from the report before.
 
+// MetricPrefix begins the names of all of them.
+const MetricPrefix = "stateful-route."
+
 // Per pod, in an endpoint's load_metric_stats.
 const (
 	// MetricResponseTime sums response times in seconds since; its

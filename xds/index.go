@@ -28,6 +28,11 @@ func (x *Index) Has(service, pod string) bool {
 	return ok && svc.pods.has(pod)
 }
 
+func (x *Index) hasService(service string) bool {
+	_, ok := x.model.service(service)
+	return ok
+}
+
 // PodAt names the pod at an address of a service.
 func (x *Index) PodAt(service string, at netip.AddrPort) (pod string, ok bool) {
 	svc, ok := x.model.service(service)

@@ -119,15 +119,20 @@ func FuzzDiscoveryRequests(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// A client that does not read is not read from, either.
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for stream.RecvMsg(&discoveryv3.DiscoveryResponse{}) == nil {
+			}
+		}()
 		for s := (&script{raw}); len(s.raw) > 0; {
 			if stream.SendMsg(s.next(delta)) != nil {
 				break // it was refused
 			}
 		}
 		_ = stream.CloseSend()
-		for err == nil {
-			err = stream.RecvMsg(&discoveryv3.DiscoveryResponse{})
-		}
+		<-ended
 		if ctx.Err() != nil {
 			t.Fatal("the stream does not end")
 		}

@@ -30,7 +30,7 @@ func manyPods(n int) (*Desk, []*endpointv3.ClusterStats) {
 // look at which pods are left, and new weights.
 func aSecond(tb testing.TB, d *Desk, l *Loads, stats []*endpointv3.ClusterStats, weights map[string]uint32) {
 	index := NewIndex(d.Model())
-	l.Report(t0, "envoy", stats, index.PodAt)
+	l.Report(t0, "envoy", stats, index)
 	l.Keep(index.Has)
 	for pod, w := range weights {
 		if err := d.SetWeight("chat", pod, w); err != nil {

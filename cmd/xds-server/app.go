@@ -76,6 +76,10 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 	if err := errors.Join(monitor.LogLines(p.LogLinesDropped), monitor.Spans(tracer)); err != nil {
 		return nil, err
 	}
+	loads := xds.NewLoads()
+	if err := monitor.LoadReports(loads.Refused); err != nil {
+		return nil, err
+	}
 	state, kept := openState(cfg, p.Logger, monitor)
 	server, err := newServer(p, cfg, monitor, state)
 	if err != nil {
@@ -89,7 +93,7 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 		return nil, err
 	}
 	a := &app{
-		process: p, started: time.Now(), monitor: monitor, tracer: tracer, server: server, loads: xds.NewLoads(), analysis: found,
+		process: p, started: time.Now(), monitor: monitor, tracer: tracer, server: server, loads: loads, analysis: found,
 		state: state, kept: kept,
 	}
 	if a.sources, err = newSources(a); err != nil {
