@@ -92,7 +92,14 @@ func WriteError(w http.ResponseWriter, status int, err error) {
 // that names a host which somebody else could have pointed here. IP addresses,
 // names of one label (localhost, a container's name) and the further hosts are
 // not such: a browser takes no page of another site for theirs.
+//
+// Connections, headers, bodies and the time that a client may take for each are
+// bounded.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler, hosts ...string) error {
+	return standardBounds().serve(ctx, listener, handler, hosts)
+}
+
+func (b bounds) serve(ctx context.Context, listener net.Listener, handler http.Handler, hosts []string) error {
 	if mux, ok := handler.(*http.ServeMux); ok {
 		handler = JSONErrors(mux)
 	}
@@ -100,15 +107,16 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, hos
 	origins.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		WriteError(w, http.StatusForbidden, origins.Check(r))
 	}))
-	guarded := ownHosts(hosts, origins.Handler(handler))
+	guarded := ownHosts(hosts, origins.Handler(b.withBody(handler)))
 	server := &http.Server{
 		Handler:           patient(patience, guarded),
-		ReadHeaderTimeout: 5 * time.Second,
-		IdleTimeout:       2 * time.Minute,
+		ReadHeaderTimeout: b.headerTime,
+		IdleTimeout:       b.idleTime,
+		MaxHeaderBytes:    b.header,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
+	go func() { ended <- server.Serve(b.listener(listener)) }()
 	select {
 	case err := <-ended:
 		return fmt.Errorf("serve admin: %w", err)

@@ -21,7 +21,8 @@ type Options struct {
 	MaxConnections uint32
 	// MaxSessions caps a pod's sessions for picks; 0 means no cap. Sessions are
 	// counted by the caller ([Balancer.AddSessions]) after a pick, so concurrent
-	// picks can pass the cap by their number.
+	// picks can pass the cap by their number. See [Balancer.PickInstead] for what
+	// can be done when all pods have as many.
 	MaxSessions uint32
 	// ResponseTimeWindow is how long what is known of a quiet pod lasts: its
 	// response time and error rate fade to a sixteenth over the window, so that a

@@ -169,10 +169,11 @@ func (s *snapshot) admitAny(random uint64) *pod {
 	return nil
 }
 
-// noPods explains why each pod was left out.
+// noPods explains why pods were left out.
 func (s *snapshot) noPods() error {
-	e := &NoPodsError{}
-	for _, fact := range s.all {
+	shown := min(len(s.all), mostLeftOut)
+	e := &NoPodsError{LeftOut: make([]LeftOut, 0, shown), More: len(s.all) - shown}
+	for _, fact := range s.all[:shown] {
 		reason := fact.State.String()
 		switch p := s.byName[fact.Name]; {
 		case !fact.State.TakesNew():

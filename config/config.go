@@ -22,12 +22,16 @@ type XDSServer struct {
 	// AdminHosts are names, beside IP addresses and names of one label, under
 	// which Admin may be asked. Default none.
 	AdminHosts []string
-	// State is a file that keeps operators' orders (drain, maintenance) over a
-	// restart, named in the configuration relative to its own folder. Default empty: they end with the process.
+	// State is a file that keeps operators' orders (drain, maintenance) and the last
+	// good pods of each source over a restart, named in the configuration relative
+	// to its own folder. Default empty: they end with the process.
 	State    string
 	Envoy    Envoy
 	Services []statefulroute.Service
 	Analyzer Analyzer
+	// Limits bound the Envoys and extprocs that connect. Default 5,000 connections,
+	// and four streams for each.
+	Limits ClientLimits
 }
 
 // Envoy is what xds-server tells every Envoy beside the services.
@@ -94,9 +98,16 @@ type Extproc struct {
 	// which Admin may be asked. Default none.
 	AdminHosts []string
 	// XDS is xds-server's address. Default 127.0.0.1:18000.
-	XDS      string
+	XDS string
+	// State is the file in which the last good services and pods outlive the process,
+	// so that it can serve while xds-server is away; named in the configuration
+	// relative to its own folder. Default none.
+	State    string
 	Affinity Affinity
 	Store    Store
+	// Limits bound the Envoys that connect. Default 1,024 connections and 100,000
+	// streams: one for each request in flight.
+	Limits ClientLimits
 }
 
 // Affinity configures the session table.

@@ -8,11 +8,29 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 )
 
-// carries reports whether a request names the session id in any place of the
-// sources, the first or not.
-func (r *keyReader) carries(h headers, id string) bool {
-	is := func(value string) bool { return sameID(value, id) }
-	return slices.ContainsFunc(r.sources, func(s keySource) bool { return s.anyValue(h, is) })
+// carried are the session ids that a request names, in whatever place of the
+// sources, the first or not. They are copies, and all that is kept of its headers
+// until the response: a stream may be open for hours.
+type carried []string
+
+// carried reads what the request names.
+func (r *keyReader) carried(h headers) carried {
+	var c carried
+	keep := func(value string) bool {
+		if value != "" && (len(c) == 0 || c[len(c)-1] != value) {
+			c = append(c, strings.Clone(value))
+		}
+		return false
+	}
+	for i := range r.sources {
+		r.sources[i].anyValue(h, keep)
+	}
+	return c
+}
+
+// names reports whether the request named the session id.
+func (c carried) names(id string) bool {
+	return slices.ContainsFunc(c, func(value string) bool { return sameID(value, id) })
 }
 
 // anyValue reports whether is holds for a value of the source, repeated ones

@@ -28,7 +28,7 @@ type exchange struct {
 	// From the request.
 	method  string
 	tls     bool
-	request headers // kept for services that learn; nil for others
+	carried carried // for services that learn
 	key     string
 	issued  bool // key is an id of ours that the client does not have yet
 	source  int  // of key, -1 for none or an issued one
@@ -55,7 +55,7 @@ func (x *exchange) begin(ctx context.Context, md metadata.MD, values []*corev3.H
 	x.method = h.value(":method")
 	x.tls = cameByTLS(h)
 	if len(x.service.learn) > 0 {
-		x.request = h
+		x.carried = x.service.named.carried(h)
 	}
 	x.key, x.source = x.service.keys.key(h)
 	if x.key == "" && x.service.policy.Session.Issue != nil {
@@ -133,7 +133,7 @@ func (x *exchange) response(h headers, upstream string) *extprocv3.ProcessingRes
 	}
 	x.decision.ticket.Answered(x.answered, x.outcome()) // a stream's end may be hours away
 	x.learn(h, pod, x.answered)
-	x.request = nil // may hold a long request's headers for hours
+	x.carried = nil
 	if !x.issued || x.decision.pod == nil || x.decision.outcome == atHome {
 		return continueResponse("")
 	}

@@ -61,7 +61,7 @@ func (x *exchange) learn(h headers, served *podView, now time.Time) {
 	}
 	for _, source := range x.service.learn {
 		id := learnedID(source, h)
-		if id != "" && id != x.key && !x.service.named.carries(x.request, id) {
+		if id != "" && id != x.key && !x.carried.names(id) {
 			x.own(id, served, now)
 		}
 	}

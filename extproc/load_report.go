@@ -162,7 +162,6 @@ func reportInterval(order *loadstatsv3.LoadStatsResponse) time.Duration {
 func (d *Directory) loadReport(sessions SessionCounter, since time.Duration) []*endpointv3.ClusterStats {
 	var out []*endpointv3.ClusterStats
 	for name, s := range d.all() {
-		counts := sessions.PodSessionCounts(name)
 		locality := &endpointv3.UpstreamLocalityStats{Locality: &corev3.Locality{}, LoadMetricStats: s.lookups.take()}
 		least := math.MaxFloat64
 		for _, pod := range s.pods {
@@ -172,7 +171,7 @@ func (d *Directory) loadReport(sessions SessionCounter, since time.Duration) []*
 			}
 			locality.UpstreamEndpointStats = append(locality.UpstreamEndpointStats, &endpointv3.UpstreamEndpointStats{
 				Address:         socketAddress(pod.Pod),
-				LoadMetricStats: append(times, loadMetric(policy.MetricSessions, float64(counts[pod.Name]))),
+				LoadMetricStats: append(times, loadMetric(policy.MetricSessions, float64(sessions.PodSessions(name, pod.Name)))),
 			})
 		}
 		s.unbound.fine.Store(least < hardlySeen*since.Seconds())

@@ -164,7 +164,7 @@ func TestLookupsAndOwnUsageAreReported(t *testing.T) {
 	evictions := uint64(5)
 	usage := func(time.Time) Usage {
 		evictions += 2
-		return Usage{Memory: 10, MemoryLimit: 20, CPU: .5, CPULimit: 2, TableSize: 3, TableCapacity: 4, Evictions: evictions}
+		return Usage{Memory: 10, MemoryLimit: 20, CPU: .5, CPULimit: 2, TableSize: 3, TableCapacity: 4, Evictions: evictions, Unwritten: true}
 	}
 	lrs, _, address := startLRS(t, "127.0.0.1:0")
 	startReporter(t, address, p.directory, newTable(t), usage)
@@ -179,7 +179,7 @@ func TestLookupsAndOwnUsageAreReported(t *testing.T) {
 	}
 	want = map[string]float64{
 		policy.MetricMemory: 10, policy.MetricMemoryLimit: 20, policy.MetricCPU: .5, policy.MetricCPULimit: 2,
-		policy.MetricTableSize: 3, policy.MetricTableCapacity: 4, policy.MetricEvictions: 7,
+		policy.MetricTableSize: 3, policy.MetricTableCapacity: 4, policy.MetricEvictions: 7, policy.MetricUnwritten: 1,
 	}
 	if got := serviceMetrics(first, policy.ReplicaCluster); !maps.Equal(got, want) {
 		t.Errorf("usage %v, want %v", got, want)

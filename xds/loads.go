@@ -50,6 +50,8 @@ type Replica struct {
 	CPU, CPULimit       float64
 	Size, Capacity      int
 	Evictions           uint64
+	// Unwritten says that it cannot write its bindings to its file.
+	Unwritten bool
 }
 
 // Loads adds up the load reports of all clients. Safe for concurrent use.
@@ -195,6 +197,7 @@ func (r Replica) updated(v map[string]float64) Replica {
 		Memory: uint64(v[policy.MetricMemory]), MemoryLimit: uint64(v[policy.MetricMemoryLimit]),
 		CPU: v[policy.MetricCPU], CPULimit: v[policy.MetricCPULimit],
 		Size: int(v[policy.MetricTableSize]), Capacity: int(v[policy.MetricTableCapacity]),
+		Unwritten: v[policy.MetricUnwritten] > 0,
 		Evictions: r.Evictions + uint64(v[policy.MetricEvictions]),
 	}
 }

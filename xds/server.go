@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"reflect"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,10 +20,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/proto"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/internal/grpclimit"
 )
 
 // Options configure a Server.
@@ -45,6 +43,8 @@ type Options struct {
 	Orders OrderKeeper
 	// Boot must differ between two runs of the server: it marks its versions.
 	Boot string
+	// Limits bound the clients.
+	Limits ClientLimits
 }
 
 func (o *Options) validate() error {
@@ -57,6 +57,7 @@ func (o *Options) validate() error {
 	if o.Hold == 0 {
 		o.Hold = 500 * time.Millisecond
 	}
+	o.Limits.fill()
 	if o.Reunion == 0 {
 		o.Reunion = 5 * time.Second
 	}
@@ -69,7 +70,8 @@ type Server struct {
 	opts    Options
 	caches  *caches
 	clients *clients
-	orders  *orderSaver // nil: orders are not kept
+	guard   *grpclimit.Guard
+	names   *grpclimit.Pool // that clients subscribe to
 	edits   chan edit
 	current atomic.Pointer[view]
 	changed chan struct{}
@@ -81,6 +83,7 @@ type Server struct {
 	given   [2]map[string]given // what the audiences have of each service
 	shared  Resources           // what Envoys have of the rest
 	reunion time.Time           // until then the absence of extprocs is not their end
+	obeyed  bool                // the orders of the run before are known
 }
 
 // view is a model with its index.
@@ -116,13 +119,15 @@ func New(opts Options) (*Server, error) {
 		builder: newBuilder(),
 		given:   [2]map[string]given{{}, {}},
 		shared:  newResources(),
+		names:   grpclimit.NewPool(keptNames, sharedNames*opts.Limits.Streams),
 	}
 	s.current.Store(&view{index: NewIndex(Model{})})
 	s.clients = newClients(opts.Observer, s.refused, opts.Hold)
 	s.caches = newCaches(opts.Boot+"-", s.clients)
 	s.clients.sequence, s.clients.left = s.caches.sequence, s.caches.forget
-	if opts.Orders != nil {
-		s.orders = newOrderSaver(opts.Orders, opts.Logger)
+	var err error
+	if s.guard, err = newGuard(opts.Limits, s.names, opts.Logger); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -136,11 +141,6 @@ func (s *Server) refused(row ClientStatus) {
 // end it: what cannot be built is refused, and what was good before stays.
 func (s *Server) Run(ctx context.Context) error {
 	s.reunion = time.Now().Add(s.opts.Reunion)
-	if s.orders != nil {
-		var saving sync.WaitGroup
-		defer saving.Wait()
-		saving.Go(func() { s.orders.run(ctx) })
-	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -180,8 +180,8 @@ func (s *Server) edit(apply func(*Desk, time.Time) error) error {
 		return err
 	}
 	s.desk.commit()
-	if s.desk.takeOrdered() && s.orders != nil {
-		s.orders.want(s.desk.Orders())
+	if s.opts.Orders != nil && s.obeyed && s.desk.takeOrdered() {
+		s.opts.Orders.Keep(s.desk.Orders())
 	}
 	s.current.Store(&view{model, NewIndex(model)})
 	s.rollout.Set(now, model, done.changed, done.gone)
@@ -369,29 +369,25 @@ func (s *Server) SetPods(ctx context.Context, service string, from statefulroute
 // that is in force and saved. ErrNotSaved means that it is in force only.
 func (s *Server) SetOverride(ctx context.Context, service, pod string, state statefulroute.PodState) error {
 	err := s.do(ctx, func(d *Desk, _ time.Time) error { return d.SetOverride(service, pod, state) })
-	if err != nil || s.orders == nil {
+	if err != nil || s.opts.Orders == nil {
 		return err
 	}
-	select {
-	case err := <-s.orders.saved():
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("%w yet: %w", ErrNotSaved, ctx.Err())
+	if err := s.opts.Orders.Saved(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotSaved, err)
 	}
+	return nil
 }
 
-// OrdersNotSaved is why operators' orders would not outlive the process; nil: they
-// would, or nobody keeps them.
-func (s *Server) OrdersNotSaved() error {
-	if s.orders == nil {
-		return nil
-	}
-	return s.orders.problem()
-}
+// keeps reports whether orders outlive the process.
+func (s *Server) keeps() bool { return s.opts.Orders != nil }
 
-// Obey repeats the orders that an earlier run kept.
+// Obey repeats the orders that an earlier run kept. Before that no order is given
+// to the keeper, which would forget those.
 func (s *Server) Obey(ctx context.Context, orders []Order) error {
-	return s.do(ctx, func(d *Desk, now time.Time) error { return d.Obey(now, orders) })
+	return s.do(ctx, func(d *Desk, now time.Time) error {
+		s.obeyed = true
+		return d.Obey(now, orders)
+	})
 }
 
 // SetHealth is what the health checks found of pods by service; those that left
@@ -433,11 +429,7 @@ func (s *Server) Clients() []ClientStatus { return s.clients.list(time.Now()) }
 
 // Serve answers xDS on the listener until ctx ends.
 func (s *Server) Serve(ctx context.Context, listener net.Listener, register ...func(*grpc.Server)) error {
-	server := grpc.NewServer(
-		grpc.MaxConcurrentStreams(math.MaxUint32),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-	)
+	server := grpc.NewServer(s.guard.ServerOptions()...)
 	xdsCtx, stopStreams := context.WithCancel(ctx)
 	defer stopStreams()
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(server, serverv3.NewServer(xdsCtx, s.caches, s.clients.callbacks(), sotw.WithOrderedADS()))
@@ -447,7 +439,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, register ...f
 		r(server)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return server.Serve(listener) })
+	group.Go(func() error { return server.Serve(s.guard.Listener(listener)) })
 	group.Go(func() error {
 		<-ctx.Done()
 		healthServer.Shutdown()

@@ -84,8 +84,9 @@ func startServerWith(t *testing.T, opts Options) *running {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)
+	lrs := &LoadService{Loads: NewLoads(), Index: srv.Index}
 	go func() { ended <- srv.Run(ctx) }()
-	go func() { ended <- srv.Serve(ctx, listener) }()
+	go func() { ended <- srv.Serve(ctx, listener, lrs.RegisterOn) }()
 	t.Cleanup(func() {
 		conn.Close()
 		cancel()

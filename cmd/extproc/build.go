@@ -101,8 +101,17 @@ func (a *App) buildWatcher(context.Context) (err error) {
 		Services: a.directory,
 		OnNack:   func(typeURL string, _ error) { a.monitor.XDSNack(typeURL) },
 		Log:      a.log,
+
+		StateFile: a.opts.Config.State,
+		OnSaved:   func(err error) { a.monitor.Persistence().Report(insight.PersistedServices, err) },
 	})
 	if err != nil {
+		return err
+	}
+	if err := a.watcher.Restore(); err != nil {
+		return err
+	}
+	if err := a.monitor.XDSStateAge(func() time.Duration { return a.watcher.Freshness().Age(time.Now()) }); err != nil {
 		return err
 	}
 	a.reporter, err = extproc.NewLoadReporter(extproc.LoadReporterOptions{
@@ -119,13 +128,13 @@ func (a *App) buildServer(context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.grpc = grpc.NewServer(
-		// Every HTTP request in flight is a stream; Envoy's circuit breaker is
-		// the limit, not we.
-		grpc.MaxConcurrentStreams(1<<31-1),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 10 * time.Second}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-	)
+	if a.guard, err = extproc.NewGuard(extproc.ClientLimits(a.opts.Config.Limits), a.log); err != nil {
+		return err
+	}
+	if err := a.monitor.Register("clients", a.guard); err != nil {
+		return err
+	}
+	a.grpc = grpc.NewServer(a.guard.ServerOptions()...)
 	extprocv3.RegisterExternalProcessorServer(a.grpc, a.server)
 	healthv1.RegisterHealthServer(a.grpc, a.health)
 	return nil
@@ -141,7 +150,8 @@ func (a *App) buildAdmin(context.Context) error {
 		Metrics:    a.monitor.Handler(),
 		CacheStats: a.cacheStats,
 		Ready:      a.ready,
-		Degraded:   a.monitor.Persistence().Degraded,
+		Degraded:   a.degraded,
+		Freshness:  a.watcher.Freshness,
 		Tracer:     a.tracer,
 		Log:        a.log,
 	})

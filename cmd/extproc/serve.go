@@ -63,7 +63,7 @@ func removeStaleSocket(path string) error {
 
 func (a *App) serveGRPC() error {
 	// A process told to stop at once may be stopped before it serves.
-	if err := a.grpc.Serve(a.grpcListener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+	if err := a.grpc.Serve(a.guard.Listener(a.grpcListener)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve Envoy: %w", err)
 	}
 	return nil

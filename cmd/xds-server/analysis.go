@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -109,6 +110,18 @@ func (a *analysis) addReplicasLocked(s *insight.Sample) {
 			s.Table.Replicas++
 		}
 	}
+}
+
+// unwritten says which extprocs cannot write their bindings, as they said last.
+func (a *analysis) unwritten() (out []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(a.replicas)) {
+		if a.replicas[name].Unwritten {
+			out = append(out, name+": bindings cannot be written, a restart would lose changes: routectl check and its log say why")
+		}
+	}
+	return out
 }
 
 func (a *analysis) serviceLocked(name string) insight.ServiceSample {

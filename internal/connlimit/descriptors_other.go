@@ -1,0 +1,5 @@
+//go:build !linux
+
+package connlimit
+
+func maxDescriptors() int { return 0 }
