@@ -124,12 +124,17 @@ type HealthCheck struct {
 	HealthyAfter   int
 }
 
-// PodSource says where a service's pods come from; exactly one field is set.
+// PodSource says where a service's pods come from; exactly one of Static, File,
+// DNS and Kubernetes is set.
 type PodSource struct {
 	Static     []Pod
 	File       string
 	DNS        *DNSSource
 	Kubernetes *KubernetesSource
+	// Hold is how long a source other than Static must go on saying that more
+	// than half of its pods are gone at once before that is believed; 0 believes
+	// it at once.
+	Hold time.Duration
 }
 
 // DNSSource takes the addresses of a host name as pods.

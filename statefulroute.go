@@ -30,6 +30,9 @@ type Pod struct {
 	// Zone is the failure domain the pod runs in; empty when unknown.
 	Zone  string
 	State PodState
+	// Avoid asks for new sessions to go to other pods where they can: the pod flaps,
+	// or is only just back. Its own sessions stay.
+	Avoid bool
 }
 
 // PodState says what a pod may be sent. The zero value is Ready.

@@ -188,7 +188,7 @@ func (c *Cache) Move(service, key, to string, now time.Time) (statefulroute.Bind
 // shard at most once, at a few entries, and into none if no session was used once.
 func (c *Cache) GiveUp(service, pod string, now time.Time) bool {
 	s := c.services.get(service)
-	if s == nil {
+	if s == nil || s.totals.once.Load() == 0 {
 		return false
 	}
 	p := s.pod(pod)

@@ -65,12 +65,12 @@ func (sh *shard) joinLocked(e *Entry, slot uint32, s *service, podName string) {
 		sh.slab.number(g)
 	}
 	g.add(e, slot)
-	g.pod.count(e, 1)
+	g.count(e, 1)
 }
 
 func (sh *shard) leaveLocked(e *Entry) {
 	g := sh.slab.groupOf(e)
-	g.pod.count(e, -1)
+	g.count(e, -1)
 	g.remove(e, &sh.slab)
 	if g.size() == 0 {
 		sh.slab.forget(g)
@@ -89,7 +89,7 @@ func (sh *shard) provenLocked(e *Entry) {
 	g.remove(e, &sh.slab)
 	e.seat &^= onceFlag
 	g.add(e, slot)
-	g.pod.once.Add(-1)
+	g.countOnce(-1)
 }
 
 // walkStep bounds the entries looked at under one hold of the lock.

@@ -415,6 +415,9 @@ func (m *model) compare(rnd *rand.Rand) {
 			once[b.Pod]++
 		}
 	}
+	if n := m.c.services.getOrAdd("s0").totals.once.Load(); n != once["p0"]+once["p1"]+once["p2"]+once["p3"] {
+		m.t.Fatalf("%d sessions used once, want %v", n, once)
+	}
 	for i := range 4 {
 		pod := fmt.Sprintf("p%d", i)
 		if p := m.c.services.getOrAdd("s0").pod(pod); p != nil && p.once.Load() != once[pod] {

@@ -21,6 +21,8 @@ type service struct {
 	// restoredAt is when bindings were restored while idle was unset; 0: never.
 	restoredAt atomic.Int64
 
+	totals *counters
+
 	mu   sync.Mutex
 	pods map[string]*pod
 }
@@ -39,17 +41,29 @@ type pod struct {
 	name     string
 	numbered atomic.Pointer[numberedPod] // once a session of it was evicted
 	groups   int                         // guarded by service.mu
-	sessions atomic.Int64                // in all shards
-	once     atomic.Int64                // of them with onceFlag
-	turn     atomic.Uint32               // where GiveUp begins to look
+	*counters
 }
 
-// count counts an entry that joins or leaves a group of the pod.
-func (p *pod) count(e *Entry, n int64) {
-	p.sessions.Add(n)
+// counters count a pod's or service's entries in all shards. They have a cache line of
+// their own: every new session writes there, and every request reads what is beside.
+type counters struct {
+	sessions atomic.Int64  // of a pod
+	once     atomic.Int64  // with onceFlag
+	turn     atomic.Uint32 // where GiveUp begins to look
+	_        [40]byte
+}
+
+// count counts an entry that joins or leaves the group.
+func (g *group) count(e *Entry, n int64) {
+	g.pod.sessions.Add(n)
 	if e.seat&onceFlag != 0 {
-		p.once.Add(n)
+		g.countOnce(n)
 	}
+}
+
+func (g *group) countOnce(n int64) {
+	g.pod.once.Add(n)
+	g.service.totals.once.Add(n)
 }
 
 func (s *service) idleNanos() int64 {
@@ -100,7 +114,7 @@ func (s *service) acquirePod(name string) *pod {
 	defer s.mu.Unlock()
 	p := s.pods[name]
 	if p == nil {
-		p = &pod{name: strings.Clone(name)} // it may be a piece of something larger
+		p = &pod{name: strings.Clone(name), counters: &counters{}} // it may be a piece of something larger
 		s.pods[p.name] = p
 	}
 	p.groups++
@@ -185,10 +199,11 @@ func (ss *services) add(name string, idle int64) *service {
 		next.few, next.byName = k.few, maps.Clone(k.byName)
 	}
 	s := &service{
-		name: strings.Clone(name),
-		salt: uint64(len(next.byName)) * 0x9E3779B97F4A7C15,
-		dflt: ss.dflt,
-		pods: map[string]*pod{},
+		name:   strings.Clone(name),
+		salt:   uint64(len(next.byName)) * 0x9E3779B97F4A7C15,
+		dflt:   ss.dflt,
+		pods:   map[string]*pod{},
+		totals: &counters{},
 	}
 	s.idle.Store(idle)
 	next.byName[s.name] = s

@@ -93,6 +93,11 @@ func (c *Cache) Stats() Stats {
 	return st
 }
 
+// EvictedForRoom is Evicted without what a larger table would not have kept.
+func (st *Stats) EvictedForRoom() uint64 {
+	return st.Evicted - st.Evictions[ReasonSessions.String()]
+}
+
 func (st *Stats) add(n counts, size int) {
 	st.Hits += n.hits
 	st.Misses += n.misses

@@ -36,17 +36,12 @@ func (t *tuner) state() (mode string, switches uint64) {
 	return t.mode, t.switches
 }
 
-// evictedForRoom is what was evicted because the table was full.
-func (st *Stats) evictedForRoom() uint64 {
-	return st.Evicted - st.Evictions[ReasonSessions.String()]
-}
-
 func ratesBetween(a, b Stats) Rates {
 	return Rates{
 		Lookups: b.Hits + b.Misses - a.Hits - a.Misses,
 		Hits:    b.Hits - a.Hits,
 		Broken:  b.Broken - a.Broken,
 		Inserts: b.Inserts - a.Inserts,
-		Evicted: b.evictedForRoom() - a.evictedForRoom(),
+		Evicted: b.EvictedForRoom() - a.EvictedForRoom(),
 	}
 }

@@ -21,7 +21,8 @@ type Options struct {
 	MaxConnections uint32
 	// MaxSessions caps a pod's sessions for picks; 0 means no cap. Sessions are
 	// counted by the caller ([Balancer.AddSessions]) after a pick, so concurrent
-	// picks can pass the cap by their number.
+	// picks can pass the cap by their number. See [Balancer.PickInstead] for what
+	// can be done when all pods have as many.
 	MaxSessions uint32
 	// ResponseTimeWindow is how long what is known of a quiet pod lasts: its
 	// response time and error rate fade to a sixteenth over the window, so that a
@@ -123,7 +124,8 @@ func (b *Balancer) newFlight() any {
 
 // SetPods replaces the set of pods. What is known of a pod that stays, by name,
 // is kept; requests in flight on a pod that leaves still end correctly. A weight
-// of 0 counts as 1; of two pods with one name the first is kept.
+// of 0 counts as 1; of two pods with one name the first is kept. Pods to be avoided
+// are picked only when no other that takes new sessions has room.
 func (b *Balancer) SetPods(now time.Time, pods []statefulroute.Pod) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -146,14 +148,15 @@ func (b *Balancer) Pick(now time.Time, key string) (Ticket, error) {
 		s.refresh()
 	}
 	v := View{snap: s, now: nano, draw: random}
-	i := s.strategy.Pick(key, v)
-	if i < 0 || i >= len(s.pods) || !s.admit(i) {
-		if i = s.admitAny(v.Random(pickFallback)); i < 0 {
-			b.flights.Put(f)
-			return Ticket{}, s.noPods()
-		}
+	if i := s.strategy.Pick(key, v); i >= 0 && i < len(s.pods) && s.admit(s.pods[i]) {
+		return f.ticket(s.pods[i], nano), nil
 	}
-	return f.ticket(s.pods[i], nano), nil
+	p := s.admitAny(v.Random(pickFallback))
+	if p == nil {
+		b.flights.Put(f)
+		return Ticket{}, s.noPods()
+	}
+	return f.ticket(p, nano), nil
 }
 
 // Start counts a bound request in flight on its pod until the ticket is Done.
@@ -171,7 +174,7 @@ func (b *Balancer) Start(now time.Time, pod string) (Ticket, error) {
 }
 
 // Home returns the key's weighted-rendezvous home among the pods that take new
-// sessions, caps aside, so that replicas that know the same pods agree on it
+// sessions and are not to be avoided, caps aside, so that replicas that know the same pods agree on it
 // without talking. ok is false when there is no such pod.
 func (b *Balancer) Home(key string) (pod string, ok bool) {
 	s := b.snap.Load()

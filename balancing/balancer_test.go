@@ -3,6 +3,7 @@ package balancing_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -387,4 +388,42 @@ func TestInFlightModel(t *testing.T) {
 			},
 		})
 	})
+}
+
+// New sessions go to pods to be avoided only where no other has room.
+func TestPodsToBeAvoided(t *testing.T) {
+	for _, strategy := range balancing.NewRegistry().Names() {
+		t.Run(strategy, func(t *testing.T) {
+			pods := makePods(4)
+			pods[1].Avoid, pods[2].Avoid = true, true
+			pods[3].State = statefulroute.Draining
+			b := newBalancer(t, balancing.Options{Strategy: strategy, MaxConnections: 5, SlowStart: time.Minute}, pods)
+			picked := map[string]int{}
+			for i := range 15 {
+				ticket := mustPick(t, b, t0, fmt.Sprint(i))
+				if picked[ticket.Pod()]++; i < 5 && ticket.Pod() != "pod-0" {
+					t.Errorf("pick %d went to %s", i, ticket.Pod())
+				}
+			}
+			if want := map[string]int{"pod-0": 5, "pod-1": 5, "pod-2": 5}; !maps.Equal(picked, want) {
+				t.Errorf("picked %v, want %v", picked, want)
+			}
+			if home, ok := b.Home("x"); home != "pod-0" || !ok {
+				t.Errorf("home is %q", home)
+			}
+			if _, err := b.Start(t0, "pod-1"); err != nil {
+				t.Errorf("a bound request of a pod to be avoided: %v", err)
+			}
+			pods[0].Avoid = true // all alike: no reason to choose
+			b.SetPods(t0, pods)
+			homes := map[string]bool{}
+			for i := range 100 {
+				home, _ := b.Home(fmt.Sprint(i))
+				homes[home] = true
+			}
+			if len(homes) != 3 {
+				t.Errorf("all are to be avoided, and homes are %v", homes)
+			}
+		})
+	}
 }

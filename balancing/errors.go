@@ -10,12 +10,18 @@ import (
 // pod to choose.
 var ErrNoPods = errors.New("no healthy pods available")
 
-// NoPodsError says why each pod was left out of a pick that found none.
+// NoPodsError says why pods were left out of a pick that found none.
 type NoPodsError struct {
-	// LeftOut has one entry for each pod, in the order SetPods got them; empty
-	// when the service has no pods at all.
+	// LeftOut has the first few pods, in the order SetPods got them: a service may
+	// have thousands, and be asked thousands of times a second. It is empty when the
+	// service has no pods at all.
 	LeftOut []LeftOut
+	// More is how many others there are.
+	More int
 }
+
+// mostLeftOut bounds NoPodsError.LeftOut.
+const mostLeftOut = 8
 
 // LeftOut is one pod and the reason it could not be picked.
 type LeftOut struct {
@@ -23,24 +29,22 @@ type LeftOut struct {
 	Reason string
 }
 
-// Error lists the first few pods: a service may have thousands.
+// Error lists the pods in LeftOut.
 func (e *NoPodsError) Error() string {
-	const shown = 8
 	if len(e.LeftOut) == 0 {
 		return ErrNoPods.Error() + ": the service has none"
 	}
 	var b strings.Builder
 	b.WriteString(ErrNoPods.Error())
 	for i, l := range e.LeftOut {
-		if i == shown {
-			fmt.Fprintf(&b, ", and %d more", len(e.LeftOut)-shown)
-			break
-		}
 		sep := ", "
 		if i == 0 {
 			sep = ": "
 		}
 		fmt.Fprintf(&b, "%s%s: %s", sep, l.Pod, l.Reason)
+	}
+	if e.More > 0 {
+		fmt.Fprintf(&b, ", and %d more", e.More)
 	}
 	return b.String()
 }

@@ -20,6 +20,10 @@ type HealthOptions struct {
 	// pod's state; 0 means 1.
 	UnhealthyAfter int
 	HealthyAfter   int
+	// EjectionTime is how long a pod stays out that is taken out a second time
+	// although it passes again; a third time it is twice as long, and so on up to ten
+	// times. 0 means 30s. One time is forgotten for each minute of good health.
+	EjectionTime time.Duration
 	// Seed spreads the probes of different processes.
 	Seed uint64
 }
@@ -38,10 +42,15 @@ type HealthPod struct {
 	Down bool
 }
 
-// Transition is a pod that became healthy or stopped being so.
+// Transition is a pod that became healthy or stopped being so, or is to be avoided
+// from now on or no more.
 type Transition struct {
 	Pod     string
 	Healthy bool
+	// WasHealthy differs from Healthy unless only Avoid changed.
+	WasHealthy bool
+	// Avoid says that new sessions had better go elsewhere.
+	Avoid bool
 	// Reason is for logs and reports.
 	Reason string
 }
@@ -59,6 +68,10 @@ type Health struct {
 	order []*probed // by name
 	queue probeQueue
 	held  map[*probed]bool // failing, and in use for want of a witness
+	// unsettled says that a pod has changed in a way that may concern others, and
+	// review is when time alone will; zero: never.
+	unsettled bool
+	review    time.Time
 }
 
 // probed is the probe state of one pod.
@@ -81,6 +94,8 @@ type probed struct {
 	run     int // consecutive results that speak against failing
 	failing bool
 	out     bool
+
+	flapping
 }
 
 // NewHealth returns a Health without pods.
@@ -88,8 +103,11 @@ func NewHealth(opts HealthOptions) (*Health, error) {
 	if opts.Interval <= 0 {
 		return nil, fmt.Errorf("health check interval %v is not positive", opts.Interval)
 	}
-	if opts.UnhealthyAfter < 0 || opts.HealthyAfter < 0 {
-		return nil, errors.New("negative health check threshold")
+	if opts.UnhealthyAfter < 0 || opts.HealthyAfter < 0 || opts.EjectionTime < 0 {
+		return nil, errors.New("negative health check threshold or ejection time")
+	}
+	if opts.EjectionTime == 0 {
+		opts.EjectionTime = 30 * time.Second
 	}
 	opts.UnhealthyAfter = max(opts.UnhealthyAfter, 1)
 	opts.HealthyAfter = max(opts.HealthyAfter, 1)
@@ -129,7 +147,8 @@ func (h *Health) SetPods(now time.Time, pods []HealthPod) []Transition {
 			delete(h.held, p)
 		}
 	}
-	return h.readmit()
+	h.unsettled = true
+	return append(h.settle(now), h.readmit()...)
 }
 
 // readmit takes every pod in service back when all of them are out.
@@ -187,15 +206,18 @@ func (h *Health) Result(now time.Time, pod string, healthy bool) []Transition {
 	}
 	heap.Push(&h.queue, p)
 	turned := p.judge(now, healthy, h.opts)
+	suspect := p.note(now, healthy)
+	h.unsettled = h.unsettled || turned || suspect
+	var changed []Transition
 	switch {
 	case healthy && p.failing:
-		return nil
 	case healthy:
-		return append(h.passed(p, turned), h.witness(p)...)
-	case turned:
-		return h.failed(now, p)
+		delete(h.held, p)
+		changed = h.witness(now, p)
+	case turned && !p.out:
+		changed = h.failed(now, p)
 	}
-	return nil
+	return append(changed, h.settle(now)...)
 }
 
 // judge records a result and reports whether it turned p to failing or back.
@@ -235,21 +257,11 @@ func (p *probed) need(doubted bool, opts HealthOptions) int {
 	return opts.UnhealthyAfter
 }
 
-// passed takes p back when it has turned healthy.
-func (h *Health) passed(p *probed, turned bool) []Transition {
-	delete(h.held, p)
-	if !turned || !p.out {
-		return nil
-	}
-	p.out = false
-	return []Transition{{Pod: p.name, Healthy: true, Reason: "passed its health checks"}}
-}
-
 // failed takes p out when there is a witness, and asks for one when there is none.
 func (h *Health) failed(now time.Time, p *probed) []Transition {
 	for _, q := range h.order {
-		if q.speaksAgainst(p) {
-			return []Transition{h.takeOut(p)}
+		if q.speaksAgainst(p) && h.mayLeave(now, p) {
+			return []Transition{h.takeOut(now, p)}
 		}
 	}
 	h.held[p] = true
@@ -257,21 +269,25 @@ func (h *Health) failed(now time.Time, p *probed) []Transition {
 	return nil
 }
 
-func (h *Health) takeOut(p *probed) Transition {
+func (h *Health) takeOut(now time.Time, p *probed) Transition {
 	delete(h.held, p)
-	p.out = true
-	return Transition{Pod: p.name, Reason: "failed its health checks"}
+	p.out, p.avoided, h.unsettled = true, false, true
+	p.eject(now, h.opts.EjectionTime)
+	h.doubtShaky(now)
+	return Transition{Pod: p.name, WasHealthy: true, Reason: "failed its health checks"}
 }
 
 // witness settles the pods held back, now that p has passed. If p failed at the
 // same time as they did, the fault may have been one that all shared and that is
 // just ending: they get as many probes as a pod that begins to fail.
-func (h *Health) witness(p *probed) []Transition {
+func (h *Health) witness(now time.Time, p *probed) []Transition {
 	var changed []Transition
 	for q := range h.held {
 		switch {
 		case p.speaksAgainst(q):
-			changed = append(changed, h.takeOut(q))
+			if h.mayLeave(now, q) {
+				changed = append(changed, h.takeOut(now, q))
+			}
 		case p.inService && !p.lastFailed.Before(q.firstFailed):
 			q.failing, q.run, q.firstFailed = false, 0, time.Time{}
 			delete(h.held, q)
@@ -339,6 +355,12 @@ func (h *Health) Doubt(now time.Time, pod string) {
 func (h *Health) Healthy(pod string) bool {
 	p, known := h.pods[pod]
 	return !known || !p.out
+}
+
+// Avoided reports whether new sessions had better go to other pods.
+func (h *Health) Avoided(pod string) bool {
+	p, known := h.pods[pod]
+	return known && p.avoided
 }
 
 // fraction is a repeatable random share of d.

@@ -83,6 +83,9 @@ func (p *prober) run(until time.Time, down func(pod string) bool) {
 
 func (p *prober) note(changed []balancing.Transition) {
 	for _, t := range changed {
+		if t.Healthy == t.WasHealthy {
+			continue // only to be avoided, or not any more
+		}
 		word := "down"
 		if t.Healthy {
 			word = "up"
@@ -351,7 +354,7 @@ func TestDoubtProbesAtOnceAndOneFailureIsEnough(t *testing.T) {
 }
 
 func TestHealthRefusesBadOptions(t *testing.T) {
-	for _, opts := range []balancing.HealthOptions{{}, {Interval: time.Second, HealthyAfter: -1}} {
+	for _, opts := range []balancing.HealthOptions{{}, {Interval: time.Second, HealthyAfter: -1}, {Interval: time.Second, EjectionTime: -1}} {
 		if _, err := balancing.NewHealth(opts); err == nil {
 			t.Errorf("NewHealth(%+v) = nil error", opts)
 		}
@@ -369,28 +372,32 @@ func TestHealthModel(t *testing.T) {
 			HealthyAfter:   rapid.IntRange(1, 3).Draw(rt, "healthy after"),
 		}, names...)
 		told := map[string]bool{"a": true, "b": true, "c": true, "d": true}
+		avoided := map[string]bool{}
 		now := t0
 		for range 100 {
 			now = now.Add(time.Second)
 			for _, pod := range h.Due(now) {
 				for _, tr := range h.Result(now, pod, rapid.Bool().Draw(rt, "ok")) {
-					if told[tr.Pod] == tr.Healthy {
+					if told[tr.Pod] == tr.Healthy && avoided[tr.Pod] == tr.Avoid || tr.Avoid && !tr.Healthy || tr.WasHealthy != told[tr.Pod] {
 						rt.Fatalf("%+v is no transition", tr)
 					}
-					told[tr.Pod] = tr.Healthy
+					told[tr.Pod], avoided[tr.Pod] = tr.Healthy, tr.Avoid
 				}
 			}
-			out := 0
+			out, takers := 0, 0
 			for _, name := range names {
-				if h.Healthy(name) != told[name] {
-					rt.Fatalf("%s is healthy: %v, but the transitions say %v", name, h.Healthy(name), told[name])
+				if h.Healthy(name) != told[name] || h.Avoided(name) != avoided[name] {
+					rt.Fatalf("%s is healthy: %v, avoided: %v, but the transitions say %v, %v", name, h.Healthy(name), h.Avoided(name), told[name], avoided[name])
 				}
-				if !told[name] {
+				switch {
+				case !told[name]:
 					out++
+				case !avoided[name]:
+					takers++
 				}
 			}
-			if out == len(names) {
-				rt.Fatal("every pod is out")
+			if out == len(names) || takers == 0 {
+				rt.Fatalf("of %d pods %d are out and %d take new sessions", len(names), out, takers)
 			}
 		}
 	})

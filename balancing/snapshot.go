@@ -3,6 +3,7 @@ package balancing
 import (
 	"iter"
 	"math"
+	"slices"
 	"sync/atomic"
 
 	"github.com/cespare/xxhash/v2"
@@ -22,6 +23,7 @@ type snapshot struct {
 	hash   []uint64  // of the name, for the rendezvous
 	joined []int64   // start of the pod's slow start; 0: none
 	even   bool      // all weights are equal
+	spare  []*pod    // take new sessions when none of pods has room: they are to be avoided
 
 	all     []statefulroute.Pod // every pod, in the order given
 	began   []int64             // of all: start of the pod's slow start; 0: none
@@ -75,6 +77,7 @@ func newSnapshot(old *snapshot, now int64, pods []statefulroute.Pod, opts Option
 		even:    true,
 	}
 	before := old.facts()
+	choosy := slices.ContainsFunc(pods, func(p statefulroute.Pod) bool { return p.State.TakesNew() && !p.Avoid })
 	for _, fact := range pods {
 		if _, twice := s.byName[fact.Name]; twice {
 			continue
@@ -91,7 +94,11 @@ func newSnapshot(old *snapshot, now int64, pods []statefulroute.Pod, opts Option
 		}
 		s.all, s.began = append(s.all, fact), append(s.began, began)
 		s.byName[fact.Name] = p
-		if fact.State.TakesNew() {
+		switch {
+		case !fact.State.TakesNew():
+		case fact.Avoid && choosy:
+			s.spare = append(s.spare, p)
+		default:
 			s.add(p, max(uint64(fact.Weight), 1), began)
 		}
 	}
@@ -137,10 +144,9 @@ func (s *snapshot) eligible(i int) bool {
 		(s.maxSess == 0 || p.sessions.Load() < s.maxSess)
 }
 
-// admit counts a request in flight on pod i unless a cap forbids it. The count
+// admit counts a request in flight on a pod unless a cap forbids it. The count
 // comes first, so that concurrent picks cannot pass the cap together.
-func (s *snapshot) admit(i int) bool {
-	p := s.pods[i]
+func (s *snapshot) admit(p *pod) bool {
 	if s.maxSess != 0 && p.sessions.Load() >= s.maxSess {
 		return false
 	}
@@ -151,22 +157,23 @@ func (s *snapshot) admit(i int) bool {
 	return true
 }
 
-// admitAny admits on the first pod with room from a random one on, -1 if none has.
-func (s *snapshot) admitAny(random uint64) int {
-	n := len(s.pods)
-	for i := range n {
-		j := (below(random, n) + i) % n
-		if s.admit(j) {
-			return j
+// admitAny admits on the first pod with room from a random one on, nil if none has.
+func (s *snapshot) admitAny(random uint64) *pod {
+	for _, pods := range [][]*pod{s.pods, s.spare} {
+		for i, n := 0, len(pods); i < n; i++ {
+			if p := pods[(below(random, n)+i)%n]; s.admit(p) {
+				return p
+			}
 		}
 	}
-	return -1
+	return nil
 }
 
-// noPods explains why each pod was left out.
+// noPods explains why pods were left out.
 func (s *snapshot) noPods() error {
-	e := &NoPodsError{}
-	for _, fact := range s.all {
+	shown := min(len(s.all), mostLeftOut)
+	e := &NoPodsError{LeftOut: make([]LeftOut, 0, shown), More: len(s.all) - shown}
+	for _, fact := range s.all[:shown] {
 		reason := fact.State.String()
 		switch p := s.byName[fact.Name]; {
 		case !fact.State.TakesNew():

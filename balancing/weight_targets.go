@@ -64,11 +64,11 @@ func (w *Weights) guard(targets []float64) {
 			badOnes++
 		}
 	}
-	least := w.opts.MinFactor
-	if 2*badOnes > len(targets) {
-		least = 1
-	}
 	for i, f := range targets {
+		least := w.pods[w.order[i]].least
+		if 2*badOnes > len(targets) {
+			least = 1
+		}
 		targets[i] = min(max(f, least), w.opts.MaxFactor)
 	}
 }
@@ -89,7 +89,7 @@ func (w *Weights) factorOf(now time.Time, p *weighed, usual float64) float64 {
 		f = much * math.Pow(f/much, muchPower)
 	}
 	f *= math.Pow(1-errors, errorPower)
-	f = min(max(f, w.opts.MinFactor), w.opts.MaxFactor)
+	f = min(max(f, w.opts.MinFactor/2), w.opts.MaxFactor)
 	return math.Pow(f, math.Exp2(-max(float64(now.Sub(p.load.at)), 0)/float64(4*w.opts.Memory)))
 }
 

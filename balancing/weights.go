@@ -21,6 +21,18 @@ type Observation struct {
 	// ResponseTime is the mean of the requests that ended; 0 means not measured.
 	// It is then estimated from InProgress by Little's law.
 	ResponseTime time.Duration
+	// Responses is how many response times that mean is of, should others than who
+	// counts the requests have taken it, of some of them or at other moments; 0
+	// means of all that ended.
+	Responses uint64
+}
+
+// seconds is the interval's length.
+func (o *Observation) seconds() float64 {
+	if o.Interval <= 0 {
+		return 1
+	}
+	return o.Interval.Seconds()
 }
 
 // Weights turns reports of load into endpoint weights that move slowly: they say
@@ -35,12 +47,17 @@ type Observation struct {
 // MinInterval. And when more than half of the pods look bad, the fault is
 // elsewhere, and none is lowered.
 //
+// A pod is never lowered so far that nobody would notice its recovery: it keeps
+// about MinRate requests a second. When these show that it is fast again, what was
+// known of it is forgotten and its weight comes back in a few large steps.
+//
 // Weights is not safe for concurrent use.
 type Weights struct {
 	opts   WeightOptions
 	pods   map[string]*weighed
 	order  []string // names, sorted: sums must not depend on map order
-	begun  bool     // SetPods was called
+	rate   trafficRate
+	begun  bool // SetPods was called
 	pushed time.Time
 	dirty  bool // the pods or their weights changed since the last push
 }
@@ -52,7 +69,11 @@ type weighed struct {
 	joined     time.Time // start of the slow start; zero: none
 	penalty    float64   // 0 to 1; 1: none
 	load       loadEstimate
+	share      trafficShare
+	least      float64 // the factor that leaves it MinRate
 	far        bool    // beyond doubt, that its factor is the least
+	returning  bool    // it has recovered, and its factor is on its way up
+	rested     int     // calls of Next since the factor changed
 	factor     float64 // as last pushed, without slow start
 	out        uint32  // weight as last pushed; 0: never
 }
@@ -74,6 +95,9 @@ const sureNoise = 0.5
 // factor to leave that: about a quarter faster, to the power of muchPower.
 const leaveLeast = 4
 
+// lowered is the factor below which a pod's recovery is looked for.
+const lowered = 0.5
+
 // NewWeights returns a Weights without pods.
 func NewWeights(opts WeightOptions) (*Weights, error) {
 	opts = opts.withDefaults()
@@ -90,7 +114,7 @@ func (w *Weights) SetPods(now time.Time, pods []statefulroute.Pod) {
 	for _, fact := range pods {
 		p, known := w.pods[fact.Name]
 		if !known {
-			p = &weighed{penalty: 1, factor: w.meanFactor()}
+			p = &weighed{penalty: 1, factor: w.meanFactor(), least: w.opts.MinFactor, share: newTrafficShare()}
 			if w.begun && w.opts.SlowStart > 0 {
 				p.joined = now
 			}
@@ -133,6 +157,7 @@ func (w *Weights) meanFactor() float64 {
 func (w *Weights) Observe(now time.Time, pod string, o Observation) {
 	if p, ok := w.pods[pod]; ok {
 		p.load.add(now, o)
+		p.share.add(o)
 	}
 }
 
@@ -150,8 +175,12 @@ func (w *Weights) Penalty(pod string, factor float64) {
 // Without push the weights are those of the last one, but for pods that came or
 // went since.
 func (w *Weights) Next(now time.Time) (weights map[string]uint32, push bool) {
+	w.learnShares(now)
 	for _, name := range w.order {
-		w.pods[name].load.fold(now, w.opts.Memory)
+		p := w.pods[name]
+		if p.load.fold(now, w.opts.Memory, p.factor < lowered) {
+			p.returning = true
+		}
 	}
 	due := w.pushed.IsZero() || now.Sub(w.pushed) >= w.opts.MinInterval
 	if due {
@@ -202,23 +231,34 @@ func (w *Weights) render(now time.Time) (changed bool) {
 // step moves p's factor towards its target, unless it is within the dead band or
 // the noise.
 func (w *Weights) step(p *weighed, target float64) {
-	change := target / p.factor
 	noise := p.load.noise()
 	// That a pod is far off stays believed while its share falls, and with it the
 	// number of requests that it is measured on.
-	p.far = target <= w.opts.MinFactor && (p.far || noise <= sureNoise)
-	if p.factor < 1.01*w.opts.MinFactor && target < leaveLeast*w.opts.MinFactor {
-		return
+	p.far = target <= p.least && (p.far || noise <= sureNoise)
+	p.returning = p.returning && !p.far
+	if p.factor < 1.01*p.least && target < leaveLeast*p.least && !p.returning {
+		target = p.least
 	}
-	verdict := p.penalty < 1 || target == 1 || p.far // no measurement, so without noise
+	verdict := p.penalty < 1 || target == 1 || target == p.least || p.far // no measurement, so without noise
 	band := w.opts.DeadBand
-	if !verdict {
+	largest := w.opts.MaxStep
+	switch {
+	case p.returning:
+		// It has shown that it is another pod than it was: until the few requests say
+		// otherwise it is taken for one like its peers.
+		if math.Abs(math.Log(target)) <= math.Log1p(noiseSigmas*noise) {
+			target = max(target, 1)
+		}
+		largest, verdict = w.opts.ReturnStep, true
+	case !verdict:
 		if target < much {
 			noise *= muchPower // a power multiplies relative errors
 		}
 		band = max(band, noiseSigmas*noise)
 	}
+	change := target / p.factor
 	if math.Abs(math.Log(change)) <= math.Log1p(band) {
+		p.returning = false
 		return
 	}
 	// Stop half a band short: a move set off by noise is then a small one, and the
@@ -230,7 +270,8 @@ func (w *Weights) step(p *weighed, target float64) {
 	default:
 		change *= short
 	}
-	p.factor *= min(max(change, 1/w.opts.MaxStep), w.opts.MaxStep)
+	p.factor *= min(max(change, 1/largest), largest)
+	p.rested = 0
 }
 
 // starts reports whether a pod that was one thing and is now another has to start

@@ -79,8 +79,8 @@ func (tr *trickle) poisson(mean float64) (n uint64) {
 
 // The p99 of all requests is a slow pod's own as long as that gets one of a
 // hundred. Its share has to stay well below although it is then measured on a
-// request or two a second, the weight must not wander on what those few say, and
-// the pod must come back when it has recovered.
+// request a second, the weight must not wander on what that one says, and the pod
+// must come back when it has recovered.
 func TestASlowPodKeepsATrickle(t *testing.T) {
 	for _, measured := range []bool{true, false} {
 		for seed := range uint64(10) {
@@ -92,13 +92,17 @@ func TestASlowPodKeepsATrickle(t *testing.T) {
 				for range 30 {
 					tr.second(200 * time.Millisecond)
 				}
-				settled, got := tr.weights[podName(2)], 0.0
-				for i := range 60 {
+				last, moves, got := tr.weights[podName(2)], 0, 0.0
+				for range 60 {
 					tr.second(200 * time.Millisecond)
 					got += tr.slowGot / 60
-					if w := tr.weights[podName(2)]; measured && w != settled {
-						t.Fatalf("after %d s the slow pod's weight moved from %d to %d", 30+i, settled, w)
+					if w := tr.weights[podName(2)]; w != last {
+						moves++
+						last = w
 					}
+				}
+				if measured && moves > 6 {
+					t.Errorf("the slow pod's weight moved %d times in a minute", moves)
 				}
 				if got > .007 {
 					t.Errorf("the slow pod gets %.2f %% of the requests, weights %v", 100*got, tr.weights)

@@ -7,7 +7,7 @@ type rawAnalyzer struct {
 	History    *int      `yaml:"history"`
 	RealTime   *bool     `yaml:"real_time"`
 	Historical *bool     `yaml:"historical"`
-	Rules      []rawRule `yaml:"rules"`
+	Rules      []rawRule `yaml:"rules" is:"a list of rules|- {name: Slow, metric: response_time_seconds, above: 2, severity: high}"`
 }
 
 type rawRule struct {

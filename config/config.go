@@ -22,8 +22,9 @@ type XDSServer struct {
 	// AdminHosts are names, beside IP addresses and names of one label, under
 	// which Admin may be asked. Default none.
 	AdminHosts []string
-	// State is a file that keeps operators' orders (drain, maintenance) over a
-	// restart, named in the configuration relative to its own folder. Default empty: they end with the process.
+	// State is a file that keeps operators' orders (drain, maintenance) and the last
+	// good pods of each source over a restart, named in the configuration relative
+	// to its own folder. Default empty: they end with the process.
 	State    string
 	Envoy    Envoy
 	Services []statefulroute.Service
@@ -97,7 +98,11 @@ type Extproc struct {
 	// which Admin may be asked. Default none.
 	AdminHosts []string
 	// XDS is xds-server's address. Default 127.0.0.1:18000.
-	XDS      string
+	XDS string
+	// State is the file in which the last good services and pods outlive the process,
+	// so that it can serve while xds-server is away; named in the configuration
+	// relative to its own folder. Default none.
+	State    string
 	Affinity Affinity
 	Store    Store
 	// Limits bound the Envoys that connect. Default 1,024 connections and 100,000

@@ -5,8 +5,9 @@ import "time"
 type rawExtproc struct {
 	Listen     *string  `yaml:"listen"`
 	Admin      *string  `yaml:"admin"`
-	AdminHosts []string `yaml:"admin_hosts"`
+	AdminHosts []string `yaml:"admin_hosts" is:"a list of host names|[admin.example.com]"`
 	XDS        *string  `yaml:"xds"`
+	State      *string  `yaml:"state"`
 	Affinity   struct {
 		Strategy          *string   `yaml:"strategy"`
 		Capacity          *int      `yaml:"capacity"`
@@ -19,7 +20,7 @@ type rawExtproc struct {
 			Sync *duration `yaml:"sync"`
 		} `yaml:"memory"`
 		Valkey *struct {
-			Addresses []string       `yaml:"addresses"`
+			Addresses []string       `yaml:"addresses" is:"a list of addresses|[127.0.0.1:6379]"`
 			TLS       map[string]any `yaml:"tls"`
 		} `yaml:"valkey"`
 	} `yaml:"store"`
@@ -56,6 +57,11 @@ func (raw *rawExtproc) check(doc *document) (*Extproc, error) {
 	doc.listenAddress(path{"admin"}, cfg.Admin)
 	doc.hostNames(path{"admin_hosts"}, cfg.AdminHosts)
 	doc.grpcAddress(path{"xds"}, cfg.XDS)
+	if raw.State != nil {
+		if cfg.State = doc.beside(*raw.State); cfg.State == "" {
+			doc.refuse(path{"state"}, "is empty: name a file, or leave it out to keep none")
+		}
+	}
 	cfg.Affinity.check(doc, path{"affinity"})
 	if m := raw.Store.Memory; m != nil {
 		*cfg.Store.Memory = MemoryStore{Path: doc.beside(m.Path), Sync: orDuration(m.Sync, time.Second)}

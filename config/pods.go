@@ -3,16 +3,18 @@ package config
 import (
 	"math"
 	"net/netip"
+	"time"
 	"unicode"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 )
 
 type rawPods struct {
-	Static     *[]rawPod `yaml:"static"`
+	Static     *[]rawPod `yaml:"static" is:"a list of pods|- {name: chat-0, address: 127.0.0.1:9101}"`
 	File       *string   `yaml:"file"`
 	DNS        *rawDNS   `yaml:"dns"`
 	Kubernetes *rawKube  `yaml:"kubernetes"`
+	Hold       *duration `yaml:"hold"`
 }
 
 type rawPod struct {
@@ -33,7 +35,24 @@ type rawKube struct {
 	Port      string `yaml:"port"`
 }
 
+// defaultHold is longer than a source is usually confused: a name server that
+// restarts, a list that is generated anew.
+const defaultHold = 30 * time.Second
+
 func (raw *rawPods) check(doc *document, at path) statefulroute.PodSource {
+	source := raw.checkSource(doc, at)
+	if raw.Static == nil {
+		source.Hold = orDuration(raw.Hold, defaultHold)
+	} else if raw.Hold != nil {
+		doc.refuse(at.with("hold"), "a static list is believed at once: hold is for file and dns")
+	}
+	if source.Hold < 0 {
+		doc.refuse(at.with("hold"), "must not be negative")
+	}
+	return source
+}
+
+func (raw *rawPods) checkSource(doc *document, at path) statefulroute.PodSource {
 	if n := count(raw.Static != nil, raw.File != nil, raw.DNS != nil, raw.Kubernetes != nil); n != 1 {
 		doc.refuse(at, "exactly one of static, file, dns and kubernetes is needed, found %d", n)
 		return statefulroute.PodSource{}
@@ -56,6 +75,9 @@ func (raw *rawPods) check(doc *document, at path) statefulroute.PodSource {
 		return statefulroute.PodSource{}
 	}
 }
+
+// listOfPods describes the only file that is a list.
+const listOfPods = "a list of pods|- {name: chat-0, address: 127.0.0.1:9101}"
 
 // LoadPods reads a file that holds a list of pods, as pods.static does.
 func LoadPods(file string) ([]statefulroute.Pod, error) {

@@ -18,7 +18,7 @@ const DefaultStrategy = "home_hcl"
 type rawService struct {
 	Name  string `yaml:"name"`
 	Match struct {
-		Hosts  []string `yaml:"hosts"`
+		Hosts  []string `yaml:"hosts" is:"a list of host names|[chat.example.com]"`
 		Prefix *string  `yaml:"prefix"`
 	} `yaml:"match"`
 	Session     rawSession      `yaml:"session"`

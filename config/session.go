@@ -10,8 +10,8 @@ import (
 )
 
 type rawSession struct {
-	Key   []rawSource `yaml:"key"`
-	Learn []rawSource `yaml:"learn"`
+	Key   []rawSource `yaml:"key" is:"a list of sources|- {header: x-session-id}"`
+	Learn []rawSource `yaml:"learn" is:"a list of sources|- {header: mcp-session-id}"`
 	Issue *struct {
 		Cookie string    `yaml:"cookie"`
 		TTL    *duration `yaml:"ttl"`

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -62,36 +63,39 @@ func decodeFile(file string, v any, opts []Option) (*document, error) {
 
 func (d *document) decode(raw []byte, v any) error {
 	dec := yaml.NewDecoder(bytes.NewReader(raw))
-	dec.KnownFields(true)
-	if err := dec.Decode(v); err != nil {
+	if err := dec.Decode(d.root); err != nil {
 		return d.yamlError(err)
 	}
 	if err := dec.Decode(new(any)); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%s: more than one YAML document", d.file)
 	}
-	if err := yaml.Unmarshal(raw, d.root); err != nil {
+	// The library's own complaints about types are not shown: it speaks of Go's.
+	// But it comes first, for it knows a file that would unfold to a huge one.
+	err := d.root.Decode(v)
+	var types *yaml.TypeError
+	if err != nil && !errors.As(err, &types) {
 		return d.yamlError(err)
 	}
-	return nil
+	d.shape(path{}, d.root.Content[0], reflect.TypeOf(v).Elem(), listOfPods)
+	if refused := d.err(); refused != nil || err == nil {
+		return refused
+	}
+	return d.yamlError(err)
 }
 
-var (
-	lineError    = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
-	unknownField = regexp.MustCompile(`^field (\S+) not found in type \S+$`)
-	intoType     = regexp.MustCompile(` into (?:config\.|\*?)(\S+)$`)
-)
+var lineError = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
 
 // yamlError turns the library's messages into FILE:LINE: reason, one a line.
 func (d *document) yamlError(err error) error {
-	var typeErr *yaml.TypeError
-	if !errors.As(err, &typeErr) {
-		if errors.Is(err, io.EOF) {
-			return fmt.Errorf("%s: the file is empty", d.file)
-		}
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: the file is empty", d.file)
+	}
+	var types *yaml.TypeError
+	if !errors.As(err, &types) {
 		return d.lineError(err.Error())
 	}
-	errs := make([]error, len(typeErr.Errors))
-	for i, text := range typeErr.Errors {
+	errs := make([]error, len(types.Errors))
+	for i, text := range types.Errors {
 		errs[i] = d.lineError(text)
 	}
 	return errors.Join(errs...)
@@ -100,19 +104,23 @@ func (d *document) yamlError(err error) error {
 func (d *document) lineError(text string) error {
 	m := lineError.FindStringSubmatch(text)
 	if m == nil {
-		return fmt.Errorf("%s: %s", d.file, text)
+		return fmt.Errorf("%s: %s", d.file, strings.TrimPrefix(text, "yaml: "))
 	}
-	reason := m[2]
-	if f := unknownField.FindStringSubmatch(reason); f != nil {
-		reason = fmt.Sprintf("unknown field %q", f[1])
-	}
-	reason = intoType.ReplaceAllString(reason, " into $1")
-	return fmt.Errorf("%s:%s: %s", d.file, m[1], reason)
+	return fmt.Errorf("%s:%s: %s", d.file, m[1], m[2])
 }
 
 // refuse notes an error at a path of field names and list indexes.
 func (d *document) refuse(at path, format string, args ...any) {
-	d.errs = append(d.errs, fmt.Errorf("%s:%d: %s: %s", d.file, d.line(at), at, fmt.Sprintf(format, args...)))
+	d.refuseLine(d.line(at), at, format, args...)
+}
+
+// refuseLine is refuse where the line is known.
+func (d *document) refuseLine(line int, at path, format string, args ...any) {
+	where := fmt.Sprintf("%s:%d: ", d.file, line)
+	if len(at) > 0 {
+		where += at.String() + ": "
+	}
+	d.errs = append(d.errs, errors.New(where+fmt.Sprintf(format, args...)))
 }
 
 // beside resolves a relative file name against the document's own folder.

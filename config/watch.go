@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -43,6 +44,7 @@ func follow(ctx context.Context, file string, retry time.Duration, changed func(
 		case <-ctx.Done():
 			return
 		case <-timer.C:
+			Settled(ctx, file, longestSettle)
 			changed()
 		}
 	}
@@ -51,13 +53,17 @@ func follow(ctx context.Context, file string, retry time.Duration, changed func(
 // Watch calls changed after file was written or replaced, until ctx ends, which
 // is no error. It watches the file's folder, so that editors which write a new
 // file over the old one, and Kubernetes volumes which swap a link, are seen. A
-// burst of events is one call, made once the file was left alone for quiet (0
-// means 50 ms) and no later than ten times that. changed runs on Watch's own
-// goroutine. It may be called without a change: at the beginning, and when
-// events were lost. An error says why there is no watch, or no longer.
+// burst of events is one call. A file that was replaced in one step is whole, so
+// the call is made once it was left alone for quiet (0 means 50 ms). One that is
+// written in place is not, before nobody writes any more: the call is made once
+// it was left alone for ten times that. Whoever goes on and on is not waited for
+// longer than a minute, or ten times quiet where nothing is written. changed
+// runs on Watch's own goroutine. It may be called without a change: at the
+// beginning, and when events were lost. An error says why there is no watch, or
+// no longer.
 func Watch(ctx context.Context, file string, quiet time.Duration, changed func()) error {
 	if quiet == 0 {
-		quiet = 50 * time.Millisecond
+		quiet = defaultQuiet
 	}
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -68,6 +74,7 @@ func Watch(ctx context.Context, file string, quiet time.Duration, changed func()
 		return fmt.Errorf("watch %s: %w", file, err)
 	}
 	// What was written between the caller's reading and this watch is not lost.
+	settled(ctx, file, settleFactor*quiet, longestSettle)
 	changed()
 	if err := debounce(ctx, watcher.Events, watcher.Errors, file, quiet, changed); err != nil {
 		return fmt.Errorf("watch %s: %w", file, err)
@@ -75,16 +82,44 @@ func Watch(ctx context.Context, file string, quiet time.Duration, changed func()
 	return nil
 }
 
+const (
+	defaultQuiet = 50 * time.Millisecond
+	// settleFactor makes the pause after which a file that is written in place is
+	// taken for whole: a program that writes line by line pauses in between.
+	settleFactor = 10
+	// longestSettle bounds the wait for a file that is written again and again.
+	longestSettle = time.Minute
+)
+
+// Settled waits, no longer than longest, until file was left alone for half a
+// second. It looks at when the file was modified last, so it is for readers that
+// do not watch it; a file that was not touched for longer is not waited for.
+func Settled(ctx context.Context, file string, longest time.Duration) {
+	settled(ctx, file, settleFactor*defaultQuiet, longest)
+}
+
+func settled(ctx context.Context, file string, settle, longest time.Duration) {
+	for end := time.Now().Add(longest); time.Now().Before(end); {
+		info, err := os.Stat(file)
+		if err != nil {
+			return
+		}
+		age := time.Since(info.ModTime())
+		if age < 0 || age >= settle { // a time to come tells nothing
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(settle - age):
+		}
+	}
+}
+
 func debounce(ctx context.Context, events <-chan fsnotify.Event, errs <-chan error, file string, quiet time.Duration, changed func()) error {
-	var first time.Time
+	var pending burst
 	timer := time.NewTimer(quiet)
 	timer.Stop()
-	later := func() {
-		if first.IsZero() {
-			first = time.Now()
-		}
-		timer.Reset(min(quiet, max(0, time.Until(first.Add(10*quiet)))))
-	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -94,19 +129,38 @@ func debounce(ctx context.Context, events <-chan fsnotify.Event, errs <-chan err
 				return errors.New("its folder is gone")
 			}
 			if concerns(event, file) {
-				later()
+				timer.Reset(pending.add(time.Now(), event.Has(fsnotify.Write), quiet))
 			}
 		case err := <-errs:
 			// Events were lost, most likely for want of room: the file's own
-			// may be among them.
+			// may be among them, and what they were is not known.
 			if err != nil {
-				later()
+				timer.Reset(pending.add(time.Now(), true, quiet))
 			}
 		case <-timer.C:
-			first = time.Time{}
+			pending = burst{}
 			changed()
 		}
 	}
+}
+
+// burst is a number of events that become one call.
+type burst struct {
+	first   time.Time
+	written bool // in place: what is there may be half of it
+}
+
+// add books an event and returns how long to wait for the next one.
+func (b *burst) add(now time.Time, written bool, quiet time.Duration) time.Duration {
+	if b.first.IsZero() {
+		b.first = now
+	}
+	b.written = b.written || written
+	wait, longest := quiet, 10*quiet
+	if b.written {
+		wait, longest = settleFactor*quiet, max(longestSettle, settleFactor*quiet)
+	}
+	return min(wait, max(0, b.first.Add(longest).Sub(now)))
 }
 
 // concerns reports whether an event may have changed what file holds.

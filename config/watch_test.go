@@ -38,30 +38,67 @@ func TestWatchSeesAReplacedFile(t *testing.T) {
 	}
 }
 
+// A file that is replaced is whole at once, one that is written in place is not
+// before it was left alone for longer; neither waits for ever.
 func TestABurstIsOneCallButNeverStarves(t *testing.T) {
+	for name, c := range map[string]struct {
+		op            fsnotify.Op
+		quiet, atMost time.Duration
+	}{
+		"replaced": {fsnotify.Create, 50 * time.Millisecond, 500 * time.Millisecond},
+		"written":  {fsnotify.Write, 500 * time.Millisecond, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				events, calls, done := make(chan fsnotify.Event), make(chan time.Time, 10), make(chan error)
+				go func() {
+					done <- debounce(ctx, events, nil, "/x.yaml", defaultQuiet, func() { calls <- time.Now() })
+				}()
+				start := time.Now()
+				for range 5 {
+					events <- fsnotify.Event{Name: "/x.yaml", Op: c.op}
+					time.Sleep(10 * time.Millisecond)
+				}
+				if got := (<-calls).Sub(start); got != 40*time.Millisecond+c.quiet {
+					t.Errorf("a burst of 40ms was reported after %v, want %v after its end", got, c.quiet)
+				}
+				start = time.Now()
+				for len(calls) == 0 {
+					events <- fsnotify.Event{Name: "/x.yaml", Op: c.op}
+					time.Sleep(20 * time.Millisecond)
+				}
+				if got := (<-calls).Sub(start); got < c.atMost/2 || got > c.atMost {
+					t.Errorf("an endless burst was reported after %v, want %v at most", got, c.atMost)
+				}
+				cancel()
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func TestAYoungFileIsWaitedForAndAnOldOneIsNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		events, calls, done := make(chan fsnotify.Event), make(chan time.Time, 10), make(chan error)
-		go func() { done <- debounce(ctx, events, nil, "/x.yaml", time.Second, func() { calls <- time.Now() }) }()
-		start := time.Now()
-		for range 5 {
-			events <- fsnotify.Event{Name: "/x.yaml", Op: fsnotify.Write}
-			time.Sleep(100 * time.Millisecond)
+		file := filepath.Join(t.TempDir(), "x.yaml")
+		took := func(age time.Duration) time.Duration {
+			if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Chtimes(file, time.Time{}, time.Now().Add(-age))); err != nil {
+				t.Fatal(err)
+			}
+			begun := time.Now()
+			Settled(t.Context(), file, time.Minute)
+			return time.Since(begun)
 		}
-		if got := (<-calls).Sub(start); got != 1400*time.Millisecond {
-			t.Errorf("a burst of 400ms was reported after %v, want one second after its end", got)
+		for age, want := range map[time.Duration]time.Duration{0: 500 * time.Millisecond, 300 * time.Millisecond: 200 * time.Millisecond, time.Second: 0, -time.Hour: 0} {
+			if got := took(age); got != want {
+				t.Errorf("touched %v ago: waited %v, want %v", age, got, want)
+			}
 		}
-		start = time.Now()
-		for len(calls) == 0 {
-			events <- fsnotify.Event{Name: "/x.yaml", Op: fsnotify.Write}
-			time.Sleep(500 * time.Millisecond)
-		}
-		if got := (<-calls).Sub(start); got > 10*time.Second {
-			t.Errorf("endless writes were reported after %v, want 10s at most", got)
-		}
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
+		begun := time.Now()
+		if Settled(t.Context(), file+".gone", time.Minute); time.Since(begun) != 0 {
+			t.Error("a missing file was waited for")
 		}
 	})
 }

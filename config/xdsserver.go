@@ -21,10 +21,10 @@ const (
 type rawXDSServer struct {
 	Listen     *string      `yaml:"listen"`
 	Admin      *string      `yaml:"admin"`
-	AdminHosts []string     `yaml:"admin_hosts"`
+	AdminHosts []string     `yaml:"admin_hosts" is:"a list of host names|[admin.example.com]"`
 	State      string       `yaml:"state"`
 	Envoy      rawEnvoy     `yaml:"envoy"`
-	Services   []rawService `yaml:"services"`
+	Services   []rawService `yaml:"services" is:"a list of services|- {name: chat, pods: {file: pods.yaml}}"`
 	Analyzer   rawAnalyzer  `yaml:"analyzer"`
 	Limits     rawLimits    `yaml:"limits"`
 }
@@ -32,7 +32,7 @@ type rawXDSServer struct {
 type rawEnvoy struct {
 	Listener *string `yaml:"listener"`
 	Extproc  struct {
-		Address        oneOrMore `yaml:"address"`
+		Address        oneOrMore `yaml:"address" is:"an address or a list of them|127.0.0.1:18080"`
 		MessageTimeout *duration `yaml:"message_timeout"`
 	} `yaml:"extproc"`
 	DebugHeaders bool        `yaml:"debug_headers"`

@@ -118,6 +118,9 @@ func served(t *testing.T) map[string]bool {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	if err := m.PodSources([]string{"good"}, func() (map[string]int, time.Duration) { return nil, 0 }); err != nil {
+		t.Fatal(err)
+	}
 	values, err := m.Snapshot()
 	if err != nil {
 		t.Fatal(err)

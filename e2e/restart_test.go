@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,6 +127,81 @@ func TestOrderlyRestart(t *testing.T) {
 			harness.SameOwners(t, owners, s.Load(keys, 1, 8, harness.InHeader).Owners(t))
 		})
 	}
+}
+
+// One of two replicas is stopped, stays away for longer than message_timeout, and
+// comes back: the other answers, and nothing fails, also where an unbound request is
+// denied. The replicas do not share their bindings, so sessions may move.
+func TestOneOfTwoReplicasRestarts(t *testing.T) {
+	t.Parallel()
+	svc := harness.Chat(3)
+	svc.Session.OnExtprocLoss = "deny"
+	s := start(t, harness.Options{Services: []harness.Service{svc}, SecondExtproc: true, MessageTimeout: "500ms"})
+	traffic := s.Traffic(t, clients(harness.Keys(20)), 20*time.Millisecond)
+	for range 2 {
+		began := time.Now()
+		s.Extproc.Stop(t)
+		stopped := time.Since(began)
+		if stopped > stopsWithin {
+			t.Errorf("extproc took %v to stop, want at most %v", stopped, stopsWithin)
+		}
+		for time.Since(began) < time.Second {
+			traffic.Round(t)
+		}
+		s.Extproc.Start(t)
+		s.WaitReady(t)
+		traffic.Round(t)
+	}
+	s.Extproc.Kill(t) // those under way are asked about again
+	traffic.Round(t)
+	traffic.Round(t)
+	s.Extproc.Start(t)
+	s.WaitReady(t)
+	traffic.Round(t)
+	t.Logf("%d requests, none failed", harness.NoFailures(t, traffic.Stop()))
+}
+
+// extproc is killed and started again while xds-server is away: it serves at once
+// what it last knew, says how old that is, and goes on from there.
+func TestRestartWithoutXDSServer(t *testing.T) {
+	t.Parallel()
+	s := start(t, harness.Options{})
+	keys := harness.Keys(30)
+	owners := s.Load(keys, 2, 8, harness.InHeader).Owners(t)
+	s.XDS.Kill(t)
+	s.Extproc.Kill(t)
+	s.Extproc.Start(t)
+	harness.Eventually(t, harness.Patience, "extproc is ready", func() error {
+		_, err := harness.Body(s.ExtprocAdmin + "/readyz")
+		return err
+	})
+	harness.SameOwners(t, owners, s.Load(keys, 3, 8, harness.InHeader).Owners(t))
+	s.Load(harness.Keys(30), 2, 8, harness.InHeader).Owners(t) // new sessions are placed, too
+	if detail, err := harness.Body(s.ExtprocAdmin + "/readyz"); err != nil || !strings.Contains(detail, "xds-server does not answer") {
+		t.Errorf("readyz says %s, %v", detail, err)
+	}
+	age := "stateful_route_xds_state_age_seconds"
+	if v, err := harness.Metric(s.ExtprocAdmin+"/metrics", age); err != nil || v <= 0 {
+		t.Errorf("%s is %v, %v", age, v, err)
+	}
+	if v, err := harness.Metric(s.ExtprocAdmin+"/metrics", "stateful_route_undecided_callouts_total"); err == nil && v > 0 {
+		t.Errorf("%v callouts were not decided", v)
+	}
+	s.XDS.Start(t)
+	harness.Eventually(t, harness.Patience, "xds-server stands behind it", func() error {
+		v, err := harness.Metric(s.ExtprocAdmin+"/metrics", age)
+		if err == nil && v > 0 {
+			err = errNotYet
+		}
+		return err
+	})
+	s.WaitReady(t)
+	s.Change(t, removePod("chat-2"))
+	after := s.Load(keys, 2, 8, harness.InHeader).Owners(t)
+	for _, key := range harness.On(owners, "chat-2") {
+		delete(owners, key)
+	}
+	harness.SameOwners(t, owners, after)
 }
 
 func restart(t *testing.T, s *harness.Stack) {

@@ -47,6 +47,9 @@ type AdminOptions struct {
 	// Degraded says what works less than it should though the process is ready.
 	// nil means that nothing ever does.
 	Degraded func() []string
+	// Freshness says how old the services and pods in force are. nil leaves it out
+	// of /api/v1/stats.
+	Freshness func() Freshness
 	// Tracer makes the spans of an operator's changes. nil makes none.
 	Tracer *insight.Tracer
 	// Log receives every change an operator makes, without the key. nil means silence.

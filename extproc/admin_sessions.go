@@ -160,7 +160,7 @@ func (a *admin) move(w http.ResponseWriter, r *http.Request, service, key string
 		return
 	}
 	span := a.span(r, service)
-	began := time.Now()
+	began := a.Now()
 	b, err := a.Editor.Move(service, key, body.Pod, a.Now())
 	if span.Recording() {
 		span.At(began).CacheSet(a.hasher.hash(service, key), err)
@@ -197,7 +197,7 @@ func (a *admin) mayServe(service, pod string) (code int, err error) {
 
 func (a *admin) forget(w http.ResponseWriter, r *http.Request, service, key string) {
 	span := a.span(r, service)
-	began := time.Now()
+	began := a.Now()
 	found := a.Editor.Delete(service, key)
 	if span.Recording() {
 		span.At(began).CacheDelete(a.hasher.hash(service, key), found)

@@ -28,7 +28,25 @@ func (a *admin) stats(w http.ResponseWriter, _ *http.Request) {
 	adminhttp.WriteJSON(w, http.StatusOK, struct {
 		Cache    any           `json:"cache"`
 		Balancer balancersJSON `json:"balancer"`
-	}{a.CacheStats(), a.Directory.balancerStats()})
+		XDS      *xdsJSON      `json:"xds,omitempty"`
+	}{a.CacheStats(), a.Directory.balancerStats(), a.xds()})
+}
+
+// xdsJSON is how old the services and pods in force are.
+type xdsJSON struct {
+	Connected bool `json:"connected"`
+	// AgeSeconds is the time since xds-server stood behind them: 0 while connected.
+	AgeSeconds float64 `json:"age_seconds"`
+	// FromFile: they were read from the state file, and nobody has answered since.
+	FromFile bool `json:"from_file"`
+}
+
+func (a *admin) xds() *xdsJSON {
+	if a.Freshness == nil {
+		return nil
+	}
+	f := a.Freshness()
+	return &xdsJSON{Connected: f.Connected, AgeSeconds: f.Age(a.Now()).Seconds(), FromFile: f.FromFile}
 }
 
 func (d *Directory) balancerStats() balancersJSON {

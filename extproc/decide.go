@@ -16,11 +16,16 @@ type Table interface {
 	Claim(service, key, pod string, now time.Time) (b statefulroute.Binding, won bool, err error)
 	// Rebind replaces exactly the binding to from and returns the one in force.
 	Rebind(service, key, from, to string, now time.Time) (b statefulroute.Binding, won bool, err error)
+	// GiveUp evicts a session of the pod that was used only once and reports whether
+	// there was any.
+	GiveUp(service, pod string, now time.Time) bool
 }
 
 // placer chooses pods and counts requests in flight on them.
 type placer interface {
-	Pick(now time.Time, key string) (balancing.Ticket, error)
+	// Pick chooses a pod for a session; where all have as many as they may, one that
+	// gives up another session for it.
+	Pick(now time.Time, key string, giveUp func(pod string) bool) (balancing.Ticket, error)
 	Start(now time.Time, pod string) (balancing.Ticket, error)
 	Home(key string) (pod string, ok bool)
 }
@@ -101,7 +106,7 @@ const maxTries = 4
 
 // claim binds a session without a binding to a chosen pod.
 func (c *chooser) claim() decision {
-	ticket, err := c.place.Pick(c.now, c.key)
+	ticket, err := c.pick()
 	if err != nil {
 		return decision{outcome: noPods, err: err}
 	}
@@ -115,6 +120,13 @@ func (c *chooser) claim() decision {
 	}
 	ticket.GiveBack()
 	return c.follow(b, joined)
+}
+
+// pick chooses a pod for the session. One that was used only once, as an id that
+// somebody made up, gives up its place to it.
+func (c *chooser) pick() (balancing.Ticket, error) {
+	table, service, now := c.table, c.service.policy.Name, c.now // so that c need not be kept
+	return c.place.Pick(c.now, c.key, func(pod string) bool { return table.GiveUp(service, pod, now) })
 }
 
 // taken completes a decision whose ticket names the pod. A pod that left
@@ -160,7 +172,7 @@ func (c *chooser) rebind(lost, why string) decision {
 	if c.tries > maxTries {
 		return decision{outcome: podLost, lost: lost, why: why}
 	}
-	ticket, err := c.place.Pick(c.now, c.key)
+	ticket, err := c.pick()
 	if err != nil {
 		return decision{outcome: noPods, lost: lost, why: why, err: err}
 	}

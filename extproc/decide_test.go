@@ -253,7 +253,9 @@ type scriptedPlacer struct {
 	pick func() (balancing.Ticket, error)
 }
 
-func (p *scriptedPlacer) Pick(time.Time, string) (balancing.Ticket, error) { return p.pick() }
+func (p *scriptedPlacer) Pick(time.Time, string, func(string) bool) (balancing.Ticket, error) {
+	return p.pick()
+}
 
 func TestDecideConcurrentFirstRequestsAgree(t *testing.T) {
 	w := newWorld(t, chat(), pods(7))
@@ -288,7 +290,7 @@ func TestDecideProperties(t *testing.T) {
 			if rapid.IntRange(0, 3).Draw(rt, "step") == 0 {
 				i := rapid.IntRange(0, 3).Draw(rt, "pod")
 				states[i].State = statefulroute.PodState(rapid.IntRange(0, 3).Draw(rt, "state"))
-				w.set(svc, states)
+				w.set(svc, slices.Clone(states)) // what was set is kept
 				continue
 			}
 			key := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(rt, "key")

@@ -257,6 +257,7 @@ func (d *Directory) joinAndLeave(joining map[string]*slot, gone []string) {
 }
 
 func (d *Directory) build(old *service, state ServiceState) (*service, error) {
+	state.Pods = slices.Clone(state.Pods) // the caller's may change
 	svc := state.Service
 	places, err := readSessionPolicy(svc.Session)
 	if err != nil {

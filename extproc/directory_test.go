@@ -175,7 +175,7 @@ func TestDirectoryCapsSessions(t *testing.T) {
 	capped := chat(func(s *statefulroute.Service) { s.Balancing.MaxSessions = 2 })
 	p := startProcessor(t, ServiceState{capped, pods(2)})
 	refused := 0
-	for _, key := range []string{"a", "b", "c", "d", "e"} {
+	for _, key := range []string{"a", "a", "b", "b", "c", "c", "d", "d", "e"} { // those that came back stay
 		c, r := p.request("x-session-id", key)
 		if r.GetImmediateResponse() != nil {
 			refused++

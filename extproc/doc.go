@@ -26,5 +26,8 @@
 // before its first answer lets the request pass undecided, so every way out
 // before that is an error. And Envoy 1.40 resets a stream as soon as it expects
 // no further message; asking for response trailers, which most responses do not
-// have, makes the end of the stream the end of the exchange.
+// have, makes the end of the stream the end of the exchange. A process that is
+// told to stop lets go of such streams with [Server.Drain]: once it is answered,
+// Envoy needs nobody for a request. What an earlier process knew of the services,
+// [Watcher.Restore] brings into force before xds-server has answered.
 package extproc

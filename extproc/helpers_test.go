@@ -96,6 +96,14 @@ func newTable(t testing.TB, change ...func(*affinity.Options)) *affinity.Cache {
 
 func newDirectory(t testing.TB, services ...ServiceState) *Directory {
 	t.Helper()
+	d := newEmptyDirectory(t)
+	d.Set(services, true)
+	return d
+}
+
+// newEmptyDirectory is one that was told nothing yet.
+func newEmptyDirectory(t testing.TB) *Directory {
+	t.Helper()
 	m, err := insight.NewMonitor(insight.MonitorOptions{Process: "extproc"})
 	if err != nil {
 		t.Fatal(err)
@@ -104,7 +112,6 @@ func newDirectory(t testing.TB, services ...ServiceState) *Directory {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.Set(services, true)
 	return d
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -161,14 +162,19 @@ func reportInterval(order *loadstatsv3.LoadStatsResponse) time.Duration {
 func (d *Directory) loadReport(sessions SessionCounter, since time.Duration) []*endpointv3.ClusterStats {
 	var out []*endpointv3.ClusterStats
 	for name, s := range d.all() {
-		counts := sessions.PodSessionCounts(name)
 		locality := &endpointv3.UpstreamLocalityStats{Locality: &corev3.Locality{}, LoadMetricStats: s.lookups.take()}
+		least := math.MaxFloat64
 		for _, pod := range s.pods {
+			times := pod.times.take()
+			if pod.State.TakesNew() {
+				least = min(least, responses(times))
+			}
 			locality.UpstreamEndpointStats = append(locality.UpstreamEndpointStats, &endpointv3.UpstreamEndpointStats{
 				Address:         socketAddress(pod.Pod),
-				LoadMetricStats: append(pod.times.take(), loadMetric(policy.MetricSessions, float64(counts[pod.Name]))),
+				LoadMetricStats: append(times, loadMetric(policy.MetricSessions, float64(sessions.PodSessions(name, pod.Name)))),
 			})
 		}
+		s.unbound.fine.Store(least < hardlySeen*since.Seconds())
 		out = append(out, &endpointv3.ClusterStats{
 			ClusterName:           name,
 			UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{locality},
@@ -176,6 +182,16 @@ func (d *Directory) loadReport(sessions SessionCounter, since time.Duration) []*
 		})
 	}
 	return out
+}
+
+// responses is the number of response times in a pod's report.
+func responses(times []*endpointv3.EndpointLoadMetricStats) float64 {
+	for _, m := range times {
+		if m.GetMetricName() == policy.MetricResponseTime {
+			return float64(m.GetNumRequestsFinishedWithMetric())
+		}
+	}
+	return 0
 }
 
 func socketAddress(p statefulroute.Pod) *corev3.Address {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/policy"
 )
 
@@ -163,7 +164,7 @@ func TestLookupsAndOwnUsageAreReported(t *testing.T) {
 	evictions := uint64(5)
 	usage := func(time.Time) Usage {
 		evictions += 2
-		return Usage{Memory: 10, MemoryLimit: 20, CPU: .5, CPULimit: 2, TableSize: 3, TableCapacity: 4, Evictions: evictions}
+		return Usage{Memory: 10, MemoryLimit: 20, CPU: .5, CPULimit: 2, TableSize: 3, TableCapacity: 4, Evictions: evictions, Unwritten: true}
 	}
 	lrs, _, address := startLRS(t, "127.0.0.1:0")
 	startReporter(t, address, p.directory, newTable(t), usage)
@@ -178,7 +179,7 @@ func TestLookupsAndOwnUsageAreReported(t *testing.T) {
 	}
 	want = map[string]float64{
 		policy.MetricMemory: 10, policy.MetricMemoryLimit: 20, policy.MetricCPU: .5, policy.MetricCPULimit: 2,
-		policy.MetricTableSize: 3, policy.MetricTableCapacity: 4, policy.MetricEvictions: 7,
+		policy.MetricTableSize: 3, policy.MetricTableCapacity: 4, policy.MetricEvictions: 7, policy.MetricUnwritten: 1,
 	}
 	if got := serviceMetrics(first, policy.ReplicaCluster); !maps.Equal(got, want) {
 		t.Errorf("usage %v, want %v", got, want)
@@ -202,5 +203,28 @@ func TestResponsesAreTimed(t *testing.T) {
 	s := p.directory.service("chat").balancer.Stats()
 	if s.Successful != 2 || s.Failed != 1 {
 		t.Errorf("the balancer saw %d successes and %d failures, want 2 and 1", s.Successful, s.Failed)
+	}
+}
+
+// One pod of a busy service that is asked now and then would be among few of the
+// unbound requests that are looked at.
+func TestAPodThatIsHardlySeenIsLookedForAmongAll(t *testing.T) {
+	draining := pods(3)
+	draining[2].State = statefulroute.Draining // is sent no unbound request
+	d := newDirectory(t, ServiceState{chat(), draining})
+	svc := d.service("chat")
+	for _, c := range []struct {
+		seen int
+		want bool
+	}{{1, true}, {2, true}, {3, false}, {40, false}, {0, true}} {
+		for name, n := range map[string]int{"chat-0": 40, "chat-1": c.seen} {
+			for range n {
+				svc.pods[name].times.observe(time.Millisecond)
+			}
+		}
+		d.loadReport(newTable(t), time.Second)
+		if got := svc.unbound.fine.Load(); got != c.want {
+			t.Errorf("%d responses of chat-1 seen: looks at more is %v, want %v", c.seen, got, c.want)
+		}
 	}
 }

@@ -17,38 +17,47 @@ type timedPlacer struct {
 }
 
 // Pick implements placer.
-func (p *timedPlacer) Pick(now time.Time, key string) (balancing.Ticket, error) {
+func (p *timedPlacer) Pick(now time.Time, key string, giveUp func(pod string) bool) (balancing.Ticket, error) {
 	began := p.now()
 	t, err := p.Balancer.Pick(now, key)
+	if err != nil {
+		if instead, ok := p.PickInstead(now, key, giveUp); ok {
+			t, err = instead, nil
+		}
+	}
 	p.metrics.Selected(t.Pod(), p.now().Sub(began), err == nil)
 	return t, err
 }
 
-// SessionCounter tells how many sessions each pod of a service has.
+// SessionCounter tells how many sessions a pod of a service has. It is asked for every
+// pod every second: it must not count them then.
 type SessionCounter interface {
-	PodSessionCounts(service string) map[string]int
+	PodSessions(service, pod string) int
 }
 
 // CountSessions brings the balancers' session counts, which decisions keep up
 // roughly, and the session gauges to what the table says: expiries and an
 // operator's changes are seen only there. It also takes the metrics of pods and
 // services that are gone off the list again, which a request that ended after
-// them has brought back. Its owner calls it every second or so.
+// them has brought back. Its owner calls it every second or so; it costs as much as
+// there are pods, however many sessions they have.
 func (d *Directory) CountSessions(table SessionCounter) {
 	d.mu.Lock() // no pod may join between a look at the list and its use
 	defer d.mu.Unlock()
 	current := d.all()
 	d.opts.Monitor.KeepServices(slices.Collect(maps.Keys(current)))
-	pods := map[*insight.ServiceMetrics][]string{} // services past the monitor's bound share one
+	sharing := map[*insight.ServiceMetrics][]*service{} // services past the monitor's bound share one
 	for name, s := range current {
-		counts := table.PodSessionCounts(name)
 		for pod := range s.pods {
-			s.balancer.SetSessions(pod, int64(counts[pod]))
-			s.metrics.PodSessions(pod, counts[pod])
+			n := table.PodSessions(name, pod)
+			s.balancer.SetSessions(pod, int64(n))
+			s.metrics.PodSessions(pod, n)
 		}
-		pods[s.metrics] = slices.AppendSeq(pods[s.metrics], maps.Keys(s.pods))
+		sharing[s.metrics] = append(sharing[s.metrics], s)
 	}
-	for metrics, names := range pods {
-		metrics.KeepPods(names)
+	for metrics, services := range sharing {
+		metrics.KeepPodsWhere(func(pod string) bool {
+			return slices.ContainsFunc(services, func(s *service) bool { return s.pods[pod] != nil })
+		})
 	}
 }

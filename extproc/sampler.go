@@ -12,6 +12,13 @@ const (
 	// no other purpose, on average. 40 response times a second are plenty for a
 	// smoothed mean, and next to nothing of a busy pod's traffic.
 	sampleEvery = 25 * time.Millisecond
+	// sampleFine is the same for the unbound requests of a service of which some pod
+	// was hardly seen. Which pod serves an unbound request is not known before, so one
+	// that gets a request a second of 500 would be seen once in twelve seconds.
+	sampleFine = time.Millisecond
+	// hardlySeen is the number of responses a second of one pod below which that is
+	// so.
+	hardlySeen = 3
 	// sampleBurst is how many may follow each other at once after a pause. Clients
 	// that wait for a slow pod together also come back together: a look at only
 	// one of them would take seconds to tell that the pod is slow.
@@ -29,16 +36,25 @@ type sampler struct {
 	clock monotonic.Clock
 	due   atomic.Int64 // by the clock: when the looks so far are paid for
 	watch atomic.Int64 // by the clock: until when every response is looked at
+	fine  atomic.Bool  // sampleFine is between two looks
 }
 
 // take reports whether the request that begins now is to be looked at.
 func (s *sampler) take(now time.Time) bool {
-	n, due := s.clock.Nanos(now), s.due.Load()
+	n, owed := s.clock.Nanos(now), s.due.Load()
+	due := owed
 	if n < s.watch.Load() {
 		return true
 	}
-	next := max(n, due) + int64(sampleEvery)
-	return next-n <= sampleBurst*int64(sampleEvery) && s.due.CompareAndSwap(due, next)
+	every := int64(sampleEvery)
+	if s.fine.Load() {
+		every = int64(sampleFine)
+		if due > n+sampleBurst*every {
+			due = n // owed from when looks were rarer
+		}
+	}
+	next := max(n, due) + every
+	return next-n <= sampleBurst*every && s.due.CompareAndSwap(owed, next)
 }
 
 // failed is to be called with each response that was a failure.

@@ -29,6 +29,30 @@ func TestSamplesAreABurstAndThenARate(t *testing.T) {
 	}
 }
 
+func TestMoreIsSampledWhenAPodIsHardlySeen(t *testing.T) {
+	var s sampler
+	now := t0
+	taken := func(n int) (count int) {
+		for range n {
+			if now = now.Add(2 * time.Millisecond); s.take(now) {
+				count++
+			}
+		}
+		return count
+	}
+	if n := taken(5000); n > 420 {
+		t.Errorf("%d of 5000 requests within 10 s were looked at, want 400 and a burst", n)
+	}
+	s.fine.Store(true)
+	if n := taken(5000); n < 4990 {
+		t.Errorf("%d of 5000 requests within 10 s were looked at, want all", n)
+	}
+	s.fine.Store(false)
+	if n := taken(5000); n > 420 {
+		t.Errorf("afterwards %d of 5000 were looked at", n)
+	}
+}
+
 // A wall clock that is set must neither stop the looks at responses for an hour nor
 // have every response looked at.
 func TestTheSamplersWallClockMayBeSet(t *testing.T) {

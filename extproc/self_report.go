@@ -20,8 +20,11 @@ type Usage struct {
 	CPU, CPULimit float64
 	// TableSize and TableCapacity count bindings.
 	TableSize, TableCapacity int
-	// Evictions counts the live bindings given up since the start.
+	// Evictions counts the live bindings given up since the start for want of room in
+	// the table.
 	Evictions uint64
+	// Unwritten says that the file that keeps the bindings cannot be written.
+	Unwritten bool
 }
 
 // lookups counts what the look-ups of one service's sessions found since the
@@ -49,6 +52,10 @@ func (r *LoadReporter) selfReport(now time.Time, since time.Duration) []*endpoin
 	u := r.opts.Usage(now)
 	evictions := u.Evictions - r.evictions
 	r.evictions = u.Evictions
+	unwritten := 0.0
+	if u.Unwritten {
+		unwritten = 1
+	}
 	return []*endpointv3.ClusterStats{{
 		ClusterName:        policy.ReplicaCluster,
 		LoadReportInterval: durationpb.New(since),
@@ -62,6 +69,7 @@ func (r *LoadReporter) selfReport(now time.Time, since time.Duration) []*endpoin
 				loadMetric(policy.MetricTableSize, float64(u.TableSize)),
 				loadMetric(policy.MetricTableCapacity, float64(u.TableCapacity)),
 				loadMetric(policy.MetricEvictions, float64(evictions)),
+				loadMetric(policy.MetricUnwritten, unwritten),
 			},
 		}},
 	}}

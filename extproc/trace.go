@@ -16,32 +16,33 @@ func (x *exchange) cores() (Table, placer) {
 	if !x.span.Recording() {
 		return x.server.table, x.service.place
 	}
-	return &tracedTable{Table: x.server.table, span: x.span, hasher: x.server.hasher},
-		&tracedPlacer{placer: x.service.place, span: x.span, service: x.service}
+	return &tracedTable{Table: x.server.table, span: x.span, hasher: x.server.hasher, now: x.server.now},
+		&tracedPlacer{placer: x.service.place, span: x.span, service: x.service, now: x.server.now}
 }
 
 type tracedTable struct {
 	Table
 	span   insight.RequestSpan
 	hasher *keyHasher
+	now    func() time.Time
 }
 
 func (t *tracedTable) Lookup(service, key string, now time.Time) (statefulroute.Binding, bool) {
-	step := t.span.At(time.Now())
+	step := t.span.At(t.now())
 	b, ok := t.Table.Lookup(service, key, now)
 	step.CacheGet(t.hasher.hash(service, key), ok)
 	return b, ok
 }
 
 func (t *tracedTable) Claim(service, key, pod string, now time.Time) (statefulroute.Binding, bool, error) {
-	step := t.span.At(time.Now())
+	step := t.span.At(t.now())
 	b, won, err := t.Table.Claim(service, key, pod, now)
 	step.CacheSet(t.hasher.hash(service, key), err)
 	return b, won, err
 }
 
 func (t *tracedTable) Rebind(service, key, from, to string, now time.Time) (statefulroute.Binding, bool, error) {
-	step := t.span.At(time.Now())
+	step := t.span.At(t.now())
 	b, won, err := t.Table.Rebind(service, key, from, to, now)
 	step.CacheSet(t.hasher.hash(service, key), err)
 	if won {
@@ -54,11 +55,12 @@ type tracedPlacer struct {
 	placer
 	span    insight.RequestSpan
 	service *service
+	now     func() time.Time
 }
 
-func (p *tracedPlacer) Pick(now time.Time, key string) (balancing.Ticket, error) {
-	step := p.span.At(time.Now())
-	t, err := p.placer.Pick(now, key)
+func (p *tracedPlacer) Pick(now time.Time, key string, giveUp func(pod string) bool) (balancing.Ticket, error) {
+	step := p.span.At(p.now())
+	t, err := p.placer.Pick(now, key, giveUp)
 	step.Select(p.service.policy.Name, len(p.service.pods), t.Pod(), err)
 	return t, err
 }

@@ -3,6 +3,8 @@ package extproc
 import (
 	"context"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +101,52 @@ func TestRequestIsOneTrace(t *testing.T) {
 	x := newTraced(t, ServiceState{chat(), pods(2)})
 	x.play([]string{"x-session-id", "secret-key"}, "", nil)
 	checkSpans(t, x.spans, "cache.get loadbalancer.select cache.set request", "secret-key")
+}
+
+// Everything in a trace is by the clock that the server was given, an operator's
+// changes included.
+func TestSpansGoByTheServersClock(t *testing.T) {
+	var now time.Time
+	clock := func() time.Time { now = now.Add(time.Second); return now }
+	spans := tracetest.NewSpanRecorder()
+	tracer, err := insight.NewTracer(context.Background(), insight.TracerOptions{
+		Process: "extproc", Now: clock, Provider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now = t0
+	d, table := newDirectory(t, ServiceState{chat(), pods(2)}), newTable(t)
+	server, err := NewServer(ServerOptions{Directory: d, Table: table, Tracer: tracer, Now: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &traced{t: t, server: server, table: table, spans: spans}
+	x.play([]string{"x-session-id", "a"}, "127.0.0.1:9100", []string{":status", "503"})
+	handler, err := NewAdmin(AdminOptions{
+		Directory: d, Lister: table, Editor: table, Metrics: http.NotFoundHandler(), CacheStats: func() any { return nil },
+		Ready: func() error { return nil }, Tracer: tracer, Now: clock,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []*http.Request{
+		httptest.NewRequest(http.MethodPut, "/api/v1/sessions/chat/a", strings.NewReader(`{"pod":"chat-1"}`)),
+		httptest.NewRequest(http.MethodDelete, "/api/v1/sessions/chat/a", nil),
+	} {
+		w := httptest.NewRecorder()
+		if handler.ServeHTTP(w, r); w.Code >= 300 {
+			t.Fatalf("%s: %d %s", r.Method, w.Code, w.Body)
+		}
+	}
+	if n := len(spans.Ended()); n != 8 {
+		t.Errorf("%d spans, want 8", n)
+	}
+	for _, s := range spans.Ended() {
+		if s.StartTime().Before(t0) || s.EndTime().After(now) || !s.EndTime().After(s.StartTime()) {
+			t.Errorf("%s is from %s to %s, by a clock from %s to %s", s.Name(), s.StartTime(), s.EndTime(), t0, now)
+		}
+	}
 }
 
 // The response of a request whose trace is kept is looked at however busy its

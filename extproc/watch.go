@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -40,6 +41,13 @@ type WatcherOptions struct {
 	// MinBackoff and MaxBackoff bound the pause before a lost stream is opened
 	// again; it doubles and is jittered. 0 means 100ms and 5s.
 	MinBackoff, MaxBackoff time.Duration
+	// StateFile is where the last good services and pods are kept for the next
+	// process; empty keeps none. See Restore.
+	StateFile string
+	// OnSaved, when set, is told of every attempt to write StateFile; nil is success.
+	OnSaved func(error)
+	// Now is the clock. nil means time.Now.
+	Now func() time.Time
 	// OnNack, when set, is told of every response that was refused.
 	OnNack func(typeURL string, err error)
 	// Log receives connection changes and refusals. nil means silence.
@@ -52,8 +60,14 @@ type WatcherOptions struct {
 // a bad one is refused with its reason and the last good state kept. While
 // xds-server is away the state stays as it is.
 type Watcher struct {
-	opts  WatcherOptions
-	state *watchState
+	opts WatcherOptions
+
+	mu    sync.Mutex  // between the stream, which alone changes these two, and others
+	state *watchState // read by the stream without mu
+	fresh Freshness
+
+	changed chan struct{} // of size 1: the state is to be saved
+	failing bool          // of save: the last attempt failed
 }
 
 // NewWatcher returns a watcher that does nothing until Run.
@@ -70,17 +84,26 @@ func NewWatcher(o WatcherOptions) (*Watcher, error) {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return &Watcher{opts: o, state: newWatchState(o.Services.Check)}, nil
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Watcher{opts: o, state: newWatchState(o.Services.Check), changed: make(chan struct{}, 1)}, nil
 }
 
 // Run watches until ctx ends, reconnecting by itself, and returns ctx's error.
 func (w *Watcher) Run(ctx context.Context) error {
+	var saving sync.WaitGroup
+	defer saving.Wait()
+	if w.opts.StateFile != "" {
+		saving.Go(func() { w.save(ctx) })
+	}
 	again := backoff{min: w.opts.MinBackoff, max: w.opts.MaxBackoff}
 	for {
 		answered, err := w.stream(ctx)
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return ctx.Err() // what is in force is as good as it was until now
 		}
+		w.lost()
 		if answered {
 			again.reset()
 		}
@@ -157,9 +180,13 @@ func (s *adsStream) begin() error {
 // it calls for.
 func (s *adsStream) handle(r *discoveryv3.DeltaDiscoveryResponse) error {
 	w := s.watcher
+	w.mu.Lock()
 	changed, refused := w.state.apply(r)
+	w.mu.Unlock()
 	if refused == nil {
 		w.opts.Services.Update(changed.set, changed.gone, w.state.complete())
+		w.answered()
+		w.noteChange(changed)
 	} else {
 		w.opts.Log.Error("xDS response refused; the last good state stays in force",
 			zap.String("type", r.GetTypeUrl()), zap.Error(refused))

@@ -37,6 +37,8 @@ func (a *Analyzer) adviseLocked(rule *Rule, scope Scope, v verdict) advice {
 func (a *Analyzer) adviser(rule *Rule) func(*Rule, Scope, verdict) advice {
 	high := rule.Compare == Above || rule.Compare == AtLeast
 	switch {
+	case rule.Name == FlappingPod && rule.Measure != nil:
+		return a.flappingAdvice
 	case rule.Measure != nil:
 		return a.generalAdvice
 	case rule.Metric == ResponseTime && high:
@@ -170,6 +172,17 @@ func (a *Analyzer) failingAdvice(_ *Rule, scope Scope, v verdict) advice {
 			scope.Pod, failed, peers, takeOut(scope, &v.window), v.since.UTC().Format(time.TimeOnly)),
 		lowers: known,
 		factor: 1 - v.value,
+	}
+}
+
+// flappingAdvice is about a pod that passes and fails its health checks in turn.
+func (a *Analyzer) flappingAdvice(_ *Rule, scope Scope, v verdict) advice {
+	times := fmt.Sprintf("%d times within a minute", v.window.Flaps)
+	return advice{
+		message: fmt.Sprintf("pod %s began to fail its health checks %s", scope.Pod, times),
+		suggestion: fmt.Sprintf("Pod %s began to fail its health checks %s and passed them in between: look at its log and at its limits; %s. "+
+			"Where it only answers too late now and then, raise `health_check.timeout` or `unhealthy_after` of service %s",
+			scope.Pod, times, takeOut(scope, &v.window), scope.Service),
 	}
 }
 

@@ -126,7 +126,7 @@ func (a *Analyzer) recordLocked(now time.Time, span time.Duration, s Sample) {
 		h.current, h.peers = len(service.Pods), nil
 		total := point{at: now, span: span, hits: service.Hits, misses: service.Misses, evictions: s.Table.Evictions}
 		for pod, sample := range service.Pods {
-			p := point{at: now, span: span, state: sample.State}
+			p := point{at: now, span: span, state: sample.State, flaps: int32(sample.Flaps)}
 			p.add(sample)
 			total.add(sample)
 			of := h.pods[pod]

@@ -416,8 +416,8 @@ func TestRulesAreChecked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(a.rules) != 5 {
-		t.Errorf("%d rules, want the four built-in ones, one of them replaced, and one more", len(a.rules))
+	if len(a.rules) != 6 {
+		t.Errorf("%d rules, want the five built-in ones, one of them replaced, and one more", len(a.rules))
 	}
 	if _, err := NewAnalyzer(AnalyzerOptions{History: -1}); err == nil {
 		t.Error("a negative history was accepted")

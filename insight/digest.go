@@ -8,7 +8,7 @@ import (
 )
 
 // digest is what the whole history of a service says, or that of the processes.
-// It takes 30 µs for each pod to work out and stays true until the next sample.
+// It takes 20 to 80 µs for each pod to work out and stays true until the next sample.
 type digest struct {
 	statistics Statistics
 	changes    []Change
@@ -121,20 +121,30 @@ func statisticsOf(histories []past) Statistics {
 
 // changesIn searches every figure of the histories for changes.
 func changesIn(histories []past) (changes []Change) {
-	values, starts := make([]float64, 0, changePoints+1), make([]int64, 0, changePoints+1)
+	lines := make([]line, len(metricList))
 	for i := range histories {
-		for _, metric := range metricList {
-			values, starts = values[:0], starts[:0]
-			histories[i].periods(func(p *period) {
-				w := p.window(histories[i].scope)
+		for m := range lines {
+			lines[m] = line{lines[m].values[:0], lines[m].starts[:0]}
+		}
+		histories[i].periods(func(p *period) {
+			w := p.window(histories[i].scope)
+			for m, metric := range metricList {
 				if v, known := w.Value(metric); known {
-					values, starts = append(values, v), append(starts, p.start)
+					lines[m] = line{append(lines[m].values, v), append(lines[m].starts, p.start)}
 				}
-			})
-			if found, ok := findChange(values); ok {
-				changes = append(changes, newChange(histories[i].scope, metric, found, time.Unix(0, starts[found.at])))
+			}
+		})
+		for m, metric := range metricList {
+			if found, ok := findChange(lines[m].values); ok {
+				changes = append(changes, newChange(histories[i].scope, metric, found, time.Unix(0, lines[m].starts[found.at])))
 			}
 		}
 	}
 	return changes
+}
+
+// line is one figure over time.
+type line struct {
+	values []float64
+	starts []int64 // of the periods that know it
 }

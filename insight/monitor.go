@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
@@ -159,8 +158,9 @@ func (m *Monitor) Service(name string) *ServiceMetrics { return m.services.get(n
 // it with the whole list again and again, as [ServiceMetrics.KeepPods]. Handles
 // of a service that is forgotten count for nobody: ask for a new one.
 func (m *Monitor) KeepServices(services []string) {
+	kept := setOf(services)
 	m.services.keep(func(name string, s *ServiceMetrics) bool {
-		if name == other || slices.Contains(services, name) {
+		if name == other || kept[name] {
 			return true
 		}
 		s.retire()
@@ -176,6 +176,16 @@ func (m *Monitor) XDSPush(typeURL string, d time.Duration) {
 
 // XDSNack counts a resource update that a client refused.
 func (m *Monitor) XDSNack(typeURL string) { m.metrics.nacks.WithLabelValues(shortType(typeURL)).Inc() }
+
+// XDSStateAge serves stateful_route_xds_state_age_seconds from what is read at each
+// scrape: the time since xds-server stood behind the services and pods in force. It
+// can be called once.
+func (m *Monitor) XDSStateAge(read func() time.Duration) error {
+	return m.Register("xds state age", prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "stateful_route_xds_state_age_seconds",
+		Help: "Time since xds-server stood behind the services and pods in force: 0 while it is connected.",
+	}, func() float64 { return read().Seconds() }))
+}
 
 // Undecided counts a callout that ended without a decision. The reasons are the
 // caller's, few and fixed.

@@ -94,6 +94,7 @@ const (
 	HighErrorRate    = "High Error Rate"
 	LowCacheHitRate  = "Low Cache Hit Rate"
 	HighMemoryUsage  = "High Memory Usage"
+	FlappingPod      = "Flapping Pod"
 )
 
 // BuiltInRules returns the rules that apply without configuration.
@@ -103,12 +104,17 @@ func BuiltInRules() []Rule {
 			Impact: "high: these requests fail", Effort: "medium: find the cause in the pod's log"},
 		{Name: HighMemoryUsage, Metric: MemoryUsage, Compare: AtLeast, Threshold: .9, Severity: High, Priority: 80,
 			Impact: "high: the process is killed at its limit", Effort: "low: one setting"},
+		{Name: FlappingPod, Measure: flaps, Compare: AtLeast, Threshold: 3, Severity: High, Priority: 70,
+			Impact: "medium: requests fail each time, and sessions leave the pod", Effort: "medium: find the cause in the pod's log"},
 		{Name: HighResponseTime, Metric: ResponseTime, Compare: Above, Threshold: 1, Severity: Medium, Priority: 60,
 			Impact: "medium: clients wait", Effort: "medium: find what the pod waits for"},
 		{Name: LowCacheHitRate, Metric: CacheHitRate, Compare: AtMost, Threshold: .8, Severity: Medium, Priority: 50,
 			Impact: "medium: sessions start anew on another pod", Effort: "low: one setting"},
 	}
 }
+
+// flaps is how many times a pod began to fail its checks in the last minute.
+func flaps(w *Window) (value float64, ok bool) { return float64(w.Flaps), w.Pod != "" }
 
 // mergeRules replaces the built-in rules that share a name with one of added.
 func mergeRules(added []Rule) ([]Rule, error) {

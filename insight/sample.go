@@ -36,6 +36,9 @@ type PodSample struct {
 	// InFlight, Sessions and State are the values at the end of the time.
 	InFlight, Sessions int64
 	State              statefulroute.PodState
+	// Flaps is how many times within the last minute the pod began to fail its
+	// health checks.
+	Flaps int
 }
 
 // ProcessSample is what one process uses of what it may use.
@@ -76,6 +79,7 @@ type point struct {
 	times              Durations
 	inFlight, sessions int64
 	state              statefulroute.PodState // of a pod
+	flaps              int32                  // of a pod
 	grown              int64                  // sessions, less those of the point before
 	usage              ProcessSample
 }

@@ -135,13 +135,27 @@ func (s *ServiceMetrics) ForgetPod(pod string) {
 // again and again, such as once a second: it also forgets those that something
 // late brought back.
 func (s *ServiceMetrics) KeepPods(pods []string) {
+	s.KeepPodsWhere(func(pod string) bool { return slices.Contains(pods, pod) })
+}
+
+// KeepPodsWhere is KeepPods of those of which there says true. It asks of no more pods
+// than have series.
+func (s *ServiceMetrics) KeepPodsWhere(there func(pod string) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for pod := range *s.pods.Load() {
-		if pod != "" && !slices.Contains(pods, pod) {
+		if pod != "" && !there(pod) {
 			s.forgetLocked(pod)
 		}
 	}
+}
+
+func setOf(names []string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, name := range names {
+		set[name] = true
+	}
+	return set
 }
 
 func (s *ServiceMetrics) forgetLocked(pod string) {

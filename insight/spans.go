@@ -61,7 +61,7 @@ func (s RequestSpan) cache(operation, hashedKey string, hit bool, err error) {
 		attribute.String("cache.operation", operation),
 		attribute.String("cache.key", hashedKey),
 		attribute.Bool("cache.hit", hit))
-	end(span, err)
+	s.tracer.end(span, err)
 }
 
 // Select records the choice of a pod among podCount; err is why there is none.
@@ -74,14 +74,14 @@ func (s RequestSpan) Select(service string, podCount int, pod string, err error)
 		attribute.String("loadbalancer.service", service),
 		attribute.Int("loadbalancer.pod_count", podCount),
 		attribute.String("loadbalancer.pod", pod))
-	end(span, err)
+	s.tracer.end(span, err)
 }
 
 // Event marks a moment within the request, such as a rebind, and the pod it
 // concerns.
 func (s RequestSpan) Event(name, pod string) {
 	if s.Recording() {
-		s.span.AddEvent(name, trace.WithAttributes(attribute.String("stateful_route.pod", pod)))
+		s.span.AddEvent(name, trace.WithTimestamp(s.tracer.now()), trace.WithAttributes(attribute.String("stateful_route.pod", pod)))
 	}
 }
 
@@ -97,11 +97,14 @@ func (s RequestSpan) End(status int, err error) {
 	if err == nil && status >= http.StatusInternalServerError {
 		s.span.SetStatus(codes.Error, http.StatusText(status))
 	}
-	end(s.span, err)
+	s.tracer.end(s.span, err)
 }
 
 // HealthSpan is the span of one active health check; a zero one does nothing.
-type HealthSpan struct{ span trace.Span }
+type HealthSpan struct {
+	tracer *Tracer
+	span   trace.Span
+}
 
 // End ends the span with the check's result; err is why it failed, if known.
 func (s HealthSpan) End(ok bool, err error) {
@@ -112,14 +115,15 @@ func (s HealthSpan) End(ok bool, err error) {
 	if !ok && err == nil {
 		s.span.SetStatus(codes.Error, "health check failed")
 	}
-	end(s.span, err)
+	s.tracer.end(s.span, err)
 }
 
 // end ends a span, with err recorded as its status and as an event.
-func end(span trace.Span, err error) {
+func (t *Tracer) end(span trace.Span, err error) {
+	at := trace.WithTimestamp(t.now())
 	if err != nil {
-		span.RecordError(err)
+		span.RecordError(err, at)
 		span.SetStatus(codes.Error, err.Error())
 	}
-	span.End()
+	span.End(at)
 }

@@ -30,6 +30,8 @@ type TracerOptions struct {
 	// Provider makes the spans instead of one built from the environment; its
 	// owner shuts it down. nil means the environment decides.
 	Provider trace.TracerProvider
+	// Now is the clock by which spans begin and end. nil means time.Now.
+	Now func() time.Time
 }
 
 // Tracer makes the spans of requests and health checks. A nil Tracer, and one
@@ -39,6 +41,7 @@ type Tracer struct {
 	tracer   trace.Tracer             // nil when off
 	provider *sdktrace.TracerProvider // nil when off or owned by the caller
 	queue    *spanQueue               // nil without a provider
+	now      func() time.Time
 }
 
 // NewTracer returns a tracer set up by the standard OTEL_* variables: exporter
@@ -53,8 +56,11 @@ func NewTracer(ctx context.Context, o TracerOptions) (*Tracer, error) {
 	if o.Process == "" {
 		return nil, errors.New("insight: TracerOptions.Process is empty")
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	if o.Provider != nil {
-		return &Tracer{tracer: o.Provider.Tracer(tracerName)}, nil
+		return &Tracer{tracer: o.Provider.Tracer(tracerName), now: o.Now}, nil
 	}
 	if !tracingWanted() {
 		return &Tracer{}, nil
@@ -69,7 +75,7 @@ func NewTracer(ctx context.Context, o TracerOptions) (*Tracer, error) {
 	}
 	queue := newSpanQueue(exporter)
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(queue), sdktrace.WithResource(described))
-	return &Tracer{tracer: provider.Tracer(tracerName), provider: provider, queue: queue}, nil
+	return &Tracer{tracer: provider.Tracer(tracerName), provider: provider, queue: queue, now: o.Now}, nil
 }
 
 // tracingWanted reads the variables that turn tracing on and off.
@@ -130,7 +136,7 @@ func (t *Tracer) Request(ctx context.Context, meta, header func(name string) str
 		return ctx, RequestSpan{}
 	}
 	ctx, span := t.tracer.Start(withParent(ctx, meta, header), "request",
-		trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attribute.String("stateful_route.service", service)))
+		trace.WithTimestamp(t.now()), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attribute.String("stateful_route.service", service)))
 	return ctx, RequestSpan{tracer: t, ctx: ctx, span: span}
 }
 
@@ -156,17 +162,16 @@ func (t *Tracer) HealthCheck(ctx context.Context, service, pod string) (context.
 	if !t.Enabled() {
 		return ctx, HealthSpan{}
 	}
-	ctx, span := t.tracer.Start(ctx, "healthcheck.check", trace.WithSpanKind(trace.SpanKindClient),
+	ctx, span := t.tracer.Start(ctx, "healthcheck.check", trace.WithTimestamp(t.now()), trace.WithSpanKind(trace.SpanKindClient),
 		trace.WithAttributes(attribute.String("healthcheck.service", service), attribute.String("healthcheck.pod_id", pod)))
-	return ctx, HealthSpan{span: span}
+	return ctx, HealthSpan{tracer: t, span: span}
 }
 
 // child makes a finished span that began at start.
 func (t *Tracer) child(ctx context.Context, name string, start time.Time, attributes ...attribute.KeyValue) trace.Span {
-	options := []trace.SpanStartOption{trace.WithAttributes(attributes...)}
-	if !start.IsZero() {
-		options = append(options, trace.WithTimestamp(start))
+	if start.IsZero() {
+		start = t.now()
 	}
-	_, span := t.tracer.Start(ctx, name, options...)
+	_, span := t.tracer.Start(ctx, name, trace.WithTimestamp(start), trace.WithAttributes(attributes...))
 	return span
 }

@@ -39,8 +39,8 @@ const (
 // the slope of Theil (1950) and Sen (1968). Where both are significant, the one
 // whose line is closer to the values wins.
 func findChange(values []float64) (change, bool) {
-	if len(values) < minChangePoints {
-		return change{}, false
+	if len(values) < minChangePoints || !large(slices.Min(values), slices.Max(values)) {
+		return change{}, false // most figures of most pods hardly change at all
 	}
 	shift, shiftFound := findShift(values)
 	trend, slope, trendFound := findTrend(values)

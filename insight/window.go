@@ -70,6 +70,9 @@ type Window struct {
 	InFlight, Sessions int64
 	// State is a pod's newest.
 	State statefulroute.PodState
+	// Flaps is how many times a pod began to fail its health checks in the last
+	// minute, as of the newest sample.
+	Flaps int
 	// Usage is the newest state of a process.
 	Usage ProcessSample
 
@@ -84,6 +87,7 @@ func (w *Window) extend(p *point) {
 	}
 	if w.Samples == 0 || p.at.After(w.End) {
 		w.End, w.InFlight, w.Sessions, w.State, w.Usage = p.at, p.inFlight, p.sessions, p.state, p.usage
+		w.Flaps = int(p.flaps)
 	}
 	w.Period += p.span
 	w.Samples++

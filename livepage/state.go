@@ -26,6 +26,9 @@ type Process struct {
 	// ConfigError says why the newest configuration is not in force; empty when
 	// it is.
 	ConfigError string `json:"config_error,omitempty"`
+	// Degraded says what works less than it should, such as orders that cannot be
+	// written.
+	Degraded []string `json:"degraded"`
 }
 
 // Service is a service with its pods.
@@ -36,7 +39,10 @@ type Service struct {
 	Strategy      string   `json:"strategy"`
 	OnPodLoss     string   `json:"on_pod_loss"`
 	OnExtprocLoss string   `json:"on_extproc_loss"`
-	Pods          []Pod    `json:"pods"`
+	// Source says what is the matter with where its pods come from; empty while
+	// nothing is.
+	Source string `json:"source,omitempty"`
+	Pods   []Pod  `json:"pods"`
 }
 
 // Pod is a pod with what is known of its load; a figure of 0 may also mean that
@@ -87,6 +93,7 @@ func (s State) whole() State {
 		clients[i] = c
 	}
 	s.Services, s.Clients = services, clients
+	s.Process.Degraded = list(s.Process.Degraded)
 	s.Issues, s.Suggestions = list(s.Issues), list(s.Suggestions)
 	return s
 }

@@ -44,6 +44,7 @@ type wirePod struct {
 	Name   string `json:"pod"`
 	State  string `json:"state"`
 	Weight uint32 `json:"weight"`
+	Avoid  bool   `json:"avoid,omitempty"`
 }
 
 // wireDuration travels as text ("30m0s"): metadata numbers are doubles.
@@ -116,7 +117,7 @@ func DecodeService(name string, meta *structpb.Struct) (statefulroute.Service, e
 // Weight is the configured one; the endpoint's own load_balancing_weight is
 // what the load made of it.
 func EncodePod(p statefulroute.Pod) (*structpb.Struct, error) {
-	return toStruct(wirePod{Name: p.Name, State: p.State.String(), Weight: p.Weight})
+	return toStruct(wirePod{Name: p.Name, State: p.State.String(), Weight: p.Weight, Avoid: p.Avoid})
 }
 
 // DecodePod reads a pod from endpoint metadata; address and zone come from the
@@ -133,7 +134,7 @@ func DecodePod(meta *structpb.Struct, address netip.AddrPort, zone string) (stat
 	if err != nil {
 		return statefulroute.Pod{}, fmt.Errorf("pod %q: %w", w.Name, err)
 	}
-	return statefulroute.Pod{Name: w.Name, Address: address, Weight: max(w.Weight, 1), Zone: zone, State: state}, nil
+	return statefulroute.Pod{Name: w.Name, Address: address, Weight: max(w.Weight, 1), Zone: zone, State: state, Avoid: w.Avoid}, nil
 }
 
 func encodeSources(sources []statefulroute.SessionSource) []wireSource {

@@ -47,7 +47,7 @@ func TestServiceSurvivesTheTrip(t *testing.T) {
 func TestPodSurvivesTheTrip(t *testing.T) {
 	addr := netip.MustParseAddrPort("[::1]:9101")
 	for state := statefulroute.Ready; state <= statefulroute.Unhealthy; state++ {
-		want := statefulroute.Pod{Name: "chat-0", Address: addr, Weight: 4_000_000_000, Zone: "a", State: state}
+		want := statefulroute.Pod{Name: "chat-0", Address: addr, Weight: 4_000_000_000, Zone: "a", State: state, Avoid: state == statefulroute.Ready}
 		meta, err := EncodePod(want)
 		if err != nil {
 			t.Fatal(err)

@@ -60,6 +60,9 @@ const (
 // count themselves. A metric's value is its total_metric_value; those marked
 // "since" count from the report before.
 
+// MetricPrefix begins the names of all of them.
+const MetricPrefix = "stateful-route."
+
 // Per pod, in an endpoint's load_metric_stats.
 const (
 	// MetricResponseTime sums response times in seconds since; its
@@ -91,7 +94,8 @@ const (
 	MetricCPULimit      = "stateful-route.cpu_limit_cores" // 0: not known
 	MetricTableSize     = "stateful-route.table_size"
 	MetricTableCapacity = "stateful-route.table_capacity"
-	MetricEvictions     = "stateful-route.table_evictions" // since
+	MetricUnwritten     = "stateful-route.bindings_unwritten" // 1: the file that keeps them cannot be written
+	MetricEvictions     = "stateful-route.table_evictions"    // since
 )
 
 // ResponseTimeBounds are the upper bounds, in seconds, of the response time

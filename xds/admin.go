@@ -16,6 +16,9 @@ type PodReport struct {
 	Zone    string `json:"zone"`
 	State   string `json:"state"`
 	Weight  uint32 `json:"weight"`
+	// Avoided pods are ready, but new sessions go elsewhere where they can: the pod
+	// flaps, or is only just back.
+	Avoided bool `json:"avoided,omitempty"`
 	// InFlight, ResponseTime, ErrorRate and Sessions come from the load
 	// reports of Envoys and extprocs; 0 before the first.
 	InFlight     int64   `json:"in_flight"`
@@ -33,6 +36,18 @@ type ServiceReport struct {
 	OnPodLoss     string         `json:"on_pod_loss"`
 	OnExtprocLoss string         `json:"on_extproc_loss"`
 	Pods          map[string]int `json:"pods"` // how many in each state
+	// Source is how the source of its pods does; absent where the list is static.
+	Source *SourceStatus `json:"source,omitempty"`
+}
+
+// OrderReport is a pod as an order left it. The order is in force whether it was
+// saved or not.
+type OrderReport struct {
+	PodReport
+	// Saved is whether the order outlives xds-server. Error says why not; without
+	// one, no state file is configured.
+	Saved bool   `json:"saved"`
+	Error string `json:"error,omitempty"`
 }
 
 // LoadReader tells what the load reports say of a pod.
@@ -45,6 +60,8 @@ type LoadReader interface {
 type Admin struct {
 	Server *Server
 	Loads  LoadReader
+	// Sources tells how the sources of pods do; nil tells nothing.
+	Sources *Sources
 }
 
 // Register adds the API's paths to mux.
@@ -52,6 +69,7 @@ func (a *Admin) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /api/v1/services", a.services)
 	mux.HandleFunc("GET /api/v1/services/{service}/pods", a.pods)
 	mux.HandleFunc("GET /api/v1/envoys", a.envoys)
+	mux.HandleFunc("POST /api/v1/services/{service}/pods/accept", a.accept)
 	for verb, state := range map[string]statefulroute.PodState{
 		"drain": statefulroute.Draining, "ready": statefulroute.Ready, "maintenance": statefulroute.Maintenance,
 	} {
@@ -62,17 +80,48 @@ func (a *Admin) Register(mux *http.ServeMux) {
 func (a *Admin) services(w http.ResponseWriter, _ *http.Request) {
 	out := []ServiceReport{}
 	for _, svc := range a.Server.Model().Services {
-		r := ServiceReport{
-			Name: svc.Name, Hosts: svc.Hosts, Prefix: svc.Prefix, Strategy: svc.Balancing.Strategy,
-			OnPodLoss: string(svc.Session.OnPodLoss), OnExtprocLoss: string(svc.Session.OnExtprocLoss),
-			Pods: map[string]int{},
-		}
-		for _, m := range svc.Members {
-			r.Pods[m.State.String()]++
-		}
-		out = append(out, r)
+		out = append(out, a.serviceReport(svc))
 	}
 	adminhttp.WriteJSON(w, http.StatusOK, out)
+}
+
+func (a *Admin) serviceReport(svc *ServiceView) ServiceReport {
+	r := ServiceReport{
+		Name: svc.Name, Hosts: svc.Hosts, Prefix: svc.Prefix, Strategy: svc.Balancing.Strategy,
+		OnPodLoss: string(svc.Session.OnPodLoss), OnExtprocLoss: string(svc.Session.OnExtprocLoss),
+		Pods: map[string]int{}, Source: a.Sources.Status(svc.Name),
+	}
+	for _, m := range svc.Members {
+		r.Pods[m.State.String()]++
+	}
+	return r
+}
+
+// accept is an operator's word that a source has really lost the pods.
+func (a *Admin) accept(w http.ResponseWriter, r *http.Request) {
+	service := r.PathValue("service")
+	if _, ok := a.Server.Model().service(service); !ok {
+		adminhttp.WriteError(w, http.StatusNotFound, fmt.Errorf("no service %q", service))
+		return
+	}
+	err := a.Sources.Accept(r.Context(), service)
+	switch {
+	case errors.Is(err, ErrNothingHeld):
+		adminhttp.WriteError(w, http.StatusConflict, err)
+	case err != nil:
+		adminhttp.WriteError(w, http.StatusInternalServerError, err)
+	default:
+		a.answerService(w, service)
+	}
+}
+
+func (a *Admin) answerService(w http.ResponseWriter, name string) {
+	svc, ok := a.Server.Model().service(name)
+	if !ok {
+		adminhttp.WriteError(w, http.StatusNotFound, fmt.Errorf("no service %q", name))
+		return
+	}
+	adminhttp.WriteJSON(w, http.StatusOK, a.serviceReport(svc))
 }
 
 func (a *Admin) pods(w http.ResponseWriter, r *http.Request) {
@@ -90,7 +139,7 @@ func (a *Admin) PodReports(svc *ServiceView) []PodReport {
 	for _, m := range svc.Members {
 		load := a.Loads.Load(svc.Name, m.Name)
 		out = append(out, PodReport{
-			Name: m.Name, Address: m.Address.String(), Zone: m.Zone, State: m.State.String(), Weight: m.EffectiveWeight,
+			Name: m.Name, Address: m.Address.String(), Zone: m.Zone, State: m.State.String(), Weight: m.EffectiveWeight, Avoided: m.Avoid,
 			InFlight: load.InFlight, ResponseTime: load.ResponseTime.Seconds(), ErrorRate: load.ErrorRate, Sessions: load.Sessions,
 		})
 	}
@@ -106,26 +155,28 @@ func (a *Admin) override(state statefulroute.PodState) http.HandlerFunc {
 		service, pod := r.PathValue("service"), r.PathValue("pod")
 		err := a.Server.SetOverride(r.Context(), service, pod, state)
 		switch {
-		case errors.Is(err, ErrNotSaved):
-			// In force all the same.
-			a.answerPod(w, service, pod)
 		case errors.Is(err, ErrUnknownPod):
 			adminhttp.WriteError(w, http.StatusNotFound, err)
-		case err != nil:
+		case err != nil && !errors.Is(err, ErrNotSaved):
 			adminhttp.WriteError(w, http.StatusInternalServerError, err)
 		default:
-			a.answerPod(w, service, pod)
+			a.answerOrder(w, service, pod, err)
 		}
 	}
 }
 
-// answerPod shows the pod as the order left it: a drained pod that is
-// unhealthy stays unhealthy.
-func (a *Admin) answerPod(w http.ResponseWriter, service, pod string) {
+// answerOrder shows the pod as the order left it: a drained pod that is unhealthy
+// stays unhealthy. An order that could not be saved is in force all the same, so
+// the answer is a good one and says so.
+func (a *Admin) answerOrder(w http.ResponseWriter, service, pod string, notSaved error) {
 	if svc, ok := a.Server.Model().service(service); ok {
 		for _, r := range a.PodReports(svc) {
 			if r.Name == pod {
-				adminhttp.WriteJSON(w, http.StatusOK, r)
+				out := OrderReport{PodReport: r, Saved: notSaved == nil && a.Server.keeps()}
+				if notSaved != nil {
+					out.Error = notSaved.Error()
+				}
+				adminhttp.WriteJSON(w, http.StatusOK, out)
 				return
 			}
 		}

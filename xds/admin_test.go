@@ -15,7 +15,7 @@ func TestAdminAPI(t *testing.T) {
 	odd := testPod("<script>/x", 2)
 	srv.config(t, testPod("a", 1), odd)
 	loads := NewLoads()
-	loads.Report(time.Now(), "envoy", clusterStats(podStats(testPod("a", 1), 3, 1, 5)), srv.Index().PodAt)
+	loads.Report(time.Now(), "envoy", clusterStats(podStats(testPod("a", 1), 3, 1, 5)), srv.Index())
 	mux := http.NewServeMux()
 	(&Admin{Server: srv.Server, Loads: loads}).Register(mux)
 	call := func(method, path string, want int, into any) {

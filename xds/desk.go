@@ -27,8 +27,8 @@ var ErrOtherSource = errors.New("the pods of the service come from elsewhere now
 // others there are.
 type Desk struct {
 	gateway  Gateway
-	names    []string // of the services, in the order of the configuration
-	places   map[string]int
+	layout   *layout        // in the order of the configuration
+	views    []*ServiceView // of the layout's services, as of the last settle; replaced, never changed
 	services map[string]*deskService
 
 	touched map[string]struct{} // since the last settle
@@ -40,8 +40,8 @@ type Desk struct {
 // deskUndo is what a rollback puts back.
 type deskUndo struct {
 	gateway  Gateway
-	names    []string
-	places   map[string]int
+	layout   *layout
+	views    []*ServiceView
 	ordered  bool
 	services map[string]*deskService // nil for those that were not there
 }
@@ -59,23 +59,24 @@ type deskService struct {
 
 type podFacts struct {
 	down   bool   // health checks say so
+	avoid  bool   // and that new sessions had better go elsewhere
 	weight uint32 // 0: use the configured one
 }
 
 // NewDesk returns an empty desk.
 func NewDesk() *Desk {
-	return &Desk{services: map[string]*deskService{}, places: map[string]int{}, touched: map[string]struct{}{}}
+	return &Desk{layout: newLayout(nil), services: map[string]*deskService{}, touched: map[string]struct{}{}}
 }
 
 // begin starts a change that rollback can take back.
 func (d *Desk) begin() {
-	d.undo = &deskUndo{gateway: d.gateway, names: d.names, places: d.places, ordered: d.ordered, services: map[string]*deskService{}}
+	d.undo = &deskUndo{gateway: d.gateway, layout: d.layout, views: d.views, ordered: d.ordered, services: map[string]*deskService{}}
 }
 
 func (d *Desk) commit() { d.undo = nil }
 
 func (d *Desk) rollback() {
-	d.gateway, d.names, d.places, d.ordered = d.undo.gateway, d.undo.names, d.undo.places, d.undo.ordered
+	d.gateway, d.layout, d.views, d.ordered = d.undo.gateway, d.undo.layout, d.undo.views, d.undo.ordered
 	for name, s := range d.undo.services {
 		if s == nil {
 			delete(d.services, name)
@@ -113,19 +114,21 @@ func (s *deskService) clone() *deskService {
 // taken from it; those of other sources stay as they are until SetPods.
 func (d *Desk) SetConfig(now time.Time, g Gateway, services []statefulroute.Service) {
 	d.gateway = g
-	names, places := make([]string, len(services)), make(map[string]int, len(services))
+	names := make([]string, len(services))
 	for i, svc := range services {
-		names[i], places[svc.Name] = svc.Name, i
+		names[i] = svc.Name
 		d.setService(now, svc)
 	}
-	for _, name := range d.names {
-		if _, ok := places[name]; !ok {
-			d.ordered = d.ordered || len(d.touch(name).orders) > 0
+	next := newLayout(names)
+	for _, name := range d.layout.names {
+		if _, ok := next.places[name]; !ok {
+			left := d.touch(name) // also where it is known that orders changed
+			d.ordered = d.ordered || len(left.orders) > 0
 			delete(d.services, name)
 		}
 	}
-	if !slices.Equal(names, d.names) {
-		d.names, d.places, d.ordered = names, places, true
+	if !slices.Equal(names, d.layout.names) {
+		d.layout, d.views, d.ordered = next, nil, true
 	}
 }
 
@@ -187,9 +190,9 @@ func indexOf(pods []statefulroute.Pod) *podIndex {
 	return newPodIndex(members)
 }
 
-// SetHealthy is what the health checks found.
-func (d *Desk) SetHealthy(service, pod string, healthy bool) error {
-	return d.change(service, pod, func(f *podFacts) { f.down = !healthy })
+// SetHealth is what the health checks found.
+func (d *Desk) SetHealth(service, pod string, v HealthVerdict) error {
+	return d.change(service, pod, func(f *podFacts) { f.down, f.avoid = !v.Healthy, v.Avoid })
 }
 
 // SetWeight is what the load made of a pod's weight; 0 means the configured one.
@@ -244,7 +247,24 @@ func (d *Desk) settle() settled {
 		}
 	}
 	clear(d.touched)
+	d.arrange(out.changed)
 	return out
+}
+
+// arrange puts changed views into their places.
+func (d *Desk) arrange(changed []*ServiceView) {
+	switch {
+	case d.views == nil: // other services, or another order
+		d.views = make([]*ServiceView, len(d.layout.names))
+		for i, name := range d.layout.names {
+			d.views[i] = d.services[name].view
+		}
+	case len(changed) > 0:
+		d.views = slices.Clone(d.views)
+		for _, v := range changed {
+			d.views[d.layout.places[v.Name]] = v
+		}
+	}
 }
 
 // look is the service as it is to be published; the view of before if that is
@@ -255,7 +275,7 @@ func (d *Desk) look(s *deskService) *ServiceView {
 	weights := facts
 	for i, p := range s.pods {
 		f, ordered := s.facts[p.Name], s.orders[p.Name].state
-		p.State = rank(ordered, f.down)
+		p.State, p.Avoid = rank(ordered, f.down), f.avoid
 		m := Member{Pod: p, EffectiveWeight: f.weight, Order: ordered, Down: f.down}
 		if f.weight == 0 {
 			m.EffectiveWeight = p.Weight
@@ -288,11 +308,7 @@ func (d *Desk) Model() Model {
 	if d.undo == nil {
 		d.settle()
 	}
-	m := Model{Gateway: d.gateway, Services: make([]*ServiceView, len(d.names)), places: d.places}
-	for i, name := range d.names {
-		m.Services[i] = d.services[name].view
-	}
-	return m
+	return Model{Gateway: d.gateway, Services: d.views, layout: d.layout}
 }
 
 // rank weighs what was said: an operator's maintenance over a failed check,

@@ -36,10 +36,10 @@ func TestWhoseWordCounts(t *testing.T) {
 		want string
 	}{
 		{"drain", func() error { return d.SetOverride("chat", "a", statefulroute.Draining) }, "chat: a@1(draining)"},
-		{"checks fail", func() error { return d.SetHealthy("chat", "a", false) }, "chat: a@1(unhealthy)"},
+		{"checks fail", func() error { return d.SetHealth("chat", "a", HealthVerdict{Healthy: false}) }, "chat: a@1(unhealthy)"},
 		{"maintenance", func() error { return d.SetOverride("chat", "a", statefulroute.Maintenance) }, "chat: a@1(maintenance)"},
 		{"ready while failing", func() error { return d.SetOverride("chat", "a", statefulroute.Ready) }, "chat: a@1(unhealthy)"},
-		{"checks pass", func() error { return d.SetHealthy("chat", "a", true) }, "chat: a@1"},
+		{"checks pass", func() error { return d.SetHealth("chat", "a", HealthVerdict{Healthy: true}) }, "chat: a@1"},
 	}
 	for _, s := range steps {
 		if err := s.do(); err != nil || show(d.Model()) != s.want {
@@ -49,7 +49,7 @@ func TestWhoseWordCounts(t *testing.T) {
 	if err := d.SetOverride("chat", "a", statefulroute.Unhealthy); err == nil {
 		t.Error("an operator ordered a pod to be unhealthy")
 	}
-	for _, err := range []error{d.SetHealthy("chat", "b", true), d.SetWeight("rooms", "a", 1), d.SetPods(t0, "rooms", staticSource(), nil)} {
+	for _, err := range []error{d.SetHealth("chat", "b", HealthVerdict{Healthy: true}), d.SetWeight("rooms", "a", 1), d.SetPods(t0, "rooms", staticSource(), nil)} {
 		if !errors.Is(err, ErrUnknownPod) {
 			t.Errorf("got %v", err)
 		}

@@ -123,7 +123,7 @@ func TestAClientThatHangsHoldsUpNobody(t *testing.T) {
 			for range 3 {
 				for _, healthy := range []bool{false, true} {
 					want := map[bool]corev3.HealthStatus{true: corev3.HealthStatus_HEALTHY, false: corev3.HealthStatus_UNHEALTHY}[healthy]
-					if err := srv.SetHealth(t.Context(), map[string]map[string]bool{"chat": {"chat-7": healthy}}); err != nil {
+					if err := srv.SetHealth(t.Context(), map[string]map[string]xds.HealthVerdict{"chat": {"chat-7": {Healthy: healthy}}}); err != nil {
 						t.Fatal(err)
 					}
 					await(t, fmt.Sprintf("healthy %v", healthy), func() bool {
@@ -152,7 +152,7 @@ func busy(t *testing.T, srv *xds.Server) (stop func()) {
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
-				if err := srv.SetHealth(ctx, map[string]map[string]bool{"chat": {"chat-200": i%2 == 0}}); err != nil && ctx.Err() == nil {
+				if err := srv.SetHealth(ctx, map[string]map[string]xds.HealthVerdict{"chat": {"chat-200": {Healthy: i%2 == 0}}}); err != nil && ctx.Err() == nil {
 					t.Error(err)
 				}
 			}

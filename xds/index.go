@@ -8,17 +8,16 @@ type Index struct{ model Model }
 // NewIndex indexes a model's members. Of a Server's own model nothing has to be
 // looked at: its views carry their index.
 func NewIndex(m Model) *Index {
-	if m.places != nil {
+	if m.layout != nil {
 		return &Index{m}
 	}
-	indexed := Model{Gateway: m.Gateway, places: make(map[string]int, len(m.Services))}
-	for i, svc := range m.Services {
+	indexed := Model{Gateway: m.Gateway, layout: m.layoutOf()}
+	for _, svc := range m.Services {
 		view := *svc
 		if view.pods == nil {
 			view.pods = newPodIndex(view.Members)
 		}
 		indexed.Services = append(indexed.Services, &view)
-		indexed.places[svc.Name] = i
 	}
 	return &Index{indexed}
 }
@@ -27,6 +26,11 @@ func NewIndex(m Model) *Index {
 func (x *Index) Has(service, pod string) bool {
 	svc, ok := x.model.service(service)
 	return ok && svc.pods.has(pod)
+}
+
+func (x *Index) hasService(service string) bool {
+	_, ok := x.model.service(service)
+	return ok
 }
 
 // PodAt names the pod at an address of a service.

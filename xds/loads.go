@@ -4,9 +4,6 @@ import (
 	"maps"
 	"math"
 	"net/netip"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,7 +14,8 @@ import (
 )
 
 // Window is what a pod did between two calls of Loads.Take, over all Envoys
-// and extprocs.
+// and extprocs. Where three or more clients report of it, how many requests failed,
+// how long they took and how many are in flight is what most of them say.
 type Window struct {
 	Service, Pod string
 	// Issued, Succeeded and Failed count requests as Envoys saw them; a 5xx
@@ -52,16 +50,27 @@ type Replica struct {
 	CPU, CPULimit       float64
 	Size, Capacity      int
 	Evictions           uint64
+	// Unwritten says that it cannot write its bindings to its file.
+	Unwritten bool
 }
 
 // Loads adds up the load reports of all clients. Safe for concurrent use.
 type Loads struct {
 	mu       sync.Mutex
-	windows  map[podID]*Window
+	windows  map[podID]*window
+	clients  map[string]time.Time // since when they report
+	refused  map[string]uint64    // by reason
 	caches   map[string]CacheCounts
 	replicas map[string]Replica
 	gauges   map[string]map[podID]gauge // by client
 	recent   map[podID]*recent
+}
+
+// window is a Window that is being filled.
+type window struct {
+	Window
+	seconds float64 // the sum of the response times
+	words   []word
 }
 
 // gauge is what one client says it has now.
@@ -82,63 +91,105 @@ const recentHalfLife = 3 * time.Second
 // NewLoads returns an empty book.
 func NewLoads() *Loads {
 	return &Loads{
-		windows: map[podID]*Window{}, caches: map[string]CacheCounts{}, replicas: map[string]Replica{},
+		windows: map[podID]*window{}, clients: map[string]time.Time{}, refused: map[string]uint64{}, caches: map[string]CacheCounts{}, replicas: map[string]Replica{},
 		gauges: map[string]map[podID]gauge{}, recent: map[podID]*recent{},
 	}
 }
 
-// Report books what a client reported of its clusters. podAt names the pod at
-// an address of a service; reports of pods that are gone are dropped.
-func (l *Loads) Report(now time.Time, client string, stats []*endpointv3.ClusterStats, podAt func(service string, at netip.AddrPort) (string, bool)) {
+// Report books what a client reported of its clusters. What cannot be, and what is
+// about services and pods that there are not, is left out and counted.
+func (l *Loads) Report(now time.Time, client string, stats []*endpointv3.ClusterStats, pods *Index) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	since, known := l.clients[client]
+	if !known {
+		since = now
+		l.clients[client] = now
+	}
 	for _, cluster := range stats {
-		if cluster.GetClusterName() == policy.ReplicaCluster {
-			l.replicas[client] = l.replicas[client].updated(values(cluster))
-			continue
+		switch name := cluster.GetClusterName(); {
+		case name == policy.ReplicaCluster:
+			l.reportReplicaLocked(client, cluster)
+		case !pods.hasService(name):
+			l.refused[refusedUnknownService]++
+		default:
+			l.reportServiceLocked(now, now.Sub(since), client, cluster, pods)
 		}
-		l.countLookupsLocked(cluster)
-		seen := map[podID]gauge{}
-		for _, locality := range cluster.GetUpstreamLocalityStats() {
-			for _, e := range locality.GetUpstreamEndpointStats() {
-				at, ok := endpointAddress(e)
-				if !ok {
-					continue
-				}
-				if pod, ok := podAt(cluster.GetClusterName(), at); ok {
-					id := podID{cluster.GetClusterName(), pod}
-					l.addLocked(now, id, e)
-					g := seen[id]
-					g.inFlight += int64(e.GetTotalRequestsInProgress())
-					g.sessions += sessionsOf(e)
-					seen[id] = g
-				}
-			}
-		}
-		l.setGaugesLocked(client, cluster.GetClusterName(), seen)
 	}
 }
 
-func (l *Loads) countLookupsLocked(cluster *endpointv3.ClusterStats) {
-	v := values(cluster)
+func (l *Loads) reportReplicaLocked(client string, cluster *endpointv3.ClusterStats) {
+	v, ok := checkedValues(cluster)
+	if !ok {
+		l.refused[refusedAbsurd]++
+		return
+	}
+	l.replicas[client] = l.replicas[client].updated(v)
+}
+
+func (l *Loads) reportServiceLocked(now time.Time, here time.Duration, client string, cluster *endpointv3.ClusterStats, pods *Index) {
+	service := cluster.GetClusterName()
+	if v, ok := checkedValues(cluster); ok {
+		l.countLookupsLocked(service, v)
+	} else {
+		l.refused[refusedAbsurd]++
+	}
+	seen := map[podID]gauge{}
+	for _, locality := range cluster.GetUpstreamLocalityStats() {
+		for _, e := range locality.GetUpstreamEndpointStats() {
+			at, ok := endpointAddress(e)
+			if !ok {
+				l.refused[refusedMalformed]++
+				continue
+			}
+			pod, ok := pods.PodAt(service, at)
+			if !ok {
+				l.refused[refusedUnknownPod]++
+				continue
+			}
+			r, reason := checkPod(e, here)
+			if reason != "" {
+				l.refused[reason]++
+				continue
+			}
+			id := podID{service, pod}
+			l.addLocked(now, client, id, &r)
+			g := seen[id]
+			g.inFlight += r.gauge.inFlight
+			g.sessions += r.gauge.sessions
+			seen[id] = g
+		}
+	}
+	l.setGaugesLocked(client, service, seen)
+}
+
+func (l *Loads) countLookupsLocked(service string, v map[string]float64) {
 	if v[policy.MetricCacheHits]+v[policy.MetricCacheMisses] == 0 {
 		return
 	}
-	c := l.caches[cluster.GetClusterName()]
+	if max(v[policy.MetricCacheHits], v[policy.MetricCacheMisses]) > mostRequests {
+		l.refused[refusedAbsurd]++
+		return
+	}
+	c := l.caches[service]
 	c.Hits += uint64(v[policy.MetricCacheHits])
 	c.Misses += uint64(v[policy.MetricCacheMisses])
-	l.caches[cluster.GetClusterName()] = c
+	l.caches[service] = c
 }
 
-// values are the load metrics of a cluster's localities by name.
-func values(cluster *endpointv3.ClusterStats) map[string]float64 {
-	out := map[string]float64{}
-	for _, locality := range cluster.GetUpstreamLocalityStats() {
-		for _, m := range locality.GetLoadMetricStats() {
-			out[m.GetMetricName()] += m.GetTotalMetricValue()
-		}
-	}
-	return out
+// Refuse counts a whole report that was refused.
+func (l *Loads) Refuse(reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused[reason]++
+}
+
+// Refused counts, by reason, what was left out of load reports: clusters, pods, and
+// whole reports.
+func (l *Loads) Refused() map[string]uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.refused)
 }
 
 func (r Replica) updated(v map[string]float64) Replica {
@@ -146,6 +197,7 @@ func (r Replica) updated(v map[string]float64) Replica {
 		Memory: uint64(v[policy.MetricMemory]), MemoryLimit: uint64(v[policy.MetricMemoryLimit]),
 		CPU: v[policy.MetricCPU], CPULimit: v[policy.MetricCPULimit],
 		Size: int(v[policy.MetricTableSize]), Capacity: int(v[policy.MetricTableCapacity]),
+		Unwritten: v[policy.MetricUnwritten] > 0,
 		Evictions: r.Evictions + uint64(v[policy.MetricEvictions]),
 	}
 }
@@ -162,64 +214,41 @@ func (l *Loads) setGaugesLocked(client, service string, seen map[podID]gauge) {
 	maps.Copy(mine, seen)
 }
 
-func (l *Loads) addLocked(now time.Time, id podID, e *endpointv3.UpstreamEndpointStats) {
+func (l *Loads) addLocked(now time.Time, client string, id podID, reported *podReport) {
 	w := l.windowLocked(id)
-	w.Issued += e.GetTotalIssuedRequests()
-	w.Succeeded += e.GetTotalSuccessfulRequests()
-	w.Failed += e.GetTotalErrorRequests()
-	count, seconds := addMetrics(w, e)
+	w.Issued += reported.issued
+	w.Succeeded += reported.succeeded
+	w.Failed += reported.failed
+	w.Responses += reported.responses
+	w.seconds += reported.seconds
+	for _, b := range reported.buckets {
+		w.Buckets[b.bucket] += b.n
+	}
+	w.hear(client, reported)
 	r := l.recent[id]
 	if r == nil {
 		r = &recent{at: now}
 		l.recent[id] = r
 	}
 	weight := r.fade(now)
-	answered := e.GetTotalSuccessfulRequests() + e.GetTotalErrorRequests()
+	answered := reported.succeeded + reported.failed
 	r.answered += float64(answered)
-	r.failed += float64(e.GetTotalErrorRequests())
-	if count > 0 {
-		r.see(seconds/count, weight)
+	r.failed += float64(reported.failed)
+	if reported.responses > 0 {
+		r.see(reported.seconds/float64(reported.responses), weight)
 	}
 	if answered > 0 {
 		r.lastResponse = now
 	}
 }
 
-func (l *Loads) windowLocked(id podID) *Window {
+func (l *Loads) windowLocked(id podID) *window {
 	w := l.windows[id]
 	if w == nil {
-		w = &Window{Service: id.service, Pod: id.pod, Buckets: make([]uint64, len(policy.ResponseTimeBounds())+1)}
+		w = &window{Window: Window{Service: id.service, Pod: id.pod, Buckets: make([]uint64, len(policy.ResponseTimeBounds())+1)}}
 		l.windows[id] = w
 	}
 	return w
-}
-
-func addMetrics(w *Window, e *endpointv3.UpstreamEndpointStats) (count, seconds float64) {
-	bounds := policy.ResponseTimeBounds()
-	for _, m := range e.GetLoadMetricStats() {
-		if m.GetMetricName() == policy.MetricResponseTime {
-			count, seconds = float64(m.GetNumRequestsFinishedWithMetric()), m.GetTotalMetricValue()
-			w.Responses += m.GetNumRequestsFinishedWithMetric()
-			w.ResponseTime += time.Duration(seconds * float64(time.Second))
-			continue
-		}
-		if bound, ok := strings.CutPrefix(m.GetMetricName(), policy.MetricResponseTimeBucket); ok {
-			if le, err := strconv.ParseFloat(bound, 64); err == nil {
-				i, _ := slices.BinarySearch(bounds, le)
-				w.Buckets[i] += m.GetNumRequestsFinishedWithMetric()
-			}
-		}
-	}
-	return count, seconds
-}
-
-func sessionsOf(e *endpointv3.UpstreamEndpointStats) int64 {
-	for _, m := range e.GetLoadMetricStats() {
-		if m.GetMetricName() == policy.MetricSessions {
-			return int64(m.GetTotalMetricValue())
-		}
-	}
-	return 0
 }
 
 func endpointAddress(e *endpointv3.UpstreamEndpointStats) (netip.AddrPort, bool) {
@@ -237,6 +266,7 @@ func (l *Loads) Forget(client string) {
 	defer l.mu.Unlock()
 	delete(l.gauges, client)
 	delete(l.replicas, client)
+	delete(l.clients, client)
 }
 
 // Take returns what happened since the last Take.
@@ -252,7 +282,8 @@ func (l *Loads) Take() Taken {
 	}
 	out := Taken{Windows: make([]Window, 0, len(l.windows)), Caches: l.caches, Replicas: maps.Clone(l.replicas)}
 	for _, w := range l.windows {
-		out.Windows = append(out.Windows, *w)
+		w.ResponseTime = time.Duration(min(w.seconds, mostSeconds) * float64(time.Second))
+		out.Windows = append(out.Windows, w.agreed())
 	}
 	for client, r := range l.replicas {
 		r.Evictions = 0

@@ -33,8 +33,8 @@ func TestReportsOfAllClientsAddUp(t *testing.T) {
 	a, b := testPod("a", 1), testPod("b", 2)
 	pods := NewIndex(testModel(a, b))
 	l, now := NewLoads(), time.Unix(100, 0)
-	l.Report(now, "envoy-1", clusterStats(podStats(a, 8, 2, 3), podStats(b, 1, 0, 0)), pods.PodAt)
-	l.Report(now, "envoy-2", clusterStats(podStats(a, 10, 0, 4)), pods.PodAt)
+	l.Report(now, "envoy-1", clusterStats(podStats(a, 8, 2, 3), podStats(b, 1, 0, 0)), pods)
+	l.Report(now, "envoy-2", clusterStats(podStats(a, 10, 0, 4)), pods)
 	timed := podStats(a, 0, 0, 0)
 	timed.LoadMetricStats = []*endpointv3.EndpointLoadMetricStats{
 		{MetricName: policy.MetricResponseTime, NumRequestsFinishedWithMetric: 4, TotalMetricValue: 2},
@@ -42,7 +42,7 @@ func TestReportsOfAllClientsAddUp(t *testing.T) {
 		{MetricName: policy.MetricResponseTimeBucket + "1", NumRequestsFinishedWithMetric: 1},
 		{MetricName: policy.MetricSessions, NumRequestsFinishedWithMetric: 1, TotalMetricValue: 17},
 	}
-	l.Report(now, "extproc", clusterStats(timed), pods.PodAt)
+	l.Report(now, "extproc", clusterStats(timed), pods)
 
 	load := l.Load("chat", "a")
 	if load.InFlight != 7 || load.Sessions != 17 || load.ErrorRate != .1 || load.ResponseTime != 500*time.Millisecond || !load.LastResponse.Equal(now) {
@@ -70,7 +70,7 @@ func TestReportsOfAllClientsAddUp(t *testing.T) {
 	if got := l.Load("chat", "a").InFlight; got != 3 {
 		t.Errorf("in flight after an Envoy left: %d", got)
 	}
-	l.Report(now, "envoy-1", clusterStats(podStats(b, 0, 0, 1)), pods.PodAt)
+	l.Report(now, "envoy-1", clusterStats(podStats(b, 0, 0, 1)), pods)
 	if got := l.Load("chat", "a").InFlight; got != 0 {
 		t.Errorf("in flight on a pod no longer reported: %d", got)
 	}
@@ -80,7 +80,7 @@ func TestReportsOfUnknownPodsAreDropped(t *testing.T) {
 	pods := NewIndex(testModel(testPod("a", 1)))
 	l := NewLoads()
 	odd := &endpointv3.UpstreamEndpointStats{Address: &corev3.Address{}}
-	l.Report(time.Unix(1, 0), "envoy", clusterStats(podStats(testPod("gone", 7), 5, 5, 5), odd), pods.PodAt)
+	l.Report(time.Unix(1, 0), "envoy", clusterStats(podStats(testPod("gone", 7), 5, 5, 5), odd), pods)
 	if got := l.Take().Windows; len(got) != 0 {
 		t.Errorf("booked %+v", got)
 	}
@@ -90,8 +90,8 @@ func TestOldErrorsFade(t *testing.T) {
 	a := testPod("a", 1)
 	pods := NewIndex(testModel(a))
 	l, now := NewLoads(), time.Unix(100, 0)
-	l.Report(now, "envoy", clusterStats(podStats(a, 0, 100, 0)), pods.PodAt)
-	l.Report(now.Add(time.Minute), "envoy", clusterStats(podStats(a, 100, 0, 0)), pods.PodAt)
+	l.Report(now, "envoy", clusterStats(podStats(a, 0, 100, 0)), pods)
+	l.Report(now.Add(time.Minute), "envoy", clusterStats(podStats(a, 100, 0, 0)), pods)
 	if got := l.Load("chat", "a").ErrorRate; got > .001 {
 		t.Errorf("a minute of health later the error rate is %v", got)
 	}
@@ -101,18 +101,32 @@ func TestOldErrorsFade(t *testing.T) {
 	}
 }
 
-func TestLoadServiceAsksForEveryPodEachSecond(t *testing.T) {
-	a := testPod("a", 1)
-	loads := NewLoads()
+// serveLoads serves LRS until the test ends.
+func serveLoads(t *testing.T, service *LoadService) (address string) {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := grpc.NewServer()
-	(&LoadService{Loads: loads, Index: func() *Index { return NewIndex(testModel(a)) }}).RegisterOn(server)
-	go func() { _ = server.Serve(listener) }()
-	defer server.Stop()
-	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	service.RegisterOn(server)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.Serve(listener)
+	}()
+	t.Cleanup(func() {
+		server.Stop()
+		<-done
+	})
+	return listener.Addr().String()
+}
+
+func TestLoadServiceAsksForEveryPodEachSecond(t *testing.T) {
+	a := testPod("a", 1)
+	loads := NewLoads()
+	address := serveLoads(t, &LoadService{Loads: loads, Index: func() *Index { return NewIndex(testModel(a)) }})
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +180,7 @@ func TestExtprocsReportOnThemselvesAndTheirCaches(t *testing.T) {
 				policy.MetricTableSize: 9, policy.MetricTableCapacity: 10, policy.MetricEvictions: 4})}},
 	}
 	for range 2 {
-		l.Report(now, "extproc#1", stats, nil)
+		l.Report(now, "extproc#1", stats, NewIndex(testModel(testPod("a", 1))))
 	}
 	got := l.Take()
 	if got.Caches["chat"] != (CacheCounts{14, 6}) {

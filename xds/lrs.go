@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -40,7 +41,8 @@ func (s *LoadService) StreamLoadStats(stream grpc.BidiStreamingServer[loadstatsv
 		return ended(err)
 	}
 	// Two clients may share a node id: the stream tells them apart.
-	client := fmt.Sprintf("%s#%d", first.GetNode().GetId(), s.streams.Add(1))
+	node := first.GetNode().GetId()
+	client := fmt.Sprintf("%s#%d", strings.ToValidUTF8(node[:min(len(node), longestName)], ""), s.streams.Add(1))
 	defer s.Loads.Forget(client)
 	interval := s.Interval
 	if interval == 0 {
@@ -51,10 +53,51 @@ func (s *LoadService) StreamLoadStats(stream grpc.BidiStreamingServer[loadstatsv
 		ReportEndpointGranularity: true,
 		LoadReportingInterval:     durationpb.New(interval),
 	})
+	pace := reportPace{interval: interval}
 	for report := first; err == nil; report, err = stream.Recv() {
-		s.Loads.Report(time.Now(), client, report.GetClusterStats(), s.Index().PodAt)
+		now := time.Now()
+		if !pace.admit(now) {
+			s.Loads.Refuse(refusedTooOften)
+			if pace.refused > mostRefused {
+				return status.Errorf(codes.ResourceExhausted, "%d load reports in a row came sooner than every %v: report as often as asked", pace.refused, interval)
+			}
+			continue
+		}
+		s.Loads.Report(now, client, report.GetClusterStats(), s.Index())
 	}
 	return ended(err)
+}
+
+const (
+	// reportsAtOnce is how many reports of a client are taken together, after a
+	// pause of the network, and reportsPerInterval how many on average.
+	reportsAtOnce      = 5
+	reportsPerInterval = 2
+	// mostRefused is how many reports may be refused in a row before the stream is
+	// ended.
+	mostRefused = 100
+	// longestName is how much of a node's id is kept.
+	longestName = 256
+)
+
+// reportPace is a token bucket of one client's reports.
+type reportPace struct {
+	interval time.Duration
+	used     float64 // of reportsAtOnce
+	last     time.Time
+	refused  int // in a row
+}
+
+func (p *reportPace) admit(now time.Time) bool {
+	p.used = max(p.used-reportsPerInterval*float64(now.Sub(p.last))/float64(p.interval), 0)
+	p.last = now
+	if p.used+1 > reportsAtOnce {
+		p.refused++
+		return false
+	}
+	p.used++
+	p.refused = 0
+	return true
 }
 
 // ended tells a client that went away from a failure.

@@ -13,9 +13,35 @@ type Model struct {
 	Gateway  Gateway
 	Services []*ServiceView
 
-	// places are the services' places by name, shared by all models of the same
-	// services; nil in a model made by hand.
+	// layout is the same pointer in all models of the same services in the same
+	// order; nil in a model made by hand.
+	layout *layout
+}
+
+// layout is which services there are, and where in a model. It is never changed.
+type layout struct {
+	names  []string
 	places map[string]int
+}
+
+func newLayout(names []string) *layout {
+	l := &layout{names: names, places: make(map[string]int, len(names))}
+	for i, name := range names {
+		l.places[name] = i
+	}
+	return l
+}
+
+// layoutOf is the model's layout.
+func (m Model) layoutOf() *layout {
+	if m.layout != nil {
+		return m.layout
+	}
+	names := make([]string, len(m.Services))
+	for i, svc := range m.Services {
+		names[i] = svc.Name
+	}
+	return newLayout(names)
 }
 
 // Gateway is what every Envoy is told beside the services.
@@ -98,8 +124,8 @@ func (v *ServiceView) withPolicyOf(other *ServiceView) *ServiceView {
 }
 
 func (m Model) service(name string) (*ServiceView, bool) {
-	if m.places != nil {
-		i, ok := m.places[name]
+	if m.layout != nil {
+		i, ok := m.layout.places[name]
 		if !ok {
 			return nil, false
 		}

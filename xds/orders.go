@@ -1,13 +1,10 @@
 package xds
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -21,53 +18,18 @@ type Order struct {
 	State   string `json:"state"` // draining or maintenance
 }
 
-// OrderKeeper keeps the orders in force; a Server calls it from one goroutine,
-// which it may hold up.
+// OrderKeeper keeps the orders in force.
 type OrderKeeper interface {
-	Save([]Order) error
+	// Keep is called from the server's loop and must not wait.
+	Keep([]Order)
+	// Saved returns when what was to be kept so far is saved, or says why it
+	// cannot be.
+	Saved(ctx context.Context) error
 }
 
-// OrderFile keeps orders in a JSON file.
-type OrderFile struct{ Path string }
-
-// Load returns the kept orders. A file that is not ours, or damaged, is set
-// aside as PATH.damaged, and an error says so; the server may go on without.
-func (f OrderFile) Load() ([]Order, error) {
-	raw, err := os.ReadFile(f.Path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read orders: %w", err)
-	}
-	var orders []Order
-	if err := json.Unmarshal(raw, &orders); err != nil {
-		aside := f.Path + ".damaged"
-		return nil, errors.Join(fmt.Errorf("orders in %s are damaged, the file is set aside as %s: %w", f.Path, aside, err), os.Rename(f.Path, aside))
-	}
-	return orders, nil
-}
-
-// Save replaces the file in one step, so that a crash leaves the old one or the new.
-func (f OrderFile) Save(orders []Order) error {
-	raw, err := json.MarshalIndent(orders, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write orders: %w", err)
-	}
-	next, err := os.CreateTemp(filepath.Dir(f.Path), filepath.Base(f.Path)+".new*")
-	if err != nil {
-		return fmt.Errorf("write orders: %w", err)
-	}
-	_, err = next.Write(append(raw, '\n'))
-	err = errors.Join(err, next.Sync(), next.Close())
-	if err == nil {
-		err = os.Rename(next.Name(), f.Path)
-	}
-	if err != nil {
-		return fmt.Errorf("write orders: %w", errors.Join(err, os.Remove(next.Name())))
-	}
-	return nil
-}
+// ErrNotSaved means that an order is in force, but could not be saved: a restart
+// would forget it.
+var ErrNotSaved = errors.New("in force, but not saved: it ends with xds-server")
 
 // orderKeep is how long an order outlives the presence of its pod in DNS
 // answers: longer than a name server is confused or a pod restarts, shorter than
@@ -104,17 +66,19 @@ func (d *Desk) SetOverride(service, pod string, state statefulroute.PodState) er
 // answers may lack a pod that is there.
 func (d *Desk) ageOrders(now time.Time, s *deskService) {
 	for pod, o := range s.orders {
-		switch {
-		case s.index.has(pod):
-			o.gone = time.Time{}
-		case o.gone.IsZero():
+		there := s.index.has(pod)
+		if !there && o.gone.IsZero() {
 			o.gone = now
 		}
-		absent := !o.gone.IsZero()
-		if absent && (s.spec.Pods.DNS == nil || now.Sub(o.gone) >= orderKeep) {
+		// Answers that say the same are not heard of: it may be long ago.
+		done := !o.gone.IsZero() && (s.spec.Pods.DNS == nil || now.Sub(o.gone) >= orderKeep)
+		switch {
+		case done:
 			delete(s.orders, pod)
 			d.ordered = true
-		} else {
+		case there:
+			s.orders[pod] = order{state: o.state}
+		default:
 			s.orders[pod] = o
 		}
 	}
@@ -124,7 +88,7 @@ func (d *Desk) ageOrders(now time.Time, s *deskService) {
 // then of names; those on pods that are gone for a while are among them.
 func (d *Desk) Orders() []Order {
 	orders := []Order{}
-	for _, name := range d.names {
+	for _, name := range d.layout.names {
 		s := d.services[name]
 		for _, pod := range slices.Sorted(maps.Keys(s.orders)) {
 			orders = append(orders, Order{name, pod, s.orders[pod].state.String()})
@@ -143,6 +107,7 @@ func (d *Desk) takeOrdered() bool {
 // Obey repeats kept orders. Those on pods that are gone are dropped, but where
 // DNS tells the pods: it may not have answered yet.
 func (d *Desk) Obey(now time.Time, orders []Order) error {
+	d.ordered = true // those on pods that are gone are no longer kept, either
 	for _, o := range orders {
 		state, err := statefulroute.ParsePodState(o.State)
 		if err == nil {

@@ -1,8 +1,8 @@
 package xds
 
 import (
+	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -14,64 +14,61 @@ import (
 )
 
 func TestOrdersOutliveTheServer(t *testing.T) {
-	file := OrderFile{Path: filepath.Join(t.TempDir(), "orders.json")}
-	run := func(t *testing.T, do func(*running)) {
-		srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: time.Second, Boot: "a", Orders: file})
+	path := filepath.Join(t.TempDir(), "state.db")
+	run := func(t *testing.T, do func(*running, *stateRun)) {
+		state := runState(t, path)
+		srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: time.Second, Boot: "a", Orders: state})
 		srv.config(t, testPod("a", 1), testPod("b", 2), testPod("c", 3))
-		orders, err := file.Load()
-		if err != nil {
+		if err := srv.Obey(t.Context(), state.kept.Orders); err != nil {
 			t.Fatal(err)
 		}
-		if err := srv.Obey(t.Context(), orders); err != nil {
-			t.Fatal(err)
-		}
-		do(srv)
+		do(srv, state)
 	}
 	t.Run("first", func(t *testing.T) {
-		run(t, func(srv *running) {
-			for pod, state := range map[string]statefulroute.PodState{"a": statefulroute.Draining, "b": statefulroute.Maintenance, "c": statefulroute.Draining} {
-				if err := srv.SetOverride(t.Context(), "chat", pod, state); err != nil {
+		run(t, func(srv *running, state *stateRun) {
+			for pod, order := range map[string]statefulroute.PodState{"a": statefulroute.Draining, "b": statefulroute.Maintenance, "c": statefulroute.Draining} {
+				if err := srv.SetOverride(t.Context(), "chat", pod, order); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if err := srv.SetOverride(t.Context(), "chat", "c", statefulroute.Ready); err != nil {
 				t.Fatal(err)
 			}
+			if err := state.Saved(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 		})
 	})
 	t.Run("second", func(t *testing.T) {
-		run(t, func(srv *running) {
+		run(t, func(srv *running, state *stateRun) {
 			if got := show(srv.Model()); got != "chat: a@1(draining) b@2(maintenance) c@3" {
 				t.Errorf("after a restart: %s", got)
 			}
 			// A pod that leaves takes its order with it.
 			srv.config(t, testPod("b", 2))
-			want := []Order{{"chat", "b", "maintenance"}}
-			await(t, "the orders to be saved", func() bool {
-				orders, err := file.Load()
-				return err == nil && slices.Equal(orders, want)
-			})
+			if err := state.Saved(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := mustRead(t, path).Orders, []Order{{"chat", "b", "maintenance"}}; !slices.Equal(got, want) {
+				t.Errorf("kept %v; want %v", got, want)
+			}
 		})
+	})
+	t.Run("third", func(t *testing.T) {
+		// An order on a pod that left while nobody was there is dropped for good.
+		state := runState(t, path)
+		srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: time.Second, Boot: "a", Orders: state})
+		srv.config(t, testPod("a", 1))
+		if err := errors.Join(srv.Obey(t.Context(), state.kept.Orders), state.Saved(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		if got := mustRead(t, path).Orders; len(got) > 0 {
+			t.Errorf("kept %v", got)
+		}
 	})
 }
 
-func TestDamagedOrdersAreSetAside(t *testing.T) {
-	file := OrderFile{Path: filepath.Join(t.TempDir(), "orders.json")}
-	if orders, err := file.Load(); err != nil || orders != nil {
-		t.Errorf("no file: %v, %v", orders, err)
-	}
-	if err := os.WriteFile(file.Path, []byte("[{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := file.Load(); err == nil {
-		t.Error("a damaged file was accepted")
-	}
-	if raw, err := os.ReadFile(file.Path + ".damaged"); err != nil || string(raw) != "[{" {
-		t.Errorf("set aside: %q, %v", raw, err)
-	}
-	if orders, err := file.Load(); err != nil || orders != nil {
-		t.Errorf("after it was set aside: %v, %v", orders, err)
-	}
+func TestAnUnknownOrderIsNotObeyed(t *testing.T) {
 	if err := NewDesk().Obey(t0, []Order{{"chat", "a", "odd"}}); err == nil {
 		t.Error("an unknown state was obeyed")
 	}
@@ -98,7 +95,7 @@ func TestAnOrderOutlivesAnAnswerThatLacksItsPod(t *testing.T) {
 	d, answer := dnsDesk(t)
 	a, b := testPod("a", 1), testPod("b", 2)
 	answer(t0, a, b)
-	if err := errors.Join(d.SetOverride("chat", "b", statefulroute.Draining), d.SetHealthy("chat", "b", false)); err != nil {
+	if err := errors.Join(d.SetOverride("chat", "b", statefulroute.Draining), d.SetHealth("chat", "b", HealthVerdict{Healthy: false})); err != nil {
 		t.Fatal(err)
 	}
 	answer(t0.Add(time.Hour), a)
@@ -151,24 +148,36 @@ func TestAKeptOrderOnAPodOfAStaticListIsDropped(t *testing.T) {
 	}
 }
 
-// stubbornKeeper is a disk that hangs, and then fails.
+// stubbornKeeper is a disk that hangs until it is told how that ends.
 type stubbornKeeper struct {
-	let   chan error
-	saved chan []Order
+	ends chan error
+	kept chan []Order
 }
 
-func (k *stubbornKeeper) Save(orders []Order) error {
-	err := <-k.let
-	k.saved <- orders
-	return err
+func (k *stubbornKeeper) Keep(orders []Order) { k.kept <- orders }
+
+func (k *stubbornKeeper) Saved(ctx context.Context) error {
+	select {
+	case err := <-k.ends:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // A disk that hangs holds up who gave the order, and nobody else; a disk that
 // fails is said to who gave it.
 func TestADiskThatHangsHoldsUpItsOrderOnly(t *testing.T) {
-	keeper := &stubbornKeeper{let: make(chan error), saved: make(chan []Order, 10)}
+	keeper := &stubbornKeeper{make(chan error), make(chan []Order, 10)}
 	srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: time.Second, Boot: "a", Orders: keeper})
 	srv.config(t, testPod("a", 1), testPod("b", 2), testPod("c", 3))
+	if len(keeper.kept) > 0 {
+		t.Errorf("orders were given to be kept before those of the run before were known: %v", <-keeper.kept)
+	}
+	if err := srv.Obey(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	<-keeper.kept
 	given := make(chan error)
 	for _, pod := range []string{"a", "b", "c"} {
 		go func() { given <- srv.SetOverride(t.Context(), "chat", pod, statefulroute.Draining) }()
@@ -177,28 +186,26 @@ func TestADiskThatHangsHoldsUpItsOrderOnly(t *testing.T) {
 			return m.State == statefulroute.Draining
 		})
 	}
-	if err := srv.SetHealth(t.Context(), map[string]map[string]bool{"chat": {"a": false}}); err != nil {
+	if err := srv.SetHealth(t.Context(), map[string]map[string]HealthVerdict{"chat": {"a": {}}}); err != nil {
 		t.Error(err)
 	}
 	if got := show(srv.Model()); got != "chat: a@1(unhealthy) b@2(draining) c@3(draining)" {
 		t.Errorf("while the disk hangs: %s", got)
 	}
-	keeper.let <- nil
+	keeper.ends <- nil
 	if err := <-given; err != nil {
 		t.Errorf("the order that was saved: %v", err)
 	}
 	full := errors.New("disk full")
-	keeper.let <- full
 	for range 2 {
+		keeper.ends <- full
 		if err := <-given; !errors.Is(err, ErrNotSaved) || !errors.Is(err, full) {
 			t.Errorf("an order that was not saved: %v", err)
 		}
 	}
-	if err := srv.OrdersNotSaved(); !errors.Is(err, full) {
-		t.Errorf("the problem is %v", err)
+	for n := 1; n <= 3; n++ {
+		if got := <-keeper.kept; len(got) != n {
+			t.Errorf("kept %v as the order number %d", got, n)
+		}
 	}
-	if one, two := <-keeper.saved, <-keeper.saved; len(one) != 1 || len(two) != 3 {
-		t.Errorf("saved %v and %v, want the newest each time", one, two)
-	}
-	close(keeper.let) // and the last save succeeds
 }

@@ -35,9 +35,9 @@ func (*setWeights) Doubt(context.Context, string, string) {}
 // time.
 func equalLoad(l *xds.Loads, pods []statefulroute.Pod) {
 	locality := &endpointv3.UpstreamLocalityStats{Locality: &corev3.Locality{}}
-	names := map[netip.AddrPort]string{}
+	view := &xds.ServiceView{Service: statefulroute.Service{Name: "chat"}}
 	for _, p := range pods {
-		names[p.Address] = p.Name
+		view.Members = append(view.Members, xds.Member{Pod: p})
 		locality.UpstreamEndpointStats = append(locality.UpstreamEndpointStats, &endpointv3.UpstreamEndpointStats{
 			Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
 				Address: p.Address.Addr().String(), PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(p.Address.Port())},
@@ -46,10 +46,7 @@ func equalLoad(l *xds.Loads, pods []statefulroute.Pod) {
 		})
 	}
 	report := []*endpointv3.ClusterStats{{ClusterName: "chat", UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{locality}}}
-	l.Report(time.Now(), "envoy", report, func(_ string, at netip.AddrPort) (string, bool) {
-		name, ok := names[at]
-		return name, ok
-	})
+	l.Report(time.Now(), "envoy", report, xds.NewIndex(xds.Model{Services: []*xds.ServiceView{view}}))
 }
 
 // What the analyzer finds lowers a pod's weight by itself: the loads of these pods

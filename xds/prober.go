@@ -23,7 +23,14 @@ type ProbeObserver interface {
 // HealthSetter takes what the probes found.
 type HealthSetter interface {
 	// SetHealth is given verdicts by service and pod.
-	SetHealth(ctx context.Context, healthy map[string]map[string]bool) error
+	SetHealth(ctx context.Context, verdicts map[string]map[string]HealthVerdict) error
+}
+
+// HealthVerdict is what the health checks say of a pod.
+type HealthVerdict struct {
+	Healthy bool
+	// Avoid asks for new sessions to go elsewhere: see balancing.Health.
+	Avoid bool
 }
 
 // Prober runs the active health checks of all services: one loop that owns
@@ -163,7 +170,7 @@ func (p *Prober) followIfChanged(ctx context.Context) {
 // which pods are down in line with them: either may have missed a change of the
 // other.
 func (p *Prober) follow(ctx context.Context, now time.Time) {
-	seen, verdicts := map[string]bool{}, map[string]map[string]bool{}
+	seen, verdicts := map[string]bool{}, map[string]map[string]HealthVerdict{}
 	for _, svc := range p.Model().Services {
 		c := p.checkOf(svc)
 		if c == nil {
@@ -176,8 +183,9 @@ func (p *Prober) follow(ctx context.Context, now time.Time) {
 		c.followed = svc
 		p.log(svc.Name, nil, c.setMembers(now, svc.Members))
 		for _, m := range svc.Members {
-			if healthy := c.health.Healthy(m.Name); healthy == m.Down {
-				note(verdicts, svc.Name, m.Name, healthy)
+			v := HealthVerdict{c.health.Healthy(m.Name), c.health.Avoided(m.Name)}
+			if v.Healthy == m.Down || v.Avoid != m.Avoid {
+				note(verdicts, svc.Name, m.Name, v)
 			}
 		}
 		p.requeue(c)
@@ -259,10 +267,10 @@ func (p *Prober) doubt(now time.Time, id podID) {
 func (p *Prober) end(ctx context.Context, c *checkedService) {
 	delete(p.checked, c.name)
 	p.queue.drop(c)
-	well := map[string]map[string]bool{}
+	well := map[string]map[string]HealthVerdict{}
 	for pod := range c.addresses {
-		if !c.health.Healthy(pod) {
-			note(well, c.name, pod, true)
+		if !c.health.Healthy(pod) || c.health.Avoided(pod) {
+			note(well, c.name, pod, HealthVerdict{Healthy: true})
 		}
 	}
 	p.set(ctx, well)
@@ -318,10 +326,10 @@ func (p *Prober) launch(ctx context.Context, id podID, c *checkedService) {
 
 // take books results and puts what they change into force.
 func (p *Prober) take(ctx context.Context, now time.Time, found []probeResult) {
-	verdicts := map[string]map[string]bool{}
+	verdicts := map[string]map[string]HealthVerdict{}
 	for _, r := range found {
 		for _, t := range p.result(ctx, now, r) {
-			note(verdicts, r.id.service, t.Pod, t.Healthy) // of two about one pod the last counts
+			note(verdicts, r.id.service, t.Pod, HealthVerdict{t.Healthy, t.Avoid}) // of two about one pod the last counts
 		}
 	}
 	p.set(ctx, verdicts)
@@ -363,13 +371,13 @@ func (p *Prober) review(ctx context.Context, now time.Time, c *checkedService) {
 func (p *Prober) log(service string, probe error, changed []balancing.Transition) {
 	for _, t := range changed {
 		p.Logger.Warn("pod health changed", zap.String("service", service), zap.String("pod", t.Pod),
-			zap.Bool("healthy", t.Healthy), zap.String("reason", t.Reason), zap.NamedError("probe", probe))
+			zap.Bool("healthy", t.Healthy), zap.Bool("avoided", t.Avoid), zap.String("reason", t.Reason), zap.NamedError("probe", probe))
 	}
 }
 
 // set puts verdicts into force; those about pods that left in the meantime are
 // dropped there. What cannot be set now is tried again: follow compares.
-func (p *Prober) set(ctx context.Context, verdicts map[string]map[string]bool) {
+func (p *Prober) set(ctx context.Context, verdicts map[string]map[string]HealthVerdict) {
 	if len(verdicts) == 0 {
 		return
 	}
@@ -384,11 +392,11 @@ func (p *Prober) set(ctx context.Context, verdicts map[string]map[string]bool) {
 	}
 }
 
-func note(verdicts map[string]map[string]bool, service, pod string, healthy bool) {
+func note(verdicts map[string]map[string]HealthVerdict, service, pod string, v HealthVerdict) {
 	if verdicts[service] == nil {
-		verdicts[service] = map[string]bool{}
+		verdicts[service] = map[string]HealthVerdict{}
 	}
-	verdicts[service][pod] = healthy
+	verdicts[service][pod] = v
 }
 
 // checkQueue is a heap of services by their next probe.

@@ -107,8 +107,7 @@ func (p *probedPods) Probe(ctx context.Context, _, _ string) (context.Context, f
 	return ctx, func(error, time.Duration) { p.probes.Add(1) }
 }
 
-func (p *probedPods) SetHealth(_ context.Context, verdicts map[string]map[string]bool) error {
-	healthy := verdicts["chat"]
+func (p *probedPods) SetHealth(_ context.Context, verdicts map[string]map[string]HealthVerdict) error {
 	if p.refuse.Load() {
 		p.refused.Add(1)
 		return errors.New("not now")
@@ -118,11 +117,12 @@ func (p *probedPods) SetHealth(_ context.Context, verdicts map[string]map[string
 	p.model = p.model.clone()
 	for i := range p.model.Services[0].Members {
 		m := &p.model.Services[0].Members[i]
-		ok, said := healthy[m.Name]
+		verdict, said := verdicts["chat"][m.Name]
 		if !said {
 			continue
 		}
-		if m.Down = !ok; ok {
+		wasDown := m.Down
+		if m.Down, m.Avoid = !verdict.Healthy, verdict.Avoid; wasDown && verdict.Healthy {
 			p.raised.Add(1)
 		}
 	}

@@ -48,7 +48,7 @@ type Rollout struct {
 	Hold time.Duration
 
 	gateway  Gateway
-	names    []string // of the services that are meant to be, in their order
+	layout   *layout // of the services that are meant to be
 	services map[string]*serviceRollout
 	active   map[string]*serviceRollout // those with something to do or to wait for
 	seq      [2]uint64                  // the last number by audience
@@ -91,19 +91,14 @@ const AllAnswered = math.MaxUint64
 // changed may differ from before, and those in gone are no longer in it.
 func (r *Rollout) Set(now time.Time, model Model, changed []*ServiceView, gone []string) {
 	if r.services == nil {
-		r.services, r.active = map[string]*serviceRollout{}, map[string]*serviceRollout{}
-	}
-	same := len(r.names) == len(model.Services) && reflect.DeepEqual(r.gateway, model.Gateway)
-	for i := 0; same && i < len(r.names); i++ {
-		same = r.names[i] == model.Services[i].Name
-	}
-	if !same {
-		r.gateway, r.names = model.Gateway, make([]string, len(model.Services))
-		for i, svc := range model.Services {
-			r.names[i] = svc.Name
-		}
+		r.services, r.active, r.layout = map[string]*serviceRollout{}, map[string]*serviceRollout{}, newLayout(nil)
 		r.reshare(now)
 	}
+	next := model.layoutOf()
+	if next != r.layout && !slices.Equal(next.names, r.layout.names) || !reflect.DeepEqual(r.gateway, model.Gateway) {
+		r.reshare(now)
+	}
+	r.gateway, r.layout = model.Gateway, next
 	for _, svc := range changed {
 		s := r.services[svc.Name]
 		if s == nil {
@@ -195,16 +190,14 @@ func (r *Rollout) finish(s *serviceRollout, t *turn) {
 // have them, those that go away after the others and without a route.
 func (r *Rollout) sharedModel() Model {
 	m := Model{Gateway: r.gateway, Services: make([]*ServiceView, 0, len(r.services))}
-	meant := make(map[string]bool, len(r.names))
-	for _, name := range r.names {
-		meant[name] = true
+	for _, name := range r.layout.names {
 		if s := r.services[name]; s != nil && s.envoy != nil {
 			m.Services = append(m.Services, s.policyView())
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.services)) {
-		if s := r.services[name]; !meant[name] && s.envoy != nil {
-			m.Services = append(m.Services, s.policyView())
+		if _, meant := r.layout.places[name]; !meant && r.services[name].envoy != nil {
+			m.Services = append(m.Services, r.services[name].policyView())
 		}
 	}
 	return m

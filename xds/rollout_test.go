@@ -52,7 +52,7 @@ func newDriven(hold time.Duration) *driven {
 // set changes the target to a model made by hand, in which all may differ.
 func (d *driven) set(m Model) {
 	var gone []string
-	for _, name := range d.names {
+	for name := range d.services {
 		if _, ok := m.service(name); !ok {
 			gone = append(gone, name)
 		}

@@ -7,7 +7,6 @@ import (
 	"net"
 	"reflect"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -73,7 +72,6 @@ type Server struct {
 	clients *clients
 	guard   *grpclimit.Guard
 	names   *grpclimit.Pool // that clients subscribe to
-	orders  *orderSaver     // nil: orders are not kept
 	edits   chan edit
 	current atomic.Pointer[view]
 	changed chan struct{}
@@ -85,6 +83,7 @@ type Server struct {
 	given   [2]map[string]given // what the audiences have of each service
 	shared  Resources           // what Envoys have of the rest
 	reunion time.Time           // until then the absence of extprocs is not their end
+	obeyed  bool                // the orders of the run before are known
 }
 
 // view is a model with its index.
@@ -117,10 +116,10 @@ func New(opts Options) (*Server, error) {
 		changed: make(chan struct{}, 1),
 		desk:    NewDesk(),
 		rollout: Rollout{Hold: opts.Hold},
-		names:   grpclimit.NewPool(keptNames, sharedNames*opts.Limits.Streams),
 		builder: newBuilder(),
 		given:   [2]map[string]given{{}, {}},
 		shared:  newResources(),
+		names:   grpclimit.NewPool(keptNames, sharedNames*opts.Limits.Streams),
 	}
 	s.current.Store(&view{index: NewIndex(Model{})})
 	s.clients = newClients(opts.Observer, s.refused, opts.Hold)
@@ -129,9 +128,6 @@ func New(opts Options) (*Server, error) {
 	var err error
 	if s.guard, err = newGuard(opts.Limits, s.names, opts.Logger); err != nil {
 		return nil, err
-	}
-	if opts.Orders != nil {
-		s.orders = newOrderSaver(opts.Orders, opts.Logger)
 	}
 	return s, nil
 }
@@ -145,11 +141,6 @@ func (s *Server) refused(row ClientStatus) {
 // end it: what cannot be built is refused, and what was good before stays.
 func (s *Server) Run(ctx context.Context) error {
 	s.reunion = time.Now().Add(s.opts.Reunion)
-	if s.orders != nil {
-		var saving sync.WaitGroup
-		defer saving.Wait()
-		saving.Go(func() { s.orders.run(ctx) })
-	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -189,8 +180,8 @@ func (s *Server) edit(apply func(*Desk, time.Time) error) error {
 		return err
 	}
 	s.desk.commit()
-	if s.desk.takeOrdered() && s.orders != nil {
-		s.orders.want(s.desk.Orders())
+	if s.opts.Orders != nil && s.obeyed && s.desk.takeOrdered() {
+		s.opts.Orders.Keep(s.desk.Orders())
 	}
 	s.current.Store(&view{model, NewIndex(model)})
 	s.rollout.Set(now, model, done.changed, done.gone)
@@ -378,35 +369,31 @@ func (s *Server) SetPods(ctx context.Context, service string, from statefulroute
 // that is in force and saved. ErrNotSaved means that it is in force only.
 func (s *Server) SetOverride(ctx context.Context, service, pod string, state statefulroute.PodState) error {
 	err := s.do(ctx, func(d *Desk, _ time.Time) error { return d.SetOverride(service, pod, state) })
-	if err != nil || s.orders == nil {
+	if err != nil || s.opts.Orders == nil {
 		return err
 	}
-	select {
-	case err := <-s.orders.saved():
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("%w yet: %w", ErrNotSaved, ctx.Err())
+	if err := s.opts.Orders.Saved(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotSaved, err)
 	}
+	return nil
 }
 
-// OrdersNotSaved is why operators' orders would not outlive the process; nil: they
-// would, or nobody keeps them.
-func (s *Server) OrdersNotSaved() error {
-	if s.orders == nil {
-		return nil
-	}
-	return s.orders.problem()
-}
+// keeps reports whether orders outlive the process.
+func (s *Server) keeps() bool { return s.opts.Orders != nil }
 
-// Obey repeats the orders that an earlier run kept.
+// Obey repeats the orders that an earlier run kept. Before that no order is given
+// to the keeper, which would forget those.
 func (s *Server) Obey(ctx context.Context, orders []Order) error {
-	return s.do(ctx, func(d *Desk, now time.Time) error { return d.Obey(now, orders) })
+	return s.do(ctx, func(d *Desk, now time.Time) error {
+		s.obeyed = true
+		return d.Obey(now, orders)
+	})
 }
 
 // SetHealth is what the health checks found of pods by service; those that left
 // in the meantime are passed over.
-func (s *Server) SetHealth(ctx context.Context, healthy map[string]map[string]bool) error {
-	return s.do(ctx, func(d *Desk, _ time.Time) error { return forPods(healthy, d.SetHealthy) })
+func (s *Server) SetHealth(ctx context.Context, verdicts map[string]map[string]HealthVerdict) error {
+	return s.do(ctx, func(d *Desk, _ time.Time) error { return forPods(verdicts, d.SetHealth) })
 }
 
 // SetWeights is what the load made of the weights of pods by service; pods that

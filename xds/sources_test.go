@@ -7,9 +7,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -32,83 +35,448 @@ func names(pods []statefulroute.Pod) string {
 	return strings.Join(out, " ")
 }
 
+// board is where a test's sources write their lists.
+type board struct {
+	mu     sync.Mutex
+	lists  map[string]string
+	refuse error
+}
+
+func (b *board) set(_ context.Context, service string, _ statefulroute.PodSource, pods []statefulroute.Pod) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.refuse == nil {
+		b.lists[service] = names(pods)
+	}
+	return b.refuse
+}
+
+func (b *board) of(service string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lists[service]
+}
+
+// newSources returns sources with a board; they end with the test.
+func newSources(t *testing.T, resolver Resolver) (*Sources, *board) {
+	b := &board{lists: map[string]string{}}
+	s := &Sources{Logger: zap.NewNop(), Set: b.set, Resolver: resolver, DNSInterval: time.Second}
+	t.Cleanup(s.Stop)
+	return s, b
+}
+
+// change brings services into force.
+func (b *board) change(t *testing.T, s *Sources, services ...statefulroute.Service) error {
+	t.Helper()
+	return s.Change(context.WithoutCancel(t.Context()), services, func(pods map[string][]statefulroute.Pod) error {
+		for service, list := range pods {
+			if err := b.set(t.Context(), service, statefulroute.PodSource{}, list); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (b *board) mustChange(t *testing.T, s *Sources, services ...statefulroute.Service) {
+	t.Helper()
+	if err := b.change(t, s, services...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func fromFile(name, file string) statefulroute.Service {
+	svc := testService(name)
+	svc.Pods = statefulroute.PodSource{File: file, Hold: 30 * time.Second}
+	return svc
+}
+
+func fromDNS(name, host string) statefulroute.Service {
+	svc := testService(name)
+	svc.Pods = statefulroute.PodSource{DNS: &statefulroute.DNSSource{Host: host, Port: 80}, Hold: 30 * time.Second}
+	return svc
+}
+
+func fromList(name string, pods ...statefulroute.Pod) statefulroute.Service {
+	svc := testService(name)
+	svc.Pods = statefulroute.PodSource{Static: pods}
+	return svc
+}
+
+// podsFile is a file's text that lists pods.
+func podsFile(names string) string {
+	var b strings.Builder
+	for i, name := range strings.Fields(names) {
+		fmt.Fprintf(&b, "- {name: %s, address: '127.0.0.1:%d'}\n", name, i+1)
+	}
+	if b.Len() == 0 {
+		return "[]\n"
+	}
+	return b.String()
+}
+
+// replace writes a file in one step.
+func replace(t *testing.T, file, text string) {
+	t.Helper()
+	if err := errors.Join(os.WriteFile(file+".new", []byte(text), 0o600), os.Rename(file+".new", file)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *Sources) state(service string) string {
+	if status := s.Status(service); status != nil {
+		return status.State
+	}
+	return ""
+}
+
 func TestAPodsFileIsFollowedAndABadOneKeepsTheLast(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pods.yaml")
-	write := func(text string) {
-		t.Helper()
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	svc := testService("chat")
-	svc.Pods.File = file
-	services := []statefulroute.Service{svc}
-	sources := &Sources{Logger: zap.NewNop()}
-	if _, err := sources.Load(t.Context(), services); err == nil || !strings.Contains(err.Error(), `pods of service "chat"`) {
+	s, b := newSources(t, nil)
+	chat := fromFile("chat", file)
+	var bad *SourcesError
+	if err := b.change(t, s, chat); !errors.As(err, &bad) || !slices.Equal(bad.Files, []string{file}) || !strings.Contains(err.Error(), `pods of service "chat"`) {
 		t.Errorf("a missing file: %v", err)
 	}
-	write("- {name: a, address: '127.0.0.1:1'}\n")
-	pods, err := sources.Load(t.Context(), services)
-	if err != nil || names(pods["chat"]) != "a" {
-		t.Fatalf("got %v, %v", pods, err)
+	replace(t, file, podsFile("a"))
+	b.mustChange(t, s, chat)
+	if got := b.of("chat"); got != "a" {
+		t.Fatalf("at first: %s", got)
 	}
-	var now atomic.Value
-	now.Store("")
-	follow(t, sources, services, func(_ string, pods []statefulroute.Pod) error { now.Store(names(pods)); return nil })
-	await(t, "the first list", func() bool { return now.Load() == "a" })
-	write("- {name: a, address: nowhere}\n")
-	write("- {name: a, address: '127.0.0.1:1'}\n- {name: b, address: '127.0.0.1:2'}\n")
-	await(t, "the second list", func() bool { return now.Load() == "a b" })
+	replace(t, file, "- {name: a, address: nowhere}\n")
+	await(t, "the bad file to show", func() bool { return s.state("chat") == "stale" })
+	if status := s.Status("chat"); !strings.Contains(status.Error, "nowhere") || status.Restored || !strings.Contains(status.Note(), "last good list") {
+		t.Errorf("status: %+v, %s", status, status.Note())
+	}
+	replace(t, file, podsFile("a b"))
+	await(t, "the second list", func() bool { return b.of("chat") == "a b" && s.state("chat") == "good" })
+}
+
+// What a file holds while it is written is not read, however long that takes: it
+// is empty, cut off in the middle of a line, and then a list of half the pods.
+func TestAFileThatIsBeingWrittenIsNotRead(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pods.yaml")
+	replace(t, file, podsFile("a b c d e f"))
+	s, b := newSources(t, nil)
+	chat := fromFile("chat", file)
+	chat.Pods.Hold = 0 // nothing else protects
+	var seen sync.Map
+	s.Set = func(ctx context.Context, service string, from statefulroute.PodSource, pods []statefulroute.Pod) error {
+		seen.Store(names(pods), true)
+		return b.set(ctx, service, from, pods)
+	}
+	b.mustChange(t, s, chat)
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	text := podsFile("a b c d e f g")
+	for at := 0; at < len(text); at += 40 { // about a second and a half in all
+		if _, err := f.WriteString(text[at:min(at+40, len(text))]); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(200 * time.Millisecond)
+	}
+	await(t, "the whole list", func() bool { return b.of("chat") == "a b c d e f g" })
+	seen.Range(func(list, _ any) bool {
+		if list != "a b c d e f g" {
+			t.Errorf("%q was read", list)
+		}
+		return true
+	})
+}
+
+// A file is emptied in every way: the pods stay, and whoever gave the order or
+// mended the file sees it at once.
+func TestAnEmptiedFileIsHeld(t *testing.T) {
+	for name, c := range map[string]struct{ text, state string }{
+		"empty list": {"[]\n", "held"},
+		"one of six": {podsFile("a"), "held"},
+		"null":       {"null\n", "stale"},
+		"no text":    {"", "stale"},
+		"cut off":    {podsFile("a b c d e f")[:50], "stale"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "pods.yaml")
+			replace(t, file, podsFile("a b c d e f"))
+			s, b := newSources(t, nil)
+			b.mustChange(t, s, fromFile("chat", file))
+			replace(t, file, c.text)
+			await(t, c.state, func() bool { return s.state("chat") == c.state })
+			if got := len(strings.Fields(b.of("chat"))); got != 6 {
+				t.Errorf("%d pods are left: %s", got, b.of("chat"))
+			}
+			if note := s.Status("chat").Note(); note == "" {
+				t.Error("nothing is said of it")
+			}
+			replace(t, file, podsFile("a b c d e f"))
+			await(t, "good", func() bool { return s.state("chat") == "good" })
+		})
+	}
+}
+
+func TestAnOperatorBelievesTheLoss(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pods.yaml")
+	replace(t, file, podsFile("a b c"))
+	s, b := newSources(t, nil)
+	b.mustChange(t, s, fromFile("chat", file), fromList("rooms", testPod("x", 1)))
+	for _, service := range []string{"chat", "rooms", "nobody"} {
+		if err := s.Accept(t.Context(), service); !errors.Is(err, ErrNothingHeld) {
+			t.Errorf("%s: %v", service, err)
+		}
+	}
+	replace(t, file, "[]\n")
+	await(t, "held", func() bool { return s.state("chat") == "held" })
+	if err := s.Accept(t.Context(), "chat"); err != nil {
+		t.Fatal(err)
+	}
+	if b.of("chat") != "" || s.state("chat") != "good" {
+		t.Errorf("after it: %q, %s", b.of("chat"), s.state("chat"))
+	}
 }
 
 func TestDNSNamesPodsByAddressAndSurvivesFailures(t *testing.T) {
-	var calls atomic.Int32
-	sources := &Sources{Logger: zap.NewNop(), DNSInterval: time.Millisecond, Resolver: resolver(func(host string) ([]netip.Addr, error) {
-		if host != "chat.internal" {
-			return nil, fmt.Errorf("asked for %s", host)
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int32
+		s, b := newSources(t, resolver(func(host string) ([]netip.Addr, error) {
+			if host != "chat.internal" {
+				return nil, fmt.Errorf("asked for %s", host)
+			}
+			if calls.Add(1) == 1 {
+				return nil, errors.New("no answer")
+			}
+			return []netip.Addr{netip.MustParseAddr("::1"), netip.MustParseAddr("::ffff:10.0.0.2"), netip.MustParseAddr("10.0.0.2")}, nil
+		}))
+		b.mustChange(t, s, fromDNS("chat", "chat.internal")) // a failed first look-up is not fatal
+		if b.of("chat") != "" || s.state("chat") != "missing" {
+			t.Errorf("at first: %q, %s", b.of("chat"), s.state("chat"))
 		}
-		if calls.Add(1) == 1 {
-			return nil, errors.New("no answer")
+		time.Sleep(1500 * time.Millisecond)
+		if got := b.of("chat"); got != "10.0.0.2:80 [::1]:80" || s.state("chat") != "good" {
+			t.Errorf("then: %q, %s", got, s.state("chat"))
 		}
-		return []netip.Addr{netip.MustParseAddr("::1"), netip.MustParseAddr("::ffff:10.0.0.2"), netip.MustParseAddr("10.0.0.2")}, nil
-	})}
-	svc := testService("chat")
-	svc.Pods.DNS = &statefulroute.DNSSource{Host: "chat.internal", Port: 80}
-	services := []statefulroute.Service{svc}
-	if pods, err := sources.Load(t.Context(), services); err != nil || pods["chat"] != nil {
-		t.Errorf("a failed first look-up is not fatal: %v, %v", pods, err)
-	}
-	var now atomic.Value
-	now.Store("")
-	follow(t, sources, services, func(_ string, pods []statefulroute.Pod) error { now.Store(names(pods)); return nil })
-	await(t, "the addresses", func() bool { return now.Load() == "10.0.0.2:80 [::1]:80" })
+		s.Stop()
+	})
 }
 
-func follow(t *testing.T, s *Sources, services []statefulroute.Service, set func(string, []statefulroute.Pod) error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); s.Run(ctx, services, set) }()
-	t.Cleanup(func() {
-		cancel()
-		<-done
+// answers is a name server whose records a test sets.
+type answers struct {
+	mu    sync.Mutex
+	addrs string // last bytes
+	err   error
+	asked int
+}
+
+func (a *answers) say(addrs string, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.addrs, a.err = addrs, err
+}
+
+func (a *answers) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.asked++
+	var out []netip.Addr
+	for _, last := range strings.Fields(a.addrs) {
+		out = append(out, netip.MustParseAddr("10.0.0."+last))
+	}
+	return out, a.err
+}
+
+func TestALossIsBelievedAfterTheHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dns := &answers{}
+		s, b := newSources(t, dns)
+		dns.say("1 2 3", nil)
+		b.mustChange(t, s, fromDNS("chat", "x"))
+		dns.say("1", nil)
+		time.Sleep(29 * time.Second)
+		if got := len(strings.Fields(b.of("chat"))); got != 3 || s.state("chat") != "held" {
+			t.Errorf("during the hold: %d pods, %s", got, s.state("chat"))
+		}
+		if states, _ := s.Summary(); states["held"] != 1 {
+			t.Errorf("in sum: %v", states)
+		}
+		time.Sleep(3 * time.Second)
+		if got := b.of("chat"); got != "10.0.0.1:80" || s.state("chat") != "good" {
+			t.Errorf("after it: %q, %s", got, s.state("chat"))
+		}
+		s.Stop()
+	})
+}
+
+// A source that says nothing again, such as a file, is believed in time.
+func TestAFileIsBelievedInTimeWithoutAnotherChange(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pods.yaml")
+	replace(t, file, podsFile("a b c"))
+	s, b := newSources(t, nil)
+	chat := fromFile("chat", file)
+	chat.Pods.Hold = 300 * time.Millisecond
+	b.mustChange(t, s, chat)
+	replace(t, file, podsFile("c"))
+	await(t, "the hold's end", func() bool { return b.of("chat") == "c" && s.state("chat") == "good" })
+}
+
+// What a refused list lacks is not lost: it is served when it can be.
+func TestAListThatTheServerRefusesIsReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dns := &answers{}
+		s, b := newSources(t, dns)
+		dns.say("1 2", nil)
+		b.mustChange(t, s, fromDNS("chat", "x"))
+		b.mu.Lock()
+		b.refuse = errors.New("the weights add up")
+		b.mu.Unlock()
+		dns.say("1 2 3", nil)
+		time.Sleep(2 * time.Second)
+		if status := s.Status("chat"); status.State != "stale" || !strings.Contains(status.Error, "add up") {
+			t.Errorf("status: %+v", status)
+		}
+		b.mu.Lock()
+		b.refuse = nil
+		b.mu.Unlock()
+		time.Sleep(2 * time.Second)
+		if got := len(strings.Fields(b.of("chat"))); got != 3 || s.state("chat") != "good" {
+			t.Errorf("later: %d pods, %s", got, s.state("chat"))
+		}
+		s.Stop()
 	})
 }
 
 // One service's file is in a folder that is gone: the others are followed.
 func TestOneBrokenSourceDoesNotEndTheOthers(t *testing.T) {
 	dir := t.TempDir()
-	broken, good := testService("broken"), testService("good")
-	broken.Pods.File, good.Pods.File = filepath.Join(dir, "gone", "pods.yaml"), filepath.Join(dir, "pods.yaml")
-	var now atomic.Value
-	now.Store("")
-	follow(t, &Sources{Logger: zap.NewNop()}, []statefulroute.Service{broken, good}, func(service string, pods []statefulroute.Pod) error {
-		now.Store(service + ": " + names(pods))
-		return nil
-	})
-	for _, pod := range []string{"a", "b"} {
-		if err := os.WriteFile(good.Pods.File, []byte("- {name: "+pod+", address: '127.0.0.1:1'}\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		await(t, "pod "+pod, func() bool { return now.Load() == "good: "+pod })
+	broken, good := fromFile("broken", filepath.Join(dir, "gone", "pods.yaml")), fromFile("good", filepath.Join(dir, "pods.yaml"))
+	s, b := newSources(t, nil)
+	s.Kept = map[string]KeptPods{"broken": {SourceName(broken.Pods), time.Now().Add(-time.Hour), listed("x y")}}
+	replace(t, good.Pods.File, podsFile("a"))
+	b.mustChange(t, s, broken, good)
+	if status := s.Status("broken"); b.of("broken") != "x y" || status.State != "stale" || !status.Restored || status.Age < 3600 {
+		t.Errorf("broken: %s %+v", b.of("broken"), status)
 	}
+	if _, age := s.Summary(); age < time.Hour {
+		t.Errorf("age %v", age)
+	}
+	for _, pods := range []string{"a b", "a b c"} {
+		replace(t, good.Pods.File, podsFile(pods))
+		await(t, pods, func() bool { return b.of("good") == pods })
+	}
+}
+
+// slowResolver holds an answer back until it is let go.
+type slowResolver struct{ asked, answer chan struct{} }
+
+func (r slowResolver) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	r.asked <- struct{}{}
+	<-r.answer // whatever its caller thinks of that
+	return []netip.Addr{netip.MustParseAddr("10.0.0.1")}, nil
+}
+
+// A source that was being read when another took its place says nothing more.
+func TestALateAnswerOfAnOldSourceIsNotHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := slowResolver{make(chan struct{}), make(chan struct{})}
+		s, b := newSources(t, slow)
+		go func() { <-slow.asked; slow.answer <- struct{}{} }()
+		b.mustChange(t, s, fromDNS("chat", "x"))
+		<-slow.asked // for the second time
+		changed := make(chan struct{})
+		go func() {
+			defer close(changed)
+			b.mustChange(t, s, fromList("chat", testPod("a", 1)))
+			_ = b.set(t.Context(), "chat", statefulroute.PodSource{}, []statefulroute.Pod{testPod("a", 1)}) // as the desk does for a static list
+		}()
+		synctest.Wait()
+		slow.answer <- struct{}{}
+		<-changed
+		synctest.Wait()
+		if got := b.of("chat"); got != "a" {
+			t.Errorf("the pods are %s", got)
+		}
+		if s.Status("chat") != nil {
+			t.Error("the old source still has a state")
+		}
+	})
+}
+
+// A change that the server refuses leaves the sources of before at work.
+func TestARefusedChangeLeavesTheSourcesOfBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dns := &answers{}
+		s, b := newSources(t, dns)
+		dns.say("1", nil)
+		b.mustChange(t, s, fromDNS("chat", "x"))
+		refusal := errors.New("no")
+		if err := s.Change(t.Context(), []statefulroute.Service{fromList("chat")}, func(map[string][]statefulroute.Pod) error { return refusal }); !errors.Is(err, refusal) {
+			t.Errorf("got %v", err)
+		}
+		dns.say("1 2", nil)
+		time.Sleep(2 * time.Second)
+		if got := b.of("chat"); got != "10.0.0.1:80 10.0.0.2:80" {
+			t.Errorf("the pods are %s", got)
+		}
+		s.Stop()
+	})
+}
+
+// At a reload a service keeps what it has while its new source cannot be read,
+// and the new source's first answer is an operator's word: it is not held.
+func TestANewSourceThatCannotBeRead(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pods.yaml")
+	s, b := newSources(t, nil)
+	b.mustChange(t, s, fromList("chat", testPod("a", 1), testPod("b", 2), testPod("c", 3)))
+	b.mustChange(t, s, fromFile("chat", file))
+	if got := b.of("chat"); got != "a b c" || s.state("chat") != "stale" {
+		t.Errorf("meanwhile: %s, %s", got, s.state("chat"))
+	}
+	replace(t, file, podsFile("x"))
+	await(t, "the new list", func() bool { return b.of("chat") == "x" && s.state("chat") == "good" })
+}
+
+// A hold that is configured anew does not make the source forget what it lost.
+func TestTheHoldOutlivesAReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dns := &answers{}
+		s, b := newSources(t, dns)
+		chat := fromDNS("chat", "x")
+		dns.say("1 2 3", nil)
+		b.mustChange(t, s, chat)
+		dns.say("1", nil)
+		time.Sleep(10 * time.Second)
+		chat.Pods.Hold = time.Minute
+		b.mustChange(t, s, chat)
+		time.Sleep(45 * time.Second)
+		if got := len(strings.Fields(b.of("chat"))); got != 3 {
+			t.Errorf("%d pods within the hold", got)
+		}
+		chat.Pods.Hold = 0
+		b.mustChange(t, s, chat)
+		time.Sleep(2 * time.Second)
+		if got := len(strings.Fields(b.of("chat"))); got != 1 {
+			t.Errorf("%d pods without a hold", got)
+		}
+		s.Stop()
+	})
+}
+
+// An answer that is like the one before costs the server nothing.
+func TestOnlyChangesAreSet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dns := &answers{}
+		s, b := newSources(t, dns)
+		var sets atomic.Int32
+		s.Set = func(ctx context.Context, service string, from statefulroute.PodSource, pods []statefulroute.Pod) error {
+			sets.Add(1)
+			return b.set(ctx, service, from, pods)
+		}
+		dns.say("1 2", nil)
+		b.mustChange(t, s, fromDNS("chat", "x"))
+		time.Sleep(time.Minute)
+		if dns.asked < 50 || sets.Load() != 0 {
+			t.Errorf("%d answers, %d lists set", dns.asked, sets.Load())
+		}
+		s.Stop()
+	})
 }

@@ -203,7 +203,7 @@ func observation(w Window, interval time.Duration) balancing.Observation {
 		InProgress: uint64(max(w.InFlight, 0)),
 	}
 	if w.Responses > 0 {
-		o.ResponseTime = w.ResponseTime / time.Duration(w.Responses)
+		o.ResponseTime, o.Responses = w.ResponseTime/time.Duration(w.Responses), w.Responses
 	}
 	return o
 }

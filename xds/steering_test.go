@@ -28,7 +28,7 @@ func TestSteeringFollowsTheLoad(t *testing.T) {
 	// of the answers.
 	for range 15 {
 		now = now.Add(time.Second)
-		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 100, 0, 4), podStats(c, 10, 0, 4)), pods.PodAt)
+		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 100, 0, 4), podStats(c, 10, 0, 4)), pods)
 		s.step(t.Context(), now, time.Second)
 	}
 	if w := set["chat"]; w["c"]*2 >= w["a"] || w["c"]*2 >= w["b"] || w["c"] == 0 {
@@ -36,7 +36,7 @@ func TestSteeringFollowsTheLoad(t *testing.T) {
 	}
 	for range 60 {
 		now = now.Add(time.Second)
-		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 100, 0, 4), podStats(c, 100, 0, 4)), pods.PodAt)
+		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 100, 0, 4), podStats(c, 100, 0, 4)), pods)
 		s.step(t.Context(), now, time.Second)
 	}
 	if w := set["chat"]; float64(w["c"]) < .75*float64(w["a"]) {
@@ -47,7 +47,7 @@ func TestSteeringFollowsTheLoad(t *testing.T) {
 	hung.TotalIssuedRequests = 9
 	for range 12 {
 		now = now.Add(time.Second)
-		s.Loads.Report(now, "envoy", clusterStats(streams, podStats(b, 0, 0, 0), hung), pods.PodAt)
+		s.Loads.Report(now, "envoy", clusterStats(streams, podStats(b, 0, 0, 0), hung), pods)
 		s.step(t.Context(), now, time.Second)
 		streams, hung = podStats(a, 0, 0, 4), podStats(c, 0, 0, 9)
 	}
@@ -105,7 +105,7 @@ func (l *loadLoop) run(seconds int) {
 	pods := NewIndex(l.desk.Model())
 	for range seconds {
 		l.now = l.now.Add(time.Second)
-		l.s.Loads.Report(l.now, "envoy", clusterStats(podStats(l.pods[0], 100, 0, 4), podStats(l.pods[1], 100, 0, 4), podStats(l.pods[2], 10, 0, 4)), pods.PodAt)
+		l.s.Loads.Report(l.now, "envoy", clusterStats(podStats(l.pods[0], 100, 0, 4), podStats(l.pods[1], 100, 0, 4), podStats(l.pods[2], 10, 0, 4)), pods)
 		l.s.step(l.t.Context(), l.now, time.Second)
 	}
 }

@@ -38,18 +38,9 @@ type treeCheck struct {
 // checkTree checks the file's newest valid state, as bbolt would choose it.
 func checkTree(file io.ReaderAt, pageSize int) error {
 	c := treeCheck{file: file, pageSize: uint64(pageSize), used: map[uint64]bool{}}
-	var newest []byte
-	for i := range int64(2) {
-		meta := make([]byte, metaSize)
-		if _, err := file.ReadAt(meta, i*int64(pageSize)+pageHeader); err != nil {
-			return fmt.Errorf("read its head: %w", err)
-		}
-		if validMeta(meta) && (newest == nil || txid(meta) > txid(newest)) {
-			newest = meta
-		}
-	}
-	if newest == nil {
-		return errors.New("it has no valid head")
+	newest, err := newestMeta(file, pageSize)
+	if err != nil {
+		return err
 	}
 	le := binary.LittleEndian
 	c.end = le.Uint64(newest[40:])
@@ -57,6 +48,23 @@ func checkTree(file io.ReaderAt, pageSize int) error {
 		return err
 	}
 	return c.checkFree(le.Uint64(newest[32:]))
+}
+
+// newestMeta reads the head that bbolt would choose.
+func newestMeta(file io.ReaderAt, pageSize int) (newest []byte, err error) {
+	for i := range int64(2) {
+		meta := make([]byte, metaSize)
+		if _, err := file.ReadAt(meta, i*int64(pageSize)+pageHeader); err != nil {
+			return nil, fmt.Errorf("read its head: %w", err)
+		}
+		if validMeta(meta) && (newest == nil || txid(meta) > txid(newest)) {
+			newest = meta
+		}
+	}
+	if newest == nil {
+		return nil, errors.New("it has no valid head")
+	}
+	return newest, nil
 }
 
 func validMeta(m []byte) bool {

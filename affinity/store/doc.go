@@ -28,9 +28,15 @@
 // A file that is damaged or not ours is kept aside, and the start goes on. A disk
 // that cannot be written is an error of Open instead: a process that was told to
 // keep its bindings and cannot must not look as if it did. A disk that fails
-// later is told to Options.OnError, the changes wait and are tried again after 1,
-// 2, 4 and so on up to 30 seconds. Of those that find no room meanwhile nothing
+// later is told to Options.OnError and Stats, the changes wait and are tried again
+// after 1, 2, 4 and then every 5 seconds. Of those that find no room meanwhile nothing
 // is kept; afterwards the file is compared with the table and corrected.
+//
+// The file is looked at twice a second. One that was deleted, replaced, cut short or
+// overwritten by somebody else under the process is given up; what has taken its place
+// is kept aside, unless it is empty or another process has it open, and a new file is
+// begun into which everything in force is written. A transaction that a cut file makes
+// fault ends the file's use in the same way.
 //
 // The file is a bbolt database, one bucket with one record for each binding.
 // Each record carries a version and a checksum over its key and its content.

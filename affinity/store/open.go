@@ -44,7 +44,7 @@ func Open(o Options) (*Store, Found, error) {
 	_, statErr := os.Lstat(o.Path)
 	fresh := errors.Is(statErr, fs.ErrNotExist)
 	var found Found
-	db, err := openAndLoad(o, &found)
+	f, err := openFile(o, &found)
 	if err != nil {
 		if refused(err) {
 			return nil, Found{}, fmt.Errorf("store: open %s: %w", o.Path, err)
@@ -53,11 +53,11 @@ func Open(o Options) (*Store, Found, error) {
 		if found.Aside, err = setAside(o.Path); err != nil {
 			return nil, Found{}, errors.Join(found.Damage, err)
 		}
-		if db, err = openAndLoad(o, &Found{}); err != nil {
+		if f, err = openFile(o, &Found{}); err != nil {
 			return nil, Found{}, fmt.Errorf("store: create %s: %w", o.Path, err)
 		}
 	}
-	s := &Store{options: o, db: db, pending: newPending(o.MaxPending), scale: newScale(o.moment(), found.mark)}
+	s := &Store{options: o, file: f, pending: newPending(o.MaxPending), scale: newScale(o.moment(), found.mark)}
 	found.correct(&s.scale)
 	if fresh || found.Damage != nil {
 		syncDir(filepath.Dir(o.Path))
@@ -108,26 +108,6 @@ func setAside(path string) (string, error) {
 		}
 		return aside, nil
 	}
-}
-
-// openAndLoad reads every record. Damage can make bbolt panic, or fault where
-// its map of the file reaches past the end: both become errors here. What was
-// mapped then stays so until the process ends.
-func openAndLoad(o Options, found *Found) (db *bolt.DB, err error) {
-	err = guard(func() (err error) {
-		if db, err = bolt.Open(o.Path, 0o600, boltOptions(o)); err != nil {
-			return err
-		}
-		if err := check(o.Path, db.Info().PageSize); err != nil {
-			return err
-		}
-		return load(db, found)
-	})
-	if err != nil && db != nil {
-		_ = guard(db.Close) // its failure adds nothing to what is wrong already
-		db = nil
-	}
-	return db, err
 }
 
 // check reads the file beside bbolt, which holds its lock.
@@ -202,12 +182,13 @@ func loadAll(tx *bolt.Tx, found *Found) error {
 	return err
 }
 
-// guard runs f and returns its panic or memory fault as an error.
+// guard runs f and returns its panic or memory fault as an error: damage can make
+// bbolt panic, or fault where its map of the file reaches past the end.
 func guard(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("%v", r)
+			err = fmt.Errorf("%w: %v", errFault, r)
 		}
 	}()
 	return f()

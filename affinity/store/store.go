@@ -1,15 +1,15 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 )
@@ -26,7 +26,7 @@ const (
 	// retryFirst is the pause after a failed write. It doubles with each
 	// further failure in a row, up to retryMost.
 	retryFirst = time.Second
-	retryMost  = 30 * time.Second
+	retryMost  = 5 * time.Second
 )
 
 // Options configure a Store. Only Path is needed.
@@ -51,14 +51,15 @@ type Options struct {
 	// means 300 ms. What is urgent is written whatever it takes. The next process
 	// waits for the file: late uses and deletions are not worth that.
 	FinishWithin time.Duration
-	// OnError is told that changes cannot be written, once until it works
-	// again, and nil then. It is called by goroutines of Run, one at a time;
-	// nil means nobody listens.
+	// OnError is told of every attempt to write that failed and, once all of it
+	// works again, nil. It is called by goroutines of Run, one at a time; nil means
+	// nobody listens.
 	OnError func(error)
 
-	// The clocks; tests have their own.
-	now    func() time.Time
-	moment func() moment
+	// The clocks and the disk; tests have their own.
+	now      func() time.Time
+	moment   func() moment
+	openFile func(name string, flag int, perm os.FileMode) (*os.File, error)
 }
 
 func (o *Options) withDefaults() Options {
@@ -80,6 +81,9 @@ func (o *Options) withDefaults() Options {
 	}
 	if out.moment == nil {
 		out.now, out.moment = time.Now, readMoment
+	}
+	if out.openFile == nil {
+		out.openFile = os.OpenFile
 	}
 	return out
 }
@@ -103,12 +107,14 @@ func (o *Options) validate() error {
 // Store is an affinity.Journal that keeps bindings in a file.
 type Store struct {
 	options Options
-	db      *bolt.DB
+	file    *file // nil: it is lost; changed by Run alone
+	lost    error // why a file was given up
 	scale   scale // of the file's times
 	pending pending
 	trouble trouble
+	syncing sync.Mutex // held while the file is synced or exchanged
 
-	written, transactions, rewrites, syncs atomic.Uint64
+	written, transactions, rewrites, syncs, renewals atomic.Uint64
 }
 
 // Put notes that the binding is in force. It is urgent, and written before
@@ -138,8 +144,11 @@ type Stats struct {
 	// Written counts changes in the file, Transactions the batches they went in,
 	// Lost those that found no room and Rewrites how often the whole file was
 	// corrected for their sake. Syncs is how often it was forced to the disk,
-	// without those of Options.Sync.
-	Written, Transactions, Lost, Rewrites, Syncs uint64
+	// without those of Options.Sync. Renewals is how often a new file was begun
+	// because somebody had spoilt the one before.
+	Written, Transactions, Lost, Rewrites, Syncs, Renewals uint64
+	// Trouble is why changes cannot be written at present; nil if they can.
+	Trouble error
 }
 
 // Stats returns the counts.
@@ -152,33 +161,40 @@ func (s *Store) Stats() Stats {
 		Lost:         lost,
 		Rewrites:     s.rewrites.Load(),
 		Syncs:        s.syncs.Load(),
+		Renewals:     s.renewals.Load(),
+		Trouble:      s.trouble.present(),
 	}
 }
 
 // Run writes changes until ctx ends, then the rest of them, as far as
 // Options.FinishWithin goes, and closes the file. It must be called once. Its error is that of the last writes or of the
 // closing; those in between are retried and told to OnError. Of all it takes
-// every binding in force, to correct the file after changes were lost.
+// every binding in force, to correct the file after changes were lost, and to
+// write a new one when somebody has spoilt it.
 func (s *Store) Run(ctx context.Context, all iter.Seq[statefulroute.Binding]) error {
 	w := newWriter(s, all)
 	defer w.close()
+	looking := time.NewTicker(lookInterval)
+	defer looking.Stop()
+	w.looking = looking.C
 	var syncing sync.WaitGroup
 	if !s.options.Sync {
 		syncing.Go(func() { s.syncUntil(ctx) })
 	}
-	for pause := retryFirst; s.wait(ctx); {
+	for pause := retryFirst; w.wait(ctx); {
 		err := w.catchUp(ctx)
 		s.report(troubleWriting, err)
 		if err == nil {
 			pause = retryFirst
 			continue
 		}
-		sleep(ctx, pause)
+		w.pause(ctx, pause)
 		pause = min(2*pause, retryMost)
 		s.pending.rouse()
 	}
 	syncing.Wait()
-	return errors.Join(w.finish(), s.sync(), guard(s.db.Close))
+	w.look()
+	return errors.Join(w.finish(), s.sync(), s.Close())
 }
 
 // finish writes all that is pending and urgent, and of what can wait as much as
@@ -189,16 +205,44 @@ func (w *writer) finish() error {
 }
 
 // Close closes a store whose Run is never called. What is pending is lost.
-func (s *Store) Close() error { return guard(s.db.Close) }
+func (s *Store) Close() error {
+	if s.file == nil {
+		return nil
+	}
+	return guard(s.file.db.Close)
+}
 
 // wait returns when a batch is due, or false when ctx has ended.
-func (s *Store) wait(ctx context.Context) bool {
-	select {
-	case <-s.pending.wake:
-		sleep(ctx, s.options.FlushInterval)
-	case <-ctx.Done():
+func (w *writer) wait(ctx context.Context) bool {
+	for {
+		select {
+		case <-w.looking:
+			w.look()
+			continue
+		case <-w.store.pending.wake:
+			sleep(ctx, w.store.options.FlushInterval)
+		case <-ctx.Done():
+		}
+		return ctx.Err() == nil
 	}
-	return ctx.Err() == nil
+}
+
+// pause returns after d, or when there is a new file to write to.
+func (w *writer) pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-w.looking:
+			if w.look() {
+				return
+			}
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func sleep(ctx context.Context, d time.Duration) {
@@ -236,7 +280,12 @@ func (s *Store) syncUntil(ctx context.Context) {
 }
 
 func (s *Store) sync() error {
-	if err := guard(s.db.Sync); err != nil {
+	s.syncing.Lock()
+	defer s.syncing.Unlock()
+	if s.file == nil {
+		return nil // there will be another file, and another sync
+	}
+	if err := guard(s.file.db.Sync); err != nil {
 		return fmt.Errorf("store: sync %s: %w", s.options.Path, err)
 	}
 	s.syncs.Add(1)
@@ -246,22 +295,33 @@ func (s *Store) sync() error {
 // trouble is what does not work at present.
 type trouble struct {
 	mu  sync.Mutex
-	now [2]bool
+	now [3]error
 }
 
 const (
 	troubleWriting = iota
 	troubleSyncing
+	troubleFile
 )
 
-// report tells OnError of the first thing that fails, and when nothing does any
-// more.
+func (t *trouble) present() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.presentLocked()
+}
+
+// presentLocked is one error: that a file is lost explains that it is not written.
+func (t *trouble) presentLocked() error {
+	return cmp.Or(t.now[troubleFile], t.now[troubleWriting], t.now[troubleSyncing])
+}
+
+// report tells OnError of what fails, and when nothing does any more.
 func (s *Store) report(what int, err error) {
 	s.trouble.mu.Lock()
 	defer s.trouble.mu.Unlock()
-	before := s.trouble.now
-	s.trouble.now[what] = err != nil
-	if failing := s.trouble.now != [2]bool{}; failing != (before != [2]bool{}) {
-		s.options.OnError(err)
+	before := s.trouble.presentLocked()
+	s.trouble.now[what] = err
+	if present := s.trouble.presentLocked(); err != nil || before != nil && present == nil {
+		s.options.OnError(present)
 	}
 }

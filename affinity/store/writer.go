@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"runtime"
@@ -41,6 +42,9 @@ type writer struct {
 	patientKeys runs[changeKey] // in the order of the file, so that neighbours meet
 	rewrite     *rewrite        // nil: none under way
 
+	looking  <-chan time.Time // when to look at the file
+	renewing bool             // the file is new and lacks what a rewrite will bring
+
 	patientUntil time.Time // what can wait is not written any more then; zero: it is
 }
 
@@ -68,6 +72,7 @@ func (w *writer) catchUp(ctx context.Context) error {
 				return nil
 			default:
 			}
+			w.lookIfDue()
 			more, err := step()
 			if err != nil {
 				return err
@@ -117,6 +122,8 @@ func (w *writer) continueRewrite() (more bool, err error) {
 	w.rewrite = nil
 	w.store.pending.endRewrite()
 	w.store.rewrites.Add(1)
+	w.renewing = false
+	w.store.report(troubleFile, nil)
 	return true, nil // perhaps changes were lost again
 }
 
@@ -124,6 +131,38 @@ func (w *writer) continueRewrite() (more bool, err error) {
 func (w *writer) close() {
 	if w.rewrite != nil {
 		w.rewrite.stop()
+		w.rewrite = nil
+	}
+}
+
+// look makes sure that the file is there. After a new one was begun, the old is
+// told of until all is written into the new.
+func (w *writer) look() (renewed bool) {
+	s := w.store
+	renewed, err := s.look()
+	switch {
+	case err != nil:
+		s.report(troubleFile, err)
+	case renewed:
+		s.report(troubleFile, fmt.Errorf("store: %s: %w: it is being written anew", s.options.Path, s.lost))
+		w.renewing = w.all != nil
+		if w.rewrite != nil {
+			w.close()
+			s.pending.endRewrite()
+		}
+	}
+	if err == nil && !w.renewing {
+		s.report(troubleFile, nil)
+	}
+	return renewed
+}
+
+// lookIfDue looks at the file now and then.
+func (w *writer) lookIfDue() {
+	select {
+	case <-w.looking:
+		w.look()
+	default:
 	}
 }
 
@@ -158,21 +197,32 @@ func (s *Store) write(changes []keyedChange) error {
 	return nil
 }
 
-// update is one transaction.
+// update is one transaction. One that a fault interrupts ends the file's use: the
+// locks inside bbolt may be held for ever.
 func (s *Store) update(f func(*bolt.Bucket) error) error {
+	if s.file == nil {
+		return fmt.Errorf("store: %s is lost: %w", s.options.Path, s.lost)
+	}
+	var id uint64
 	err := guard(func() error {
-		return s.db.Update(func(tx *bolt.Tx) error {
+		return s.file.db.Update(func(tx *bolt.Tx) error {
+			id = uint64(tx.ID())
 			if err := keepMark(tx, s.scale.mark(s.options.now())); err != nil {
 				return err
 			}
 			return f(tx.Bucket(bucket))
 		})
 	})
-	if err != nil {
-		return fmt.Errorf("store: write %s: %w", s.options.Path, err)
+	if err == nil {
+		s.transactions.Add(1)
 	}
-	s.transactions.Add(1)
-	return nil
+	if id > 0 && !errors.Is(err, errFault) {
+		err = errors.Join(err, s.file.remember(id))
+	}
+	if isSpoilt(err) {
+		s.giveUp(err)
+	}
+	return s.wrap("write", err)
 }
 
 func putRows(b *bolt.Bucket, rows []row) error {

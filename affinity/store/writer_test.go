@@ -26,7 +26,7 @@ import (
 
 // inFile returns what the open file has of a key.
 func (s *Store) inFile(tb interface{ Fatal(args ...any) }, service, key string) (b statefulroute.Binding, ok bool) {
-	err := s.db.View(func(tx *bolt.Tx) (err error) {
+	err := s.file.db.View(func(tx *bolt.Tx) (err error) {
 		k := recordKey(service, key)
 		v := tx.Bucket(bucket).Get(k)
 		if ok = v != nil; ok {
@@ -246,9 +246,9 @@ func (m *model) change(t *rapid.T) {
 func (m *model) disk(t *rapid.T) {
 	var err error
 	if m.closed {
-		m.store.db, err = bolt.Open(m.path, 0o600, boltOptions(m.store.options))
+		m.store.file, err = openFile(m.store.options, &Found{})
 	} else {
-		err = m.store.db.Close()
+		err = m.store.file.db.Close()
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -463,7 +463,7 @@ func BenchmarkBindingDuringASweep(b *testing.B) {
 // runWithoutClose is Run for a file that is closed by filled.
 func runWithoutClose(ctx context.Context, s *Store) error {
 	w := newWriter(s, nil)
-	for s.wait(ctx) {
+	for w.wait(ctx) {
 		if err := w.catchUp(ctx); err != nil {
 			return err
 		}

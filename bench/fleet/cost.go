@@ -65,7 +65,7 @@ func changeBeside(ctx context.Context, services, samples int, clients bool) erro
 		}
 	}
 	flip := func(i int) error {
-		return f.server.SetHealth(ctx, map[string]map[string]bool{"service-3": {"service-3-5": i%2 == 1}})
+		return f.server.SetHealth(ctx, map[string]map[string]xds.HealthVerdict{"service-3": {"service-3-5": {Healthy: i%2 == 1}}})
 	}
 	for i := range 20 {
 		if err := flip(i); err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 
 	"github.com/stateful-route/stateful-route/internal/xdsclients"
 	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/xds"
 )
 
 // witness waits for what a client is told of one pod.
@@ -29,8 +29,7 @@ func (w *witness) see(a *endpointv3.ClusterLoadAssignment) {
 	defer w.mu.Unlock()
 	for _, l := range a.Endpoints {
 		for _, e := range l.LbEndpoints {
-			pod, err := policy.DecodePod(e.Metadata.FilterMetadata[policy.Namespace], netip.AddrPort{}, "")
-			if err == nil && pod.Name == watched {
+			if e.GetMetadata().GetFilterMetadata()[policy.Namespace].GetFields()["pod"].GetStringValue() == watched {
 				w.now = e.HealthStatus
 			}
 		}
@@ -71,7 +70,7 @@ func hang(ctx context.Context, samples int) error {
 }
 
 func hangBeside(ctx context.Context, kind xdsclients.Kind, n, samples int) error {
-	f, err := newFleet(ctx, 1, 500)
+	f, err := newFleet(ctx, 1, 200)
 	if err != nil {
 		return err
 	}
@@ -111,7 +110,7 @@ func hangBeside(ctx context.Context, kind xdsclients.Kind, n, samples int) error
 
 func (f *fleet) untilKnown(ctx context.Context, all []*witness, healthy bool) (time.Duration, error) {
 	began := time.Now()
-	if err := f.server.SetHealth(ctx, map[string]map[string]bool{"service-0": {watched: healthy}}); err != nil {
+	if err := f.server.SetHealth(ctx, map[string]map[string]xds.HealthVerdict{"service-0": {watched: {Healthy: healthy}}}); err != nil {
 		return 0, err
 	}
 	for _, w := range all {
@@ -146,7 +145,7 @@ func (f *fleet) busy(ctx context.Context) (stop func()) {
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
-				_ = f.server.SetHealth(ctx, map[string]map[string]bool{"service-0": {"service-0-300": i%2 == 0}}) // ends with ctx
+				_ = f.server.SetHealth(ctx, map[string]map[string]xds.HealthVerdict{"service-0": {"service-0-150": {Healthy: i%2 == 0}}}) // ends with ctx
 			}
 		}
 	}()

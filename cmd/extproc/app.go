@@ -85,6 +85,7 @@ type App struct {
 	tracer    *insight.Tracer
 	store     *store.Store            // nil: bindings end with the process
 	found     []statefulroute.Binding // by openStore, for restore
+	storeSaid atomic.Pointer[string]  // the trouble that was logged last
 	table     *affinity.Cache
 	idle      *idleTimeouts
 	directory *extproc.Directory
@@ -92,8 +93,8 @@ type App struct {
 	reporter  *extproc.LoadReporter
 	reload    *reloader
 	xds       *grpc.ClientConn
-	guard     *grpclimit.Guard
 	server    *extproc.Server
+	guard     *grpclimit.Guard
 	grpc      *grpc.Server
 	health    *health.Server
 	admin     http.Handler
@@ -235,6 +236,15 @@ func (a *App) ready() error {
 		return errors.New("services and pods have not arrived from xds-server yet")
 	}
 	return nil
+}
+
+// degraded says what works less than it should although the process is ready.
+func (a *App) degraded() []string {
+	out := a.monitor.Persistence().Degraded()
+	if f := a.watcher.Freshness(); !f.Connected && a.directory.Complete() {
+		out = append(out, fmt.Sprintf("xds-server does not answer: services and pods are as they were %s ago", f.Age(time.Now()).Round(time.Second)))
+	}
+	return out
 }
 
 func nodeID() (string, error) {

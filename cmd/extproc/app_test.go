@@ -162,6 +162,39 @@ func openStream(t *testing.T, conn *grpc.ClientConn) extprocv3.ExternalProcessor
 	return stream
 }
 
+// keptServices is what an earlier process left in its state file.
+const keptServices = `{"format": 1, "services": [{"name": "chat", "version": "a1", "assignment": "chat@1", "in_force": "chat@1",
+	"policy": {"key": [{"kind": "header", "name": "x-session-id"}], "on_pod_loss": "rebind", "on_extproc_loss": "allow", "strategy": "home_hcl"}}],
+	"assignments": [{"name": "chat@1", "pods": [{"name": "chat-0", "address": "127.0.0.1:9101", "weight": 1, "state": "ready"}]}]}`
+
+func TestServesFromItsStateFileWhileXDSServerIsAway(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "services.json")
+	if err := os.WriteFile(file, []byte(keptServices), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	minuteAgo := time.Now().Add(-time.Minute)
+	if err := os.Chtimes(file, minuteAgo, minuteAgo); err != nil {
+		t.Fatal(err)
+	}
+	a, _, stop := startApp(t, func(o *Options) { o.Config.State = file })
+	defer stop()
+	conn := dial(t, a.grpcListener.Addr().String())
+	defer conn.Close()
+	if s := healthOf(t, conn); s != healthv1.HealthCheckResponse_SERVING {
+		t.Errorf("health: %v", s)
+	}
+	callout(t, conn)
+	for path, want := range map[string]string{
+		"/readyz":       "xds-server does not answer",
+		"/api/v1/stats": `"from_file": true`,
+		"/metrics":      "stateful_route_xds_state_age_seconds 6",
+	} {
+		if code, body := get(t, a, path); code != 200 || !strings.Contains(body, want) {
+			t.Errorf("%s: %d, want %q in %s", path, code, want, body)
+		}
+	}
+}
+
 // callout opens a stream, as Envoy does for a request, and has it decided.
 func callout(t *testing.T, conn *grpc.ClientConn) extprocv3.ExternalProcessor_ProcessClient {
 	t.Helper()

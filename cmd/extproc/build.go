@@ -101,8 +101,17 @@ func (a *App) buildWatcher(context.Context) (err error) {
 		Services: a.directory,
 		OnNack:   func(typeURL string, _ error) { a.monitor.XDSNack(typeURL) },
 		Log:      a.log,
+
+		StateFile: a.opts.Config.State,
+		OnSaved:   func(err error) { a.monitor.Persistence().Report(insight.PersistedServices, err) },
 	})
 	if err != nil {
+		return err
+	}
+	if err := a.watcher.Restore(); err != nil {
+		return err
+	}
+	if err := a.monitor.XDSStateAge(func() time.Duration { return a.watcher.Freshness().Age(time.Now()) }); err != nil {
 		return err
 	}
 	a.reporter, err = extproc.NewLoadReporter(extproc.LoadReporterOptions{
@@ -141,7 +150,8 @@ func (a *App) buildAdmin(context.Context) error {
 		Metrics:    a.monitor.Handler(),
 		CacheStats: a.cacheStats,
 		Ready:      a.ready,
-		Degraded:   a.monitor.Persistence().Degraded,
+		Degraded:   a.degraded,
+		Freshness:  a.watcher.Freshness,
 		Tracer:     a.tracer,
 		Log:        a.log,
 	})

@@ -125,6 +125,7 @@ func needRestart(a, b config.Extproc) []string {
 		{"admin", a.Admin != b.Admin},
 		{"admin_hosts", !slices.Equal(a.AdminHosts, b.AdminHosts)},
 		{"xds", a.XDS != b.XDS},
+		{"state", a.State != b.State},
 		{"affinity.strategy", a.Affinity.Strategy != b.Affinity.Strategy},
 		{"affinity.capacity", a.Affinity.Capacity != b.Affinity.Capacity},
 		{"limits", a.Limits != b.Limits},

@@ -31,6 +31,10 @@ type storeJSON struct {
 	Written  uint64 `json:"written"`
 	Lost     uint64 `json:"lost"`
 	Rewrites uint64 `json:"rewrites"`
+	// Renewals counts new files that were begun because somebody had spoilt the
+	// one before, Error says why changes cannot be written at present.
+	Renewals uint64 `json:"renewals"`
+	Error    string `json:"error,omitempty"`
 }
 
 // cacheStats is what /api/v1/stats shows of the session table.
@@ -38,7 +42,10 @@ func (a *App) cacheStats() any {
 	out := toCacheJSON(a.table.Stats())
 	if a.store != nil {
 		s := a.store.Stats()
-		out.Store = &storeJSON{Pending: s.Pending, Written: s.Written, Lost: s.Lost, Rewrites: s.Rewrites}
+		out.Store = &storeJSON{Pending: s.Pending, Written: s.Written, Lost: s.Lost, Rewrites: s.Rewrites, Renewals: s.Renewals}
+		if s.Trouble != nil {
+			out.Store.Error = s.Trouble.Error()
+		}
 	}
 	return out
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/affinity/store"
+	"github.com/stateful-route/stateful-route/insight"
 )
 
 // openStore opens the file that bindings outlive the process in, if there is
@@ -30,6 +31,7 @@ func (a *App) openStore(context.Context) (err error) {
 			zap.Error(found.Damage), zap.String("aside", found.Aside))
 	}
 	a.found = found.Bindings
+	a.monitor.Persistence().Report(insight.PersistedBindings, nil)
 	return nil
 }
 
@@ -84,8 +86,17 @@ func (e editor) Delete(service, key string) bool {
 	return deleted
 }
 
-// storeTrouble reports that changes cannot be written, and when they can again.
+// storeTrouble keeps the state that bindings cannot be written, and logs when it
+// begins, changes and ends.
 func (a *App) storeTrouble(err error) {
+	a.monitor.Persistence().Report(insight.PersistedBindings, err)
+	said := ""
+	if err != nil {
+		said = err.Error()
+	}
+	if before := a.storeSaid.Swap(&said); before != nil && *before == said {
+		return
+	}
 	if err != nil {
 		a.log.Error("the store cannot be written: a restart would lose what changes now", zap.Error(err))
 		return

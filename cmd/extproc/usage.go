@@ -15,7 +15,8 @@ func (a *App) usage() func(time.Time) extproc.Usage {
 	process := insight.NewProcessReader(os.DirFS("/"))
 	return func(now time.Time) extproc.Usage {
 		s := a.table.Stats()
-		u := extproc.Usage{TableSize: s.Size, TableCapacity: s.Capacity, Evictions: s.Evicted}
+		u := extproc.Usage{TableSize: s.Size, TableCapacity: s.Capacity, Evictions: s.EvictedForRoom()}
+		u.Unwritten = a.store != nil && a.store.Stats().Trouble != nil
 		p, err := process.Read(now)
 		if err != nil {
 			a.log.Debug("own usage not known", zap.Error(err))

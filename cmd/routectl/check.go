@@ -16,7 +16,7 @@ import (
 
 // problem is one wrong thing.
 type problem struct {
-	// Kind is server, config, sync, client, pods or issue.
+	// Kind is server, config, degraded, sync, client, pods, source or issue.
 	Kind    string `json:"kind"`
 	Message string `json:"message"`
 }
@@ -38,10 +38,11 @@ func (c *ctl) checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Say what is wrong, one line each; exit code 1 when something is", Args: takes(0),
 		Long: `Say what is wrong, one line each; the exit code is 1 when something is:
-a server that does not answer or is not ready; a changed configuration that was
-refused; a resource that an Envoy or extproc refused, or has not answered for
-long; too few of them connected; a service without a ready pod; an open issue of
-high or critical severity.`,
+a server that does not answer or is not ready, or cannot write what must outlive
+it; a changed configuration that was refused; a resource that an Envoy or extproc refused, or has not answered for
+long; too few of them connected; a service without a ready pod, or whose source of
+pods cannot be read or lost more than half of them at once; an open issue of high
+or critical severity.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			want.extprocs = len(c.extprocURLs)
 			report := c.check(cmd.Context(), want)
@@ -113,6 +114,9 @@ func (r *checkReport) server(s serverState) {
 	case s.Reason != "":
 		r.add("server", "%s", s.Reason)
 	}
+	for _, what := range s.Degraded {
+		r.add("degraded", "%s: %s", name, what)
+	}
 	if s.Version != "" && !s.ConfigGood {
 		reason := strings.Join(strings.Split(cmp.Or(s.ConfigError, "no reason given"), "\n"), "; ")
 		r.add("config", "%s keeps its last good configuration, the newest is bad: %s", name, reason)
@@ -143,6 +147,9 @@ func (r *checkReport) services(services []xds.ServiceReport) {
 		if s.Pods["ready"] == 0 {
 			r.add("pods", "service %q has no ready pod: %d draining, %d in maintenance, %d unhealthy",
 				s.Name, s.Pods["draining"], s.Pods["maintenance"], s.Pods["unhealthy"])
+		}
+		if note := s.Source.Note(); note != "" {
+			r.add("source", "service %q: %s", s.Name, note)
 		}
 	}
 }

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bufio"
+	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -71,7 +75,8 @@ func TestCheckNamesServersThatAreAway(t *testing.T) {
 	s.wrong(t, nil, "extproc at http://"+s.extprocAdmins[0]+" cannot be reached: connect: connection refused", "1 of 2 extprocs connected")
 	s.xds.Stop(t)
 	s.extproc.Start(t)
-	s.wrong(t, nil, "xds-server at http://"+s.xdsAdmin+" cannot be reached", "extproc at http://"+s.extprocAdmins[0]+" is not ready: services and pods have not arrived")
+	s.wrong(t, nil, "xds-server at http://"+s.xdsAdmin+" cannot be reached", "extproc at http://"+s.extprocAdmins[0]+" is not ready: services and pods have not arrived",
+		"extproc at http://"+s.extprocAdmins[1]+": xds-server does not answer: services and pods are as they were")
 	code, stdout, stderr := s.run("status")
 	want := "routectl: xds-server at http://" + s.xdsAdmin + " cannot be reached: connect: connection refused\n"
 	if code != 1 || stderr != want || !strings.Contains(stdout, "unreachable") || !strings.Contains(stdout, "not ready") {
@@ -121,4 +126,76 @@ func TestAnotherServerAnswers(t *testing.T) {
 	if code, _, stderr := s.run("services"); code != 1 || !strings.HasPrefix(stderr, want) || strings.Count(stderr, "\n") != 1 {
 		t.Errorf("one that hangs up: %d %q", code, stderr)
 	}
+}
+
+// An extproc whose file is gone with its folder serves on, and says so wherever an
+// operator looks.
+func TestCheckNamesWhatCannotBeWritten(t *testing.T) {
+	s := startStack(t, "{interval: 1h}")
+	dir := filepath.Join(t.TempDir(), "disk")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, s.extprocConfigFiles[0], "{memory: {}}", "{memory: {path: "+filepath.Join(dir, "pins.db")+"}}")
+	s.extproc.Stop(t)
+	s.extproc.Start(t)
+	s.until(t, "nothing is wrong", "check", "--envoys", "0")
+	s.bind(t, 0, "chat", "chat-1", "alice")
+
+	if err := os.Rename(dir, dir+"-away"); err != nil {
+		t.Fatal(err)
+	}
+	s.wrong(t, []string{"--envoys", "0"}, "extproc at http://"+s.extprocAdmins[0]+": bindings cannot be written")
+	if out := s.ok(t, "status"); !strings.Contains(out, "bindings cannot be written") {
+		t.Errorf("status:\n%s", out)
+	}
+	admin := "http://" + s.extprocAdmins[0]
+	if v, err := harness.Metric(admin+"/metrics", "stateful_route_persistence_ok", `what="bindings"`); err != nil || v != 0 {
+		t.Errorf("persistence_ok is %v, %v", v, err)
+	}
+	if v, err := harness.Metric(admin+"/metrics", "stateful_route_persistence_failures_total", `what="bindings"`); err != nil || v == 0 {
+		t.Errorf("persistence_failures_total is %v, %v", v, err)
+	}
+	if body, err := harness.Body(admin + "/readyz"); err != nil || !strings.Contains(body, "vanished") {
+		t.Errorf("readyz: %s, %v", body, err)
+	}
+	harness.Eventually(t, harness.Patience, "the live page is told", func() error { return s.pageSays("bindings cannot be written") })
+
+	// A disk that comes back with an older state gets what is in memory.
+	s.bind(t, 0, "chat", "chat-2", "bob")
+	if err := os.Rename(dir+"-away", dir); err != nil {
+		t.Fatal(err)
+	}
+	s.until(t, "nothing is wrong", "check", "--envoys", "0")
+	s.extproc.Kill(t)
+	s.extproc.Start(t)
+	s.until(t, "nothing is wrong", "check", "--envoys", "0")
+	for key, pod := range map[string]string{"alice": "chat-1", "bob": "chat-2"} {
+		if out := s.ok(t, "sessions", "show", "chat", key); !strings.Contains(out, pod) {
+			t.Errorf("session %s after the restart:\n%s", key, out)
+		}
+	}
+}
+
+// pageSays reads the live page's stream until it shows a state, and looks for text
+// in it.
+func (s *stack) pageSays(text string) error {
+	resp, err := s.http.Get("http://" + s.xdsAdmin + "/api/v1/live")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 1<<20)
+	for state := false; lines.Scan(); {
+		state = state || lines.Text() == "event: state"
+		if !state || !strings.HasPrefix(lines.Text(), "data:") {
+			continue
+		}
+		if strings.Contains(lines.Text(), text) {
+			return nil
+		}
+		return fmt.Errorf("the page shows %s", lines.Text())
+	}
+	return lines.Err()
 }

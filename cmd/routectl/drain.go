@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/stateful-route/stateful-route/config"
 )
 
 // settlePolls is how many polls must pass after the order before a count of 0
@@ -23,8 +25,9 @@ func (c *ctl) drainCommand() *cobra.Command {
 		Long: `Let a pod keep its sessions and take no new one.
 
 With --wait it returns when no session is left on the pod, on any extproc, and
-prints how many are left as their number changes. When --timeout passes first,
-the pod stays draining and the exit code is 1.`,
+prints how many are left as their number changes. When --timeout passes first, or
+the wait is interrupted, the pod stays draining and the exit code is 1: "pods
+ready" takes the order back.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !wait && cmd.Flags().Changed("timeout") || timeout < 0 {
 				return usageError{errors.New("--timeout is how long --wait waits at most")}
@@ -36,7 +39,7 @@ the pod stays draining and the exit code is 1.`,
 			case wait:
 				return c.awaitEmpty(cmd.Context(), pod, timeout)
 			}
-			return c.show(pod, func(w io.Writer) { orderTable(w, pod) })
+			return errors.Join(c.show(pod, func(w io.Writer) { orderTable(w, pod) }), pod.notSaved())
 		},
 	}
 	cmd.Flags().BoolVar(&wait, "wait", false, "return when no session is left on the pod")
@@ -46,14 +49,14 @@ the pod stays draining and the exit code is 1.`,
 
 // drained is what a drain that was waited for came to.
 type drained struct {
-	podRow
+	orderRow
 	SessionsLeft int     `json:"sessions_left"`
 	Waited       float64 `json:"waited_seconds"`
 }
 
 // awaitEmpty returns when no session is left on the pod, or with an error that
 // says how many are.
-func (c *ctl) awaitEmpty(ctx context.Context, pod podRow, timeout time.Duration) error {
+func (c *ctl) awaitEmpty(ctx context.Context, pod orderRow, timeout time.Duration) error {
 	if !c.json() {
 		orderTable(c.Stdout, pod)
 	}
@@ -64,11 +67,11 @@ func (c *ctl) awaitEmpty(ctx context.Context, pod podRow, timeout time.Duration)
 		bounded, stop = context.WithTimeout(ctx, timeout)
 		defer stop()
 	}
-	watch := podWatch{ctl: c, pod: pod, start: start, left: -1}
+	watch := podWatch{ctl: c, pod: pod.podRow, start: start, left: -1}
 	err := watch.untilEmpty(bounded)
 	switch {
 	case ctx.Err() != nil:
-		return errors.New("interrupted: the pod stays as it is")
+		return fmt.Errorf("interrupted: %s", c.stays(pod.podRow))
 	case watch.left < 0:
 		return fmt.Errorf("the sessions left cannot be counted: %w", err)
 	case c.json():
@@ -76,10 +79,19 @@ func (c *ctl) awaitEmpty(ctx context.Context, pod podRow, timeout time.Duration)
 			return shown
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("%s left after %v: %w", count(watch.left, "session"), timeout, err)
+	if errors.Is(err, errDeadline) {
+		err = fmt.Errorf("%s left after %v: %s", count(watch.left, "session"), timeout, c.stays(pod.podRow))
 	}
-	return nil
+	return errors.Join(err, pod.notSaved())
+}
+
+// stays says what a drain that is not waited for any more leaves behind.
+func (c *ctl) stays(pod podRow) string {
+	undo := "routectl pods ready " + quoted(pod.Service) + " " + quoted(pod.Name)
+	if c.xdsURL != "http://"+config.DefaultXDSAdmin {
+		undo += " --xds-admin " + quoted(c.xdsURL)
+	}
+	return fmt.Sprintf("%s of %s stays draining and takes no new session; to undo that: %s", printable(pod.Name), printable(pod.Service), undo)
 }
 
 // podWatch follows the number of sessions on a pod.
@@ -92,7 +104,7 @@ type podWatch struct {
 }
 
 // errDeadline means that sessions were left when the time was over.
-var errDeadline = errors.New("the pod stays as it is")
+var errDeadline = errors.New("sessions are left")
 
 // untilEmpty counts until nothing is left. An extproc that goes away meanwhile
 // is waited for, but one that never answered is an error.

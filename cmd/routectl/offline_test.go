@@ -67,7 +67,7 @@ func TestValidate(t *testing.T) {
 		{"not YAML", file("services: [\n"), 1, ":"},
 		{"weights that Envoy cannot add up", file(service("{static: [" + heavy.String() + "]}")), 1, "the weights add up to 4295000000"},
 		{"a file of pods that is not there", file(service("{file: nowhere.yaml}")), 1, "nowhere.yaml"},
-		{"a field twice", file("store: {memory: {}}\nstore: {}\n"), 1, ":2: mapping key"},
+		{"a field twice", file("store: {memory: {}}\nstore: {}\n"), 1, ":2: store: already given in line 1"},
 		{"a list", file("- services\n"), 1, "say --kind"},
 		{"nothing", file(""), 1, ": the file is empty"},
 		{"fields of neither", file("listen: 127.0.0.1:1\n"), 1, "say --kind"},

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -58,6 +61,7 @@ func (c *ctl) podsCommand() *cobra.Command {
 		c.drainCommand(),
 		c.orderCommand("ready", "Let a pod take new sessions again"),
 		c.orderCommand("maintenance", "Take a pod out: it gets nothing, its sessions are lost to it"),
+		c.acceptCommand(),
 	)
 	return pods
 }
@@ -101,21 +105,75 @@ func (c *ctl) orderCommand(order, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.show(pod, func(w io.Writer) { orderTable(w, pod) })
+			return errors.Join(c.show(pod, func(w io.Writer) { orderTable(w, pod) }), pod.notSaved())
 		},
 	}
 }
 
-// order gives an order and returns the pod as it left it.
-func (c *ctl) order(ctx context.Context, service, pod, order string) (podRow, error) {
-	out := podRow{Service: service}
-	path := "/api/v1/services/" + segment(service) + "/pods/" + segment(pod) + "/" + order
-	err := c.xds().call(ctx, "POST", path, nil, &out.PodReport)
-	return out, err
+// acceptCommand believes what a source says, which xds-server doubts.
+func (c *ctl) acceptCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "accept SERVICE", Short: "Believe that a service's source lost more than half of its pods", Args: takes(1, "SERVICE"),
+		Long: `Believe that a service's source lost more than half of its pods.
+
+xds-server keeps the pods that a file or DNS lacks all at once, until the source
+has said so for as long as services[].pods.hold. This command ends the wait: the
+pods that the source lacks are gone at once, and their sessions with them.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var svc xds.ServiceReport
+			if err := c.xds().call(cmd.Context(), "POST", "/api/v1/services/"+segment(args[0])+"/pods/accept", nil, &svc); err != nil {
+				return err
+			}
+			return c.show(svc, func(w io.Writer) {
+				n := 0
+				for _, pods := range svc.Pods {
+					n += pods
+				}
+				row(w, printable(svc.Name)+" has "+count(n, "pod")+" now")
+			})
+		},
+	}
 }
+
+// orderRow is a pod as an order left it, and whether the order was saved.
+type orderRow struct {
+	podRow
+	Saved bool   `json:"saved"`
+	Error string `json:"error,omitempty"`
+}
+
+// notSaved is why a restart of xds-server would forget the order, though one who
+// set it up meant to keep it.
+func (o orderRow) notSaved() error {
+	if o.Error == "" {
+		return nil
+	}
+	return fmt.Errorf("the order on %s of %s is %s", printable(o.Name), printable(o.Service), printable(o.Error))
+}
+
+// order gives an order and returns the pod as it left it.
+func (c *ctl) order(ctx context.Context, service, pod, order string) (orderRow, error) {
+	var said xds.OrderReport
+	path := "/api/v1/services/" + segment(service) + "/pods/" + segment(pod) + "/" + order
+	err := c.xds().call(ctx, "POST", path, nil, &said)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("interrupted: whether the order is in force is not known, routectl pods %s tells", quoted(service))
+	}
+	return orderRow{podRow{service, said.PodReport}, said.Saved, said.Error}, err
+}
+
+// quoted is a word as a shell takes it.
+func quoted(word string) string {
+	if plainWord.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(printable(word), "'", `'\''`) + "'"
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9._:@%+/-]+$`)
 
 // orderTable tells the state that came of an order: a drained pod that is
 // unhealthy stays unhealthy.
-func orderTable(w io.Writer, pod podRow) {
+func orderTable(w io.Writer, pod orderRow) {
 	row(w, printable(pod.Name)+" of "+printable(pod.Service)+" is "+pod.State)
 }

@@ -78,6 +78,9 @@ func startStack(t *testing.T, analyzer string) *stack {
 		http: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{}},
 	}
 	t.Cleanup(s.http.CloseIdleConnections)
+	if err := os.Mkdir(filepath.Join(dir, "disk"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	text := template.Must(template.ParseFiles("testdata/xds-server.yaml.tmpl"))
 	var b bytes.Buffer
 	if err := text.Execute(&b, map[string]string{"XDS": s.xdsAddress, "Admin": s.xdsAdmin, "Analyzer": analyzer}); err != nil {

@@ -19,6 +19,9 @@ type serverState struct {
 	// Reason says why it is not ready, or how it failed to answer.
 	Reason  string `json:"reason,omitempty"`
 	Version string `json:"version"`
+	// Degraded says what works less than it should though the server is ready, such
+	// as orders that cannot be written.
+	Degraded []string `json:"degraded,omitempty"`
 	// ConfigGood is false when a changed configuration was refused and the last
 	// good one kept; ConfigError says why, as far as the server tells.
 	ConfigGood  bool   `json:"config_good"`
@@ -48,7 +51,9 @@ func (c *ctl) states(ctx context.Context) []serverState {
 func (s server) state(ctx context.Context, details func(server, context.Context, *serverState) error) serverState {
 	out := serverState{Kind: s.kind, URL: s.url, State: "ready"}
 	var refused *apiError
-	err := s.get(ctx, "/readyz", nil)
+	var readiness struct{ Degraded []string }
+	err := s.get(ctx, "/readyz", &readiness)
+	out.Degraded = readiness.Degraded
 	switch {
 	case errors.As(err, &refused):
 		out.State, out.Reason = "not ready", err.Error()

@@ -96,6 +96,11 @@ func statusTable(w io.Writer, s statusReport) {
 	}
 	fmt.Fprintln(w)
 	servicesTable(w, s.Services)
+	for _, svc := range s.Services {
+		if note := svc.Source.Note(); note != "" {
+			fmt.Fprintf(w, "service %s: %s\n", printable(svc.Name), printable(note))
+		}
+	}
 	fmt.Fprintf(w, "\n%s and %s connected, ", count(s.Clients["envoy"], "Envoy"), count(s.Clients["extproc"], "extproc"))
 	if s.OutOfSync == 0 {
 		fmt.Fprintln(w, "all in sync")
@@ -128,6 +133,9 @@ func (s serverState) table() []any {
 func (s serverState) reasons(w io.Writer) {
 	if s.State == "not ready" {
 		fmt.Fprintf(w, "%s at %s: %s\n", s.Kind, s.URL, printable(s.Reason))
+	}
+	for _, what := range s.Degraded {
+		fmt.Fprintf(w, "%s at %s: %s\n", s.Kind, s.URL, printable(what))
 	}
 	if s.Version != "" && !s.ConfigGood {
 		for line := range strings.SplitSeq(cmp.Or(s.ConfigError, "no reason given"), "\n") {

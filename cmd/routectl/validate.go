@@ -109,7 +109,7 @@ func kindOf(file string) (string, error) {
 // kindOfField knows the fields that only one of the programs has.
 func kindOfField(name string) string {
 	switch name {
-	case "services", "envoy", "analyzer", "state":
+	case "services", "envoy", "analyzer":
 		return "xds-server"
 	case "affinity", "store", "xds":
 		return "extproc"

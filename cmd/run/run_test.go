@@ -27,7 +27,11 @@ var (
 
 func startDemo(t *testing.T, programs string) *demo {
 	t.Helper()
-	replace := []string{"path: pins.db", "path: " + filepath.Join(t.TempDir(), "pins.db")}
+	dir := t.TempDir()
+	replace := []string{
+		"path: pins.db", "path: " + filepath.Join(dir, "pins.db"),
+		"state: services.json", "state: " + filepath.Join(dir, "services.json"),
+	}
 	for _, old := range []string{
 		"0.0.0.0:10000", "127.0.0.1:18000", "127.0.0.1:18001", "127.0.0.1:18080", "127.0.0.1:18081",
 		"127.0.0.1:9101", "127.0.0.1:9102", "127.0.0.1:9103",

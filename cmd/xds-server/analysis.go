@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -28,6 +29,8 @@ type analysis struct {
 	pending  insight.Sample            // since the last collect
 	replicas map[string]xds.Replica    // as they reported last
 	findings map[insight.Scope]float64 // weight factor by pod
+
+	flaps *flaps
 }
 
 func newAnalysis(cfg config.Analyzer, model func() xds.Model, log *zap.Logger) (*analysis, error) {
@@ -44,7 +47,7 @@ func newAnalysis(cfg config.Analyzer, model func() xds.Model, log *zap.Logger) (
 	}
 	return &analysis{
 		analyzer: analyzer, process: insight.NewProcessReader(os.DirFS("/")),
-		model: model, log: log, pending: emptySample(),
+		model: model, log: log, pending: emptySample(), flaps: newFlaps(),
 	}, nil
 }
 
@@ -109,6 +112,18 @@ func (a *analysis) addReplicasLocked(s *insight.Sample) {
 	}
 }
 
+// unwritten says which extprocs cannot write their bindings, as they said last.
+func (a *analysis) unwritten() (out []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(a.replicas)) {
+		if a.replicas[name].Unwritten {
+			out = append(out, name+": bindings cannot be written, a restart would lose changes: routectl check and its log say why")
+		}
+	}
+	return out
+}
+
 func (a *analysis) serviceLocked(name string) insight.ServiceSample {
 	svc, ok := a.pending.Services[name]
 	if !ok {
@@ -131,6 +146,7 @@ func (a *analysis) collect(now time.Time) insight.Sample {
 			s.Pods[m.Name] = pod
 		}
 	}
+	a.flaps.countInto(now, a.model().Services, a.pending.Services)
 	a.addReplicasLocked(&a.pending)
 	out := a.pending
 	a.pending = emptySample()
@@ -211,6 +227,7 @@ func showWeights(monitor *insight.Monitor, services []*xds.ServiceView) {
 type probes struct {
 	monitor *insight.Monitor
 	tracer  *insight.Tracer
+	flaps   *flaps
 }
 
 // Probe begins one health check.
@@ -218,6 +235,7 @@ func (p probes) Probe(ctx context.Context, service, pod string) (context.Context
 	ctx, span := p.tracer.HealthCheck(ctx, service, pod)
 	return ctx, func(err error, took time.Duration) {
 		p.monitor.Service(service).HealthCheck(pod, took, err == nil)
+		p.flaps.probed(time.Now(), service, pod, err == nil)
 		span.End(err == nil, err)
 	}
 }

@@ -118,7 +118,7 @@ func TestMetricsFollowThePods(t *testing.T) {
 		}
 		gone := &xds.ServiceView{Service: statefulroute.Service{Name: fmt.Sprintf("version-%d", i)}, Members: chat.Members}
 		showWeights(monitor, []*xds.ServiceView{chat, gone})
-		_, done := probes{monitor, nil}.Probe(t.Context(), "chat", pod)
+		_, done := probes{monitor, nil, newFlaps()}.Probe(t.Context(), "chat", pod)
 		done(nil, time.Millisecond)
 		showWeights(monitor, []*xds.ServiceView{chat})
 	}
@@ -147,5 +147,37 @@ func TestASampleSaysInWhatStatePodsAre(t *testing.T) {
 	pods := a.collect(time.Unix(1000, 0)).Services["chat"].Pods
 	if pods["chat-1"].State != statefulroute.Draining || pods["chat-1"].Errors != 3 || pods["chat-0"].State != statefulroute.Ready {
 		t.Errorf("pods: %+v", pods)
+	}
+}
+
+// A pod that passes and fails its health checks in turn is named, and no more when
+// it has been well for a while.
+func TestAFlappingPodIsNamed(t *testing.T) {
+	a, now := newTestAnalysis(t, "round_robin"), time.Unix(1000, 0)
+	probe := func(healthy bool) insight.Report {
+		now = now.Add(time.Second)
+		for _, pod := range []string{"chat-0", "chat-1", "gone"} {
+			a.flaps.probed(now, "chat", pod, healthy || pod == "chat-0")
+		}
+		return a.sampled(now)
+	}
+	for i := range 3 {
+		if got := probe(true).Issues; len(got) != 0 {
+			t.Fatalf("after %d failures: %+v", i, got)
+		}
+		probe(false)
+	}
+	report := probe(false)
+	if len(report.Issues) != 1 || report.Issues[0].Rule != insight.FlappingPod || report.Issues[0].Pod != "chat-1" || report.Issues[0].Value != 3 {
+		t.Fatalf("issues: %+v", report.Issues)
+	}
+	if got := report.Suggestions; len(got) != 1 || !strings.Contains(got[0].Suggestion, "chat-1 began to fail its health checks 3 times within a minute") {
+		t.Errorf("suggestions: %+v", got)
+	}
+	for range 70 {
+		report = probe(true)
+	}
+	if len(report.Issues) != 0 || len(a.flaps.pods) != 0 {
+		t.Errorf("a minute later: %+v, %d pods are remembered", report.Issues, len(a.flaps.pods))
 	}
 }

@@ -34,6 +34,8 @@ type app struct {
 	server   *xds.Server
 	loads    *xds.Loads
 	sources  *xds.Sources
+	state    *xds.StateFile // nil: none is configured
+	kept     xds.State      // of the run before
 	prober   *xds.Prober
 	steering *xds.Steering
 	analysis *analysis
@@ -74,7 +76,12 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 	if err := errors.Join(monitor.LogLines(p.LogLinesDropped), monitor.Spans(tracer)); err != nil {
 		return nil, err
 	}
-	server, err := xds.New(xds.Options{Logger: p.Logger.Named("xds"), Observer: monitor, Boot: rand.Text()[:8], Orders: keeper(cfg), Limits: xds.ClientLimits(cfg.Limits)})
+	loads := xds.NewLoads()
+	if err := monitor.LoadReports(loads.Refused); err != nil {
+		return nil, err
+	}
+	state, kept := openState(cfg, p.Logger, monitor)
+	server, err := newServer(p, cfg, monitor, state)
 	if err != nil {
 		return nil, err
 	}
@@ -86,15 +93,18 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 		return nil, err
 	}
 	a := &app{
-		process: p, started: time.Now(), monitor: monitor, tracer: tracer, server: server, loads: xds.NewLoads(), analysis: found,
-		sources: &xds.Sources{Logger: p.Logger.Named("pods"), Resolver: net.DefaultResolver},
+		process: p, started: time.Now(), monitor: monitor, tracer: tracer, server: server, loads: loads, analysis: found,
+		state: state, kept: kept,
+	}
+	if a.sources, err = newSources(a); err != nil {
+		return nil, err
 	}
 	a.reload = &reloader{app: a, read: load}
 	if a.page, err = livepage.New(livepage.Options{State: a.liveState, Logger: p.Logger.Named("page")}); err != nil {
 		return nil, err
 	}
 	a.prober = &xds.Prober{
-		Logger: p.Logger.Named("health"), Observer: probes{monitor, tracer},
+		Logger: p.Logger.Named("health"), Observer: probes{monitor, tracer, found.flaps},
 		Set: server, Model: server.Model, Changed: server.Changed(),
 	}
 	a.steering = &xds.Steering{
@@ -102,6 +112,24 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 		Penalty: found.penalty, Observe: a.observe,
 	}
 	return a, nil
+}
+
+func newServer(p cli.Process, cfg *config.XDSServer, monitor *insight.Monitor, state *xds.StateFile) (*xds.Server, error) {
+	o := xds.Options{Logger: p.Logger.Named("xds"), Observer: monitor, Boot: rand.Text()[:8], Limits: xds.ClientLimits(cfg.Limits)}
+	if state != nil {
+		o.Orders = state
+	}
+	return xds.New(o)
+}
+
+func newSources(a *app) (*xds.Sources, error) {
+	s := &xds.Sources{
+		Logger: a.process.Logger.Named("pods"), Resolver: net.DefaultResolver, Set: a.server.SetPods, Kept: a.kept.Pods,
+	}
+	if a.state != nil {
+		s.Keeper = a.state
+	}
+	return s, a.monitor.PodSources(xds.SourceStates(), s.Summary)
 }
 
 // observe hands a second's load reports to the analyzer, the live page and the
@@ -131,6 +159,9 @@ func (a *app) run(ctx context.Context, cfg *config.XDSServer) error {
 	}
 
 	group, ctx := errgroup.WithContext(ctx)
+	if a.state != nil {
+		group.Go(func() error { return a.state.Run(ctx) })
+	}
 	group.Go(func() error { return a.server.Run(ctx) })
 	group.Go(func() error { return adminhttp.Serve(ctx, admin, a.handler(), cfg.AdminHosts...) })
 	group.Go(func() error { return a.prober.Run(ctx) })
@@ -146,11 +177,15 @@ func (a *app) run(ctx context.Context, cfg *config.XDSServer) error {
 // serve answers xDS once the first configuration is in force: Envoys that find
 // us must find their routes.
 func (a *app) serve(ctx context.Context, cfg *config.XDSServer, listener net.Listener) error {
+	defer a.sources.Stop()
 	if err := a.reload.apply(ctx, cfg); err != nil {
 		return err
 	}
-	if err := a.obeyKept(ctx, cfg); err != nil {
-		return err
+	if err := a.server.Obey(ctx, a.kept.Orders); err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped before it began
+		}
+		a.process.Logger.Error("orders of the last run are lost", zap.Error(err))
 	}
 	a.ready.Store(true)
 	a.process.Logger.Info("serving", zap.String("xds", cfg.Listen), zap.String("admin", cfg.Admin), zap.Int("services", len(cfg.Services)))
@@ -163,25 +198,18 @@ func (a *app) serve(ctx context.Context, cfg *config.XDSServer, listener net.Lis
 	return group.Wait()
 }
 
-// keeper keeps operators' orders in the state file, if there is one.
-func keeper(cfg *config.XDSServer) xds.OrderKeeper {
+// openState opens the state file, if there is one, and returns what the run
+// before left there.
+func openState(cfg *config.XDSServer, log *zap.Logger, monitor *insight.Monitor) (*xds.StateFile, xds.State) {
 	if cfg.State == "" {
-		return nil
+		return nil, xds.State{}
 	}
-	return xds.OrderFile{Path: cfg.State}
-}
-
-// obeyKept repeats the orders of the run before.
-func (a *app) obeyKept(ctx context.Context, cfg *config.XDSServer) error {
-	if cfg.State == "" {
-		return nil
-	}
-	orders, err := (xds.OrderFile{Path: cfg.State}).Load()
+	report := func(err error) { monitor.Persistence().Report(insight.PersistedOrders, err) }
+	state, kept, err := xds.OpenStateFile(cfg.State, log.Named("state"), report)
 	if err != nil {
-		a.process.Logger.Error("orders of the last run are lost", zap.Error(err))
-		return nil
+		log.Error("orders and pods of the last run are lost", zap.Error(err))
 	}
-	return a.server.Obey(ctx, orders)
+	return state, kept
 }
 
 func (a *app) stopTracing(ctx context.Context) {
@@ -209,13 +237,17 @@ func (a *app) handler() http.Handler {
 		}
 		return nil
 	}})
-	(&xds.Admin{Server: a.server, Loads: a.loads}).Register(mux)
+	a.admin().Register(mux)
 	a.page.Register(mux)
 	mux.HandleFunc("GET /api/v1/report", a.report)
 	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) {
 		adminhttp.WriteJSON(w, http.StatusOK, a.status())
 	})
 	return mux
+}
+
+func (a *app) admin() *xds.Admin {
+	return &xds.Admin{Server: a.server, Loads: a.loads, Sources: a.sources}
 }
 
 // report is what the analyzer has to say, as JSON or, with ?format=text, as text.
@@ -240,8 +272,13 @@ func (a *app) report(w http.ResponseWriter, r *http.Request) {
 func (a *app) status() map[string]any {
 	return map[string]any{
 		"process": "xds-server", "version": a.process.Version, "started": a.started,
-		"ready": a.ready.Load(), "config": a.reload.report(),
+		"ready": a.ready.Load(), "config": a.reload.report(), "degraded": a.degraded(),
 	}
+}
+
+// degraded says what works less than it should, here and at the extprocs; it is not nil.
+func (a *app) degraded() []string {
+	return slices.Concat([]string{}, a.monitor.Persistence().Degraded(), a.analysis.unwritten())
 }
 
 // needRestart lists the settings that differ and are taken over at a start only.

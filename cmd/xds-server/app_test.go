@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ type running struct {
 	file, admin string
 	logs        *observer.ObservedLogs
 	client      *http.Client
+	stop        func()
 }
 
 // goodConfig has a service with so many pods.
@@ -41,31 +43,39 @@ func goodConfig(admin string, pods int, more string) string {
 
 func start(t *testing.T, more string) *running {
 	t.Helper()
+	return startIn(t, t.TempDir(), func(admin string) string { return goodConfig(admin, 1, more) })
+}
+
+// startIn starts xds-server with a configuration in dir, until stop or the end of
+// the test.
+func startIn(t *testing.T, dir string, text func(admin string) string) *running {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	core, logs := observer.New(zap.InfoLevel)
 	r := &running{
-		file: filepath.Join(t.TempDir(), "xds-server.yaml"), admin: l.Addr().String(), logs: logs,
+		file: filepath.Join(dir, "xds-server.yaml"), admin: l.Addr().String(), logs: logs,
 		client: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{}},
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	r.write(t, goodConfig(r.admin, 1, more))
+	r.write(t, text(r.admin))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
 		done <- program(balancing.NewRegistry()).Run(ctx, cli.Process{ConfigFile: r.file, Version: "v0-test", Logger: zap.New(core)})
 	}()
-	t.Cleanup(func() {
+	r.stop = sync.OnceFunc(func() {
 		r.client.CloseIdleConnections()
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(r.stop)
 	r.await(t, "to be ready", func() bool { code, _ := r.get("/readyz"); return code == http.StatusOK })
 	return r
 }
@@ -144,7 +154,7 @@ func TestABadConfigurationIsKeptOutUntilItIsGoodAgain(t *testing.T) {
 	for i, bad := range []struct{ text, reason string }{
 		{"services: [{name: chat, pods: {static: [{name: a, address: nowhere}]}}]", `xds-server.yaml:1: services[0].pods.static[0].address`},
 		{goodConfig(r.admin, 3, "") + "colour: red\n", "colour"},
-		{"services: [{name: chat, pods: {file: " + missing + "}}]", "nobody.yaml"},
+		{strings.Replace(goodConfig(r.admin, 3, ""), "services: [", "services: [{name: new, match: {prefix: /new}, pods: {file: "+missing+"}}, ", 1), "nobody.yaml"},
 		{"", "empty"},
 	} {
 		r.write(t, bad.text)

@@ -14,15 +14,16 @@ func (a *app) liveState(now time.Time) livepage.State {
 	report := a.analysis.analyzer.Overview(now, "")
 	state := livepage.State{
 		Time:    now,
-		Process: livepage.Process{Version: a.process.Version, Started: a.started, Ready: a.ready.Load(), ConfigError: a.reload.problem()},
+		Process: livepage.Process{Version: a.process.Version, Started: a.started, Ready: a.ready.Load(), ConfigError: a.reload.problem(), Degraded: a.degraded()},
 		Clients: liveClients(a.server.Clients()),
 		Summary: report.Summary, Issues: report.Issues, Suggestions: report.Suggestions,
 	}
-	admin := xds.Admin{Server: a.server, Loads: a.loads}
+	admin := a.admin()
 	for _, svc := range a.server.Model().Services {
 		out := livepage.Service{
 			Name: svc.Name, Hosts: svc.Hosts, Prefix: svc.Prefix, Strategy: svc.Balancing.Strategy,
 			OnPodLoss: string(svc.Session.OnPodLoss), OnExtprocLoss: string(svc.Session.OnExtprocLoss),
+			Source: a.sources.Status(svc.Name).Note(),
 		}
 		for _, p := range admin.PodReports(svc) {
 			out.Pods = append(out.Pods, livepage.Pod{

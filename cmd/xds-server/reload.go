@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 
 	"go.uber.org/zap"
@@ -22,31 +24,59 @@ type reloader struct {
 	mu      sync.Mutex
 	current *config.XDSServer
 	failure error
-	cancel  context.CancelFunc // ends the sources of current
-	done    chan struct{}      // closed when they have ended
+
+	// Owned by run.
+	refused *config.XDSServer // what failure is about, if it could be read
+	mending *mending
 }
 
 // run follows the file until ctx ends.
 func (r *reloader) run(ctx context.Context) {
-	defer r.stopSources()
-	config.Follow(ctx, r.app.process.ConfigFile, func() { r.changed(ctx) }, func(err error) {
-		r.app.process.Logger.Error("the configuration is looked at now and then only", zap.Error(err))
+	due := make(chan struct{}, 1)
+	signal := func() {
+		select {
+		case due <- struct{}{}:
+		default:
+		}
+	}
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer func() { r.mending.stop() }()
+	group.Go(func() {
+		config.Follow(ctx, r.app.process.ConfigFile, signal, func(err error) {
+			r.app.process.Logger.Error("the configuration is looked at now and then only", zap.Error(err))
+		})
 	})
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-due:
+			r.awaitMending(ctx, r.changed(ctx), signal)
+		}
+	}
 }
 
-func (r *reloader) changed(ctx context.Context) {
+// changed loads the configuration and returns why it is refused.
+func (r *reloader) changed(ctx context.Context) error {
 	cfg, err := r.read(r.app.process.ConfigFile)
 	if err == nil && r.same(cfg) {
-		return
+		return nil
 	}
 	if err == nil {
 		err = r.apply(ctx, cfg)
 	}
 	if err == nil || ctx.Err() != nil {
-		return
+		r.refused = nil
+		return err
 	}
+	if cfg != nil && reflect.DeepEqual(cfg, r.refused) && err.Error() == r.problem() {
+		return err // nothing is new
+	}
+	r.refused = cfg
 	r.note(nil, err)
 	r.app.process.Logger.Error("the new configuration is bad: the last good one stays", zap.Error(err))
+	return err
 }
 
 // same reports whether cfg is in force already, and clears an earlier failure.
@@ -59,18 +89,20 @@ func (r *reloader) same(cfg *config.XDSServer) bool {
 	if r.failure != nil {
 		r.app.monitor.ConfigReload(true)
 	}
-	r.failure = nil
+	r.failure, r.refused = nil, nil
 	return true
 }
 
 // apply brings cfg into force and starts following its pod sources.
 func (r *reloader) apply(ctx context.Context, cfg *config.XDSServer) error {
-	pods, err := r.app.sources.Load(ctx, cfg.Services)
+	err := r.app.sources.Change(ctx, cfg.Services, func(pods map[string][]statefulroute.Pod) error {
+		if err := r.app.server.SetConfig(ctx, xds.GatewayOf(cfg.Envoy), cfg.Services, pods); err != nil {
+			return fmt.Errorf("%s: %w", r.app.process.ConfigFile, err)
+		}
+		return nil
+	})
 	if err != nil {
 		return err
-	}
-	if err := r.app.server.SetConfig(ctx, xds.GatewayOf(cfg.Envoy), cfg.Services, pods); err != nil {
-		return fmt.Errorf("%s: %w", r.app.process.ConfigFile, err)
 	}
 	if before := r.note(cfg, nil); before != nil {
 		r.app.process.Logger.Info("configuration reloaded", zap.Int("services", len(cfg.Services)))
@@ -79,7 +111,6 @@ func (r *reloader) apply(ctx context.Context, cfg *config.XDSServer) error {
 		}
 	}
 	r.warn(cfg)
-	r.startSources(ctx, cfg)
 	return nil
 }
 
@@ -106,34 +137,48 @@ func (r *reloader) note(cfg *config.XDSServer, failure error) (before *config.XD
 	return before
 }
 
-func (r *reloader) startSources(ctx context.Context, cfg *config.XDSServer) {
-	r.stopSources()
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	r.mu.Lock()
-	r.cancel, r.done = cancel, done
-	r.mu.Unlock()
-	from := make(map[string]statefulroute.PodSource, len(cfg.Services))
-	for _, svc := range cfg.Services {
-		from[svc.Name] = svc.Pods
-	}
-	go func() {
-		defer close(done)
-		r.app.sources.Run(ctx, cfg.Services, func(service string, pods []statefulroute.Pod) error {
-			return r.app.server.SetPods(ctx, service, from[service], pods)
-		})
-	}()
+// mending follows the pods files for which a configuration was refused: when
+// one changes, the configuration may be good.
+type mending struct {
+	files  []string
+	cancel context.CancelFunc
+	group  sync.WaitGroup
 }
 
-func (r *reloader) stopSources() {
-	r.mu.Lock()
-	cancel, done := r.cancel, r.done
-	r.cancel = nil
-	r.mu.Unlock()
-	if cancel != nil {
-		cancel()
-		<-done
+// awaitMending has signal called when a file changes that err blames, and no
+// other any more.
+func (r *reloader) awaitMending(ctx context.Context, err error, signal func()) {
+	files := badFiles(err)
+	if r.mending != nil && slices.Equal(files, r.mending.files) {
+		return
 	}
+	r.mending.stop()
+	r.mending = nil
+	if len(files) == 0 {
+		return
+	}
+	m := &mending{files: files}
+	ctx, m.cancel = context.WithCancel(ctx)
+	for _, file := range files {
+		m.group.Go(func() { config.Follow(ctx, file, signal, func(error) {}) }) // the refusal was told
+	}
+	r.mending = m
+}
+
+func (m *mending) stop() {
+	if m != nil {
+		m.cancel()
+		m.group.Wait()
+	}
+}
+
+// badFiles are the pods files that an error blames.
+func badFiles(err error) []string {
+	var bad *xds.SourcesError
+	if !errors.As(err, &bad) {
+		return nil
+	}
+	return bad.Files
 }
 
 // problem says why the newest configuration is not in force; empty when it is.

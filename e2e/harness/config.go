@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
@@ -16,6 +17,7 @@ type Config struct {
 	Envoy    EnvoyConfig    `yaml:"envoy"`
 	Services []Service      `yaml:"services"`
 	Analyzer map[string]any `yaml:"analyzer,omitempty"`
+	State    string         `yaml:"state,omitempty"`
 }
 
 // EnvoyConfig is what all Envoys get beside the services.
@@ -60,9 +62,29 @@ type Session struct {
 	OnExtprocLoss string              `yaml:"on_extproc_loss,omitempty"`
 }
 
-// Pods is a service's source of pods; the tests use the static one.
+// Pods is a service's source of pods: a static list, unless a file is named that
+// holds it.
 type Pods struct {
-	Static []Pod `yaml:"static"`
+	Static []Pod
+	// File is where the test keeps the list, at first that of Static; see PodsText.
+	File string
+}
+
+// MarshalYAML writes an empty static list, too.
+func (p Pods) MarshalYAML() (any, error) {
+	if p.File != "" {
+		return map[string]string{"file": p.File}, nil
+	}
+	return map[string][]Pod{"static": append([]Pod{}, p.Static...)}, nil
+}
+
+// PodsText is a pods file with the list, a line for each pod.
+func PodsText(pods []Pod) string {
+	var b strings.Builder
+	for _, p := range pods {
+		fmt.Fprintf(&b, "- {name: %s, address: %s, weight: %d}\n", p.Name, p.Address, max(p.Weight, 1))
+	}
+	return b.String()
 }
 
 // Pod is one entry of pods.static. The harness gives it an address and starts a

@@ -21,6 +21,8 @@ type Options struct {
 	// Affinity and Store are the sections of extproc's configuration; by default
 	// bindings are kept in a file of the test's.
 	Affinity, Store map[string]any
+	// SecondExtproc adds another extproc, whose bindings are its own.
+	SecondExtproc bool
 	// DebugHeaders adds the pod's name to responses.
 	DebugHeaders bool
 	// MessageTimeout bounds one answer of extproc; 2s by default, as the machine
@@ -41,6 +43,7 @@ type Stack struct {
 	EnvoyAdmin, XDSAdmin, ExtprocAdmin string
 
 	XDS, Extproc, Envoy *Process
+	Second              *Process            // extproc, with Options.SecondExtproc
 	Pods                map[string]*Process // by name
 
 	config     Config
@@ -67,10 +70,16 @@ func Start(t testing.TB, programs Programs, o Options) *Stack {
 		Listen: Address(t), Admin: Address(t), Services: o.Services, Analyzer: o.Analyzer,
 		Envoy: EnvoyConfig{Listener: Address(t), DebugHeaders: o.DebugHeaders, Tracing: o.Tracing, Extproc: Extproc{[]string{Address(t)}, o.MessageTimeout}},
 	}
+	if o.SecondExtproc {
+		s.config.Envoy.Extproc.Address = append(s.config.Envoy.Extproc.Address, Address(t))
+	}
 	s.startPods(t)
 	s.config.write(t, s.configFile)
 	s.XDS = s.program(t, "xds-server", "--config", s.configFile)
-	s.startExtproc(t, dir, o)
+	s.Extproc, s.ExtprocAdmin = s.startExtproc(t, "extproc", s.config.Envoy.Extproc.Address[0], dir, o)
+	if o.SecondExtproc {
+		s.Second, _ = s.startExtproc(t, "second", s.config.Envoy.Extproc.Address[1], dir, o)
+	}
 	s.startEnvoy(t, dir, o)
 	s.URL = "http://" + s.config.Envoy.Listener + "/"
 	s.XDSAdmin = "http://" + s.config.Admin
@@ -119,10 +128,14 @@ func (s *Stack) startPods(t testing.TB) {
 	}
 }
 
-func (s *Stack) startExtproc(t testing.TB, dir string, o Options) {
+func (s *Stack) startExtproc(t testing.TB, name, address, dir string, o Options) (p *Process, adminURL string) {
 	t.Helper()
 	adminAddress := Address(t)
-	cfg := map[string]any{"listen": s.config.Envoy.Extproc.Address[0], "admin": adminAddress, "xds": s.config.Listen}
+	if name != "extproc" {
+		dir = t.TempDir()
+	}
+	cfg := map[string]any{"listen": address, "admin": adminAddress, "xds": s.config.Listen}
+	cfg["state"] = "services.json"
 	cfg["store"] = map[string]any{"memory": map[string]any{"path": filepath.Join(dir, "pins.db")}}
 	if o.Store != nil {
 		cfg["store"] = o.Store
@@ -132,8 +145,7 @@ func (s *Stack) startExtproc(t testing.TB, dir string, o Options) {
 	}
 	file := filepath.Join(dir, "extproc.yaml")
 	writeYAML(t, file, cfg)
-	s.ExtprocAdmin = "http://" + adminAddress
-	s.Extproc = s.program(t, "extproc", "--config", file)
+	return s.program(t, "extproc", "--config", file), "http://" + adminAddress
 }
 
 func (s *Stack) startEnvoy(t testing.TB, dir string, o Options) {

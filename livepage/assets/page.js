@@ -260,16 +260,19 @@ function createService(service) {
   const title = el("h2", "", service.name);
   title.id = `service-${++sections}`;
   const about = el("p", "about");
+  const source = el("p", "alert");
   const pictures = charts.map(createChart);
   const table = createTable(`Pods of ${service.name}`, podColumns);
-  const section = el("section", "", el("div", "head", title, about), el("div", "charts", ...pictures), table);
+  const section = el("section", "", el("div", "head", title, about), source, el("div", "charts", ...pictures), table);
   section.setAttribute("aria-labelledby", title.id);
-  section.parts = { about, pictures, table };
+  section.parts = { about, source, pictures, table };
   return section;
 }
 
 function updateService(section, service) {
-  const { about, pictures, table } = section.parts;
+  const { about, source, pictures, table } = section.parts;
+  setText(source, service.source ?? "");
+  source.hidden = !service.source;
   const states = {};
   for (const pod of service.pods) states[pod.state] = (states[pod.state] ?? 0) + 1;
   const counts = Object.entries(states).map(([state, n]) => `${n} ${state}`).join(", ");
@@ -403,6 +406,9 @@ function show(state) {
   const config = byId("config");
   setText(config, state.process.config_error ? `The newest configuration is not in force: ${state.process.config_error}` : "");
   config.hidden = !state.process.config_error;
+  const degraded = byId("degraded");
+  setText(degraded, state.process.degraded.join(" · "));
+  degraded.hidden = state.process.degraded.length === 0;
   const up = age((Date.parse(state.time) - Date.parse(state.process.started)) / 1000);
   setText(byId("process"), `xds-server ${state.process.version} · up ${up}${state.process.ready ? "" : " · not ready"}`);
   keep(byId("totals"), totals(state), (t) => t.name.replace(/s$/, ""), () => el("li", "", el("strong"), el("span")), (item, t) => {

@@ -1,0 +1,205 @@
+package balancing
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	// probation is how long a pod is suspect that failed within the last suspicion,
+	// from when another is taken out or it is back itself: one that flaps fails again
+	// before that. A pod that is back after it was the only one is not suspect, and
+	// one that is back for the second time is so for suspicion.
+	probation = 10 * time.Second
+	suspicion = time.Minute
+	// manyFailures is how many times within failuresWithin a pod must have begun to
+	// fail to be suspect for suspicion, whether or not it was taken out.
+	manyFailures   = 3
+	failuresWithin = 30 * time.Second
+	// forgiveness is the time in good health for which one ejection is forgotten,
+	// and maxEjections bounds how many of them prolong the next.
+	forgiveness  = time.Minute
+	maxEjections = 11
+	// lastResort is how long a pod must have failed all its probes to be taken out
+	// although there is no better place for its sessions: pods that flap are back
+	// before.
+	lastResort = 5 * time.Second
+	// quorum is the share of the pods in service that must be above suspicion, one
+	// in so many, for the others to be avoided and kept out.
+	quorum = 4
+)
+
+// flapping is what is known of a pod that fails on and off.
+type flapping struct {
+	broke    time.Time                   // it has failed each probe since; zero: the latest passed
+	failures [manyFailures - 1]time.Time // when it began to fail the last times, the oldest first
+	ejected  int                         // times it was taken out, less those forgiven
+	good     time.Time                   // it has been in good health since, or forgiven since
+	until    time.Time                   // it stays out until then
+	suspect  time.Time                   // it is suspect until then
+	avoided  bool                        // as was told
+}
+
+// note books a result of a probe and reports whether it made the pod suspect.
+func (f *flapping) note(now time.Time, healthy bool) (suspect bool) {
+	if healthy {
+		f.broke = time.Time{}
+		return false
+	}
+	f.forgive(now)
+	f.good = now
+	if !f.broke.IsZero() {
+		return false
+	}
+	f.broke = now
+	first := f.failures[0]
+	copy(f.failures[:], f.failures[1:])
+	f.failures[len(f.failures)-1] = now
+	if first.IsZero() || now.Sub(first) > failuresWithin {
+		return false
+	}
+	f.suspect = now.Add(suspicion)
+	return true
+}
+
+// forgive forgets an ejection for each minute in good health.
+func (f *flapping) forgive(now time.Time) {
+	minutes := int(now.Sub(f.good) / forgiveness)
+	if f.good.IsZero() || minutes <= 0 {
+		return
+	}
+	f.ejected = max(f.ejected-minutes, 0)
+	f.good = f.good.Add(time.Duration(minutes) * forgiveness)
+}
+
+// eject books that the pod is taken out: for longer each time, but for the first.
+func (f *flapping) eject(now time.Time, base time.Duration) {
+	f.ejected = min(f.ejected+1, maxEjections)
+	f.until = now.Add(time.Duration(f.ejected-1) * base)
+}
+
+// doubtShaky makes the pods suspect that failed lately and pass again, now that
+// another is taken out: its sessions should not go to one that is next.
+func (h *Health) doubtShaky(now time.Time) {
+	for _, p := range h.order {
+		if p.firstFailed.IsZero() && p.failedLately(now) && p.suspect.Before(now.Add(probation)) {
+			p.suspect = now.Add(probation)
+		}
+	}
+}
+
+func (f *flapping) failedLately(now time.Time) bool {
+	last := f.failures[len(f.failures)-1]
+	return !last.IsZero() && now.Sub(last) < suspicion
+}
+
+// rejoin books that a pod is taken back.
+func (h *Health) rejoin(now time.Time, f *probed) {
+	f.good = now
+	long := time.Duration(0)
+	switch {
+	case f.ejected > 1:
+		long = suspicion
+	case slices.ContainsFunc(h.order, func(p *probed) bool { return p != f && p.ejected > 0 && p.failedLately(now) }):
+		long = probation
+	}
+	if end := now.Add(long); end.After(f.suspect) {
+		f.suspect = end
+	}
+}
+
+func (f *flapping) suspectAt(now time.Time) bool { return now.Before(f.suspect) }
+
+// mayLeave reports whether there is a better place for the sessions of a pod that
+// fails its checks, or it has failed for so long that any other is better.
+func (h *Health) mayLeave(now time.Time, p *probed) bool {
+	if now.Sub(p.broke) >= lastResort {
+		return true
+	}
+	if p.suspectAt(now) && !h.calm(now) {
+		return false
+	}
+	return h.passing(now) // p is none of them
+}
+
+// passing reports whether a pod in service is above suspicion and passed its latest
+// probe.
+func (h *Health) passing(now time.Time) bool {
+	return slices.ContainsFunc(h.order, func(p *probed) bool {
+		return p.inService && !p.out && p.firstFailed.IsZero() && !p.suspectAt(now)
+	})
+}
+
+// calm reports whether enough pods in service are above suspicion.
+func (h *Health) calm(now time.Time) bool {
+	steady, all := 0, 0
+	for _, p := range h.order {
+		if !p.inService {
+			continue
+		}
+		all++
+		if !p.out && !p.failing && !p.suspectAt(now) {
+			steady++
+		}
+	}
+	return steady > 0 && quorum*steady >= all
+}
+
+// settle takes pods back that pass and have been out for long enough, and says which
+// are to be avoided. It looks at all pods, but only when one has changed or when it
+// said it would.
+func (h *Health) settle(now time.Time) []Transition {
+	if !h.unsettled && (h.review.IsZero() || now.Before(h.review)) {
+		return nil
+	}
+	h.unsettled, h.review = false, time.Time{}
+	calm, passing := h.calm(now), h.passing(now)
+	var changed []Transition
+	for _, p := range h.order {
+		was := *p
+		if p.out && !p.failing && p.firstFailed.IsZero() && !h.keptOut(now, p, calm) {
+			p.out = false
+			h.rejoin(now, p)
+		}
+		p.avoided = calm && !p.out && (p.suspectAt(now) || passing && !p.firstFailed.IsZero())
+		if p.suspectAt(now) {
+			h.reviewAt(p.suspect)
+		}
+		if p.avoided && !p.firstFailed.IsZero() {
+			h.reviewAt(now.Add(h.opts.Interval))
+		}
+		if p.out != was.out || p.avoided != was.avoided {
+			changed = append(changed, Transition{Pod: p.name, Healthy: !p.out, WasHealthy: !was.out, Avoid: p.avoided, Reason: p.settled(was.out)})
+		}
+	}
+	return changed
+}
+
+// keptOut reports whether a pod that passes its checks stays out all the same.
+func (h *Health) keptOut(now time.Time, p *probed, calm bool) bool {
+	if !calm || !now.Before(p.until) {
+		return false
+	}
+	h.reviewAt(p.until)
+	return true
+}
+
+// settled words what settle found.
+func (p *probed) settled(wasOut bool) string {
+	switch {
+	case wasOut && p.avoided:
+		return "passed its health checks; new sessions avoid it for a while"
+	case wasOut:
+		return "passed its health checks"
+	case p.avoided:
+		return "fails on and off; new sessions avoid it for a while"
+	}
+	return "new sessions need not avoid it any more"
+}
+
+// reviewAt has settle look again at the latest then.
+func (h *Health) reviewAt(at time.Time) {
+	if h.review.IsZero() || at.Before(h.review) {
+		h.review = at
+	}
+}

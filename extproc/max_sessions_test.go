@@ -1,0 +1,220 @@
+package extproc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/affinity"
+	"github.com/stateful-route/stateful-route/balancing"
+)
+
+// clients send requests of the service chat to a server, one after the other.
+type clients struct {
+	t      *testing.T
+	server *Server
+	table  *affinity.Cache
+	now    time.Time
+	pods   map[string]string // of each session, as of its first request
+}
+
+func newClients(t *testing.T, table *affinity.Cache, services ...ServiceState) *clients {
+	t.Helper()
+	server, err := NewServer(ServerOptions{Directory: newDirectory(t, services...), Table: table})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &clients{t: t, server: server, table: table, now: t0, pods: map[string]string{}}
+}
+
+// request sends one request of a session. Sessions are counted every second.
+func (c *clients) request(key string) decision {
+	if next := c.now.Add(5 * time.Millisecond); next.Truncate(time.Second) != c.now.Truncate(time.Second) {
+		c.server.directory.CountSessions(c.table)
+	}
+	c.now = c.now.Add(5 * time.Millisecond)
+	x := &exchange{server: c.server, service: c.server.directory.service("chat"), began: c.now}
+	x.begin(context.Background(), nil, raw("x-session-id", key))
+	x.end()
+	return x.decision
+}
+
+// come sends a session's first request, which must be bound.
+func (c *clients) come(key string) {
+	c.t.Helper()
+	d := c.request(key)
+	if d.outcome != claimed {
+		c.t.Fatalf("session %s is new: outcome %d, %v", key, d.outcome, d.err)
+	}
+	c.pods[key] = d.pod.Name
+}
+
+// comeBack sends another request, which must go to the session's pod.
+func (c *clients) comeBack(key string) {
+	c.t.Helper()
+	if d := c.request(key); d.outcome != known || d.pod.Name != c.pods[key] {
+		c.t.Fatalf("session %s comes back: outcome %d on %+v, want %s", key, d.outcome, d.pod, c.pods[key])
+	}
+}
+
+func capped(most uint32, strategy string) func(*statefulroute.Service) {
+	return func(s *statefulroute.Service) { s.Balancing.MaxSessions, s.Balancing.Strategy = most, strategy }
+}
+
+// 900 made-up ids against places for 100 sessions: who is there stays, who comes gets
+// in at once, and who comes back is at its pod, whatever strategy chooses pods and
+// whatever strategy keeps the table.
+func TestMadeUpIDsDoNotFillMaxSessions(t *testing.T) {
+	for _, balancer := range balancing.NewRegistry().Names() {
+		for _, keeps := range affinity.NewRegistry().Names() {
+			for _, n := range []int{1, 4} {
+				t.Run(fmt.Sprintf("%s/%s/%d", balancer, keeps, n), func(t *testing.T) {
+					table := newTable(t, func(o *affinity.Options) { o.Strategy, o.Capacity = keeps, 5000 })
+					c := newClients(t, table, ServiceState{chat(capped(uint32(100/n), balancer)), pods(n)})
+					for i := range 40 {
+						c.come(fmt.Sprint("there-", i))
+						c.comeBack(fmt.Sprint("there-", i))
+					}
+					for i := range 900 {
+						c.come(fmt.Sprint("made-up-", i))
+						if real := i / 20; i%20 == 0 {
+							c.come(fmt.Sprint("comes-", real))
+							if real >= 10 {
+								c.comeBack(fmt.Sprint("comes-", real-10)) // a second later
+								c.comeBack(fmt.Sprint("there-", real%40))
+							}
+						}
+					}
+					for i := range 40 {
+						c.comeBack(fmt.Sprint("there-", i))
+					}
+					// Who was given up and came back has a place more than there is, until
+					// that is known and others come.
+					c.server.directory.CountSessions(table)
+					for i := range 60 {
+						c.come(fmt.Sprint("made-up-later-", i))
+					}
+					if st := table.Stats(); st.Evictions["max_sessions"] == 0 || st.Evicted != st.Evictions["max_sessions"] {
+						t.Errorf("%+v", st)
+					}
+					for i := range n {
+						pod := fmt.Sprint("chat-", i)
+						// Of several pods one may have more than it may by sessions that were
+						// given up, came back and now are worth keeping.
+						if got := table.PodSessions("chat", pod); got > 100/n+(n-1)*2 {
+							t.Errorf("%s has %d sessions, %d are allowed", pod, got, 100/n)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// Sessions that came back give nothing up: then who is new is refused, at once.
+func TestReturningSessionsKeepTheirPlace(t *testing.T) {
+	c := newClients(t, newTable(t), ServiceState{chat(capped(25, "least_connections")), pods(4)})
+	for i := range 100 {
+		c.come(fmt.Sprint(i))
+		c.comeBack(fmt.Sprint(i))
+	}
+	d := c.request("new")
+	var none *balancing.NoPodsError
+	if d.outcome != noPods || !errors.As(d.err, &none) || none.LeftOut[0].Reason != "max_sessions reached" {
+		t.Errorf("outcome %d, %v", d.outcome, d.err)
+	}
+	if st := c.table.Stats(); st.Evicted != 0 {
+		t.Errorf("%+v", st)
+	}
+	for i := range 100 {
+		c.comeBack(fmt.Sprint(i))
+	}
+}
+
+// A session that must leave its lost pod gets the place of one that was used once.
+func TestARebindGetsAPlaceToo(t *testing.T) {
+	svc := chat(capped(50, "round_robin"))
+	c := newClients(t, newTable(t), ServiceState{svc, pods(2)})
+	for i := range 50 {
+		c.come(fmt.Sprint(i))
+		c.comeBack(fmt.Sprint(i))
+	}
+	for i := range 50 {
+		c.come(fmt.Sprint("made-up-", i))
+	}
+	c.server.directory.Set([]ServiceState{{svc, withState(pods(2), "chat-1", statefulroute.Unhealthy)}}, true)
+	moved := 0
+	for i := range 50 {
+		key := fmt.Sprint(i)
+		if c.pods[key] == "chat-0" {
+			c.comeBack(key)
+		} else if d := c.request(key); d.outcome == rebound && d.pod.Name == "chat-0" {
+			moved++
+		}
+	}
+	if moved != 25 {
+		t.Errorf("%d of 25 sessions of the lost pod were rebound", moved)
+	}
+}
+
+// refusing is a strategy that evicts the oldest until it is told to refuse.
+type refusing struct{ now atomic.Bool }
+
+type refusingPolicy struct {
+	all     *affinity.List
+	refuses *atomic.Bool
+}
+
+func (r *refusing) NewPolicy(room affinity.Room) affinity.Policy {
+	return &refusingPolicy{room.NewList(), &r.now}
+}
+
+func (p *refusingPolicy) Add(e *affinity.Entry)    { p.all.PushFront(e) }
+func (p *refusingPolicy) Used(e *affinity.Entry)   { p.all.MoveToFront(e) }
+func (p *refusingPolicy) Remove(e *affinity.Entry) { p.all.Remove(e) }
+
+func (p *refusingPolicy) Victim(time.Time) (*affinity.Entry, affinity.Reason, error) {
+	if p.refuses.Load() {
+		return nil, 0, affinity.ErrFull
+	}
+	return p.all.Back(), affinity.ReasonCapacity, nil
+}
+
+// Under a table that has come to refuse places, an evicted session whose pod is lost is
+// rebound once, visibly, and known there from then on.
+func TestAnEvictedSessionOfALostPodIsReboundOnce(t *testing.T) {
+	strategy, registry := &refusing{}, affinity.NewRegistry()
+	if err := registry.Register("refusing", func() affinity.Strategy { return strategy }); err != nil {
+		t.Fatal(err)
+	}
+	table := newTable(t, func(o *affinity.Options) { o.Registry, o.Strategy, o.Capacity = registry, "refusing", 10 })
+	c := newClients(t, table, ServiceState{chat(), pods(3)})
+	c.come("evicted")
+	for i := range 10 {
+		c.come(fmt.Sprint(i))
+	}
+	strategy.now.Store(true)
+	c.comeBack("evicted")
+	lost := c.pods["evicted"]
+	c.server.directory.Set([]ServiceState{{chat(), without(pods(3), lost)}}, true)
+	before := table.Stats()
+	d := c.request("evicted")
+	if d.outcome != rebound || d.pod.Name == lost || d.lost != lost || !d.hit {
+		t.Fatalf("outcome %d on %+v, want a rebind from %s", d.outcome, d.pod, lost)
+	}
+	c.pods["evicted"] = d.pod.Name
+	for range 5 {
+		c.comeBack("evicted")
+	}
+	if n := metric(t, c.server.directory, `stateful_route_sessions_rebound_total{reason="removed",service="chat"}`); n != 1 {
+		t.Errorf("%v rebinds counted, want 1", n)
+	}
+	st := table.Stats()
+	if st.Rebinds != before.Rebinds+1 || st.Recalls != before.Recalls || st.Broken != before.Broken || st.Refused != before.Refused || st.Hits != before.Hits+6 {
+		t.Errorf("%+v, before %+v", st, before)
+	}
+}
