@@ -54,7 +54,7 @@ func TestFaults(t *testing.T) {
 	run := &faultRun{s: s, load: load}
 	run.drive(t, plan)
 	load.stop()
-	verdict := judgeFaults(load, run.events, run.usage)
+	verdict := judgeFaults(load, run.events, run.usage, *faultTime > 0)
 	text := verdict.text(plan, load)
 	t.Log("\n" + text)
 	if err := os.MkdirAll(filepath.Dir(faultReport), 0o755); err != nil {
