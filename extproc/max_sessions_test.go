@@ -81,11 +81,11 @@ func TestMadeUpIDsDoNotFillMaxSessions(t *testing.T) {
 					}
 					for i := range 900 {
 						c.come(fmt.Sprint("made-up-", i))
-						if real := i / 20; i%20 == 0 {
-							c.come(fmt.Sprint("comes-", real))
-							if real >= 10 {
-								c.comeBack(fmt.Sprint("comes-", real-10)) // a second later
-								c.comeBack(fmt.Sprint("there-", real%40))
+						if n := i / 20; i%20 == 0 {
+							c.come(fmt.Sprint("comes-", n))
+							if n >= 10 {
+								c.comeBack(fmt.Sprint("comes-", n-10)) // a second later
+								c.comeBack(fmt.Sprint("there-", n%40))
 							}
 						}
 					}
