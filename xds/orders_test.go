@@ -114,6 +114,22 @@ func TestAnOrderOutlivesAnAnswerThatLacksItsPod(t *testing.T) {
 	}
 }
 
+// Answers that are like the one before are not heard of: a pod that was away for
+// long is somebody else, though nothing was said in between.
+func TestAnOrderEndsThoughNobodySaysThatItsPodIsStillAway(t *testing.T) {
+	d, answer := dnsDesk(t)
+	a, b := testPod("a", 1), testPod("b", 2)
+	answer(t0, a, b)
+	if err := d.SetOverride("chat", "b", statefulroute.Draining); err != nil {
+		t.Fatal(err)
+	}
+	answer(t0, a)
+	answer(t0.Add(orderKeep), a, b)
+	if got := show(d.Model()); got != "chat: a@1 b@2" || len(d.Orders()) > 0 {
+		t.Errorf("%s, orders %v", got, d.Orders())
+	}
+}
+
 // A kept order on a pod of a name that does not resolve at the start waits for
 // the first answer.
 func TestAKeptOrderWaitsForTheFirstAnswer(t *testing.T) {

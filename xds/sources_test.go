@@ -153,7 +153,7 @@ func TestAPodsFileIsFollowedAndABadOneKeepsTheLast(t *testing.T) {
 }
 
 // What a file holds while it is written is not read, however long that takes: it
-// is empty, cut off in the middle of a line, and then a list of half the pods.
+// is empty, and then a list of one pod, of two, and so on.
 func TestAFileThatIsBeingWrittenIsNotRead(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pods.yaml")
 	replace(t, file, podsFile("a b c d e f"))
@@ -171,9 +171,8 @@ func TestAFileThatIsBeingWrittenIsNotRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	text := podsFile("a b c d e f g")
-	for at := 0; at < len(text); at += 40 { // about a second and a half in all
-		if _, err := f.WriteString(text[at:min(at+40, len(text))]); err != nil {
+	for line := range strings.Lines(podsFile("a b c d e f g")) { // each a whole list
+		if _, err := f.WriteString(line); err != nil {
 			t.Fatal(err)
 		}
 		<-time.After(200 * time.Millisecond)
@@ -398,6 +397,42 @@ func TestALateAnswerOfAnOldSourceIsNotHeard(t *testing.T) {
 		if s.Status("chat") != nil {
 			t.Error("the old source still has a state")
 		}
+	})
+}
+
+// The pods change only when what the old source is saying has been heard to its
+// end, or it would come after.
+func TestAChangeWaitsForWhatTheOldSourceSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dns := &answers{}
+		s, b := newSources(t, dns)
+		saying, heard := make(chan struct{}), make(chan struct{})
+		s.Set = func(ctx context.Context, service string, from statefulroute.PodSource, pods []statefulroute.Pod) error {
+			close(saying)
+			<-heard
+			return b.set(ctx, service, from, pods)
+		}
+		dns.say("1", nil)
+		b.mustChange(t, s, fromDNS("chat", "x"))
+		dns.say("1 2", nil)
+		<-saying
+		changed := make(chan struct{})
+		go func() {
+			defer close(changed)
+			if err := s.Change(context.WithoutCancel(t.Context()), []statefulroute.Service{fromList("chat")}, func(map[string][]statefulroute.Pod) error {
+				select {
+				case <-heard:
+				default:
+					t.Error("the pods changed before the old source had ended")
+				}
+				return nil
+			}); err != nil {
+				t.Error(err)
+			}
+		}()
+		synctest.Wait()
+		close(heard)
+		<-changed
 	})
 }
 

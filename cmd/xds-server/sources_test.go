@@ -1,15 +1,22 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/internal/cli"
 	"github.com/stateful-route/stateful-route/xds"
 )
 
@@ -202,9 +209,44 @@ func TestAColdStartWithoutDNS(t *testing.T) {
 	}
 }
 
-// Without a state of the run before, a bad pods file ends the start, with all it
-// began. So did an order that is none, of which only the log tells now.
-func TestStartsThatFailLeaveNothingBehind(t *testing.T) {
+// When xDS cannot be served, the sources that were begun have ended with it.
+func TestAStartThatFailsLeavesNoSourceBehind(t *testing.T) {
+	dir := t.TempDir()
+	replace(t, filepath.Join(dir, "pods.yaml"), podsList("a"))
+	file := filepath.Join(dir, "xds-server.yaml")
+	replace(t, file, "services: [{name: chat, pods: {file: pods.yaml}}]\n")
+	cfg, err := config.LoadXDSServer(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	load := func(file string) (*config.XDSServer, error) { return config.LoadXDSServer(file) }
+	a, err := newApp(t.Context(), cli.Process{ConfigFile: file, Version: "v0-test", Logger: zap.NewNop()}, cfg, load)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.server.Run(ctx) }()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = listener.Close()
+	running := goleak.IgnoreCurrent()
+	if err := a.serve(ctx, cfg, listener); err == nil {
+		t.Error("it served on a closed listener")
+	}
+	if err := goleak.Find(running); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// An order that is none is set aside, and ends no start.
+func TestAnOddOrderEndsNoStart(t *testing.T) {
 	dir := t.TempDir()
 	replace(t, filepath.Join(dir, "pods.yaml"), podsList("a"))
 	if err := os.WriteFile(filepath.Join(dir, "state.db"), []byte(`[{"service": "chat", "pod": "a", "state": "odd"}]`), 0o600); err != nil {
@@ -214,8 +256,6 @@ func TestStartsThatFailLeaveNothingBehind(t *testing.T) {
 	if r.logged("orders and pods of the last run are lost") != 1 {
 		t.Errorf("log: %v", r.logs.All())
 	}
-	r.stop()
-	// goleak looks at what is left, when all tests have ended.
 }
 
 // An order that cannot be saved is in force, and everywhere it is seen that a
