@@ -168,6 +168,9 @@ func TestWhatTheLibraryThrowsAwayIsSentAgain(t *testing.T) {
 	if names, version := l.send(); version != "a-2" || !slices.Contains(names, "y") {
 		t.Errorf("it was sent %v at %q", names, version)
 	}
+	if l.ask("a-2"); l.through() != AllAnswered {
+		t.Errorf("having answered it is through %d", l.through())
+	}
 }
 
 // What is kept for a client that does not answer is names, however much changes.
