@@ -16,7 +16,7 @@ func TestAClientThatDoesNotReadIsCutOff(t *testing.T) {
 	const short = 200 * time.Millisecond
 	part := make([]byte, 1<<20)
 	ended := make(chan error, 1)
-	server := httptest.NewServer(patient(short, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(patient(short, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		var err error
 		for range 64 {
 			if _, err = w.Write(part); err != nil {

@@ -161,18 +161,26 @@ func (h *Health) settle(now time.Time) []Transition {
 			p.out = false
 			h.rejoin(now, p)
 		}
-		p.avoided = calm && !p.out && (p.suspectAt(now) || passing && !p.firstFailed.IsZero())
-		if p.suspectAt(now) {
-			h.reviewAt(p.suspect)
-		}
-		if p.avoided && !p.firstFailed.IsZero() {
-			h.reviewAt(now.Add(h.opts.Interval))
-		}
+		p.avoided = h.shaky(now, p, passing) && calm && !p.out
 		if p.out != was.out || p.avoided != was.avoided {
 			changed = append(changed, Transition{Pod: p.name, Healthy: !p.out, WasHealthy: !was.out, Avoid: p.avoided, Reason: p.settled(was.out)})
 		}
 	}
 	return changed
+}
+
+// shaky reports whether a pod is suspect or, where others pass, failed its latest
+// probe.
+func (h *Health) shaky(now time.Time, p *probed, passing bool) bool {
+	switch {
+	case p.suspectAt(now):
+		h.reviewAt(p.suspect)
+		return true
+	case passing && !p.firstFailed.IsZero():
+		h.reviewAt(now.Add(h.opts.Interval))
+		return true
+	}
+	return false
 }
 
 // keptOut reports whether a pod that passes its checks stays out all the same.

@@ -150,16 +150,21 @@ func (l *loadEstimate) fold(now time.Time, memory time.Duration, lowered bool) (
 	if !lowered {
 		l.recent = nil
 	}
+	return l.compare(now) && lowered
+}
+
+// compare follows a large change, and reports whether the pod has become faster.
+func (l *loadEstimate) compare(now time.Time) (faster bool) {
 	limit := changeLimit(l.fast.evidence)
 	f, before := l.fast.value(), l.slow.value()
-	faster := before > f*limit && (l.measured() || l.fast.surelyBelow(before))
+	faster = before > f*limit && (l.measured() || l.fast.surelyBelow(before))
 	if faster || f > before*limit {
 		l.changed = now
 	}
 	if !l.changed.IsZero() && now.Sub(l.changed) < changeTime {
 		l.slow = l.fast
 	}
-	return faster && lowered
+	return faster
 }
 
 // changeLimit is the ratio of two averages that is beyond the noise of the lesser

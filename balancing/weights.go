@@ -239,7 +239,7 @@ func (w *Weights) step(p *weighed, target float64) {
 	if p.factor < 1.01*p.least && target < leaveLeast*p.least && !p.returning {
 		target = p.least
 	}
-	verdict := p.penalty < 1 || target == 1 || target == p.least || p.far // no measurement, so without noise
+	verdict := p.ruled(target)
 	band := w.opts.DeadBand
 	largest := w.opts.MaxStep
 	switch {
@@ -272,6 +272,11 @@ func (w *Weights) step(p *weighed, target float64) {
 	}
 	p.factor *= min(max(change, 1/largest), largest)
 	p.rested = 0
+}
+
+// ruled reports whether a target is no measurement, so without noise.
+func (p *weighed) ruled(target float64) bool {
+	return p.penalty < 1 || target == 1 || target == p.least || p.far
 }
 
 // starts reports whether a pod that was one thing and is now another has to start

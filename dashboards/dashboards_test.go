@@ -113,6 +113,7 @@ func served(t *testing.T) map[string]bool {
 	m.XDSPush("EDS", time.Millisecond)
 	m.AnalysisIssues(nil)
 	m.ConfigReload(true)
+	m.Persistence().Report("bindings", nil)
 	if err := m.CacheStats(func() insight.CacheStats {
 		return insight.CacheStats{Evictions: map[string]uint64{"capacity": 1}}
 	}); err != nil {

@@ -25,7 +25,7 @@ const faultReport = "../out/fault-test.txt"
 // faultPlan is when what is broken, from the beginning of a period on.
 type faultPlan struct {
 	length, period time.Duration
-	back           time.Duration // a killed pod is started again
+	kill, back     time.Duration // of a pod
 	extproc, xds   time.Duration
 }
 
@@ -34,7 +34,7 @@ func planFaults(length time.Duration) faultPlan {
 	if length == 0 {
 		length, period = 12*time.Second, 12*time.Second
 	}
-	return faultPlan{length, period, period / 6, period / 3, period * 2 / 3}
+	return faultPlan{length, period, period / 12, period / 4, period * 5 / 12, period * 3 / 4}
 }
 
 // A pod is killed, extproc and xds-server are restarted, in turn, under load: no
@@ -54,7 +54,7 @@ func TestFaults(t *testing.T) {
 	run := &faultRun{s: s, load: load}
 	run.drive(t, plan)
 	load.stop()
-	verdict := judgeFaults(load, run.events, run.usage)
+	verdict := judgeFaults(load, run.events, run.usage, *faultTime > 0)
 	text := verdict.text(plan, load)
 	t.Log("\n" + text)
 	if err := os.MkdirAll(filepath.Dir(faultReport), 0o755); err != nil {
@@ -97,7 +97,7 @@ func (r *faultRun) drive(t *testing.T, plan faultPlan) {
 		at time.Duration
 		do func(period int)
 	}{
-		{0, func(period int) { r.killPod(t, fmt.Sprintf("chat-%d", period%3)) }},
+		{plan.kill, func(period int) { r.killPod(t, fmt.Sprintf("chat-%d", period%3)) }},
 		{plan.back, func(period int) { r.startPod(t, fmt.Sprintf("chat-%d", period%3)) }},
 		{plan.extproc, func(int) { r.restart(t, "extproc", r.s.Extproc) }},
 		{plan.xds, func(int) { r.restart(t, "xds-server", r.s.XDS) }},

@@ -172,7 +172,7 @@ var (
 	// requests failed before the pod's sessions left it.
 	never = map[string]bool{
 		"StatefulRouteMisroute": true, "StatefulRouteDown": true, "StatefulRouteSlowPod": true,
-		"StatefulRouteChangeRefused": true, "StatefulRouteConfigRefused": true,
+		"StatefulRouteChangeRefused": true, "StatefulRouteConfigRefused": true, "StatefulRouteNotPersisted": true,
 	}
 )
 

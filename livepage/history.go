@@ -1,7 +1,6 @@
 package livepage
 
 import (
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -54,13 +53,37 @@ type history struct {
 	mu      sync.Mutex
 	version uint64 // of the points that are complete
 	points  []point
-	open    point // not complete yet
+	open    step // not complete yet
 }
 
-// point is one step of all services; index counts steps since the epoch.
-type point struct {
+// step is what all services did in one step; index counts steps since the epoch.
+type step struct {
 	index    int64
 	services map[string]Second // nil: observed only in part
+}
+
+// point is a complete step as the charts show it: the distributions of response
+// times, which are most of it, are not kept.
+type point struct {
+	index    int64
+	services map[string]figures
+}
+
+// figures of one service; NaN is not known.
+type figures struct{ requestRate, responseTime, p95, errorRate, sessions float64 }
+
+func figuresOf(sum *Second) figures {
+	out := figures{
+		requestRate: float64(sum.Requests) / historyStep.Seconds(), sessions: float64(sum.Sessions),
+		responseTime: math.NaN(), p95: math.NaN(), errorRate: math.NaN(),
+	}
+	if sum.Requests > 0 {
+		out.errorRate = float64(sum.Failed) / float64(sum.Requests)
+	}
+	if sum.ResponseTimes.Count() > 0 {
+		out.responseTime, out.p95 = sum.ResponseTimes.Mean(), sum.ResponseTimes.Quantile(.95)
+	}
+	return out
 }
 
 // add books what happened until now. A service that is not mentioned is gone,
@@ -75,7 +98,7 @@ func (h *history) add(now time.Time, services map[string]Second) {
 	}
 	if index != h.open.index {
 		h.closeLocked(services)
-		h.open = point{index: index, services: map[string]Second{}}
+		h.open = step{index: index, services: map[string]Second{}}
 	}
 	if h.open.services == nil {
 		return
@@ -90,7 +113,7 @@ func (h *history) add(now time.Time, services map[string]Second) {
 	}
 }
 
-// closeLocked completes the open point and forgets services that are not among
+// closeLocked completes the open step and forgets services that are not among
 // those that exist.
 func (h *history) closeLocked(exist map[string]Second) {
 	if h.open.services == nil {
@@ -99,11 +122,31 @@ func (h *history) closeLocked(exist map[string]Second) {
 	if len(h.points) == historyPoints {
 		h.points = slices.Delete(h.points, 0, 1)
 	}
-	h.points = append(h.points, h.open)
-	for _, p := range h.points {
-		maps.DeleteFunc(p.services, func(name string, _ Second) bool { _, ok := exist[name]; return !ok })
+	closed := point{index: h.open.index, services: make(map[string]figures, len(h.open.services))}
+	for name, sum := range h.open.services {
+		closed.services[name] = figuresOf(&sum)
 	}
+	h.points = append(h.points, closed)
+	h.forgetLocked(exist)
 	h.version++
+}
+
+// forgetLocked looks for services that are gone in the last two steps only: those of
+// the steps before were there then, or are forgotten already.
+func (h *history) forgetLocked(exist map[string]Second) {
+	gone := map[string]bool{}
+	for _, p := range h.points[max(0, len(h.points)-2):] {
+		for name := range p.services {
+			if _, ok := exist[name]; !ok {
+				gone[name] = true
+			}
+		}
+	}
+	for name := range gone {
+		for _, p := range h.points {
+			delete(p.services, name)
+		}
+	}
 }
 
 // chart returns the complete points and their version, which changes with them.
@@ -143,16 +186,12 @@ func newSeries(n int) Series {
 	return Series{RequestRate: line(), ResponseTime: line(), P95: line(), ErrorRate: line(), Sessions: line()}
 }
 
-func (s Series) set(i int, sum Second) {
-	s.RequestRate[i] = rounded(float64(sum.Requests) / historyStep.Seconds())
-	s.Sessions[i] = rounded(float64(sum.Sessions))
-	if sum.Requests > 0 {
-		s.ErrorRate[i] = rounded(float64(sum.Failed) / float64(sum.Requests))
-	}
-	if sum.ResponseTimes.Count() > 0 {
-		s.ResponseTime[i] = rounded(sum.ResponseTimes.Mean())
-		s.P95[i] = rounded(sum.ResponseTimes.Quantile(.95))
-	}
+func (s Series) set(i int, f figures) {
+	s.RequestRate[i] = rounded(f.requestRate)
+	s.ResponseTime[i] = rounded(f.responseTime)
+	s.P95[i] = rounded(f.p95)
+	s.ErrorRate[i] = rounded(f.errorRate)
+	s.Sessions[i] = rounded(f.sessions)
 }
 
 // rounded keeps four digits: a chart shows no more, and they are sent often.

@@ -222,9 +222,9 @@ func TestNamesAreCountedOnce(t *testing.T) {
 	srv, _ := startBounded(t, ClientLimits{Connections: 4, Streams: 8})
 	name := endpointsName(t, srv.Model())
 	c := srv.client(t, "delta", "c")
-	few := append(madeUp(190), name)
+	c.ask(resourcev3.EndpointType, append(madeUp(300), name)...) // of 432
 	for range 20 {
-		c.ask(resourcev3.EndpointType, few...)
+		c.ask(resourcev3.EndpointType, madeUp(100)...)
 	}
 	for i := range 20 {
 		m := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: resourcev3.RouteType, ResourceNamesSubscribe: []string{fmt.Sprint(i)}}

@@ -1,7 +1,6 @@
 package grpclimit
 
 import (
-	"fmt"
 	"sync"
 	"time"
 
@@ -84,5 +83,5 @@ func (r *refusals) due(now time.Time, limit string) (since int, ok bool) {
 }
 
 func tooMany(limit string, most int, what string) *Refusal {
-	return Refuse(limit, codes.ResourceExhausted, "%s", fmt.Sprintf("too many %s: at most %d", what, most))
+	return Refuse(limit, codes.ResourceExhausted, "too many %s: at most %d", what, most)
 }
