@@ -169,7 +169,7 @@ func TestRestartWithoutXDSServer(t *testing.T) {
 	keys := harness.Keys(30)
 	owners := s.Load(keys, 2, 8, harness.InHeader).Owners(t)
 	s.XDS.Kill(t)
-	s.Extproc.Kill(t)
+	s.Extproc.Kill(t) // so soon after the start that only what was saved at once is there
 	s.Extproc.Start(t)
 	harness.Eventually(t, harness.Patience, "extproc is ready", func() error {
 		_, err := harness.Body(s.ExtprocAdmin + "/readyz")

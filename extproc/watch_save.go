@@ -12,7 +12,8 @@ import (
 
 // How the state file is kept.
 const (
-	// saveAfter gathers changes that come together.
+	// saveAfter is the least time between two saves, so that changes that come together
+	// are saved together. One that comes alone is saved at once.
 	saveAfter = 250 * time.Millisecond
 	// saveAgain is the pause after a failed attempt.
 	saveAgain = 5 * time.Second
@@ -119,8 +120,9 @@ func (w *Watcher) noteChange(c changes) {
 func (w *Watcher) save(ctx context.Context) {
 	tick := time.NewTicker(confirmEvery)
 	defer tick.Stop()
+	var saved time.Time // the last attempt
 	for unsaved := false; ; {
-		pause := saveAfter
+		pause := time.Duration(0)
 		select {
 		case <-ctx.Done():
 			// Whatever came last is to be known to the next process, and when.
@@ -135,9 +137,10 @@ func (w *Watcher) save(ctx context.Context) {
 			unsaved = !w.confirm() || unsaved
 		}
 		for unsaved && ctx.Err() == nil {
-			if sleep(ctx, pause) != nil {
+			if sleep(ctx, max(pause, saveAfter-time.Since(saved))) != nil {
 				break
 			}
+			saved = time.Now()
 			unsaved, pause = !w.write(), saveAgain
 		}
 	}
