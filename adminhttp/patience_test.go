@@ -73,6 +73,7 @@ func TestASlowAnswerIsNotCutOff(t *testing.T) {
 		return answer
 	}
 	answer := ask("/")
+	defer answer.Body.Close()
 	<-flushed
 	elapse(short)
 	close(go1)
@@ -82,8 +83,10 @@ func TestASlowAnswerIsNotCutOff(t *testing.T) {
 	}
 	elapse(short)
 	// A deadline of the answer before must not hold for the next on the connection.
-	if answer := ask("/empty"); answer.StatusCode != http.StatusNoContent {
-		t.Errorf("the second answer: %s", answer.Status)
+	next := ask("/empty")
+	defer next.Body.Close()
+	if next.StatusCode != http.StatusNoContent {
+		t.Errorf("the second answer: %s", next.Status)
 	}
 }
 

@@ -69,14 +69,17 @@ func (o WeightOptions) validate() error {
 		return errors.New("negative duration in the weight options")
 	case !(o.DeadBand > 0 && o.DeadBand < 1):
 		return fmt.Errorf("dead band %v is not between 0 and 1", o.DeadBand)
-	case !(o.MaxStep > 1) || math.IsInf(o.MaxStep, 0):
+	case !finiteAbove(o.MaxStep, 1):
 		return fmt.Errorf("largest step %v is not above 1", o.MaxStep)
-	case !(o.ReturnStep > 1) || math.IsInf(o.ReturnStep, 0):
+	case !finiteAbove(o.ReturnStep, 1):
 		return fmt.Errorf("largest step back %v is not above 1", o.ReturnStep)
-	case !(o.MinRate > 0) || math.IsInf(o.MinRate, 0):
+	case !finiteAbove(o.MinRate, 0):
 		return fmt.Errorf("least rate %v is not positive", o.MinRate)
 	case !(o.MinFactor > 0 && o.MinFactor <= 1 && o.MaxFactor >= 1) || math.IsInf(o.MaxFactor, 0):
 		return fmt.Errorf("factors from %v to %v do not enclose 1", o.MinFactor, o.MaxFactor)
 	}
 	return nil
 }
+
+// finiteAbove is false for NaN, too.
+func finiteAbove(x, bound float64) bool { return x > bound && !math.IsInf(x, 0) }

@@ -66,7 +66,7 @@ func listenToEvents(t *testing.T, s *harness.Stack, key string) *listener {
 		t.Fatal(err)
 	}
 	req.Header.Set("x-session-id", key)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := http.DefaultClient.Do(req) //nolint:bodyclose // the listener closes it
 	if err != nil {
 		t.Fatal(err)
 	}

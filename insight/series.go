@@ -190,7 +190,7 @@ func (p *past) whole() Window {
 		sum.addFigures(one)
 	})
 	w := sum.window(p.scope)
-	for bucket, n := range counts {
+	for bucket, n := range &counts {
 		if n > 0 {
 			w.ResponseTimes.buckets = append(w.ResponseTimes.buckets, durationCount{uint8(bucket), n})
 		}

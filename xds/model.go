@@ -118,11 +118,6 @@ func (v *ServiceView) withMembers(members []Member) *ServiceView {
 	return &ServiceView{Service: v.Service, spec: v.spec, Members: members}
 }
 
-// withPolicyOf returns a view of the other's policy with the same pods.
-func (v *ServiceView) withPolicyOf(other *ServiceView) *ServiceView {
-	return &ServiceView{Service: other.Service, spec: other.spec, Members: v.Members}
-}
-
 func (m Model) service(name string) (*ServiceView, bool) {
 	if m.layout != nil {
 		i, ok := m.layout.places[name]

@@ -63,6 +63,13 @@ func (s *serviceRollout) step(t *turn) []Publication {
 		s.routing = &w
 	}
 	pubs := append(s.give(t, Envoys, envoy), s.give(t, Extprocs, extproc)...)
+	s.arrive(t)
+	return pubs
+}
+
+// arrive gives the service its route once extprocs know it, and notes when nothing
+// is left to do.
+func (s *serviceRollout) arrive(t *turn) {
 	if s.extproc != nil && s.routing == nil && !s.routed {
 		s.routed, t.reshare = true, true
 	}
@@ -70,7 +77,6 @@ func (s *serviceRollout) step(t *turn) []Publication {
 	if len(s.coming)+len(s.leaving) == 0 && s.policy == nil && s.routed && s.envoy == s.target {
 		s.even = s.target
 	}
-	return pubs
 }
 
 // begin is the first publication of all: nobody holds anything yet, so it is the
@@ -159,17 +165,7 @@ func (s *serviceRollout) nextExtproc() *ServiceView {
 	if s.envoy == nil || s.extproc == nil && s.policy != nil {
 		return s.extproc
 	}
-	policy := s.target
-	if s.extproc != nil && (s.policy != nil || !s.envoy.samePolicy(s.target)) {
-		policy = s.extproc
-	}
-	served := served(s.envoy)
-	before := map[string]Member{}
-	if s.extproc != nil {
-		for _, m := range s.extproc.Members {
-			before[m.Name] = m
-		}
-	}
+	served, before := served(s.envoy), s.knownToExtprocs()
 	var owner map[netip.AddrPort]string
 	members := make([]Member, 0, len(s.target.Members))
 	for _, m := range s.target.Members {
@@ -196,7 +192,25 @@ func (s *serviceRollout) nextExtproc() *ServiceView {
 		}
 		members = append(members, had)
 	}
-	return forExtprocs(policy, members)
+	return forExtprocs(s.policyForExtprocs(), members)
+}
+
+// policyForExtprocs is the target's once Envoys have it.
+func (s *serviceRollout) policyForExtprocs() *ServiceView {
+	if s.extproc != nil && (s.policy != nil || !s.envoy.samePolicy(s.target)) {
+		return s.extproc
+	}
+	return s.target
+}
+
+func (s *serviceRollout) knownToExtprocs() map[string]Member {
+	known := map[string]Member{}
+	if s.extproc != nil {
+		for _, m := range s.extproc.Members {
+			known[m.Name] = m
+		}
+	}
+	return known
 }
 
 // forExtprocs is a view without what extprocs are not told.

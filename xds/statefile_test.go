@@ -247,7 +247,7 @@ func TestConfirmationsAreWrittenNowAndThen(t *testing.T) {
 	}
 }
 
-func TestANilStateFileKeepsNothing(t *testing.T) {
+func TestANilStateFileKeepsNothing(*testing.T) {
 	var f *StateFile
 	f.Keep(nil)
 	f.KeepPods("chat", KeptPods{})

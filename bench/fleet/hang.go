@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -126,7 +127,7 @@ func (f *fleet) untilKnown(ctx context.Context, all []*witness, healthy bool) (t
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		case <-time.After(2 * time.Minute):
-			return 0, fmt.Errorf("not in effect after two minutes")
+			return 0, errors.New("not in effect after two minutes")
 		}
 	}
 	return last.Sub(began), nil

@@ -33,8 +33,9 @@ func main() {
 	samples := flag.Int("samples", 30, "changes measured in each row")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, *only, *samples); err != nil && !errors.Is(err, context.Canceled) {
+	err := run(ctx, *only, *samples)
+	stop()
+	if err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "fleet:", err)
 		os.Exit(1)
 	}
