@@ -37,6 +37,7 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 	s.wrong(t, nil, "0 of 1 Envoy connected to xds-server")
 	envoy := connectEnvoy(t, s.xdsAddress)
 	s.wrong(t, []string{"--pending", "0s"}, `envoy "envoy-0" has not answered cds version`)
+	s.until(t, "pending (lagging: nobody waits for it)", "envoys")
 	envoy.answer(t, "")
 	s.until(t, "nothing is wrong", "check")
 	s.wrong(t, []string{"--envoys", "2"}, "1 of 2 Envoys connected to xds-server")

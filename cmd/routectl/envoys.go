@@ -31,7 +31,11 @@ func (c *ctl) clients(ctx context.Context) (list []xds.ClientStatus, err error) 
 func clientsTable(w io.Writer, clients []xds.ClientStatus) {
 	row(w, "CLIENT", "NODE", "PROTOCOL", "TYPE", "STATUS", "VERSION", "AGE", "CONNECTED", "REASON")
 	for _, cl := range clients {
-		row(w, cl.Client, cl.Node, cl.Protocol, cl.Type, cl.Status, cl.Version, age(cl.Age), age(cl.Connected), cl.Reason)
+		status := cl.Status
+		if cl.Lagging {
+			status += " (lagging: nobody waits for it)"
+		}
+		row(w, cl.Client, cl.Node, cl.Protocol, cl.Type, status, cl.Version, age(cl.Age), age(cl.Connected), cl.Reason)
 	}
 }
 
