@@ -155,7 +155,10 @@ func slowStart(ctx context.Context, _ int) error {
 	steering := &xds.Steering{Logger: zap.NewNop(), Loads: xds.NewLoads(), Set: f.server, Doubter: nobody{}, Model: f.server.Model}
 	done := make(chan error, 1)
 	go func() { done <- steering.Run(runCtx) }()
-	defer func() { stop(); _ = <-done }() // it ends with its context, without an error
+	defer func() {
+		stop()
+		<-done //nolint:errcheck // it ends with its context, without an error
+	}()
 	time.Sleep(2500 * time.Millisecond)
 	if err := f.configure(ctx, 100, 100); err != nil {
 		return err

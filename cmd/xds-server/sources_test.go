@@ -111,14 +111,14 @@ func TestABadPodsFileAtAReload(t *testing.T) {
 	file := filepath.Join(dir, "pods.yaml")
 	replace(t, file, podsList("a", "b"))
 	r := startIn(t, dir, sourced("{name: chat, pods: {file: pods.yaml}}"))
-	replace(t, file, "- {name: a, adres: x}\n")
+	replace(t, file, "- {name: a, where: x}\n")
 	r.await(t, "to see the bad file", func() bool { return r.source("chat").State == "stale" })
 	r.write(t, sourced("{name: chat, balancing: {slow_start: 1s}, pods: {file: pods.yaml}}, {name: new, match: {prefix: /new}, pods: {static: []}}")(r.admin))
 	r.await(t, "to reload", func() bool { return r.logged("configuration reloaded") == 1 })
 	if got := r.podsOf("chat"); got != "a b" {
 		t.Errorf("the pods are %q", got)
 	}
-	if got := r.source("chat"); got.State != "stale" || !strings.Contains(got.Error, "adres: unknown field") || r.metric(`stateful_route_pod_sources{state="stale"}`) != "1" {
+	if got := r.source("chat"); got.State != "stale" || !strings.Contains(got.Error, "where: unknown field") || r.metric(`stateful_route_pod_sources{state="stale"}`) != "1" {
 		t.Errorf("source: %+v", got)
 	}
 	// Another file for the service, which is bad too.
