@@ -92,7 +92,8 @@ func (p *Process) startInto(t testing.TB, log *os.File, more ...string) {
 	t.Helper()
 	cmd := exec.Command(p.path, append(slices.Clone(p.args), more...)...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Env = append(os.Environ(), p.env...)
+	// The race detector would have each program wait a second before it ends.
+	cmd.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0"), p.env...)
 	cmd.SysProcAttr = procgroup.Attr()
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", p.Name, err)
