@@ -205,7 +205,8 @@ func TestClientsThatReportTooOftenAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	report := &loadstatsv3.LoadStatsRequest{Node: &corev3.Node{Id: strings.Repeat("x", 100_000)}, ClusterStats: clusterStats(podStats(a, 1, 0, 0))}
-	for range 500 {
+	const sent = 500
+	for range sent {
 		if stream.Send(report) != nil {
 			break // the stream has ended
 		}
@@ -216,7 +217,7 @@ func TestClientsThatReportTooOftenAreRefused(t *testing.T) {
 	if status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("the stream ended with %v", err)
 	}
-	if n := loads.Refused()[refusedTooOften]; n <= mostRefused || n > mostRefused+20 {
+	if n := loads.Refused()[refusedTooOften]; n <= mostRefused || n >= sent { // the fewer the slower they come
 		t.Errorf("%d reports refused", n)
 	}
 	if w := loads.Take().Windows; len(w) != 1 || w[0].Issued < reportsAtOnce-1 || w[0].Issued > 20 {

@@ -509,9 +509,9 @@ func TestOnlyChangesAreSet(t *testing.T) {
 		dns.say("1 2", nil)
 		b.mustChange(t, s, fromDNS("chat", "x"))
 		time.Sleep(time.Minute)
+		s.Stop()
 		if dns.asked < 50 || sets.Load() != 0 {
 			t.Errorf("%d answers, %d lists set", dns.asked, sets.Load())
 		}
-		s.Stop()
 	})
 }

@@ -65,8 +65,12 @@ func openFile(o Options, found *Found) (*file, error) {
 		f.seen, err = f.handle.Stat()
 	}
 	if err != nil {
-		if f.db != nil {
-			_ = guard(f.db.Close) // its failure adds nothing to what is wrong already
+		// The failure of this adds nothing to what is wrong already.
+		switch fault := errors.Is(err, errFault); {
+		case fault && f.handle != nil:
+			f.abandon(true)
+		case !fault && f.db != nil:
+			f.abandon(false)
 		}
 		return nil, err
 	}
