@@ -5,7 +5,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // defaultConnectionIdleTimeout is below the five seconds after which many servers
@@ -67,8 +67,8 @@ func (raw *rawService) check(doc *document, at path) statefulroute.Service {
 	if !serviceName.MatchString(svc.Name) {
 		doc.refuse(at.with("name"), "%q must be 1 to 63 letters, digits, '-', '_' or '.', beginning and ending with a letter or digit", svc.Name)
 	}
-	if strings.HasPrefix(svc.Name, policy.ClusterPrefix) {
-		doc.refuse(at.with("name"), "%q is reserved: clusters of Stateful Route itself begin with %s", svc.Name, policy.ClusterPrefix)
+	if strings.HasPrefix(svc.Name, wire.ClusterPrefix) {
+		doc.refuse(at.with("name"), "%q is reserved: clusters of Stateful Route itself begin with %s", svc.Name, wire.ClusterPrefix)
 	}
 	if len(svc.Hosts) == 0 {
 		svc.Hosts = []string{"*"}

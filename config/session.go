@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 type rawSession struct {
@@ -96,7 +96,7 @@ func (raw *rawSource) check(doc *document, at path) statefulroute.SessionSource 
 		if !token.MatchString(name) {
 			doc.refuse(at.with("header"), "%q is not a header name", *raw.Header)
 		}
-		if strings.HasPrefix(name, policy.HeaderPrefix) {
+		if strings.HasPrefix(name, wire.HeaderPrefix) {
 			doc.refuse(at.with("header"), "%q is internal: it is stripped from requests", *raw.Header)
 		}
 		return statefulroute.SessionSource{Kind: statefulroute.FromHeader, Name: name}

@@ -10,7 +10,7 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // Answers to request headers never change for a given pod, so each is built
@@ -38,7 +38,7 @@ func (a *answerPair) choose(ask bool) *extprocv3.ProcessingResponse {
 func boundAnswers(address netip.AddrPort) answerPair {
 	destination := base64.StdEncoding.EncodeToString([]byte(address.String()))
 	return newAnswerPair(&extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{{
-		Header:       &corev3.HeaderValue{Key: policy.DestinationHeader, RawValue: []byte(destination)},
+		Header:       &corev3.HeaderValue{Key: wire.DestinationHeader, RawValue: []byte(destination)},
 		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 	}}}, "")
 }
@@ -46,7 +46,7 @@ func boundAnswers(address netip.AddrPort) answerPair {
 // unboundAnswers leave the choice to Envoy, also of another pod when one
 // refuses, and what a client may have put in our header with nobody.
 func unboundAnswers() answerPair {
-	return newAnswerPair(&extprocv3.HeaderMutation{RemoveHeaders: []string{policy.DestinationHeader}}, policy.RetryOn)
+	return newAnswerPair(&extprocv3.HeaderMutation{RemoveHeaders: []string{wire.DestinationHeader}}, wire.RetryOn)
 }
 
 func newAnswerPair(m *extprocv3.HeaderMutation, retryOn string) answerPair {
@@ -72,18 +72,18 @@ func newAnswerPair(m *extprocv3.HeaderMutation, retryOn string) answerPair {
 // deny, Envoy lets no other pass. retryOn says when it may try another pod;
 // empty is never, as for every bound request.
 func decidedMetadata(retryOn string) *structpb.Struct {
-	ours := map[string]*structpb.Value{policy.DecidedKey: structpb.NewBoolValue(true)}
+	ours := map[string]*structpb.Value{wire.DecidedKey: structpb.NewBoolValue(true)}
 	if retryOn != "" {
-		ours[policy.RetryKey] = structpb.NewStringValue(retryOn)
+		ours[wire.RetryKey] = structpb.NewStringValue(retryOn)
 	}
-	return &structpb.Struct{Fields: map[string]*structpb.Value{policy.Namespace: structpb.NewStructValue(&structpb.Struct{Fields: ours})}}
+	return &structpb.Struct{Fields: map[string]*structpb.Value{wire.Namespace: structpb.NewStructValue(&structpb.Struct{Fields: ours})}}
 }
 
 // refusal answers 503 with a reason that programs can read; setCookie, when not
 // empty, goes with it.
 func refusal(reason, body, setCookie string) *extprocv3.ProcessingResponse {
 	set := []*corev3.HeaderValueOption{
-		setHeader(policy.ReasonHeader, reason),
+		setHeader(wire.ReasonHeader, reason),
 		setHeader("content-type", "text/plain; charset=utf-8"),
 	}
 	if setCookie != "" {

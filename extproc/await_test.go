@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/stateful-route/stateful-route/insight"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // early is a stream that reached a process which has just started.
@@ -37,7 +37,7 @@ func startEarly(t *testing.T) *early {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(metadata.NewIncomingContext(t.Context(), metadata.Pairs(policy.ServiceMetadata, "chat")))
+	ctx, cancel := context.WithCancel(metadata.NewIncomingContext(t.Context(), metadata.Pairs(wire.ServiceMetadata, "chat")))
 	e := &early{directory: d, server: server, cancel: cancel, ended: make(chan error, 1), stream: &scriptedStream{ctx: ctx, in: []*extprocv3.ProcessingRequest{
 		requestMessage("x-session-id", "a"), responseMessage("127.0.0.1:9100", ":status", "200")}}}
 	go func() { e.ended <- server.Process(e.stream) }()

@@ -13,7 +13,7 @@ import (
 
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/insight"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // exchange is one HTTP request and its response, from the first message of its
@@ -77,10 +77,10 @@ func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
 	switch d.outcome {
 	case podLost:
 		x.status = 503
-		return refusal(policy.ReasonPodLost, "the pod of this session is gone", x.cookieOfLostSession())
+		return refusal(wire.ReasonPodLost, "the pod of this session is gone", x.cookieOfLostSession())
 	case noPods:
 		x.status = 503
-		return refusal(policy.ReasonNoPods, "no pod can take this session", "")
+		return refusal(wire.ReasonNoPods, "no pod can take this session", "")
 	case unbound:
 		x.sampler = svc.unbound
 		x.asked = x.sampler.take(x.began) || len(svc.learn) > 0 || x.span.Recording()

@@ -11,7 +11,7 @@ import (
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc/metadata"
 
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // answeringStream is one request, and its response where that is asked for.
@@ -42,7 +42,7 @@ func busyPod(t *testing.T, key []string, took time.Duration, failing float64) (f
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx := metadata.NewIncomingContext(context.Background(), metadata.Pairs(policy.ServiceMetadata, "chat"))
+	ctx := metadata.NewIncomingContext(context.Background(), metadata.Pairs(wire.ServiceMetadata, "chat"))
 	random := rand.New(rand.NewPCG(1, 2))
 	for end := now.Add(took); now.Before(end); now = now.Add(500 * time.Microsecond) {
 		status := "200"

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // newSessionID returns an id that cannot be guessed: 192 random bits, base64url.
@@ -27,7 +27,7 @@ func cameByTLS(h headers) bool {
 		first, _, _ := strings.Cut(text, ",")
 		return strings.EqualFold(trimSpace(first), "https")
 	}
-	return isHTTPS(h.value("x-forwarded-proto")) || isHTTPS(h.value(policy.ForwardedProtoHeader))
+	return isHTTPS(h.value("x-forwarded-proto")) || isHTTPS(h.value(wire.ForwardedProtoHeader))
 }
 
 // issuedCookie is the Set-Cookie value that gives id to a client. Scripts

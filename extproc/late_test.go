@@ -13,7 +13,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/affinity"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // stallingTable is so slow that Envoy gives up meanwhile.
@@ -31,7 +31,7 @@ func (t *stallingTable) Lookup(service, key string, now time.Time) (statefulrout
 // failure of the pod it named.
 func TestLateAnswer(t *testing.T) {
 	p := startProcessor(t, ServiceState{chat(), pods(1)})
-	envoy, cancel := context.WithCancel(metadata.AppendToOutgoingContext(t.Context(), policy.ServiceMetadata, "chat"))
+	envoy, cancel := context.WithCancel(metadata.AppendToOutgoingContext(t.Context(), wire.ServiceMetadata, "chat"))
 	ended := make(chan context.Context, 1)
 	p.server.table = &stallingTable{p.table, func() {
 		cancel()
@@ -67,7 +67,7 @@ func TestLateAnswer(t *testing.T) {
 // The same where Envoy gave up before the request was read.
 func TestLateBeforeTheRequestWasRead(t *testing.T) {
 	p := startProcessor(t, ServiceState{chat(), pods(1)})
-	ctx, cancel := context.WithCancel(metadata.NewIncomingContext(t.Context(), metadata.Pairs(policy.ServiceMetadata, "chat")))
+	ctx, cancel := context.WithCancel(metadata.NewIncomingContext(t.Context(), metadata.Pairs(wire.ServiceMetadata, "chat")))
 	cancel()
 	if err := p.server.Process(&cancelledStream{ctx: ctx}); status.Code(err) != codes.Canceled {
 		t.Errorf("got %v", err)

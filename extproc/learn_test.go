@@ -7,7 +7,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 func learning(s *statefulroute.Service) {
@@ -200,7 +200,7 @@ func TestRejectedCookieIsTakenBack(t *testing.T) {
 	p := startProcessor(t, ServiceState{chat(issuing, rejecting), pods(2)})
 	p.table.Move("chat", "id-1", "gone", time.Now())
 	_, r := p.request("cookie", "stateful-route=id-1")
-	checkRefusal(t, r, policy.ReasonPodLost)
+	checkRefusal(t, r, wire.ReasonPodLost)
 	taken := ""
 	for _, h := range r.GetImmediateResponse().GetHeaders().GetSetHeaders() {
 		if h.GetHeader().GetKey() == "set-cookie" {

@@ -17,7 +17,7 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/internal/grpclimit"
 	"github.com/stateful-route/stateful-route/internal/rawgrpc"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 const process = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
@@ -66,7 +66,7 @@ func startGuarded(t *testing.T, l ClientLimits, change ...func(*statefulroute.Se
 // asks sends a request's headers and returns how the callout went.
 func (g *guarded) asks(pairs ...string) error {
 	g.t.Helper()
-	ctx := metadata.AppendToOutgoingContext(g.t.Context(), policy.ServiceMetadata, "chat")
+	ctx := metadata.AppendToOutgoingContext(g.t.Context(), wire.ServiceMetadata, "chat")
 	stream, err := extprocv3.NewExternalProcessorClient(g.conn).Process(ctx)
 	if err != nil {
 		return err
@@ -110,7 +110,7 @@ func (g *guarded) hold(conns, each int, pairs ...string) []*rawgrpc.Conn {
 	for range conns {
 		c := rawgrpc.Dial(g.t, "tcp", g.address)
 		for range each {
-			c.Send(c.Open(process, policy.ServiceMetadata, "chat"), requestHeaders(pairs...))
+			c.Send(c.Open(process, wire.ServiceMetadata, "chat"), requestHeaders(pairs...))
 		}
 		all = append(all, c)
 	}

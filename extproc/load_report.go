@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // LoadReporterOptions configures a LoadReporter.
@@ -122,7 +122,7 @@ func receiveOrders(ctx context.Context, client loadstatsv3.LoadReportingService_
 
 // follow introduces itself and then reports as often as it was told last.
 func (r *LoadReporter) follow(ctx context.Context, client loadstatsv3.LoadReportingService_StreamLoadStatsClient, orders <-chan *loadstatsv3.LoadStatsResponse) (useful bool, err error) {
-	hello := &loadstatsv3.LoadStatsRequest{Node: &corev3.Node{Id: r.opts.NodeID, UserAgentName: policy.UserAgent}}
+	hello := &loadstatsv3.LoadStatsRequest{Node: &corev3.Node{Id: r.opts.NodeID, UserAgentName: wire.UserAgent}}
 	if err := client.Send(hello); err != nil {
 		return false, fmt.Errorf("send to LRS: %w", err)
 	}
@@ -171,7 +171,7 @@ func (d *Directory) loadReport(sessions SessionCounter, since time.Duration) []*
 			}
 			locality.UpstreamEndpointStats = append(locality.UpstreamEndpointStats, &endpointv3.UpstreamEndpointStats{
 				Address:         socketAddress(pod.Pod),
-				LoadMetricStats: append(times, loadMetric(policy.MetricSessions, float64(sessions.PodSessions(name, pod.Name)))),
+				LoadMetricStats: append(times, loadMetric(wire.MetricSessions, float64(sessions.PodSessions(name, pod.Name)))),
 			})
 		}
 		s.unbound.fine.Store(least < hardlySeen*since.Seconds())
@@ -187,7 +187,7 @@ func (d *Directory) loadReport(sessions SessionCounter, since time.Duration) []*
 // responses is the number of response times in a pod's report.
 func responses(times []*endpointv3.EndpointLoadMetricStats) float64 {
 	for _, m := range times {
-		if m.GetMetricName() == policy.MetricResponseTime {
+		if m.GetMetricName() == wire.MetricResponseTime {
 			return float64(m.GetNumRequestsFinishedWithMetric())
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // lrsServer hands what it is told to a test.
@@ -112,30 +112,30 @@ func TestLoadReport(t *testing.T) {
 	}
 	lrs, server, address := startLRS(t, "127.0.0.1:0")
 	startReporter(t, address, d, table, nil)
-	if n := lrs.next(t).GetNode(); n.GetId() != testNode || n.GetUserAgentName() != policy.UserAgent {
+	if n := lrs.next(t).GetNode(); n.GetId() != testNode || n.GetUserAgentName() != wire.UserAgent {
 		t.Errorf("introduced itself as %v", n)
 	}
 	report := lrs.next(t)
 	slow := podMetrics(report, 9100)
-	total := slow[policy.MetricResponseTime]
+	total := slow[wire.MetricResponseTime]
 	if total.GetNumRequestsFinishedWithMetric() != 3 || total.GetTotalMetricValue() != 180.101 {
 		t.Errorf("response times: %v", total)
 	}
 	for bound, want := range map[string]uint64{"0.05": 1, "0.1": 1, "+Inf": 1, "0.02": 0} {
-		if n := slow[policy.MetricResponseTimeBucket+bound].GetNumRequestsFinishedWithMetric(); n != want {
+		if n := slow[wire.MetricResponseTimeBucket+bound].GetNumRequestsFinishedWithMetric(); n != want {
 			t.Errorf("%d responses at most %s s, want %d", n, bound, want)
 		}
 	}
-	if n := podMetrics(report, 9101)[policy.MetricSessions].GetTotalMetricValue(); n != 1 {
+	if n := podMetrics(report, 9101)[wire.MetricSessions].GetTotalMetricValue(); n != 1 {
 		t.Errorf("%v sessions on chat-1, want 1", n)
 	}
-	if again := podMetrics(lrs.next(t), 9100); again[policy.MetricResponseTime] != nil || again[policy.MetricSessions] == nil {
+	if again := podMetrics(lrs.next(t), 9100); again[wire.MetricResponseTime] != nil || again[wire.MetricSessions] == nil {
 		t.Errorf("the next report repeats itself or forgets sessions: %v", again)
 	}
 	server.Stop()
 	lrs, _, _ = startLRS(t, address)
 	lrs.next(t)
-	if m := podMetrics(lrs.next(t), 9101); m[policy.MetricSessions].GetTotalMetricValue() != 1 {
+	if m := podMetrics(lrs.next(t), 9101); m[wire.MetricSessions].GetTotalMetricValue() != 1 {
 		t.Errorf("after the server came back: %v", m)
 	}
 }
@@ -170,7 +170,7 @@ func TestLookupsAndOwnUsageAreReported(t *testing.T) {
 	startReporter(t, address, p.directory, newTable(t), usage)
 	lrs.next(t)
 	first, second := lrs.next(t), lrs.next(t)
-	want := map[string]float64{policy.MetricCacheHits: 2, policy.MetricCacheMisses: 2}
+	want := map[string]float64{wire.MetricCacheHits: 2, wire.MetricCacheMisses: 2}
 	if got := serviceMetrics(first, "chat"); !maps.Equal(got, want) {
 		t.Errorf("look-ups %v, want %v", got, want)
 	}
@@ -178,13 +178,13 @@ func TestLookupsAndOwnUsageAreReported(t *testing.T) {
 		t.Errorf("the next report repeats the look-ups: %v", got)
 	}
 	want = map[string]float64{
-		policy.MetricMemory: 10, policy.MetricMemoryLimit: 20, policy.MetricCPU: .5, policy.MetricCPULimit: 2,
-		policy.MetricTableSize: 3, policy.MetricTableCapacity: 4, policy.MetricEvictions: 7, policy.MetricUnwritten: 1,
+		wire.MetricMemory: 10, wire.MetricMemoryLimit: 20, wire.MetricCPU: .5, wire.MetricCPULimit: 2,
+		wire.MetricTableSize: 3, wire.MetricTableCapacity: 4, wire.MetricEvictions: 7, wire.MetricUnwritten: 1,
 	}
-	if got := serviceMetrics(first, policy.ReplicaCluster); !maps.Equal(got, want) {
+	if got := serviceMetrics(first, wire.ReplicaCluster); !maps.Equal(got, want) {
 		t.Errorf("usage %v, want %v", got, want)
 	}
-	if n := serviceMetrics(second, policy.ReplicaCluster)[policy.MetricEvictions]; n != 2 {
+	if n := serviceMetrics(second, wire.ReplicaCluster)[wire.MetricEvictions]; n != 2 {
 		t.Errorf("%v evictions since the first report, want 2", n)
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // responseTimes is a histogram of one pod's response times since the last
@@ -19,14 +19,14 @@ type responseTimes struct {
 	buckets []atomic.Uint64 // by responseBounds, the last for slower ones
 }
 
-// responseBounds are policy.ResponseTimeBounds as durations, and responseMetrics
+// responseBounds are wire.ResponseTimeBounds as durations, and responseMetrics
 // the names that its buckets and the one beyond are reported under.
 var responseBounds, responseMetrics = func() (bounds []time.Duration, names []string) {
-	for _, seconds := range policy.ResponseTimeBounds() {
+	for _, seconds := range wire.ResponseTimeBounds() {
 		bounds = append(bounds, time.Duration(seconds*float64(time.Second)))
-		names = append(names, policy.MetricResponseTimeBucket+strconv.FormatFloat(seconds, 'g', -1, 64))
+		names = append(names, wire.MetricResponseTimeBucket+strconv.FormatFloat(seconds, 'g', -1, 64))
 	}
-	return bounds, append(names, policy.MetricResponseTimeBucket+"+Inf")
+	return bounds, append(names, wire.MetricResponseTimeBucket+"+Inf")
 }()
 
 func newResponseTimes() *responseTimes {
@@ -55,7 +55,7 @@ func (r *responseTimes) take() []*endpointv3.EndpointLoadMetricStats {
 		return nil
 	}
 	return append(out, &endpointv3.EndpointLoadMetricStats{
-		MetricName:                    policy.MetricResponseTime,
+		MetricName:                    wire.MetricResponseTime,
 		NumRequestsFinishedWithMetric: total,
 		TotalMetricValue:              time.Duration(r.nanos.Swap(0)).Seconds(),
 	})

@@ -8,7 +8,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // Usage is what this process uses and holds at one moment.
@@ -38,8 +38,8 @@ func (l *lookups) take() []*endpointv3.EndpointLoadMetricStats {
 		return nil
 	}
 	return []*endpointv3.EndpointLoadMetricStats{
-		loadMetric(policy.MetricCacheHits, float64(hits)),
-		loadMetric(policy.MetricCacheMisses, float64(misses)),
+		loadMetric(wire.MetricCacheHits, float64(hits)),
+		loadMetric(wire.MetricCacheMisses, float64(misses)),
 	}
 }
 
@@ -57,19 +57,19 @@ func (r *LoadReporter) selfReport(now time.Time, since time.Duration) []*endpoin
 		unwritten = 1
 	}
 	return []*endpointv3.ClusterStats{{
-		ClusterName:        policy.ReplicaCluster,
+		ClusterName:        wire.ReplicaCluster,
 		LoadReportInterval: durationpb.New(since),
 		UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{{
 			Locality: &corev3.Locality{},
 			LoadMetricStats: []*endpointv3.EndpointLoadMetricStats{
-				loadMetric(policy.MetricMemory, float64(u.Memory)),
-				loadMetric(policy.MetricMemoryLimit, float64(u.MemoryLimit)),
-				loadMetric(policy.MetricCPU, u.CPU),
-				loadMetric(policy.MetricCPULimit, u.CPULimit),
-				loadMetric(policy.MetricTableSize, float64(u.TableSize)),
-				loadMetric(policy.MetricTableCapacity, float64(u.TableCapacity)),
-				loadMetric(policy.MetricEvictions, float64(evictions)),
-				loadMetric(policy.MetricUnwritten, unwritten),
+				loadMetric(wire.MetricMemory, float64(u.Memory)),
+				loadMetric(wire.MetricMemoryLimit, float64(u.MemoryLimit)),
+				loadMetric(wire.MetricCPU, u.CPU),
+				loadMetric(wire.MetricCPULimit, u.CPULimit),
+				loadMetric(wire.MetricTableSize, float64(u.TableSize)),
+				loadMetric(wire.MetricTableCapacity, float64(u.TableCapacity)),
+				loadMetric(wire.MetricEvictions, float64(evictions)),
+				loadMetric(wire.MetricUnwritten, unwritten),
 			},
 		}},
 	}}

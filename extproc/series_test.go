@@ -18,7 +18,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/affinity"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // replay is one exchange without a network: a request, and a response if it is
@@ -94,7 +94,7 @@ func TestNoTrafficGrowsTheNumberOfSeries(t *testing.T) {
 		random := rand.New(rand.NewPCG(uint64(w), 1))
 		services := make([]context.Context, 0, 3)
 		for _, name := range []string{"chat", "lost", "made up"} {
-			services = append(services, metadata.NewIncomingContext(t.Context(), metadata.Pairs(policy.ServiceMetadata, name)))
+			services = append(services, metadata.NewIncomingContext(t.Context(), metadata.Pairs(wire.ServiceMetadata, name)))
 		}
 		wg.Go(func() {
 			for i := range requests / workers {

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/stateful-route/stateful-route/insight"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // ServerOptions configures a Server.
@@ -102,9 +102,9 @@ const (
 // of a service that is not known Envoy asks again, another replica if there is one,
 // until that time is over, and then leaves the request to that setting.
 func (s *Server) serviceOf(ctx context.Context, md metadata.MD) (*service, error) {
-	name := metadataValue(md)(policy.ServiceMetadata)
+	name := metadataValue(md)(wire.ServiceMetadata)
 	if name == "" {
-		return nil, s.undecided(undecidedNoService, "", codes.InvalidArgument, "no "+policy.ServiceMetadata+" in the stream's metadata")
+		return nil, s.undecided(undecidedNoService, "", codes.InvalidArgument, "no "+wire.ServiceMetadata+" in the stream's metadata")
 	}
 	if svc := s.directory.await(ctx, s.drain.begun, name); svc != nil {
 		return svc, nil

@@ -28,7 +28,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/stateful-route/stateful-route/affinity"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // processor is a running Server and an Envoy's view of it.
@@ -81,7 +81,7 @@ func (p *processor) open(service string) *callout {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	p.t.Cleanup(cancel)
 	if service != "" {
-		ctx = metadata.AppendToOutgoingContext(ctx, policy.ServiceMetadata, service)
+		ctx = metadata.AppendToOutgoingContext(ctx, wire.ServiceMetadata, service)
 	}
 	stream, err := p.client.Process(ctx)
 	if err != nil {
@@ -150,12 +150,12 @@ func destination(t testing.TB, r *extprocv3.ProcessingResponse) string {
 	if h == nil {
 		t.Fatalf("not an answer to request headers: %v", r)
 	}
-	if !r.GetDynamicMetadata().GetFields()[policy.Namespace].GetStructValue().GetFields()[policy.DecidedKey].GetBoolValue() {
+	if !r.GetDynamicMetadata().GetFields()[wire.Namespace].GetStructValue().GetFields()[wire.DecidedKey].GetBoolValue() {
 		t.Errorf("the answer is not marked as decided: %v", r)
 	}
 	m := h.GetResponse().GetHeaderMutation()
 	for _, set := range m.GetSetHeaders() {
-		if set.GetHeader().GetKey() == policy.DestinationHeader {
+		if set.GetHeader().GetKey() == wire.DestinationHeader {
 			if set.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD {
 				t.Error("a client's own header would survive")
 			}
@@ -166,7 +166,7 @@ func destination(t testing.TB, r *extprocv3.ProcessingResponse) string {
 			return string(address)
 		}
 	}
-	if rm := m.GetRemoveHeaders(); len(rm) != 1 || rm[0] != policy.DestinationHeader {
+	if rm := m.GetRemoveHeaders(); len(rm) != 1 || rm[0] != wire.DestinationHeader {
 		t.Errorf("an unbound request keeps the client's header: %v", m)
 	}
 	return ""
@@ -255,14 +255,14 @@ func TestProcessRefusesWhenThePodIsLost(t *testing.T) {
 	p := startProcessor(t, ServiceState{chat(rejecting), pods(2)})
 	p.table.Move("chat", "a", "gone", time.Now())
 	_, r := p.request("x-session-id", "a")
-	checkRefusal(t, r, policy.ReasonPodLost)
+	checkRefusal(t, r, wire.ReasonPodLost)
 	for kind, want := range map[string]float64{"pod_lost": 1, "upstream": 0} {
 		counter := `stateful_route_request_errors_total{kind="` + kind + `",pod="",service="chat"}`
 		eventually(t, counter, func() bool { return metric(t, p.directory, counter) == want })
 	}
 	p.directory.Set([]ServiceState{{chat(), nil}}, true)
 	_, r = p.request("x-session-id", "new")
-	checkRefusal(t, r, policy.ReasonNoPods)
+	checkRefusal(t, r, wire.ReasonNoPods)
 }
 
 func checkRefusal(t *testing.T, r *extprocv3.ProcessingResponse, reason string) {
@@ -273,7 +273,7 @@ func checkRefusal(t *testing.T, r *extprocv3.ProcessingResponse, reason string) 
 	}
 	got := ""
 	for _, h := range i.GetHeaders().GetSetHeaders() {
-		if h.GetHeader().GetKey() == policy.ReasonHeader {
+		if h.GetHeader().GetKey() == wire.ReasonHeader {
 			got = string(h.GetHeader().GetRawValue())
 		}
 	}
@@ -381,7 +381,7 @@ func BenchmarkProcessKnownSession(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	ctx := metadata.NewIncomingContext(context.Background(), metadata.Pairs(policy.ServiceMetadata, "chat"))
+	ctx := metadata.NewIncomingContext(context.Background(), metadata.Pairs(wire.ServiceMetadata, "chat"))
 	m := []*extprocv3.ProcessingRequest{{Request: &extprocv3.ProcessingRequest_RequestHeaders{
 		RequestHeaders: httpHeaders(":path", "/", ":method", "GET", "x-session-id", "a")}}}
 	stream := &scriptedStream{ctx: ctx}

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // stateFormat is raised when an older extproc could misread the file.
@@ -72,7 +72,7 @@ func (s *watchState) clone() *watchState {
 func (s *watchState) encode() ([]byte, error) {
 	out := savedState{Format: stateFormat, Services: []savedService{}, Assignments: []savedAssignment{}}
 	for name, c := range s.clusters {
-		meta, err := policy.EncodeService(c.service)
+		meta, err := wire.EncodeService(c.service)
 		if err != nil {
 			return nil, err
 		}
@@ -110,7 +110,7 @@ func (s *watchState) decode(text []byte) error {
 		s.assignments[a.Name] = assignmentState{version: a.Version, pods: pods}
 	}
 	for _, saved := range in.Services {
-		svc, err := policy.DecodeService(saved.Name, saved.Policy)
+		svc, err := wire.DecodeService(saved.Name, saved.Policy)
 		if err != nil {
 			return err
 		}

@@ -18,7 +18,7 @@ import (
 
 	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/insight"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 const (
@@ -62,7 +62,7 @@ func newTraced(t *testing.T, services ...ServiceState) *traced {
 func (x *traced) play(request []string, upstream string, response []string) []*extprocv3.ProcessingResponse {
 	x.t.Helper()
 	stream := &scriptedStream{
-		ctx: metadata.NewIncomingContext(context.Background(), metadata.Pairs(policy.ServiceMetadata, "chat", "traceparent", someParent)),
+		ctx: metadata.NewIncomingContext(context.Background(), metadata.Pairs(wire.ServiceMetadata, "chat", "traceparent", someParent)),
 		in:  []*extprocv3.ProcessingRequest{requestMessage(request...)},
 	}
 	if response != nil {

@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // Services is where a Watcher puts what it learns.
@@ -161,7 +161,7 @@ func (s *adsStream) begin() error {
 	err := s.send(&discoveryv3.DeltaDiscoveryRequest{
 		Node: &corev3.Node{
 			Id:            s.watcher.opts.NodeID,
-			UserAgentName: policy.UserAgent,
+			UserAgentName: wire.UserAgent,
 			UserAgentVersionType: &corev3.Node_UserAgentVersion{
 				UserAgentVersion: s.watcher.opts.Version,
 			},

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // Type URLs of what extproc asks xds-server for.
@@ -203,11 +203,11 @@ func (s *watchState) decodeCluster(res *discoveryv3.Resource) (c clusterState, o
 	if err := proto.Unmarshal(res.GetResource().GetValue(), &msg); err != nil {
 		return c, false, fmt.Errorf("cluster %q: %w", res.GetName(), err)
 	}
-	meta := msg.GetMetadata().GetFilterMetadata()[policy.Namespace]
+	meta := msg.GetMetadata().GetFilterMetadata()[wire.Namespace]
 	if meta == nil {
 		return c, false, nil
 	}
-	svc, err := policy.DecodeService(msg.GetName(), meta)
+	svc, err := wire.DecodeService(msg.GetName(), meta)
 	if err != nil {
 		return c, false, err
 	}
@@ -282,7 +282,7 @@ func decodePod(ep *endpointv3.LbEndpoint, zone string) (statefulroute.Pod, error
 		return statefulroute.Pod{}, fmt.Errorf("endpoint %s has port %d", ip, socket.GetPortValue())
 	}
 	address := netip.AddrPortFrom(ip, uint16(socket.GetPortValue()))
-	return policy.DecodePod(ep.GetMetadata().GetFilterMetadata()[policy.Namespace], address, zone)
+	return wire.DecodePod(ep.GetMetadata().GetFilterMetadata()[wire.Namespace], address, zone)
 }
 
 // services returns every service whose pods are known, by name.

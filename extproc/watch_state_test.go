@@ -16,13 +16,13 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // cluster builds a service's cluster with its pods under an EDS name.
 func cluster(t testing.TB, svc statefulroute.Service, edsName string) *clusterv3.Cluster {
 	t.Helper()
-	meta, err := policy.EncodeService(svc)
+	meta, err := wire.EncodeService(svc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func cluster(t testing.TB, svc statefulroute.Service, edsName string) *clusterv3
 		Name:                 svc.Name,
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
 		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{ServiceName: edsName},
-		Metadata:             &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{policy.Namespace: meta}},
+		Metadata:             &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{wire.Namespace: meta}},
 	}
 }
 
@@ -39,7 +39,7 @@ func assignment(t testing.TB, edsName string, pods []statefulroute.Pod) *endpoin
 	t.Helper()
 	l := &endpointv3.LocalityLbEndpoints{Locality: &corev3.Locality{Zone: "a"}}
 	for _, p := range pods {
-		meta, err := policy.EncodePod(p)
+		meta, err := wire.EncodePod(p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +50,7 @@ func assignment(t testing.TB, edsName string, pods []statefulroute.Pod) *endpoin
 					PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(p.Address.Port())},
 				}}},
 			}},
-			Metadata: &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{policy.Namespace: meta}},
+			Metadata: &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{wire.Namespace: meta}},
 		})
 	}
 	return &endpointv3.ClusterLoadAssignment{ClusterName: edsName, Endpoints: []*endpointv3.LocalityLbEndpoints{l}}
@@ -176,7 +176,7 @@ func TestWatchStateRefusesBadContent(t *testing.T) {
 	}
 	odd := chat(func(s *statefulroute.Service) { s.Balancing.Strategy = "odd" })
 	broken := cluster(t, chat(), "chat@1")
-	broken.Metadata.FilterMetadata[policy.Namespace] = &structpb.Struct{Fields: map[string]*structpb.Value{
+	broken.Metadata.FilterMetadata[wire.Namespace] = &structpb.Struct{Fields: map[string]*structpb.Value{
 		"idle_timeout": structpb.NewStringValue("soon")}}
 	host := assignment(t, "chat@1", pods(1))
 	host.Endpoints[0].LbEndpoints[0].GetEndpoint().GetAddress().GetSocketAddress().Address = "chat.internal"

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // xdsServer is go-control-plane's own server, as a stand-in for xds-server.
@@ -147,7 +147,7 @@ func TestWatcherFollowsTheServer(t *testing.T) {
 	xds.push("1", chat(), "chat@1", pods(2))
 	eventually(t, "first pods", func() bool { return podCount(d) == 2 })
 	first := xds.find(func(r *discoveryv3.DeltaDiscoveryRequest) bool { return r.GetNode().GetId() != "" })
-	if n := first.GetNode(); n.GetId() != testNode || n.GetUserAgentName() != policy.UserAgent {
+	if n := first.GetNode(); n.GetId() != testNode || n.GetUserAgentName() != wire.UserAgent {
 		t.Errorf("introduced itself as %v", n)
 	}
 	xds.push("2", chat(rejecting), "chat@2", pods(5))

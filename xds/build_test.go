@@ -21,7 +21,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/config"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
@@ -239,7 +239,7 @@ func TestWhereRequestsMayBeBoundTheRouteItselfRetriesNone(t *testing.T) {
 	if route, err = buildRoute(plain); err != nil {
 		t.Fatal(err)
 	}
-	if on := route.GetRoute().GetRetryPolicy().GetRetryOn(); on != policy.RetryOn || len(route.GetRequestHeadersToAdd()) > 0 {
+	if on := route.GetRoute().GetRetryPolicy().GetRetryOn(); on != wire.RetryOn || len(route.GetRequestHeadersToAdd()) > 0 {
 		t.Errorf("a service without sessions is retried on %q, headers %v", on, route.GetRequestHeadersToAdd())
 	}
 }

@@ -17,7 +17,7 @@ import (
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // caches serves the resources. It is the server's cachev3.Cache: a table per
@@ -498,7 +498,7 @@ func (c *caches) Fetch(context.Context, *cachev3.Request) (cachev3.Response, err
 
 // audienceOf tells an extproc by its user agent; anything else is an Envoy.
 func audienceOf(userAgent string) Audience {
-	if userAgent == policy.UserAgent {
+	if userAgent == wire.UserAgent {
 		return Extprocs
 	}
 	return Envoys

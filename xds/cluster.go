@@ -20,14 +20,14 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // buildCluster is a service's Envoy cluster. Its EDS name ends with a hash of
 // the cluster itself: with delta ADS a changed cluster whose EDS name stays
 // the same is left warming for 15 s, because nothing is sent again for it.
 func buildCluster(svc *ServiceView) (*clusterv3.Cluster, error) {
-	meta, err := policy.EncodeService(svc.Service)
+	meta, err := wire.EncodeService(svc.Service)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func buildCluster(svc *ServiceView) (*clusterv3.Cluster, error) {
 		LbPolicy:             lbPolicy(svc.Balancing.Strategy),
 		CommonLbConfig:       commonLb(),
 		CircuitBreakers:      noBreakers(),
-		Metadata:             &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{policy.Namespace: meta}},
+		Metadata:             &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{wire.Namespace: meta}},
 
 		TypedExtensionProtocolOptions: options,
 	}

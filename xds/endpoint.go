@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // podPart is what a pod is to Envoy but for its weight. It is made and checked
@@ -26,14 +26,14 @@ type podPart struct {
 }
 
 func newPodPart(p statefulroute.Pod) (*podPart, error) {
-	meta, err := policy.EncodePod(p)
+	meta, err := wire.EncodePod(p)
 	if err != nil {
 		return nil, err
 	}
 	part := &podPart{
 		host:   &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: addrPort(p.Address)}},
 		status: healthStatus(p.State),
-		meta:   &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{policy.Namespace: meta}},
+		meta:   &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{wire.Namespace: meta}},
 	}
 	part.plain = &endpointv3.LbEndpoint{HostIdentifier: part.host, HealthStatus: part.status, Metadata: part.meta}
 	if err := part.plain.ValidateAll(); err != nil {

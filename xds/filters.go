@@ -23,7 +23,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // The filters' names; routes refer to them to override them per service.
@@ -43,7 +43,7 @@ func earlyMutation(m Model) (*corev3.TypedExtensionConfig, error) {
 	mutations := []*mutationv3.HeaderMutation{{
 		Action: &mutationv3.HeaderMutation_RemoveOnMatch_{RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{
 			KeyMatcher: &matcherv3.StringMatcher{
-				MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: policy.HeaderPrefix},
+				MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: wire.HeaderPrefix},
 				IgnoreCase:   true,
 			},
 		}},
@@ -51,7 +51,7 @@ func earlyMutation(m Model) (*corev3.TypedExtensionConfig, error) {
 	if issuesCookies(m) {
 		mutations = append(mutations, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{
 			Append: &corev3.HeaderValueOption{Header: &corev3.HeaderValue{
-				Key: policy.ForwardedProtoHeader, Value: "%REQ(x-forwarded-proto)%",
+				Key: wire.ForwardedProtoHeader, Value: "%REQ(x-forwarded-proto)%",
 			}},
 		}})
 	}
@@ -87,7 +87,7 @@ func buildFilters(m Model) ([]*hcmv3.HttpFilter, error) {
 // adds its header to a response whose pod was not the asked one.
 func cleanResponseFilter(Model) (*hcmv3.HttpFilter, error) {
 	return httpFilter(filterClean, &headermutationv3.HeaderMutation{Mutations: &headermutationv3.Mutations{
-		ResponseMutations: []*mutationv3.HeaderMutation{{Action: &mutationv3.HeaderMutation_Remove{Remove: policy.DestinationHeader}}},
+		ResponseMutations: []*mutationv3.HeaderMutation{{Action: &mutationv3.HeaderMutation_Remove{Remove: wire.DestinationHeader}}},
 	}})
 }
 
@@ -119,7 +119,7 @@ func extprocFilter(m Model) (*hcmv3.HttpFilter, error) {
 		ForwardRules:       &extprocv3.HeaderForwardingRules{AllowedHeaders: forwardedHeaders(m)},
 		ResponseAttributes: []string{"upstream.address"},
 		MetadataOptions: &extprocv3.MetadataOptions{ReceivingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{
-			Untyped: []string{policy.Namespace},
+			Untyped: []string{wire.Namespace},
 		}},
 		StatusOnError: &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
 	})
@@ -180,7 +180,7 @@ func forwardedHeaders(m Model) *matcherv3.ListStringMatcher {
 		}
 	}
 	if issuesCookies(m) {
-		names["cookie"], names["x-forwarded-proto"], names[policy.ForwardedProtoHeader] = true, true, true
+		names["cookie"], names["x-forwarded-proto"], names[wire.ForwardedProtoHeader] = true, true, true
 	}
 	out := &matcherv3.ListStringMatcher{}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
@@ -201,7 +201,7 @@ func denyUndecidedFilter(Model) (*hcmv3.HttpFilter, error) {
 // strict, because a pod Envoy does not know must be an error that is seen, not
 // another pod.
 func sessionFilter(Model) (*hcmv3.HttpFilter, error) {
-	state, err := toAny(&headersessionv3.HeaderBasedSessionState{Name: policy.DestinationHeader})
+	state, err := toAny(&headersessionv3.HeaderBasedSessionState{Name: wire.DestinationHeader})
 	if err != nil {
 		return nil, err
 	}
@@ -230,7 +230,7 @@ func localReplies() (*hcmv3.LocalReplyConfig, error) {
 		StatusCode: wrapperspb.UInt32(503),
 		Body:       inlineText("no external processor answered\n"),
 		HeadersToAdd: []*corev3.HeaderValueOption{{
-			Header:       &corev3.HeaderValue{Key: policy.ReasonHeader, Value: policy.ReasonExtprocLost},
+			Header:       &corev3.HeaderValue{Key: wire.ReasonHeader, Value: wire.ReasonExtprocLost},
 			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 		}},
 	}}}, nil

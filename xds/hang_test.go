@@ -16,7 +16,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/internal/xdsclients"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds"
 )
 
@@ -78,7 +78,7 @@ func (v *view) see(a *endpointv3.ClusterLoadAssignment) {
 	v.status = map[string]corev3.HealthStatus{}
 	for _, l := range a.Endpoints {
 		for _, e := range l.LbEndpoints {
-			pod, err := policy.DecodePod(e.Metadata.FilterMetadata[policy.Namespace], netip.AddrPort{}, "")
+			pod, err := wire.DecodePod(e.Metadata.FilterMetadata[wire.Namespace], netip.AddrPort{}, "")
 			if err == nil {
 				v.status[pod.Name] = e.HealthStatus
 			}
@@ -108,7 +108,7 @@ func TestAClientThatHangsHoldsUpNobody(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			srv, address := listen(t, 300, xds.Options{Hold: 200 * time.Millisecond})
 			var good []*view
-			for _, agent := range []string{"envoy", policy.UserAgent} {
+			for _, agent := range []string{"envoy", wire.UserAgent} {
 				for _, protocol := range []string{"delta", "sotw"} {
 					v := &view{}
 					good = append(good, v)

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/stateful-route/stateful-route/internal/grpclimit"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // discoveryInspector bounds what one ADS stream has us keep: the node, the types,
@@ -181,14 +181,14 @@ func boundedNode(node *corev3.Node) (*corev3.Node, *grpclimit.Refusal) {
 		return nil, grpclimit.Refuse("node", codes.InvalidArgument, "the node's id or user_agent_name is too long: at most %d bytes", maxName)
 	}
 	kept := &corev3.Node{Id: node.GetId(), UserAgentName: node.GetUserAgentName()}
-	ours, ok := node.GetMetadata().GetFields()[policy.Namespace]
+	ours, ok := node.GetMetadata().GetFields()[wire.Namespace]
 	if !ok {
 		return kept, nil
 	}
 	if n := proto.Size(ours); n > maxNode {
-		return nil, grpclimit.Refuse("node", codes.InvalidArgument, "the node's metadata %s is too large: %d bytes, at most %d", policy.Namespace, n, maxNode)
+		return nil, grpclimit.Refuse("node", codes.InvalidArgument, "the node's metadata %s is too large: %d bytes, at most %d", wire.Namespace, n, maxNode)
 	}
-	kept.Metadata = &structpb.Struct{Fields: map[string]*structpb.Value{policy.Namespace: ours}}
+	kept.Metadata = &structpb.Struct{Fields: map[string]*structpb.Value{wire.Namespace: ours}}
 	return kept, nil
 }
 

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // script turns bytes into requests: each takes a few, and names come from a
@@ -65,7 +65,7 @@ func (s *script) node() *corev3.Node {
 	case n < 100:
 		return nil
 	case n < 180:
-		return &corev3.Node{Id: fmt.Sprint("fuzz", n), UserAgentName: policy.UserAgent}
+		return &corev3.Node{Id: fmt.Sprint("fuzz", n), UserAgentName: wire.UserAgent}
 	default:
 		return &corev3.Node{Id: fmt.Sprint("fuzz", n)}
 	}

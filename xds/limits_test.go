@@ -20,7 +20,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/internal/rawgrpc"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 const (
@@ -96,7 +96,7 @@ func versions(n int) map[string]string {
 func TestRequestsBeyondABoundAreRefused(t *testing.T) {
 	long := strings.Repeat("x", 2<<10)
 	huge := strings.Repeat("x", 3<<20)
-	ours, err := structpb.NewStruct(map[string]any{policy.Namespace: map[string]any{"module": strings.Repeat("/x", 3<<10)}})
+	ours, err := structpb.NewStruct(map[string]any{wire.Namespace: map[string]any{"module": strings.Repeat("/x", 3<<10)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func typed(request func(url string) proto.Message) []proto.Message {
 // What a client says beyond what is read is not kept, and not refused either: an
 // Envoy's node may hold its whole environment.
 func TestOfANodeOnlyWhatIsReadIsKept(t *testing.T) {
-	env, err := structpb.NewStruct(map[string]any{"env": strings.Repeat("x", 1<<20), policy.Namespace: map[string]any{"table": "/dev/shm/x"}})
+	env, err := structpb.NewStruct(map[string]any{"env": strings.Repeat("x", 1<<20), wire.Namespace: map[string]any{"table": "/dev/shm/x"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestOfANodeOnlyWhatIsReadIsKept(t *testing.T) {
 	if refusal != nil || node.GetId() != "e" || node.GetUserAgentName() != "envoy" || proto.Size(node) > 100 {
 		t.Errorf("kept %v, %v", node, refusal)
 	}
-	if got := node.GetMetadata().GetFields()[policy.Namespace].GetStructValue().GetFields()["table"].GetStringValue(); got != "/dev/shm/x" {
+	if got := node.GetMetadata().GetFields()[wire.Namespace].GetStructValue().GetFields()["table"].GetStringValue(); got != "/dev/shm/x" {
 		t.Errorf("our own metadata is %q", got)
 	}
 	reason := boundedReason(&statuspb.Status{Code: 13, Message: strings.Repeat("ü", 1<<20)})

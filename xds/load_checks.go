@@ -9,7 +9,7 @@ import (
 
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // Why a part of a load report is refused: the reason label of
@@ -81,7 +81,7 @@ func checkPod(e *endpointv3.UpstreamEndpointStats, here time.Duration) (r podRep
 
 func (r *podReport) addMetric(m *endpointv3.EndpointLoadMetricStats) (reason string) {
 	name := m.GetMetricName()
-	if !strings.HasPrefix(name, policy.MetricPrefix) {
+	if !strings.HasPrefix(name, wire.MetricPrefix) {
 		return "" // one that an Envoy has from its pods
 	}
 	n, v := m.GetNumRequestsFinishedWithMetric(), m.GetTotalMetricValue()
@@ -89,16 +89,16 @@ func (r *podReport) addMetric(m *endpointv3.EndpointLoadMetricStats) (reason str
 		return refusedAbsurd
 	}
 	switch name {
-	case policy.MetricResponseTime:
+	case wire.MetricResponseTime:
 		r.responses += n
 		r.seconds += v
-	case policy.MetricSessions:
+	case wire.MetricSessions:
 		if v > mostSessions {
 			return refusedAbsurd
 		}
 		r.gauge.sessions = int64(v)
 	default:
-		bound, ok := strings.CutPrefix(name, policy.MetricResponseTimeBucket)
+		bound, ok := strings.CutPrefix(name, wire.MetricResponseTimeBucket)
 		if !ok {
 			return "" // one that is newer than this program
 		}
@@ -117,7 +117,7 @@ func bucketOf(bound string) (int, bool) {
 	if err != nil || math.IsNaN(le) {
 		return 0, false
 	}
-	i, found := slices.BinarySearch(policy.ResponseTimeBounds(), le)
+	i, found := slices.BinarySearch(wire.ResponseTimeBounds(), le)
 	return i, found || math.IsInf(le, 1)
 }
 
@@ -130,7 +130,7 @@ func checkedValues(cluster *endpointv3.ClusterStats) (out map[string]float64, ok
 	out = map[string]float64{}
 	for _, locality := range cluster.GetUpstreamLocalityStats() {
 		for _, m := range locality.GetLoadMetricStats() {
-			if !strings.HasPrefix(m.GetMetricName(), policy.MetricPrefix) {
+			if !strings.HasPrefix(m.GetMetricName(), wire.MetricPrefix) {
 				continue // there may be any number of them
 			}
 			v := out[m.GetMetricName()] + m.GetTotalMetricValue()

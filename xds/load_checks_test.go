@@ -17,7 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 func loadMetric(name string, n uint64, v float64) *endpointv3.EndpointLoadMetricStats {
@@ -28,7 +28,7 @@ func loadMetric(name string, n uint64, v float64) *endpointv3.EndpointLoadMetric
 // seconds together.
 func timedStats(p statefulroute.Pod, n uint64, seconds float64) *endpointv3.UpstreamEndpointStats {
 	e := podStats(p, n, 0, 1)
-	e.LoadMetricStats = []*endpointv3.EndpointLoadMetricStats{loadMetric(policy.MetricResponseTime, n, seconds)}
+	e.LoadMetricStats = []*endpointv3.EndpointLoadMetricStats{loadMetric(wire.MetricResponseTime, n, seconds)}
 	return e
 }
 
@@ -59,16 +59,16 @@ func TestAbsurdReportsAreRefused(t *testing.T) {
 		"negative in progress":      {with(func(e *endpointv3.UpstreamEndpointStats) { e.TotalRequestsInProgress = 1 << 63 }), refusedAbsurd},
 		"2^64 failures":             {with(func(e *endpointv3.UpstreamEndpointStats) { e.TotalErrorRequests = math.MaxUint64 }), refusedAbsurd},
 		"2^64 issued":               {with(func(e *endpointv3.UpstreamEndpointStats) { e.TotalIssuedRequests = math.MaxUint64 }), refusedAbsurd},
-		"infinite sessions":         {metric(policy.MetricSessions, 1, math.Inf(1)), refusedAbsurd},
-		"negative sessions":         {metric(policy.MetricSessions, 1, -5), refusedAbsurd},
-		"more buckets than answers": {metric(policy.MetricResponseTimeBucket+"0.1", 11, 0), refusedAbsurd},
-		"no such bucket":            {metric(policy.MetricResponseTimeBucket+"0.123", 1, 0), refusedMalformed},
-		"a bucket that is none":     {metric(policy.MetricResponseTimeBucket+"NaN", 1, 0), refusedMalformed},
+		"infinite sessions":         {metric(wire.MetricSessions, 1, math.Inf(1)), refusedAbsurd},
+		"negative sessions":         {metric(wire.MetricSessions, 1, -5), refusedAbsurd},
+		"more buckets than answers": {metric(wire.MetricResponseTimeBucket+"0.1", 11, 0), refusedAbsurd},
+		"no such bucket":            {metric(wire.MetricResponseTimeBucket+"0.123", 1, 0), refusedMalformed},
+		"a bucket that is none":     {metric(wire.MetricResponseTimeBucket+"NaN", 1, 0), refusedMalformed},
 		"no address":                {with(func(e *endpointv3.UpstreamEndpointStats) { e.Address = &corev3.Address{} }), refusedMalformed},
 		"no such pod":               {timedStats(testPod("gone", 7), 1, .1), refusedUnknownPod},
 		"a pod's own metric":        {metric("named_metrics.temperature", 1, -40), ""},
-		"a newer extproc's":         {metric(policy.MetricPrefix+"new", 1, 1), ""},
-		"as it should be":           {metric(policy.MetricResponseTimeBucket+"+Inf", 10, 0), ""},
+		"a newer extproc's":         {metric(wire.MetricPrefix+"new", 1, 1), ""},
+		"as it should be":           {metric(wire.MetricResponseTimeBucket+"+Inf", 10, 0), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, now := NewLoads(), time.Unix(100, 0)
@@ -109,7 +109,7 @@ func TestUnknownClustersAreDropped(t *testing.T) {
 	var stats []*endpointv3.ClusterStats
 	for i := range 20_000 {
 		stats = append(stats, &endpointv3.ClusterStats{ClusterName: fmt.Sprintf("nobody-%d", i), UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{{
-			LoadMetricStats:       []*endpointv3.EndpointLoadMetricStats{loadMetric(policy.MetricCacheHits, 0, 5), loadMetric(policy.MetricCacheMisses, 0, 5)},
+			LoadMetricStats:       []*endpointv3.EndpointLoadMetricStats{loadMetric(wire.MetricCacheHits, 0, 5), loadMetric(wire.MetricCacheMisses, 0, 5)},
 			UpstreamEndpointStats: []*endpointv3.UpstreamEndpointStats{timedStats(testPod("a", 1), 5, .1)},
 		}}})
 	}
@@ -127,7 +127,7 @@ func TestUnknownClustersAreDropped(t *testing.T) {
 func TestReplicasAndCachesThatCannotBeAreRefused(t *testing.T) {
 	l, pods := NewLoads(), NewIndex(testModel(testPod("a", 1)))
 	for _, v := range []float64{math.NaN(), math.Inf(1), -1, 1e300} {
-		for cluster, name := range map[string]string{"chat": policy.MetricCacheHits, policy.ReplicaCluster: policy.MetricMemory} {
+		for cluster, name := range map[string]string{"chat": wire.MetricCacheHits, wire.ReplicaCluster: wire.MetricMemory} {
 			l.Report(time.Unix(100, 0), "extproc", []*endpointv3.ClusterStats{{ClusterName: cluster, UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{
 				{LoadMetricStats: []*endpointv3.EndpointLoadMetricStats{loadMetric(name, 0, v)}},
 			}}}, pods)

@@ -10,7 +10,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // Window is what a pod did between two calls of Loads.Take, over all Envoys
@@ -24,7 +24,7 @@ type Window struct {
 	// InFlight is what Envoys had in progress at their last reports.
 	InFlight int64
 	// Responses were timed by extprocs, ResponseTime is their sum, and Buckets
-	// count them by policy.ResponseTimeBounds; the last bucket is for slower ones.
+	// count them by wire.ResponseTimeBounds; the last bucket is for slower ones.
 	Responses    uint64
 	ResponseTime time.Duration
 	Buckets      []uint64
@@ -108,7 +108,7 @@ func (l *Loads) Report(now time.Time, client string, stats []*endpointv3.Cluster
 	}
 	for _, cluster := range stats {
 		switch name := cluster.GetClusterName(); {
-		case name == policy.ReplicaCluster:
+		case name == wire.ReplicaCluster:
 			l.reportReplicaLocked(client, cluster)
 		case !pods.hasService(name):
 			l.refused[refusedUnknownService]++
@@ -164,16 +164,16 @@ func (l *Loads) reportServiceLocked(now time.Time, here time.Duration, client st
 }
 
 func (l *Loads) countLookupsLocked(service string, v map[string]float64) {
-	if v[policy.MetricCacheHits]+v[policy.MetricCacheMisses] == 0 {
+	if v[wire.MetricCacheHits]+v[wire.MetricCacheMisses] == 0 {
 		return
 	}
-	if max(v[policy.MetricCacheHits], v[policy.MetricCacheMisses]) > mostRequests {
+	if max(v[wire.MetricCacheHits], v[wire.MetricCacheMisses]) > mostRequests {
 		l.refused[refusedAbsurd]++
 		return
 	}
 	c := l.caches[service]
-	c.Hits += uint64(v[policy.MetricCacheHits])
-	c.Misses += uint64(v[policy.MetricCacheMisses])
+	c.Hits += uint64(v[wire.MetricCacheHits])
+	c.Misses += uint64(v[wire.MetricCacheMisses])
 	l.caches[service] = c
 }
 
@@ -194,11 +194,11 @@ func (l *Loads) Refused() map[string]uint64 {
 
 func (r Replica) updated(v map[string]float64) Replica {
 	return Replica{
-		Memory: uint64(v[policy.MetricMemory]), MemoryLimit: uint64(v[policy.MetricMemoryLimit]),
-		CPU: v[policy.MetricCPU], CPULimit: v[policy.MetricCPULimit],
-		Size: int(v[policy.MetricTableSize]), Capacity: int(v[policy.MetricTableCapacity]),
-		Unwritten: v[policy.MetricUnwritten] > 0,
-		Evictions: r.Evictions + uint64(v[policy.MetricEvictions]),
+		Memory: uint64(v[wire.MetricMemory]), MemoryLimit: uint64(v[wire.MetricMemoryLimit]),
+		CPU: v[wire.MetricCPU], CPULimit: v[wire.MetricCPULimit],
+		Size: int(v[wire.MetricTableSize]), Capacity: int(v[wire.MetricTableCapacity]),
+		Unwritten: v[wire.MetricUnwritten] > 0,
+		Evictions: r.Evictions + uint64(v[wire.MetricEvictions]),
 	}
 }
 
@@ -245,7 +245,7 @@ func (l *Loads) addLocked(now time.Time, client string, id podID, reported *podR
 func (l *Loads) windowLocked(id podID) *window {
 	w := l.windows[id]
 	if w == nil {
-		w = &window{Window: Window{Service: id.service, Pod: id.pod, Buckets: make([]uint64, len(policy.ResponseTimeBounds())+1)}}
+		w = &window{Window: Window{Service: id.service, Pod: id.pod, Buckets: make([]uint64, len(wire.ResponseTimeBounds())+1)}}
 		l.windows[id] = w
 	}
 	return w

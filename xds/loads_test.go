@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // podStats is one pod's part of a report: requests as an Envoy counts them.
@@ -37,10 +37,10 @@ func TestReportsOfAllClientsAddUp(t *testing.T) {
 	l.Report(now, "envoy-2", clusterStats(podStats(a, 10, 0, 4)), pods)
 	timed := podStats(a, 0, 0, 0)
 	timed.LoadMetricStats = []*endpointv3.EndpointLoadMetricStats{
-		{MetricName: policy.MetricResponseTime, NumRequestsFinishedWithMetric: 4, TotalMetricValue: 2},
-		{MetricName: policy.MetricResponseTimeBucket + "0.5", NumRequestsFinishedWithMetric: 3},
-		{MetricName: policy.MetricResponseTimeBucket + "1", NumRequestsFinishedWithMetric: 1},
-		{MetricName: policy.MetricSessions, NumRequestsFinishedWithMetric: 1, TotalMetricValue: 17},
+		{MetricName: wire.MetricResponseTime, NumRequestsFinishedWithMetric: 4, TotalMetricValue: 2},
+		{MetricName: wire.MetricResponseTimeBucket + "0.5", NumRequestsFinishedWithMetric: 3},
+		{MetricName: wire.MetricResponseTimeBucket + "1", NumRequestsFinishedWithMetric: 1},
+		{MetricName: wire.MetricSessions, NumRequestsFinishedWithMetric: 1, TotalMetricValue: 17},
 	}
 	l.Report(now, "extproc", clusterStats(timed), pods)
 
@@ -57,7 +57,7 @@ func TestReportsOfAllClientsAddUp(t *testing.T) {
 	if w.Issued != 20 || w.Succeeded != 18 || w.Failed != 2 || w.InFlight != 7 || w.Responses != 4 || w.ResponseTime != 2*time.Second || w.Sessions != 17 {
 		t.Errorf("window of a: %+v", w)
 	}
-	if bounds := policy.ResponseTimeBounds(); w.Buckets[slices.Index(bounds, .5)] != 3 || w.Buckets[slices.Index(bounds, 1)] != 1 {
+	if bounds := wire.ResponseTimeBounds(); w.Buckets[slices.Index(bounds, .5)] != 3 || w.Buckets[slices.Index(bounds, 1)] != 1 {
 		t.Errorf("buckets: %v", w.Buckets)
 	}
 	// Counts start anew with each window; what is in flight stays until said otherwise.
@@ -174,10 +174,10 @@ func TestExtprocsReportOnThemselvesAndTheirCaches(t *testing.T) {
 	}
 	stats := []*endpointv3.ClusterStats{
 		{ClusterName: "chat", UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{
-			report(map[string]float64{policy.MetricCacheHits: 7, policy.MetricCacheMisses: 3})}},
-		{ClusterName: policy.ReplicaCluster, UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{
-			report(map[string]float64{policy.MetricMemory: 100, policy.MetricMemoryLimit: 200, policy.MetricCPU: .5,
-				policy.MetricTableSize: 9, policy.MetricTableCapacity: 10, policy.MetricEvictions: 4})}},
+			report(map[string]float64{wire.MetricCacheHits: 7, wire.MetricCacheMisses: 3})}},
+		{ClusterName: wire.ReplicaCluster, UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{
+			report(map[string]float64{wire.MetricMemory: 100, wire.MetricMemoryLimit: 200, wire.MetricCPU: .5,
+				wire.MetricTableSize: 9, wire.MetricTableCapacity: 10, wire.MetricEvictions: 4})}},
 	}
 	for range 2 {
 		l.Report(now, "extproc#1", stats, NewIndex(testModel(testPod("a", 1))))

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // buildRoutes gives every host its own virtual host. Envoy uses only the most
@@ -29,8 +29,8 @@ func buildRoutes(m Model) (*routev3.RouteConfiguration, error) {
 	out := &routev3.RouteConfiguration{
 		Name:                            routesName,
 		IgnorePortInHostMatching:        true,
-		RequestHeadersToRemove:          []string{policy.DestinationHeader, policy.ForwardedProtoHeader},
-		ResponseHeadersToRemove:         []string{policy.PodHeader, policy.ReasonHeader},
+		RequestHeadersToRemove:          []string{wire.DestinationHeader, wire.ForwardedProtoHeader},
+		ResponseHeadersToRemove:         []string{wire.PodHeader, wire.ReasonHeader},
 		MostSpecificHeaderMutationsWins: true,
 		ValidateClusters:                wrapperspb.Bool(false),
 	}
@@ -50,8 +50,8 @@ func buildRoutes(m Model) (*routev3.RouteConfiguration, error) {
 func podHeader() *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{
 		Header: &corev3.HeaderValue{
-			Key:   policy.PodHeader,
-			Value: "%UPSTREAM_METADATA(" + policy.Namespace + ":pod)%",
+			Key:   wire.PodHeader,
+			Value: "%UPSTREAM_METADATA(" + wire.Namespace + ":pod)%",
 		},
 		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 	}
@@ -182,7 +182,7 @@ func retryPolicy(svc statefulroute.Service) (*routev3.RetryPolicy, error) {
 		HostSelectionRetryMaxAttempts: 20,
 	}
 	if !recognisesSessions(svc) {
-		p.RetryOn = policy.RetryOn
+		p.RetryOn = wire.RetryOn
 	}
 	return p, nil
 }
@@ -194,7 +194,7 @@ func retryHeaders() []*corev3.HeaderValueOption {
 	return []*corev3.HeaderValueOption{{
 		Header: &corev3.HeaderValue{
 			Key:   retryOnHeader,
-			Value: "%DYNAMIC_METADATA(" + policy.Namespace + ":" + policy.RetryKey + ")%",
+			Value: "%DYNAMIC_METADATA(" + wire.Namespace + ":" + wire.RetryKey + ")%",
 		},
 		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 	}}
@@ -237,7 +237,7 @@ func perFilterConfig(svc statefulroute.Service) (map[string]*anypb.Any, error) {
 // also end requests that were decided and under way when extproc was lost.
 func extprocPerRoute(svc statefulroute.Service) *extprocv3.ExtProcPerRoute {
 	return &extprocv3.ExtProcPerRoute{Override: &extprocv3.ExtProcPerRoute_Overrides{Overrides: &extprocv3.ExtProcOverrides{
-		GrpcInitialMetadata: []*corev3.HeaderValue{{Key: policy.ServiceMetadata, Value: svc.Name}},
+		GrpcInitialMetadata: []*corev3.HeaderValue{{Key: wire.ServiceMetadata, Value: svc.Name}},
 		FailureModeAllow:    wrapperspb.Bool(true),
 	}}}
 }
@@ -246,8 +246,8 @@ func extprocPerRoute(svc statefulroute.Service) *extprocv3.ExtProcPerRoute {
 // ends without an answer, whatever failure_mode_allow says.
 func onlyDecided() *rbacv3.RBACPerRoute {
 	decided := &matcherv3.MetadataMatcher{
-		Filter: policy.Namespace,
-		Path:   []*matcherv3.MetadataMatcher_PathSegment{{Segment: &matcherv3.MetadataMatcher_PathSegment_Key{Key: policy.DecidedKey}}},
+		Filter: wire.Namespace,
+		Path:   []*matcherv3.MetadataMatcher_PathSegment{{Segment: &matcherv3.MetadataMatcher_PathSegment_Key{Key: wire.DecidedKey}}},
 		Value:  &matcherv3.ValueMatcher{MatchPattern: &matcherv3.ValueMatcher_BoolMatch{BoolMatch: true}},
 	}
 	return &rbacv3.RBACPerRoute{Rbac: &rbacv3.RBAC{Rules: &configrbacv3.RBAC{

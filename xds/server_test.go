@@ -21,7 +21,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // observed counts what the server reports.
@@ -266,7 +266,7 @@ func TestExtprocHearsOfAPodAfterEnvoyAnswered(t *testing.T) {
 		srv := startServer(t, "a", time.Hour)
 		srv.config(t, testPod("a", 1))
 		name := endpointsName(t, srv.Model())
-		envoy, extproc := srv.client(t, protocol, "envoy"), srv.client(t, protocol, policy.UserAgent)
+		envoy, extproc := srv.client(t, protocol, "envoy"), srv.client(t, protocol, wire.UserAgent)
 		for _, c := range []*client{envoy, extproc} {
 			c.ask(resourcev3.EndpointType, name)
 			p := c.next()
@@ -297,7 +297,7 @@ func TestASilentEnvoyDelaysExtprocByTheHoldOnly(t *testing.T) {
 	srv := startServer(t, "a", 50*time.Millisecond)
 	srv.config(t, testPod("a", 1))
 	name := endpointsName(t, srv.Model())
-	envoy, extproc := srv.client(t, "delta", "envoy"), srv.client(t, "delta", policy.UserAgent)
+	envoy, extproc := srv.client(t, "delta", "envoy"), srv.client(t, "delta", wire.UserAgent)
 	envoy.ask(resourcev3.EndpointType, name)
 	envoy.next() // and never answers
 	extproc.ask(resourcev3.EndpointType, name)
@@ -352,7 +352,7 @@ func TestAfterAStartEnvoyIsNotNarrowedBeforeExtprocIsBack(t *testing.T) {
 		t.Fatalf("Envoy was narrowed with no extproc in sight: %+v", p)
 	case <-time.After(100*time.Millisecond + testGateway().MessageTimeout):
 	}
-	extproc := srv.client(t, "delta", policy.UserAgent)
+	extproc := srv.client(t, "delta", wire.UserAgent)
 	extproc.ask(resourcev3.EndpointType, name)
 	p = extproc.next()
 	extproc.answer(p, p.version, "")

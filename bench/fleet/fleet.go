@@ -12,7 +12,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/internal/xdsclients"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds"
 )
 
@@ -72,7 +72,7 @@ func (f *fleet) add(ctx context.Context, o xdsclients.Options) error {
 
 // pair connects an Envoy and an extproc that do as they should.
 func (f *fleet) pair(ctx context.Context) error {
-	for _, agent := range []string{"envoy", policy.UserAgent} {
+	for _, agent := range []string{"envoy", wire.UserAgent} {
 		if err := f.add(ctx, xdsclients.Options{Protocol: "delta", Agent: agent, Kind: xdsclients.Good}); err != nil {
 			return err
 		}

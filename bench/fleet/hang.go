@@ -11,7 +11,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 
 	"github.com/stateful-route/stateful-route/internal/xdsclients"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds"
 )
 
@@ -30,7 +30,7 @@ func (w *witness) see(a *endpointv3.ClusterLoadAssignment) {
 	defer w.mu.Unlock()
 	for _, l := range a.Endpoints {
 		for _, e := range l.LbEndpoints {
-			if e.GetMetadata().GetFilterMetadata()[policy.Namespace].GetFields()["pod"].GetStringValue() == watched {
+			if e.GetMetadata().GetFilterMetadata()[wire.Namespace].GetFields()["pod"].GetStringValue() == watched {
 				w.now = e.HealthStatus
 			}
 		}
@@ -78,7 +78,7 @@ func hangBeside(ctx context.Context, kind xdsclients.Kind, n, samples int) error
 	defer f.close()
 	var all []*witness
 	for i := range 4 + n {
-		o := xdsclients.Options{Protocol: []string{"delta", "sotw"}[i%2], Agent: []string{"envoy", policy.UserAgent}[i/2%2], Kind: kind}
+		o := xdsclients.Options{Protocol: []string{"delta", "sotw"}[i%2], Agent: []string{"envoy", wire.UserAgent}[i/2%2], Kind: kind}
 		if i < 4 {
 			w := &witness{done: make(chan time.Time, 1)}
 			all = append(all, w)

@@ -28,7 +28,7 @@ import (
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/e2e/harness"
 	"github.com/stateful-route/stateful-route/extproc"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -154,7 +154,7 @@ func TestReadyOnceServicesHaveCome(t *testing.T) {
 
 func openStream(t *testing.T, conn *grpc.ClientConn) extprocv3.ExternalProcessor_ProcessClient {
 	t.Helper()
-	ctx := metadata.AppendToOutgoingContext(context.Background(), policy.ServiceMetadata, "chat")
+	ctx := metadata.AppendToOutgoingContext(context.Background(), wire.ServiceMetadata, "chat")
 	stream, err := extprocv3.NewExternalProcessorClient(conn).Process(ctx)
 	if err != nil {
 		t.Fatal(err)

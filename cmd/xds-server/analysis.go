@@ -13,7 +13,7 @@ import (
 
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/insight"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds"
 )
 
@@ -83,7 +83,7 @@ func (a *analysis) observe(taken xds.Taken) {
 		pod := svc.Pods[w.Pod]
 		pod.Requests += w.Succeeded + w.Failed
 		pod.Errors += w.Failed
-		pod.ResponseTimes.Merge(insight.BucketedDurations(policy.ResponseTimeBounds(), w.Buckets, w.ResponseTime))
+		pod.ResponseTimes.Merge(insight.BucketedDurations(wire.ResponseTimeBounds(), w.Buckets, w.ResponseTime))
 		pod.InFlight, pod.Sessions = w.InFlight, w.Sessions
 		svc.Pods[w.Pod] = pod
 	}

@@ -5,7 +5,7 @@ import (
 
 	"github.com/stateful-route/stateful-route/insight"
 	"github.com/stateful-route/stateful-route/livepage"
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds"
 )
 
@@ -74,7 +74,7 @@ func liveSeconds(services []*xds.ServiceView, taken xds.Taken) map[string]livepa
 		second.Requests += w.Succeeded + w.Failed
 		second.Failed += w.Failed
 		second.Sessions += w.Sessions
-		second.ResponseTimes.Merge(insight.BucketedDurations(policy.ResponseTimeBounds(), w.Buckets, w.ResponseTime))
+		second.ResponseTimes.Merge(insight.BucketedDurations(wire.ResponseTimeBounds(), w.Buckets, w.ResponseTime))
 		out[w.Service] = second
 	}
 	return out

@@ -25,7 +25,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/stateful-route/stateful-route/policy"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // Kind is how a client behaves.
@@ -57,7 +57,7 @@ func Hanging() []Kind { return []Kind{Silent, Refusing, Stopped, Full, HalfOpen,
 type Options struct {
 	Address  string
 	Protocol string // delta or sotw
-	Agent    string // user agent name: policy.UserAgent makes it an extproc
+	Agent    string // user agent name: wire.UserAgent makes it an extproc
 	Kind     Kind
 	// Seen is called with each load assignment that arrives; nil is fine.
 	Seen func(*endpointv3.ClusterLoadAssignment)
@@ -255,7 +255,7 @@ func node(o Options) *corev3.Node {
 }
 
 // IsExtproc reports whether the options make an extproc.
-func (o Options) IsExtproc() bool { return o.Agent == policy.UserAgent }
+func (o Options) IsExtproc() bool { return o.Agent == wire.UserAgent }
 
 func open(ctx context.Context, conn *grpc.ClientConn, o Options) (stream, error) {
 	ads := discoveryv3.NewAggregatedDiscoveryServiceClient(conn)

@@ -1,4 +1,4 @@
-package policy
+package wire
 
 import (
 	"net/netip"

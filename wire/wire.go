@@ -1,4 +1,4 @@
-// Package policy is the vocabulary that xds-server and extproc share over
+// Package wire is the vocabulary that xds-server and extproc share over
 // Envoy's protocols: the names of internal headers and metadata, and how a
 // service's session policy travels in cluster metadata (CDS) and a pod's name
 // and state in endpoint metadata (EDS).
@@ -6,9 +6,9 @@
 // xds-server writes what extproc reads, so there is one source of truth and no
 // protocol of our own:
 //
-//	cluster.Metadata.FilterMetadata[policy.Namespace] = policy.EncodeService(svc)
-//	svc, err := policy.DecodeService(cluster.Name, cluster.Metadata.FilterMetadata[policy.Namespace])
-package policy
+//	cluster.Metadata.FilterMetadata[wire.Namespace] = wire.EncodeService(svc)
+//	svc, err := wire.DecodeService(cluster.Name, cluster.Metadata.FilterMetadata[wire.Namespace])
+package wire
 
 const (
 	// Namespace is the key of our entries in Envoy's filter metadata and
