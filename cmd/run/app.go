@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/stateful-route/stateful-route/envoy"
+	"github.com/stateful-route/stateful-route/internal/envoybin"
 )
 
 // options are the flags.
@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := p.check(); err != nil {
 		return err
 	}
-	bin, err := envoy.Find(ctx, envoy.FindOptions{Log: out})
+	bin, err := envoybin.Find(ctx, envoybin.FindOptions{Log: out})
 	if err != nil {
 		return err
 	}

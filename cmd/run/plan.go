@@ -13,6 +13,7 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/envoy"
+	"github.com/stateful-route/stateful-route/internal/envoybin"
 )
 
 // plan is what the configuration says is to run where.
@@ -62,7 +63,7 @@ func demoPods(services []statefulroute.Service) []statefulroute.Pod {
 }
 
 // programs lists what to start, in order; each needs only those before it.
-func (p *plan) programs(dir string, bin envoy.Binary) ([]spec, error) {
+func (p *plan) programs(dir string, bin envoybin.Binary) ([]spec, error) {
 	bootstrap, err := envoy.Bootstrap(envoy.BootstrapOptions{XDS: p.xds.Listen, Admin: p.envoyAdmin})
 	if err != nil {
 		return nil, err
@@ -104,7 +105,7 @@ func url(address, path string) string {
 }
 
 // describe says what runs and what to try.
-func (p *plan) describe(out io.Writer, bin envoy.Binary) {
+func (p *plan) describe(out io.Writer, bin envoybin.Binary) {
 	front := url(p.xds.Envoy.Listener, p.xds.Services[0].Prefix)
 	_, _ = fmt.Fprintf(out, `
 run: ready, a request was served through Envoy %s (%s)

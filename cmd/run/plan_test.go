@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stateful-route/stateful-route/envoy"
+	"github.com/stateful-route/stateful-route/internal/envoybin"
 )
 
 // samples writes the sample configuration with the replacements made.
@@ -34,7 +34,7 @@ func TestPlanOfTheSamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	specs, err := p.programs(t.TempDir(), envoy.Binary{Path: "/usr/bin/envoy"})
+	specs, err := p.programs(t.TempDir(), envoybin.Binary{Path: "/usr/bin/envoy"})
 	if err != nil {
 		t.Fatal(err)
 	}

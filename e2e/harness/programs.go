@@ -7,7 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"github.com/stateful-route/stateful-route/envoy"
+	"github.com/stateful-route/stateful-route/internal/envoybin"
 )
 
 // Programs are the executables a stack is made of.
@@ -31,7 +31,7 @@ func Build(ctx context.Context, dir string, names ...string) (Programs, error) {
 	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
 		return Programs{}, fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	bin, err := envoy.Find(ctx, envoy.FindOptions{Log: os.Stderr})
+	bin, err := envoybin.Find(ctx, envoybin.FindOptions{Log: os.Stderr})
 	if err != nil {
 		return Programs{}, err
 	}

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/stateful-route/stateful-route/envoy"
+	"github.com/stateful-route/stateful-route/internal/envoybin"
 )
 
 func main() {
-	found, err := envoy.Find(context.Background(), envoy.FindOptions{Log: os.Stderr})
+	found, err := envoybin.Find(context.Background(), envoybin.FindOptions{Log: os.Stderr})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "stand-in for Envoy's image:", err)
 		os.Exit(1)
