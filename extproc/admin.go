@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -15,19 +16,21 @@ import (
 
 // SessionLister pages through the session table.
 type SessionLister interface {
-	List(service, pod string, limit int, after string) (page []statefulroute.Binding, next string)
+	// List returns ErrCursor for an after that no page gave as next.
+	List(ctx context.Context, service, pod string, limit int, after string) (page []statefulroute.Binding, next string, err error)
 }
 
-// SessionEditor shows and changes single sessions for an operator.
+// SessionEditor shows and changes single sessions for an operator. It says ErrGone of
+// those that are not there.
 type SessionEditor interface {
 	// Move puts a session on a pod whatever it was bound to.
-	Move(service, key, to string, now time.Time) (statefulroute.Binding, error)
+	Move(ctx context.Context, service, key, to string, now time.Time) (statefulroute.Binding, error)
 	// Peek returns a binding without renewing or counting it.
-	Peek(service, key string, now time.Time) (statefulroute.Binding, bool)
+	Peek(ctx context.Context, service, key string, now time.Time) (statefulroute.Binding, error)
 	// Remembered returns the pod of a binding that was evicted, to which the
 	// session's next request will be bound.
-	Remembered(service, key string, now time.Time) (pod string, ok bool)
-	Delete(service, key string) bool
+	Remembered(ctx context.Context, service, key string, now time.Time) (pod string, err error)
+	Delete(ctx context.Context, service, key string) error
 }
 
 // AdminOptions configures the admin handler.

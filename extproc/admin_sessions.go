@@ -15,7 +15,6 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/adminhttp"
-	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/insight"
 )
 
@@ -68,11 +67,15 @@ func (a *admin) list(w http.ResponseWriter, r *http.Request) {
 		}
 		limit = n
 	}
-	if after := q.Get("after"); after != "" && !affinity.ValidCursor(after) {
-		adminhttp.WriteError(w, http.StatusBadRequest, fmt.Errorf("after %q is not what an earlier page gave as next", after))
+	page, next, err := a.Lister.List(r.Context(), q.Get("service"), q.Get("pod"), limit, q.Get("after"))
+	switch {
+	case errors.Is(err, statefulroute.ErrCursor):
+		adminhttp.WriteError(w, http.StatusBadRequest, fmt.Errorf("after %q is %w", q.Get("after"), err))
+		return
+	case err != nil:
+		adminhttp.WriteError(w, http.StatusServiceUnavailable, err)
 		return
 	}
-	page, next := a.Lister.List(q.Get("service"), q.Get("pod"), limit, q.Get("after"))
 	// A service that is gone may have sessions left; without any, its name is
 	// more likely a mistake than a service that nobody uses.
 	if service := q.Get("service"); service != "" && len(page) == 0 && q.Get("after") == "" && a.Directory.service(service) == nil {
@@ -100,7 +103,7 @@ func (a *admin) session(w http.ResponseWriter, r *http.Request, path string) {
 	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
-		a.show(w, service, key)
+		a.show(w, r, service, key)
 	case http.MethodPut:
 		a.move(w, r, service, key)
 	case http.MethodDelete:
@@ -128,15 +131,19 @@ func splitSession(path string) (service, key string, err error) {
 	return service, key, nil
 }
 
-func (a *admin) show(w http.ResponseWriter, service, key string) {
+func (a *admin) show(w http.ResponseWriter, r *http.Request, service, key string) {
 	now := a.Now()
-	if b, ok := a.Editor.Peek(service, key, now); ok {
+	b, err := a.Editor.Peek(r.Context(), service, key, now)
+	if err == nil {
 		adminhttp.WriteJSON(w, http.StatusOK, toSessionJSON(b))
 		return
 	}
-	pod, ok := a.Editor.Remembered(service, key, now)
-	if !ok {
-		a.writeNoSession(w, service)
+	var pod string
+	if errors.Is(err, statefulroute.ErrGone) {
+		pod, err = a.Editor.Remembered(r.Context(), service, key, now)
+	}
+	if err != nil {
+		a.writeNoSession(w, service, err)
 		return
 	}
 	evicted := toSessionJSON(statefulroute.Binding{Service: service, Key: key, Pod: pod})
@@ -161,7 +168,7 @@ func (a *admin) move(w http.ResponseWriter, r *http.Request, service, key string
 	}
 	span := a.span(r, service)
 	began := a.Now()
-	b, err := a.Editor.Move(service, key, body.Pod, a.Now())
+	b, err := a.Editor.Move(r.Context(), service, key, body.Pod, a.Now())
 	if span.Recording() {
 		span.At(began).CacheSet(a.hasher.hash(service, key), err)
 	}
@@ -198,13 +205,12 @@ func (a *admin) mayServe(service, pod string) (code int, err error) {
 func (a *admin) forget(w http.ResponseWriter, r *http.Request, service, key string) {
 	span := a.span(r, service)
 	began := a.Now()
-	found := a.Editor.Delete(service, key)
+	err := a.Editor.Delete(r.Context(), service, key)
 	if span.Recording() {
-		span.At(began).CacheDelete(a.hasher.hash(service, key), found)
+		span.At(began).CacheDelete(a.hasher.hash(service, key), err == nil)
 	}
-	if !found {
-		span.End(http.StatusNotFound, nil)
-		a.writeNoSession(w, service)
+	if err != nil {
+		span.End(a.writeNoSession(w, service, err), nil)
 		return
 	}
 	span.End(http.StatusNoContent, nil)
@@ -219,12 +225,18 @@ func (a *admin) span(r *http.Request, service string) insight.RequestSpan {
 	return span
 }
 
-func (a *admin) writeNoSession(w http.ResponseWriter, service string) {
-	if a.Directory.service(service) == nil {
+// writeNoSession answers where the table gave no session, and returns the code.
+func (a *admin) writeNoSession(w http.ResponseWriter, service string, err error) (code int) {
+	switch {
+	case !errors.Is(err, statefulroute.ErrGone):
+		adminhttp.WriteError(w, http.StatusServiceUnavailable, err)
+		return http.StatusServiceUnavailable
+	case a.Directory.service(service) == nil:
 		writeNoService(w, service)
-		return
+	default:
+		adminhttp.WriteError(w, http.StatusNotFound, errors.New("there is no such session"))
 	}
-	adminhttp.WriteError(w, http.StatusNotFound, errors.New("there is no such session"))
+	return http.StatusNotFound
 }
 
 func writeNoService(w http.ResponseWriter, service string) {

@@ -41,7 +41,7 @@ func startAdmin(t *testing.T) *operator {
 	var tracer *insight.Tracer
 	tracer, o.spans = newTestTracer(t)
 	h, err := NewAdmin(AdminOptions{
-		Directory: o.directory, Lister: o.table, Editor: o.table,
+		Directory: o.directory, Lister: MemoryTable{Cache: o.table}, Editor: MemoryTable{Cache: o.table},
 		Metrics:    o.directory.opts.Monitor.Handler(),
 		CacheStats: func() any { return map[string]int{"size": o.table.Stats().Size} },
 		Ready:      func() error { return o.notReady },

@@ -33,7 +33,7 @@ func startEarly(t *testing.T) *early {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := NewServer(ServerOptions{Directory: d, Table: newTable(t)})
+	server, err := NewServer(ServerOptions{Directory: d, Table: newMemory(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

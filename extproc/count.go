@@ -11,7 +11,11 @@ import (
 // what an operator may want to know of.
 func (x *exchange) count() {
 	d, svc := &x.decision, x.service
-	if d.outcome == unbound {
+	switch d.outcome {
+	case unbound:
+		return
+	case undecidable:
+		x.server.log.Warn("the session table did not answer: the request is left to on_extproc_loss", x.fields(zap.Error(d.err))...)
 		return
 	}
 	if d.hit {
@@ -41,6 +45,10 @@ func (x *exchange) count() {
 		}
 	}
 }
+
+// kindTableUnavailable is the kind of error under which a request is counted that
+// was decided without the table.
+const kindTableUnavailable = "table_unavailable"
 
 // countLate makes it visible that Envoy did not wait for an answer: that
 // message_timeout had passed or, rarely, that the client had left. Which of the

@@ -1,25 +1,13 @@
 package extproc
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
 )
-
-// Table is the session table a decision reads and writes.
-type Table interface {
-	// Lookup returns a session's binding and renews it.
-	Lookup(service, key string, now time.Time) (statefulroute.Binding, bool)
-	// Claim binds a session that has no binding; the first writer wins and the
-	// others get the winner's binding.
-	Claim(service, key, pod string, now time.Time) (b statefulroute.Binding, won bool, err error)
-	// Rebind replaces exactly the binding to from and returns the one in force.
-	Rebind(service, key, from, to string, now time.Time) (b statefulroute.Binding, won bool, err error)
-	// GiveUp evicts a session of the pod that was used only once and reports whether
-	// there was any.
-	GiveUp(service, pod string, now time.Time) bool
-}
 
 // placer chooses pods and counts requests in flight on them.
 type placer interface {
@@ -51,6 +39,9 @@ const (
 	podLost
 	// noPods: no pod takes the session.
 	noPods
+	// undecidable: the table could not say whose the session is. Envoy balances the
+	// request, or it is refused, by the service's on_extproc_loss.
+	undecidable
 )
 
 // Why a session's pod is lost, as counted and logged.
@@ -68,21 +59,24 @@ type decision struct {
 	ticket  balancing.Ticket // in flight on pod until Done
 	lost    string           // the pod lost, for rebound and podLost
 	why     string           // why it was lost
-	err     error            // why there are no pods, or why the table refused
+	err     error            // why there are no pods, or what the table said
 }
 
 // decide says where a request of the session key goes. It is a function of the
 // service as it stands, the table, the balancer and now; whatever the table
 // says about a first writer holds, so concurrent first requests of one session
 // end on one pod. An empty key is an unbound request.
-func (s *service) decide(table Table, place placer, key string, now time.Time) decision {
+func (s *service) decide(ctx context.Context, table Table, place placer, key string, now time.Time) decision {
 	if key == "" {
 		return decision{outcome: unbound}
 	}
-	c := chooser{service: s, table: table, place: place, key: key, now: now}
-	b, ok := table.Lookup(s.policy.Name, key, now)
-	if !ok {
+	c := chooser{ctx: ctx, service: s, table: table, place: place, key: key, now: now}
+	b, err := table.Lookup(ctx, s.policy.Name, key, now)
+	switch {
+	case errors.Is(err, statefulroute.ErrGone):
 		return c.claim()
+	case err != nil:
+		return decision{outcome: undecidable, err: err}
 	}
 	d := c.follow(b, known)
 	d.hit = true
@@ -91,6 +85,7 @@ func (s *service) decide(table Table, place placer, key string, now time.Time) d
 
 // chooser holds what every step of one decision needs.
 type chooser struct {
+	ctx     context.Context // of the request
 	service *service
 	table   Table
 	place   placer
@@ -110,23 +105,25 @@ func (c *chooser) claim() decision {
 	if err != nil {
 		return decision{outcome: noPods, err: err}
 	}
-	b, won, err := c.table.Claim(c.service.policy.Name, c.key, ticket.Pod(), c.now)
-	switch {
-	case err != nil:
-		ticket.GiveBack()
-		return c.home(err)
-	case won:
+	b, err := c.table.Claim(c.ctx, c.service.policy.Name, c.key, ticket.Pod(), c.now)
+	if err == nil {
 		return c.taken(decision{outcome: claimed, ticket: ticket})
 	}
 	ticket.GiveBack()
-	return c.follow(b, joined)
+	switch {
+	case errors.Is(err, statefulroute.ErrConflict):
+		return c.follow(b, joined)
+	case errors.Is(err, statefulroute.ErrFull):
+		return c.home(err)
+	}
+	return decision{outcome: undecidable, err: err}
 }
 
 // pick chooses a pod for the session. One that was used only once, as an id that
 // somebody made up, gives up its place to it.
 func (c *chooser) pick() (balancing.Ticket, error) {
-	table, service, now := c.table, c.service.policy.Name, c.now // so that c need not be kept
-	return c.place.Pick(c.now, c.key, func(pod string) bool { return table.GiveUp(service, pod, now) })
+	ctx, table, service, now := c.ctx, c.table, c.service.policy.Name, c.now // so that c need not be kept
+	return c.place.Pick(c.now, c.key, func(pod string) bool { return table.GiveUp(ctx, service, pod, now) })
 }
 
 // taken completes a decision whose ticket names the pod. A pod that left
@@ -176,16 +173,18 @@ func (c *chooser) rebind(lost, why string) decision {
 	if err != nil {
 		return decision{outcome: noPods, lost: lost, why: why, err: err}
 	}
-	b, won, err := c.table.Rebind(c.service.policy.Name, c.key, lost, ticket.Pod(), c.now)
-	switch {
-	case err != nil: // gone meanwhile: a new session again
-		ticket.GiveBack()
-		return c.claim()
-	case won:
+	b, err := c.table.Rebind(c.ctx, c.service.policy.Name, c.key, lost, ticket.Pod(), c.now)
+	if err == nil {
 		return c.taken(decision{outcome: rebound, ticket: ticket, lost: lost, why: why})
 	}
 	ticket.GiveBack()
-	return c.follow(b, known)
+	switch {
+	case errors.Is(err, statefulroute.ErrConflict):
+		return c.follow(b, known)
+	case errors.Is(err, statefulroute.ErrGone): // a new session again
+		return c.claim()
+	}
+	return decision{outcome: undecidable, err: err}
 }
 
 // home serves a session that the table would not take.

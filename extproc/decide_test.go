@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,7 +24,7 @@ type world struct {
 }
 
 func newWorld(t testing.TB, svc statefulroute.Service, p []statefulroute.Pod) *world {
-	return &world{t: t, directory: newDirectory(t, ServiceState{svc, p}), table: newTable(t)}
+	return &world{t: t, directory: newDirectory(t, ServiceState{svc, p}), table: newMemory(t)}
 }
 
 func (w *world) set(svc statefulroute.Service, p []statefulroute.Pod) {
@@ -32,7 +33,7 @@ func (w *world) set(svc statefulroute.Service, p []statefulroute.Pod) {
 
 func (w *world) decide(key string) decision {
 	s := w.directory.service("chat")
-	return s.decide(w.table, s.place, key, t0)
+	return s.decide(w.t.Context(), w.table, s.place, key, t0)
 }
 
 // expect decides and checks the outcome and, unless it is "", the pod.
@@ -142,14 +143,14 @@ func TestDecideServesAtHomeWhenTheTableIsFull(t *testing.T) {
 	home, _ := w.directory.service("chat").balancer.Home("b")
 	for range 5 {
 		d := w.expect("b", atHome, home)
-		if !errors.Is(d.err, affinity.ErrFull) || d.hit {
+		if !errors.Is(d.err, statefulroute.ErrFull) || d.hit {
 			t.Fatalf("error %v, hit %v", d.err, d.hit)
 		}
 		d.ticket.Done(t0, balancing.Outcome{})
 	}
 	for _, p := range pods(5) {
 		want := int64(0)
-		if b, _ := w.table.Lookup("chat", "a", t0); b.Pod == p.Name {
+		if b, _ := w.table.Lookup(t.Context(), "chat", "a", t0); b.Pod == p.Name {
 			want = 1
 		}
 		if n := w.inFlight(p.Name); n != want {
@@ -161,8 +162,8 @@ func TestDecideServesAtHomeWhenTheTableIsFull(t *testing.T) {
 // fullTable has no room for new bindings.
 type fullTable struct{ Table }
 
-func (fullTable) Claim(string, string, string, time.Time) (statefulroute.Binding, bool, error) {
-	return statefulroute.Binding{}, false, affinity.ErrFull
+func (fullTable) Claim(context.Context, string, string, string, time.Time) (statefulroute.Binding, error) {
+	return statefulroute.Binding{}, statefulroute.ErrFull
 }
 
 // racingTable lets another writer in between a look-up and what follows it.
@@ -171,20 +172,20 @@ type racingTable struct {
 	before func(call string)
 }
 
-func (r *racingTable) Claim(service, key, pod string, now time.Time) (statefulroute.Binding, bool, error) {
+func (r *racingTable) Claim(ctx context.Context, service, key, pod string, now time.Time) (statefulroute.Binding, error) {
 	r.before("claim")
-	return r.Table.Claim(service, key, pod, now)
+	return r.Table.Claim(ctx, service, key, pod, now)
 }
 
-func (r *racingTable) Rebind(service, key, from, to string, now time.Time) (statefulroute.Binding, bool, error) {
+func (r *racingTable) Rebind(ctx context.Context, service, key, from, to string, now time.Time) (statefulroute.Binding, error) {
 	r.before("rebind")
-	return r.Table.Rebind(service, key, from, to, now)
+	return r.Table.Rebind(ctx, service, key, from, to, now)
 }
 
 func TestDecideLoserOfARaceJoinsTheWinner(t *testing.T) {
 	w := newWorld(t, chat(), pods(3))
 	table := newTable(t)
-	w.table = &racingTable{table, func(string) { table.Claim("chat", "a", "chat-2", t0) }}
+	w.table = &racingTable{MemoryTable{Cache: table}, func(string) { table.Claim("chat", "a", "chat-2", t0) }}
 	w.expect("a", joined, "chat-2")
 	total := w.inFlight("chat-0") + w.inFlight("chat-1")
 	if total != 0 || w.inFlight("chat-2") != 1 {
@@ -196,7 +197,7 @@ func TestDecideLoserOfARebindFollowsTheWinner(t *testing.T) {
 	w := newWorld(t, chat(), pods(3))
 	table := newTable(t)
 	table.Claim("chat", "a", "gone", t0)
-	w.table = &racingTable{table, func(string) { table.Move("chat", "a", "chat-1", t0) }}
+	w.table = &racingTable{MemoryTable{Cache: table}, func(string) { table.Move("chat", "a", "chat-1", t0) }}
 	w.expect("a", known, "chat-1")
 }
 
@@ -204,7 +205,7 @@ func TestDecideSessionForgottenDuringARebindIsNew(t *testing.T) {
 	w := newWorld(t, chat(), pods(3))
 	table := newTable(t)
 	table.Claim("chat", "a", "gone", t0)
-	w.table = &racingTable{table, func(call string) {
+	w.table = &racingTable{MemoryTable{Cache: table}, func(call string) {
 		if call == "rebind" {
 			table.Delete("chat", "a")
 		}
@@ -217,7 +218,7 @@ func TestDecideEndsHoweverThePodsFlap(t *testing.T) {
 	table := newTable(t)
 	table.Claim("chat", "a", "gone", t0)
 	n := 0
-	w.table = &racingTable{table, func(string) {
+	w.table = &racingTable{MemoryTable{Cache: table}, func(string) {
 		n++
 		table.Move("chat", "a", fmt.Sprint("gone-", n), t0)
 	}}
@@ -230,7 +231,7 @@ func TestDecideWhilePodsChange(t *testing.T) {
 	w := newWorld(t, chat(rejecting), pods(1))
 	old := w.directory.service("chat")
 	w.set(chat(rejecting), pods(3)[1:])
-	d := old.decide(w.table, old.place, "a", t0)
+	d := old.decide(t.Context(), w.table, old.place, "a", t0)
 	if d.outcome != claimed || d.pod == nil || d.pod.Name == "chat-0" {
 		t.Fatalf("outcome %d on %v, want a claim on a new pod", d.outcome, d.pod)
 	}
@@ -243,7 +244,7 @@ func TestDecideWhilePodsChange(t *testing.T) {
 		}
 		return now.balancer.Pick(t0, "b")
 	}}
-	if d := now.decide(w.table, place, "b", t0); d.outcome != rebound || d.pod == nil {
+	if d := now.decide(t.Context(), w.table, place, "b", t0); d.outcome != rebound || d.pod == nil {
 		t.Fatalf("outcome %d on %v, want a rebind to a pod that is there", d.outcome, d.pod)
 	}
 }
@@ -259,7 +260,7 @@ func (p *scriptedPlacer) Pick(time.Time, string, func(string) bool) (balancing.T
 
 func TestDecideConcurrentFirstRequestsAgree(t *testing.T) {
 	w := newWorld(t, chat(), pods(7))
-	w.table = newTable(t, func(o *affinity.Options) { o.Shards = 16; o.Capacity = 100000 })
+	w.table = MemoryTable{Cache: newTable(t, func(o *affinity.Options) { o.Shards = 16; o.Capacity = 100000 })}
 	for i := range 300 {
 		key := fmt.Sprint("s", i)
 		names := make([]string, 8)
@@ -284,7 +285,7 @@ func TestDecideProperties(t *testing.T) {
 		}
 		w := newWorld(t, svc, pods(4))
 		table := newTable(t)
-		w.table = table
+		w.table = MemoryTable{Cache: table}
 		states := pods(4)
 		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			if rapid.IntRange(0, 3).Draw(rt, "step") == 0 {

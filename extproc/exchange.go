@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc/metadata"
 
+	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/insight"
 	"github.com/stateful-route/stateful-route/wire"
@@ -62,7 +63,7 @@ func (x *exchange) begin(ctx context.Context, md metadata.MD, values []*corev3.H
 		x.key, x.issued = newSessionID(), true
 	}
 	table, place := x.cores()
-	x.decision = x.service.decide(table, place, x.key, x.began)
+	x.decision = x.service.decide(ctx, table, place, x.key, x.began)
 	x.count()
 	x.answer = x.requestAnswer()
 	if !x.asked {
@@ -81,6 +82,12 @@ func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
 	case noPods:
 		x.status = 503
 		return refusal(wire.ReasonNoPods, "no pod can take this session", "")
+	case undecidable:
+		if svc.policy.Session.OnExtprocLoss == statefulroute.Deny {
+			x.status = 503
+			return refusal(wire.ReasonTableUnavailable, "the session table did not answer", "")
+		}
+		fallthrough
 	case unbound:
 		x.sampler = svc.unbound
 		x.asked = x.sampler.take(x.began) || len(svc.learn) > 0 || x.span.Recording()
@@ -94,7 +101,13 @@ func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
 
 // refused reports whether the request was answered in the pod's stead.
 func (x *exchange) refused() bool {
-	return x.decision.outcome == podLost || x.decision.outcome == noPods
+	switch x.decision.outcome {
+	case podLost, noPods:
+		return true
+	case undecidable:
+		return x.service.policy.Session.OnExtprocLoss == statefulroute.Deny
+	}
+	return false
 }
 
 // cookieOfLostSession takes back a cookie of ours whose pod is gone for good:
@@ -107,17 +120,17 @@ func (x *exchange) cookieOfLostSession() string {
 }
 
 // next answers a message after the first; nil for one that cannot be answered.
-func (x *exchange) next(m *extprocv3.ProcessingRequest) *extprocv3.ProcessingResponse {
+func (x *exchange) next(ctx context.Context, m *extprocv3.ProcessingRequest) *extprocv3.ProcessingResponse {
 	r := m.GetResponseHeaders()
 	if r == nil {
 		return passOn(m)
 	}
-	return x.response(headers(r.GetHeaders().GetHeaders()), upstreamAddress(m))
+	return x.response(ctx, headers(r.GetHeaders().GetHeaders()), upstreamAddress(m))
 }
 
 // response looks at the response headers: who served, how it went, which
 // session it names.
-func (x *exchange) response(h headers, upstream string) *extprocv3.ProcessingResponse {
+func (x *exchange) response(ctx context.Context, h headers, upstream string) *extprocv3.ProcessingResponse {
 	x.answered = x.server.now()
 	x.status, _ = strconv.Atoi(h.value(":status")) // 0 for what is not a number: not known
 	if x.status >= 500 {
@@ -132,7 +145,7 @@ func (x *exchange) response(h headers, upstream string) *extprocv3.ProcessingRes
 		}
 	}
 	x.decision.ticket.Answered(x.answered, x.outcome()) // a stream's end may be hours away
-	x.learn(h, pod, x.answered)
+	x.learn(ctx, h, pod, x.answered)
 	x.carried = nil
 	if !x.issued || x.decision.pod == nil || x.decision.outcome == atHome {
 		return continueResponse("")
@@ -187,6 +200,11 @@ func (x *exchange) measure(took time.Duration) {
 	case x.decision.outcome == noPods:
 		m.Refused(x.method, "no_pods", x.status, took, x.span.TraceID())
 		return
+	case x.decision.outcome == undecidable && x.refused():
+		m.Refused(x.method, kindTableUnavailable, x.status, took, x.span.TraceID())
+		return
+	case x.decision.outcome == undecidable:
+		m.Error(pod, kindTableUnavailable)
 	case x.aborted():
 		m.Error(pod, "aborted")
 	}
@@ -235,6 +253,8 @@ func (x *exchange) failure() error {
 		return errPodLost
 	case x.decision.outcome == noPods:
 		return errNoPods
+	case x.decision.outcome == undecidable:
+		return x.decision.err
 	case x.aborted():
 		return errAborted
 	}

@@ -94,6 +94,12 @@ func newTable(t testing.TB, change ...func(*affinity.Options)) *affinity.Cache {
 	return table
 }
 
+// newMemory is a table as a server is given it.
+func newMemory(t testing.TB) MemoryTable {
+	t.Helper()
+	return MemoryTable{Cache: newTable(t)}
+}
+
 func newDirectory(t testing.TB, services ...ServiceState) *Directory {
 	t.Helper()
 	d := newEmptyDirectory(t)

@@ -95,7 +95,7 @@ func TestNoSessionKeepsTheRequestThatNamedIt(t *testing.T) {
 			defer file.Close()
 			table := newTable(t, func(o *affinity.Options) { o.Capacity, o.Journal = 2*n, file })
 			d := newDirectory(t, ServiceState{chat(long.service), pods(3)})
-			server, err := NewServer(ServerOptions{Directory: d, Table: table})
+			server, err := NewServer(ServerOptions{Directory: d, Table: MemoryTable{Cache: table}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -104,7 +104,7 @@ func TestNoSessionKeepsTheRequestThatNamedIt(t *testing.T) {
 				x := &exchange{server: server, service: d.service("chat"), began: t0}
 				x.begin(context.Background(), nil, long.request(i))
 				if long.response != nil {
-					x.response(long.response(i), "127.0.0.1:9100")
+					x.response(t.Context(), long.response(i), "127.0.0.1:9100")
 				}
 				inFlight = append(inFlight, x)
 			}

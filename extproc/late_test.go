@@ -12,19 +12,18 @@ import (
 	"google.golang.org/grpc/status"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
 // stallingTable is so slow that Envoy gives up meanwhile.
 type stallingTable struct {
-	*affinity.Cache
+	Table
 	giveUp func()
 }
 
-func (t *stallingTable) Lookup(service, key string, now time.Time) (statefulroute.Binding, bool) {
+func (t *stallingTable) Lookup(ctx context.Context, service, key string, now time.Time) (statefulroute.Binding, error) {
 	t.giveUp()
-	return t.Cache.Lookup(service, key, now)
+	return t.Table.Lookup(ctx, service, key, now)
 }
 
 // An answer that nobody waited for any more is counted as that, and not as a
@@ -33,7 +32,7 @@ func TestLateAnswer(t *testing.T) {
 	p := startProcessor(t, ServiceState{chat(), pods(1)})
 	envoy, cancel := context.WithCancel(metadata.AppendToOutgoingContext(t.Context(), wire.ServiceMetadata, "chat"))
 	ended := make(chan context.Context, 1)
-	p.server.table = &stallingTable{p.table, func() {
+	p.server.table = &stallingTable{MemoryTable{Cache: p.table}, func() {
 		cancel()
 		<-(<-ended).Done() // the server has been told
 	}}

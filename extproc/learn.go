@@ -1,6 +1,8 @@
 package extproc
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -55,42 +57,45 @@ func learnedCookie(name string, h headers) string {
 // repeats an id has not created it, and a client could otherwise have its own
 // pod take over somebody else's session. Where it is the request's own key, it
 // was bound before the request left.
-func (x *exchange) learn(h headers, served *podView, now time.Time) {
+func (x *exchange) learn(ctx context.Context, h headers, served *podView, now time.Time) {
 	if served == nil {
 		return
 	}
 	for _, source := range x.service.learn {
 		id := learnedID(source, h)
 		if id != "" && id != x.key && !x.carried.names(id) {
-			x.own(id, served, now)
+			x.own(ctx, id, served, now)
 		}
 	}
 }
 
 // own makes pod the owner of a session it created, before the client can hear
 // of the session, whoever owned one of that id before.
-func (x *exchange) own(id string, pod *podView, now time.Time) {
+func (x *exchange) own(ctx context.Context, id string, pod *podView, now time.Time) {
 	table, _ := x.cores()
 	name := x.service.policy.Name
 	var err error
 	for range maxTries {
 		var b statefulroute.Binding
-		var won bool
-		b, won, err = table.Claim(name, id, pod.Name, now)
-		switch {
-		case err != nil: // full: nothing to try again
-			x.server.log.Warn("learned session not bound", x.fieldsOf(id, zap.String("pod", pod.Name), zap.Error(err))...)
-			return
-		case won:
+		if b, err = table.Claim(ctx, name, id, pod.Name, now); err == nil {
 			x.service.balancer.AddSessions(pod.Name, 1)
 			return
-		case b.Pod == pod.Name:
-			return
 		}
-		if _, won, err = table.Rebind(name, id, b.Pod, pod.Name, now); won {
-			x.countLearnedMove(id, b.Pod, pod.Name)
-			return
+		if errors.Is(err, statefulroute.ErrConflict) {
+			if b.Pod == pod.Name {
+				return
+			}
+			if _, err = table.Rebind(ctx, name, id, b.Pod, pod.Name, now); err == nil {
+				x.countLearnedMove(id, b.Pod, pod.Name)
+				return
+			}
+		}
+		if !errors.Is(err, statefulroute.ErrConflict) && !errors.Is(err, statefulroute.ErrGone) {
+			break // full, or away: nothing to try again
 		}
 	}
-	x.server.log.Warn("learned session changes pods too fast to be bound", x.fieldsOf(id, zap.String("pod", pod.Name), zap.Error(err))...)
+	x.server.log.Warn("learned session not bound", x.fieldsOf(id, zap.String("pod", pod.Name), zap.Error(err))...)
+	if !errors.Is(err, statefulroute.ErrFull) {
+		x.service.metrics.Error(pod.Name, kindTableUnavailable)
+	}
 }

@@ -37,7 +37,7 @@ func startGuarded(t *testing.T, l ClientLimits, change ...func(*statefulroute.Se
 		t.Fatal(err)
 	}
 	d := newDirectory(t, ServiceState{Service: chat(change...), Pods: pods(2)})
-	server, err := NewServer(ServerOptions{Directory: d, Table: newTable(t)})
+	server, err := NewServer(ServerOptions{Directory: d, Table: newMemory(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

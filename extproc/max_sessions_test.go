@@ -24,7 +24,7 @@ type clients struct {
 
 func newClients(t *testing.T, table *affinity.Cache, services ...ServiceState) *clients {
 	t.Helper()
-	server, err := NewServer(ServerOptions{Directory: newDirectory(t, services...), Table: table})
+	server, err := NewServer(ServerOptions{Directory: newDirectory(t, services...), Table: MemoryTable{Cache: table}})
 	if err != nil {
 		t.Fatal(err)
 	}

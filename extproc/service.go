@@ -146,7 +146,7 @@ func (x *exchange) run(stream extprocv3.ExternalProcessor_ProcessServer) error {
 			x.letGo = x.server.drain.begun.Err() != nil
 			return endOfStream(err)
 		}
-		answer := x.next(m)
+		answer := x.next(stream.Context(), m)
 		if answer == nil {
 			return status.Error(codes.InvalidArgument, "unexpected message")
 		}

@@ -45,7 +45,7 @@ type processor struct {
 func startProcessor(t testing.TB, services ...ServiceState) *processor {
 	core, logs := observer.New(zap.DebugLevel)
 	p := &processor{t: t, directory: newDirectory(t, services...), table: newTable(t), logs: logs}
-	server, err := NewServer(ServerOptions{Directory: p.directory, Table: p.table, Log: zap.New(core)})
+	server, err := NewServer(ServerOptions{Directory: p.directory, Table: MemoryTable{Cache: p.table}, Log: zap.New(core)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -377,7 +377,7 @@ func TestProcessLogsNoKey(t *testing.T) {
 
 // BenchmarkProcessKnownSession is the handler alone, without gRPC.
 func BenchmarkProcessKnownSession(b *testing.B) {
-	server, err := NewServer(ServerOptions{Directory: newDirectory(b, ServiceState{chat(), pods(3)}), Table: newTable(b)})
+	server, err := NewServer(ServerOptions{Directory: newDirectory(b, ServiceState{chat(), pods(3)}), Table: newMemory(b)})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,6 +1,8 @@
 package extproc
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/grpc/metadata"
@@ -27,28 +29,37 @@ type tracedTable struct {
 	now    func() time.Time
 }
 
-func (t *tracedTable) Lookup(service, key string, now time.Time) (statefulroute.Binding, bool) {
+func (t *tracedTable) Lookup(ctx context.Context, service, key string, now time.Time) (statefulroute.Binding, error) {
 	step := t.span.At(t.now())
-	b, ok := t.Table.Lookup(service, key, now)
-	step.CacheGet(t.hasher.hash(service, key), ok)
-	return b, ok
+	b, err := t.Table.Lookup(ctx, service, key, now)
+	step.CacheGet(t.hasher.hash(service, key), err == nil)
+	return b, err
 }
 
-func (t *tracedTable) Claim(service, key, pod string, now time.Time) (statefulroute.Binding, bool, error) {
+func (t *tracedTable) Claim(ctx context.Context, service, key, pod string, now time.Time) (statefulroute.Binding, error) {
 	step := t.span.At(t.now())
-	b, won, err := t.Table.Claim(service, key, pod, now)
-	step.CacheSet(t.hasher.hash(service, key), err)
-	return b, won, err
+	b, err := t.Table.Claim(ctx, service, key, pod, now)
+	step.CacheSet(t.hasher.hash(service, key), failureOf(err))
+	return b, err
 }
 
-func (t *tracedTable) Rebind(service, key, from, to string, now time.Time) (statefulroute.Binding, bool, error) {
+func (t *tracedTable) Rebind(ctx context.Context, service, key, from, to string, now time.Time) (statefulroute.Binding, error) {
 	step := t.span.At(t.now())
-	b, won, err := t.Table.Rebind(service, key, from, to, now)
-	step.CacheSet(t.hasher.hash(service, key), err)
-	if won {
+	b, err := t.Table.Rebind(ctx, service, key, from, to, now)
+	step.CacheSet(t.hasher.hash(service, key), failureOf(err))
+	if err == nil {
 		t.span.Event("rebound", to)
 	}
-	return b, won, err
+	return b, err
+}
+
+// failureOf is an error of the table that its span is to show: that another writer
+// was first is none.
+func failureOf(err error) error {
+	if errors.Is(err, statefulroute.ErrConflict) {
+		return nil
+	}
+	return err
 }
 
 type tracedPlacer struct {

@@ -52,6 +52,8 @@ const (
 	ReasonPodLost = "pod-lost"
 	// ReasonNoPods: no pod takes new sessions.
 	ReasonNoPods = "no-pods"
+	// ReasonTableUnavailable: the session table did not answer and its service says deny.
+	ReasonTableUnavailable = "table-unavailable"
 	// ReasonExtprocLost: no external processor answered and its service says deny.
 	ReasonExtprocLost = "extproc-lost"
 )

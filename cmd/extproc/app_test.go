@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -431,12 +432,14 @@ func TestAnOperatorsDeletionIsExpedited(t *testing.T) {
 	a, _, stop := startApp(t)
 	defer stop()
 	var expedited []string
-	e := editor{a.table, func(service, key string) { expedited = append(expedited, service+"/"+key) }}
+	e := a.sessions()
+	e.Expedite = func(service, key string) { expedited = append(expedited, service+"/"+key) }
 	if _, _, err := a.table.Claim("chat", "a", "chat-0", time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if !e.Delete("chat", "a") || e.Delete("chat", "b") || !slices.Equal(expedited, []string{"chat/a"}) {
-		t.Errorf("expedited: %v", expedited)
+	first, second := e.Delete(t.Context(), "chat", "a"), e.Delete(t.Context(), "chat", "b")
+	if first != nil || !errors.Is(second, statefulroute.ErrGone) || !slices.Equal(expedited, []string{"chat/a"}) {
+		t.Errorf("deleted: %v, then %v; expedited: %v", first, second, expedited)
 	}
 }
 

@@ -123,7 +123,7 @@ func (a *App) buildWatcher(context.Context) (err error) {
 func (a *App) buildServer(context.Context) error {
 	var err error
 	a.server, err = extproc.NewServer(extproc.ServerOptions{
-		Directory: a.directory, Table: a.table, Tracer: a.tracer, Log: a.log,
+		Directory: a.directory, Table: a.sessions(), Tracer: a.tracer, Log: a.log,
 	})
 	if err != nil {
 		return err
@@ -145,8 +145,8 @@ func (a *App) buildAdmin(context.Context) error {
 	var err error
 	a.admin, err = extproc.NewAdmin(extproc.AdminOptions{
 		Directory:  a.directory,
-		Lister:     a.table,
-		Editor:     a.editor(),
+		Lister:     a.sessions(),
+		Editor:     a.sessions(),
 		Metrics:    a.monitor.Handler(),
 		CacheStats: a.cacheStats,
 		Ready:      a.ready,

@@ -7,8 +7,8 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/affinity/store"
+	"github.com/stateful-route/stateful-route/extproc"
 	"github.com/stateful-route/stateful-route/insight"
 )
 
@@ -63,27 +63,13 @@ func (a *App) forgetUnrestored(now time.Time) {
 	}
 }
 
-// editor changes the table for an operator.
-type editor struct {
-	*affinity.Cache
-	expedite func(service, key string)
-}
-
-func (a *App) editor() editor {
-	if a.store == nil {
-		return editor{a.table, func(string, string) {}}
+// sessions is the table as the server and the admin API see it.
+func (a *App) sessions() extproc.MemoryTable {
+	t := extproc.MemoryTable{Cache: a.table}
+	if a.store != nil {
+		t.Expedite = a.store.Expedite
 	}
-	return editor{a.table, a.store.Expedite}
-}
-
-// Delete forgets a session, in the file before the many that just expire: it
-// must not come back if the process is killed.
-func (e editor) Delete(service, key string) bool {
-	deleted := e.Cache.Delete(service, key)
-	if deleted {
-		e.expedite(service, key)
-	}
-	return deleted
+	return t
 }
 
 // storeTrouble keeps the state that bindings cannot be written, and logs when it

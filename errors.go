@@ -1,0 +1,20 @@
+package statefulroute
+
+import "errors"
+
+// What a session table answers instead of a binding, wherever it is kept. Whoever
+// asks tells them apart with errors.Is; any other error says, as ErrUnavailable does,
+// that nobody knows.
+var (
+	// ErrGone: the session has no binding.
+	ErrGone = errors.New("the session has no binding")
+	// ErrConflict: another writer was first. The binding that comes with it is the
+	// one in force.
+	ErrConflict = errors.New("the session has another binding")
+	// ErrFull: the table keeps what it has, and has no room for a new binding.
+	ErrFull = errors.New("the session table has no room")
+	// ErrUnavailable: the table cannot be asked, or did not answer.
+	ErrUnavailable = errors.New("the session table is unavailable")
+	// ErrCursor: the page asked for does not follow from an earlier page.
+	ErrCursor = errors.New("not what an earlier page gave as next")
+)

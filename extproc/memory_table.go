@@ -1,0 +1,102 @@
+package extproc
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/affinity"
+)
+
+// MemoryTable is the session table of this process as a Table, and as what the
+// admin API edits. It is always there and waits for nobody, so contexts are not
+// looked at.
+type MemoryTable struct {
+	Cache *affinity.Cache
+	// Expedite, when set, is told of a session that an operator deleted: the file that
+	// keeps the bindings is to forget it before those that just expire, or it would
+	// come back after a crash.
+	Expedite func(service, key string)
+}
+
+// Lookup implements Table.
+func (t MemoryTable) Lookup(_ context.Context, service, key string, now time.Time) (statefulroute.Binding, error) {
+	return orGone(t.Cache.Lookup(service, key, now))
+}
+
+// Claim implements Table.
+func (t MemoryTable) Claim(_ context.Context, service, key, pod string, now time.Time) (statefulroute.Binding, error) {
+	return orConflict(t.Cache.Claim(service, key, pod, now))
+}
+
+// Rebind implements Table.
+func (t MemoryTable) Rebind(_ context.Context, service, key, from, to string, now time.Time) (statefulroute.Binding, error) {
+	return orConflict(t.Cache.Rebind(service, key, from, to, now))
+}
+
+// GiveUp implements Table.
+func (t MemoryTable) GiveUp(_ context.Context, service, pod string, now time.Time) bool {
+	return t.Cache.GiveUp(service, pod, now)
+}
+
+// List implements SessionLister.
+func (t MemoryTable) List(_ context.Context, service, pod string, limit int, after string) (page []statefulroute.Binding, next string, err error) {
+	if after != "" && !affinity.ValidCursor(after) {
+		return nil, "", statefulroute.ErrCursor
+	}
+	page, next = t.Cache.List(service, pod, limit, after)
+	return page, next, nil
+}
+
+// Move implements SessionEditor.
+func (t MemoryTable) Move(_ context.Context, service, key, to string, now time.Time) (statefulroute.Binding, error) {
+	b, err := t.Cache.Move(service, key, to, now)
+	return b, tableError(err)
+}
+
+// Peek implements SessionEditor.
+func (t MemoryTable) Peek(_ context.Context, service, key string, now time.Time) (statefulroute.Binding, error) {
+	return orGone(t.Cache.Peek(service, key, now))
+}
+
+// Remembered implements SessionEditor.
+func (t MemoryTable) Remembered(_ context.Context, service, key string, now time.Time) (pod string, err error) {
+	return orGone(t.Cache.Remembered(service, key, now))
+}
+
+// Delete implements SessionEditor.
+func (t MemoryTable) Delete(_ context.Context, service, key string) error {
+	if !t.Cache.Delete(service, key) {
+		return statefulroute.ErrGone
+	}
+	if t.Expedite != nil {
+		t.Expedite(service, key)
+	}
+	return nil
+}
+
+func orGone[T any](found T, ok bool) (T, error) {
+	if !ok {
+		return found, statefulroute.ErrGone
+	}
+	return found, nil
+}
+
+func orConflict(b statefulroute.Binding, won bool, err error) (statefulroute.Binding, error) {
+	if err == nil && !won {
+		err = statefulroute.ErrConflict
+	}
+	return b, tableError(err)
+}
+
+// tableError says the core's errors in the words of a Table's.
+func tableError(err error) error {
+	switch {
+	case errors.Is(err, affinity.ErrNotFound):
+		return statefulroute.ErrGone
+	case errors.Is(err, affinity.ErrFull):
+		return statefulroute.ErrFull
+	}
+	return err
+}

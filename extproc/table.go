@@ -1,0 +1,26 @@
+package extproc
+
+import (
+	"context"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// Table is the session table a decision reads and writes. It may be another
+// process's, so each call can fail: with [statefulroute.ErrGone],
+// [statefulroute.ErrConflict] or [statefulroute.ErrFull], which are answers, or with
+// any other error, upon which the request is decided without the table.
+type Table interface {
+	// Lookup returns a session's binding and renews it; ErrGone if there is none.
+	Lookup(ctx context.Context, service, key string, now time.Time) (statefulroute.Binding, error)
+	// Claim binds a session that has no binding. The first writer wins; the others get
+	// the winner's binding with ErrConflict. ErrFull: there is no room for it.
+	Claim(ctx context.Context, service, key, pod string, now time.Time) (statefulroute.Binding, error)
+	// Rebind replaces exactly the binding to from. Where there is another, that comes
+	// with ErrConflict; ErrGone if there is none any more.
+	Rebind(ctx context.Context, service, key, from, to string, now time.Time) (statefulroute.Binding, error)
+	// GiveUp evicts a session of the pod that was used only once, and reports whether
+	// that was done.
+	GiveUp(ctx context.Context, service, pod string, now time.Time) bool
+}
