@@ -8,13 +8,14 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/xds/load"
 )
 
 func TestAdminAPI(t *testing.T) {
 	srv := startServer(t, "a", time.Second)
 	odd := testPod("<script>/x", 2)
 	srv.config(t, testPod("a", 1), odd)
-	loads := NewLoads()
+	loads := load.NewLoads()
 	loads.Report(time.Now(), "envoy", clusterStats(podStats(testPod("a", 1), 3, 1, 5)), srv.Index())
 	mux := http.NewServeMux()
 	(&Admin{Server: srv.Server, Loads: loads}).Register(mux)

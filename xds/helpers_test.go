@@ -6,9 +6,12 @@ import (
 	"testing"
 	"time"
 
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"go.uber.org/goleak"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/wire"
+	"github.com/stateful-route/stateful-route/xds/load"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -54,4 +57,40 @@ func (m Model) clone() Model {
 		m.Services[i] = svc.withMembers(slices.Clone(svc.Members))
 	}
 	return m
+}
+
+// podStats is one pod's part of a report: requests as an Envoy counts them.
+func podStats(p statefulroute.Pod, ok, failed, inFlight uint64) *endpointv3.UpstreamEndpointStats {
+	return &endpointv3.UpstreamEndpointStats{
+		Address: addrPort(p.Address), TotalIssuedRequests: ok + failed, TotalSuccessfulRequests: ok,
+		TotalErrorRequests: failed, TotalRequestsInProgress: inFlight,
+	}
+}
+
+// timedStats is a pod's part of a report with so many response times of so many
+// seconds together.
+func timedStats(p statefulroute.Pod, n uint64, seconds float64) *endpointv3.UpstreamEndpointStats {
+	e := podStats(p, n, 0, 1)
+	e.LoadMetricStats = []*endpointv3.EndpointLoadMetricStats{{MetricName: wire.MetricResponseTime, NumRequestsFinishedWithMetric: n, TotalMetricValue: seconds}}
+	return e
+}
+
+func clusterStats(pods ...*endpointv3.UpstreamEndpointStats) []*endpointv3.ClusterStats {
+	return []*endpointv3.ClusterStats{{ClusterName: "chat", UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{{UpstreamEndpointStats: pods}}}}
+}
+
+// await polls until ok, for up to ten seconds.
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// loadService is the server's load service.
+func loadService(srv *Server) *load.LoadService {
+	return &load.LoadService{Loads: load.NewLoads(), Pods: func() load.Pods { return srv.Index() }}
 }

@@ -28,7 +28,8 @@ func (x *Index) Has(service, pod string) bool {
 	return ok && svc.pods.has(pod)
 }
 
-func (x *Index) hasService(service string) bool {
+// HasService reports whether there is the service.
+func (x *Index) HasService(service string) bool {
 	_, ok := x.model.service(service)
 	return ok
 }

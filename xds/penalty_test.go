@@ -16,6 +16,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/xds"
+	"github.com/stateful-route/stateful-route/xds/load"
 )
 
 // setWeights keeps what was put into force last.
@@ -33,7 +34,7 @@ func (*setWeights) Doubt(context.Context, string, string) {}
 
 // equalLoad is a second in which every pod answered as many requests in the same
 // time.
-func equalLoad(l *xds.Loads, pods []statefulroute.Pod) {
+func equalLoad(l *load.Loads, pods []statefulroute.Pod) {
 	locality := &endpointv3.UpstreamLocalityStats{Locality: &corev3.Locality{}}
 	view := &xds.ServiceView{Service: statefulroute.Service{Name: "chat"}}
 	for _, p := range pods {
@@ -66,7 +67,7 @@ func TestAFindingAloneLowersAWeight(t *testing.T) {
 		var found atomic.Bool
 		set := &setWeights{}
 		steering := &xds.Steering{
-			Logger: zap.NewNop(), Loads: xds.NewLoads(), Set: set, Doubter: set, Model: func() xds.Model { return model },
+			Logger: zap.NewNop(), Loads: load.NewLoads(), Set: set, Doubter: set, Model: func() xds.Model { return model },
 			Penalty: func(service, pod string) float64 {
 				if found.Load() && service == "chat" && pod == "chat-1" {
 					return .1

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/xds/load"
 )
 
 // manyPods is a desk with n pods, and a client's report of all of them.
@@ -28,7 +29,7 @@ func manyPods(n int) (*Desk, []*endpointv3.ClusterStats) {
 
 // aSecond is what every second costs beside Envoy's resources: a report, the
 // look at which pods are left, and new weights.
-func aSecond(tb testing.TB, d *Desk, l *Loads, stats []*endpointv3.ClusterStats, weights map[string]uint32) {
+func aSecond(tb testing.TB, d *Desk, l *load.Loads, stats []*endpointv3.ClusterStats, weights map[string]uint32) {
 	index := NewIndex(d.Model())
 	l.Report(t0, "envoy", stats, index)
 	l.Keep(index.Has)
@@ -49,7 +50,7 @@ func weightsOf(d *Desk) map[string]uint32 {
 
 func BenchmarkASecondOf10000Pods(b *testing.B) {
 	d, stats := manyPods(10_000)
-	l, weights := NewLoads(), weightsOf(d)
+	l, weights := load.NewLoads(), weightsOf(d)
 	for b.Loop() {
 		aSecond(b, d, l, stats, weights)
 	}
@@ -60,7 +61,7 @@ func BenchmarkASecondOf10000Pods(b *testing.B) {
 func TestTheLoadLoopTakesTimeInProportionToThePods(t *testing.T) {
 	fastest := func(n int) time.Duration {
 		d, stats := manyPods(n)
-		l, weights, best := NewLoads(), weightsOf(d), time.Hour
+		l, weights, best := load.NewLoads(), weightsOf(d), time.Hour
 		for range 5 {
 			began := cpuTime(t)
 			for range 10_000 / n {

@@ -84,7 +84,7 @@ func startServerWith(t *testing.T, opts Options) *running {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)
-	lrs := &LoadService{Loads: NewLoads(), Index: srv.Index}
+	lrs := loadService(srv)
 	go func() { ended <- srv.Run(ctx) }()
 	go func() { ended <- srv.Serve(ctx, listener, lrs.RegisterOn) }()
 	t.Cleanup(func() {

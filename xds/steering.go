@@ -10,6 +10,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/xds/load"
 )
 
 // WeightSetter puts new weights of pods, by service, into force.
@@ -26,7 +27,7 @@ type Doubter interface {
 // lets balancing compute weights from it, and puts them into force.
 type Steering struct {
 	Logger  *zap.Logger
-	Loads   *Loads
+	Loads   *load.Loads
 	Set     WeightSetter
 	Doubter Doubter
 	Model   func() Model
@@ -34,7 +35,7 @@ type Steering struct {
 	// lowers none.
 	Penalty func(service, pod string) float64
 	// Observe, when set, gets what every second brought.
-	Observe func(Taken)
+	Observe func(load.Taken)
 
 	steered map[string]*steered
 }
@@ -79,7 +80,7 @@ func (s *Steering) step(ctx context.Context, now time.Time, interval time.Durati
 	s.follow(now, model, index)
 	taken := s.Loads.Take()
 	s.Loads.Keep(index.Has)
-	byPod := make(map[podID]Window, len(taken.Windows))
+	byPod := make(map[podID]load.Window, len(taken.Windows))
 	for _, w := range taken.Windows {
 		byPod[podID{w.Service, w.Pod}] = w
 	}
@@ -159,11 +160,11 @@ func (s *Steering) stateOf(svc *ServiceView) *steered {
 
 // steer takes a service's second and returns the weights of its pods, and whether
 // they are to be put into force.
-func (s *Steering) steer(ctx context.Context, now time.Time, svc *ServiceView, interval time.Duration, windows map[podID]Window) (weights map[string]uint32, push bool) {
+func (s *Steering) steer(ctx context.Context, now time.Time, svc *ServiceView, interval time.Duration, windows map[podID]load.Window) (weights map[string]uint32, push bool) {
 	st := s.steered[svc.Name]
 	for _, m := range svc.Members {
 		w := windows[podID{svc.Name, m.Name}]
-		o := observation(w, interval)
+		o := w.Observation(interval)
 		st.weights.Observe(now, m.Name, o)
 		st.silence.Observe(now, m.Name, o, w.Responses)
 		if s.Penalty != nil {
@@ -196,14 +197,3 @@ func (st *steered) differs(now time.Time, weights map[string]uint32) bool {
 // Round robins keep the configured ones: whoever chooses them wants the shares to
 // be exactly those.
 func Steers(strategy string) bool { return !strings.HasSuffix(strategy, "round_robin") }
-
-func observation(w Window, interval time.Duration) balancing.Observation {
-	o := balancing.Observation{
-		Interval: interval, Issued: w.Issued, Succeeded: w.Succeeded, Failed: w.Failed,
-		InProgress: uint64(max(w.InFlight, 0)),
-	}
-	if w.Responses > 0 {
-		o.ResponseTime, o.Responses = w.ResponseTime/time.Duration(w.Responses), w.Responses
-	}
-	return o
-}

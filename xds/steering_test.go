@@ -3,13 +3,16 @@ package xds
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"testing"
 	"time"
 
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"go.uber.org/zap"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/xds/load"
 )
 
 func TestSteeringFollowsTheLoad(t *testing.T) {
@@ -19,8 +22,8 @@ func TestSteeringFollowsTheLoad(t *testing.T) {
 	set, doubted := recordedWeights{}, recordedDoubts{}
 	var taken int
 	s := &Steering{
-		Logger: zap.NewNop(), Loads: NewLoads(), Set: set, Doubter: doubted, Model: func() Model { return model },
-		Observe: func(Taken) { taken++ }, steered: map[string]*steered{},
+		Logger: zap.NewNop(), Loads: load.NewLoads(), Set: set, Doubter: doubted, Model: func() Model { return model },
+		Observe: func(load.Taken) { taken++ }, steered: map[string]*steered{},
 	}
 	pods := NewIndex(model)
 	now := time.Unix(1000, 0)
@@ -75,7 +78,7 @@ type loadLoop struct {
 func newLoadLoop(t *testing.T) *loadLoop {
 	l := &loadLoop{t: t, desk: NewDesk(), now: time.Unix(1000, 0), pods: []statefulroute.Pod{testPod("a", 1), testPod("b", 2), testPod("c", 3)}}
 	l.s = &Steering{
-		Logger: zap.NewNop(), Loads: NewLoads(), Set: l, Doubter: recordedDoubts{},
+		Logger: zap.NewNop(), Loads: load.NewLoads(), Set: l, Doubter: recordedDoubts{},
 		Model: func() Model { return l.desk.Model() }, steered: map[string]*steered{},
 	}
 	l.configure(func(*statefulroute.Service) {})
@@ -148,6 +151,44 @@ func TestAPushThatFailedIsRepeatedOnceASecond(t *testing.T) {
 	l.run(2)
 	if got := l.weight(2); got > .5 {
 		t.Errorf("the slow pod weighs %v times a fast one after pushes work again", got)
+	}
+}
+
+// One of several clients lies about a pod, in every way that can be believed of one
+// client. The pod keeps its weight.
+func TestOneLiarMovesNoWeight(t *testing.T) {
+	for _, honest := range []int{2, 9} {
+		for name, lie := range map[string]func(p statefulroute.Pod) *endpointv3.UpstreamEndpointStats{
+			"slow":           func(p statefulroute.Pod) *endpointv3.UpstreamEndpointStats { return timedStats(p, 20, 600) },
+			"slow and often": func(p statefulroute.Pod) *endpointv3.UpstreamEndpointStats { return timedStats(p, 1e6, 3e7) },
+			"failing":        func(p statefulroute.Pod) *endpointv3.UpstreamEndpointStats { return podStats(p, 0, 20, 0) },
+			"failing often":  func(p statefulroute.Pod) *endpointv3.UpstreamEndpointStats { return podStats(p, 0, 1e6, 0) },
+			"hanging": func(p statefulroute.Pod) *endpointv3.UpstreamEndpointStats {
+				e := timedStats(p, 20, .4)
+				e.TotalRequestsInProgress = 1e6
+				return e
+			},
+		} {
+			t.Run(fmt.Sprintf("%s beside %d", name, honest), func(t *testing.T) {
+				l := newLoadLoop(t)
+				pods := NewIndex(l.desk.Model())
+				for range 60 {
+					l.now = l.now.Add(time.Second)
+					for client := range honest {
+						var stats []*endpointv3.UpstreamEndpointStats
+						for _, p := range l.pods {
+							stats = append(stats, timedStats(p, 20, .4))
+						}
+						l.s.Loads.Report(l.now, fmt.Sprint(client), clusterStats(stats...), pods)
+					}
+					l.s.Loads.Report(l.now, "liar", clusterStats(timedStats(l.pods[0], 20, .4), timedStats(l.pods[1], 20, .4), lie(l.pods[2])), pods)
+					l.s.step(t.Context(), l.now, time.Second)
+				}
+				if got := l.weight(2); got < .8 || got > 1.25 {
+					t.Errorf("the pod weighs %v times the others", got)
+				}
+			})
+		}
 	}
 }
 

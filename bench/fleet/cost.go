@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/stateful-route/stateful-route/xds"
+	"github.com/stateful-route/stateful-route/xds/load"
 )
 
 // cost is what something took of this process.
@@ -152,7 +153,7 @@ func slowStart(ctx context.Context, _ int) error {
 		return err
 	}
 	runCtx, stop := context.WithCancel(ctx)
-	steering := &xds.Steering{Logger: zap.NewNop(), Loads: xds.NewLoads(), Set: f.server, Doubter: nobody{}, Model: f.server.Model}
+	steering := &xds.Steering{Logger: zap.NewNop(), Loads: load.NewLoads(), Set: f.server, Doubter: nobody{}, Model: f.server.Model}
 	done := make(chan error, 1)
 	go func() { done <- steering.Run(runCtx) }()
 	defer func() {

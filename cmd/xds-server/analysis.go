@@ -15,6 +15,7 @@ import (
 	"github.com/stateful-route/stateful-route/insight"
 	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds"
+	"github.com/stateful-route/stateful-route/xds/load"
 )
 
 // analysis feeds the analyzer with what the load reports say, and balancing
@@ -27,7 +28,7 @@ type analysis struct {
 
 	mu       sync.Mutex
 	pending  insight.Sample            // since the last collect
-	replicas map[string]xds.Replica    // as they reported last
+	replicas map[string]load.Replica   // as they reported last
 	findings map[insight.Scope]float64 // weight factor by pod
 
 	flaps *flaps
@@ -75,7 +76,7 @@ func (a *analysis) loop(cfg config.Analyzer, monitor *insight.Monitor) (*insight
 }
 
 // observe adds a second's load reports to the sample that is being gathered.
-func (a *analysis) observe(taken xds.Taken) {
+func (a *analysis) observe(taken load.Taken) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, w := range taken.Windows {

@@ -12,6 +12,7 @@ import (
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/insight"
 	"github.com/stateful-route/stateful-route/xds"
+	"github.com/stateful-route/stateful-route/xds/load"
 )
 
 func newTestAnalysis(t *testing.T, strategy string) *analysis {
@@ -29,7 +30,7 @@ func newTestAnalysis(t *testing.T, strategy string) *analysis {
 }
 
 // observed is one step of the loop after a second's load reports.
-func (a *analysis) observed(now time.Time, taken xds.Taken) insight.Report {
+func (a *analysis) observed(now time.Time, taken load.Taken) insight.Report {
 	a.observe(taken)
 	return a.sampled(now)
 }
@@ -41,11 +42,11 @@ func (a *analysis) sampled(now time.Time) insight.Report {
 }
 
 // failures is a second in which so many of 100 requests of chat-1 failed.
-func failures(n uint64) xds.Taken {
-	window := func(pod string, failed uint64) xds.Window {
-		return xds.Window{Service: "chat", Pod: pod, Succeeded: 100 - failed, Failed: failed}
+func failures(n uint64) load.Taken {
+	window := func(pod string, failed uint64) load.Window {
+		return load.Window{Service: "chat", Pod: pod, Succeeded: 100 - failed, Failed: failed}
 	}
-	return xds.Taken{Windows: []xds.Window{window("chat-0", 0), window("chat-1", n), window("chat-2", 0)}}
+	return load.Taken{Windows: []load.Window{window("chat-0", 0), window("chat-1", n), window("chat-2", 0)}}
 }
 
 func TestRoundRobinsKeepTheirWeightsAndTheReportClaimsNothingElse(t *testing.T) {
@@ -83,8 +84,8 @@ func TestAFindingLowersThePodsWeightAndTheReportSaysSo(t *testing.T) {
 // The analyzer may sample more often than extprocs report.
 func TestAReplicaThatSaysNothingNewIsNotGone(t *testing.T) {
 	a, now := newTestAnalysis(t, "home_hcl"), time.Unix(1000, 0)
-	full := map[string]xds.Replica{"extproc/a#1": {Memory: 95, MemoryLimit: 100, Size: 5, Capacity: 10, Evictions: 3}}
-	a.observed(now, xds.Taken{Replicas: full})
+	full := map[string]load.Replica{"extproc/a#1": {Memory: 95, MemoryLimit: 100, Size: 5, Capacity: 10, Evictions: 3}}
+	a.observed(now, load.Taken{Replicas: full})
 	for range 5 {
 		now = now.Add(100 * time.Millisecond)
 		if report := a.sampled(now); len(report.Issues) != 1 || report.Issues[0].Process != "extproc/a#1" {
@@ -96,7 +97,7 @@ func TestAReplicaThatSaysNothingNewIsNotGone(t *testing.T) {
 	}
 	for range 3 {
 		now = now.Add(100 * time.Millisecond)
-		a.observed(now, xds.Taken{Replicas: map[string]xds.Replica{}})
+		a.observed(now, load.Taken{Replicas: map[string]load.Replica{}})
 	}
 	if report := a.analyzer.Report(now, ""); len(report.Issues) != 0 {
 		t.Errorf("a replica that went away still has issues: %+v", report.Issues)

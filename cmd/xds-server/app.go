@@ -23,6 +23,7 @@ import (
 	"github.com/stateful-route/stateful-route/internal/cli"
 	"github.com/stateful-route/stateful-route/livepage"
 	"github.com/stateful-route/stateful-route/xds"
+	"github.com/stateful-route/stateful-route/xds/load"
 )
 
 // app wires the control plane's parts together.
@@ -32,7 +33,7 @@ type app struct {
 	monitor  *insight.Monitor
 	tracer   *insight.Tracer
 	server   *xds.Server
-	loads    *xds.Loads
+	loads    *load.Loads
 	sources  *xds.Sources
 	state    *xds.StateFile // nil: none is configured
 	kept     xds.State      // of the run before
@@ -47,15 +48,15 @@ type app struct {
 // program is xds-server with the strategies that a service may name.
 func program(strategies *balancing.Registry) cli.Program {
 	known := config.WithStrategies(strategies.Names()...)
-	load := func(file string) (*config.XDSServer, error) { return config.LoadXDSServer(file, known) }
+	read := func(file string) (*config.XDSServer, error) { return config.LoadXDSServer(file, known) }
 	return cli.Program{
 		Check: func(file string) error { _, err := xds.Preview(context.Background(), file, known); return err },
 		Run: func(ctx context.Context, p cli.Process) error {
-			cfg, err := load(p.ConfigFile)
+			cfg, err := read(p.ConfigFile)
 			if err != nil {
 				return err
 			}
-			a, err := newApp(ctx, p, cfg, load)
+			a, err := newApp(ctx, p, cfg, read)
 			if err != nil {
 				return err
 			}
@@ -64,7 +65,7 @@ func program(strategies *balancing.Registry) cli.Program {
 	}
 }
 
-func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func(file string) (*config.XDSServer, error)) (*app, error) {
+func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, read func(file string) (*config.XDSServer, error)) (*app, error) {
 	monitor, err := insight.NewMonitor(insight.MonitorOptions{Process: "xds-server", Version: p.Version})
 	if err != nil {
 		return nil, err
@@ -76,7 +77,7 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 	if err := errors.Join(monitor.LogLines(p.LogLinesDropped), monitor.Spans(tracer)); err != nil {
 		return nil, err
 	}
-	loads := xds.NewLoads()
+	loads := load.NewLoads()
 	if err := monitor.LoadReports(loads.Refused); err != nil {
 		return nil, err
 	}
@@ -99,7 +100,7 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, load func
 	if a.sources, err = newSources(a); err != nil {
 		return nil, err
 	}
-	a.reload = &reloader{app: a, read: load}
+	a.reload = &reloader{app: a, read: read}
 	if a.page, err = livepage.New(livepage.Options{State: a.liveState, Logger: p.Logger.Named("page")}); err != nil {
 		return nil, err
 	}
@@ -134,7 +135,7 @@ func newSources(a *app) (*xds.Sources, error) {
 
 // observe hands a second's load reports to the analyzer, the live page and the
 // metrics.
-func (a *app) observe(taken xds.Taken) {
+func (a *app) observe(taken load.Taken) {
 	services := a.server.Model().Services
 	a.analysis.observe(taken)
 	a.page.Observe(time.Now(), liveSeconds(services, taken))
@@ -192,7 +193,7 @@ func (a *app) serve(ctx context.Context, cfg *config.XDSServer, listener net.Lis
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { a.reload.run(ctx); return nil })
 	group.Go(func() error {
-		lrs := &xds.LoadService{Loads: a.loads, Index: a.server.Index}
+		lrs := &load.LoadService{Loads: a.loads, Pods: func() load.Pods { return a.server.Index() }}
 		return a.server.Serve(ctx, listener, lrs.RegisterOn)
 	})
 	return group.Wait()

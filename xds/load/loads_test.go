@@ -1,4 +1,4 @@
-package xds
+package load
 
 import (
 	"cmp"
@@ -31,7 +31,7 @@ func clusterStats(pods ...*endpointv3.UpstreamEndpointStats) []*endpointv3.Clust
 
 func TestReportsOfAllClientsAddUp(t *testing.T) {
 	a, b := testPod("a", 1), testPod("b", 2)
-	pods := NewIndex(testModel(a, b))
+	pods := chatPods{a, b}
 	l, now := NewLoads(), time.Unix(100, 0)
 	l.Report(now, "envoy-1", clusterStats(podStats(a, 8, 2, 3), podStats(b, 1, 0, 0)), pods)
 	l.Report(now, "envoy-2", clusterStats(podStats(a, 10, 0, 4)), pods)
@@ -77,7 +77,7 @@ func TestReportsOfAllClientsAddUp(t *testing.T) {
 }
 
 func TestReportsOfUnknownPodsAreDropped(t *testing.T) {
-	pods := NewIndex(testModel(testPod("a", 1)))
+	pods := chatPods{testPod("a", 1)}
 	l := NewLoads()
 	odd := &endpointv3.UpstreamEndpointStats{Address: &corev3.Address{}}
 	l.Report(time.Unix(1, 0), "envoy", clusterStats(podStats(testPod("gone", 7), 5, 5, 5), odd), pods)
@@ -88,7 +88,7 @@ func TestReportsOfUnknownPodsAreDropped(t *testing.T) {
 
 func TestOldErrorsFade(t *testing.T) {
 	a := testPod("a", 1)
-	pods := NewIndex(testModel(a))
+	pods := chatPods{a}
 	l, now := NewLoads(), time.Unix(100, 0)
 	l.Report(now, "envoy", clusterStats(podStats(a, 0, 100, 0)), pods)
 	l.Report(now.Add(time.Minute), "envoy", clusterStats(podStats(a, 100, 0, 0)), pods)
@@ -125,7 +125,7 @@ func serveLoads(t *testing.T, service *LoadService) (address string) {
 func TestLoadServiceAsksForEveryPodEachSecond(t *testing.T) {
 	a := testPod("a", 1)
 	loads := NewLoads()
-	address := serveLoads(t, &LoadService{Loads: loads, Index: func() *Index { return NewIndex(testModel(a)) }})
+	address := serveLoads(t, &LoadService{Loads: loads, Pods: func() Pods { return chatPods{a} }})
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -180,7 +180,7 @@ func TestExtprocsReportOnThemselvesAndTheirCaches(t *testing.T) {
 				wire.MetricTableSize: 9, wire.MetricTableCapacity: 10, wire.MetricEvictions: 4})}},
 	}
 	for range 2 {
-		l.Report(now, "extproc#1", stats, NewIndex(testModel(testPod("a", 1))))
+		l.Report(now, "extproc#1", stats, chatPods{testPod("a", 1)})
 	}
 	got := l.Take()
 	if got.Caches["chat"] != (CacheCounts{14, 6}) {

@@ -1,4 +1,4 @@
-package xds
+package load
 
 import (
 	"maps"
@@ -10,6 +10,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -53,6 +54,16 @@ type Replica struct {
 	// Unwritten says that it cannot write its bindings to its file.
 	Unwritten bool
 }
+
+// Pods finds the pods that reports are about.
+type Pods interface {
+	HasService(name string) bool
+	// PodAt names the pod at an address of a service.
+	PodAt(service string, at netip.AddrPort) (pod string, ok bool)
+}
+
+// podID names a pod of all services.
+type podID struct{ service, pod string }
 
 // Loads adds up the load reports of all clients. Safe for concurrent use.
 type Loads struct {
@@ -98,7 +109,7 @@ func NewLoads() *Loads {
 
 // Report books what a client reported of its clusters. What cannot be, and what is
 // about services and pods that there are not, is left out and counted.
-func (l *Loads) Report(now time.Time, client string, stats []*endpointv3.ClusterStats, pods *Index) {
+func (l *Loads) Report(now time.Time, client string, stats []*endpointv3.ClusterStats, pods Pods) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	since, known := l.clients[client]
@@ -110,7 +121,7 @@ func (l *Loads) Report(now time.Time, client string, stats []*endpointv3.Cluster
 		switch name := cluster.GetClusterName(); {
 		case name == wire.ReplicaCluster:
 			l.reportReplicaLocked(client, cluster)
-		case !pods.hasService(name):
+		case !pods.HasService(name):
 			l.refused[refusedUnknownService]++
 		default:
 			l.reportServiceLocked(now, now.Sub(since), client, cluster, pods)
@@ -127,7 +138,7 @@ func (l *Loads) reportReplicaLocked(client string, cluster *endpointv3.ClusterSt
 	l.replicas[client] = l.replicas[client].updated(v)
 }
 
-func (l *Loads) reportServiceLocked(now time.Time, here time.Duration, client string, cluster *endpointv3.ClusterStats, pods *Index) {
+func (l *Loads) reportServiceLocked(now time.Time, here time.Duration, client string, cluster *endpointv3.ClusterStats, pods Pods) {
 	service := cluster.GetClusterName()
 	if v, ok := checkedValues(cluster); ok {
 		l.countLookupsLocked(service, v)
@@ -340,4 +351,16 @@ func (r *recent) see(seconds, share float64) {
 		share = 1
 	}
 	r.responseTime += (seconds - r.responseTime) * share
+}
+
+// Observation is the window as balancing takes it.
+func (w Window) Observation(interval time.Duration) balancing.Observation {
+	o := balancing.Observation{
+		Interval: interval, Issued: w.Issued, Succeeded: w.Succeeded, Failed: w.Failed,
+		InProgress: uint64(max(w.InFlight, 0)),
+	}
+	if w.Responses > 0 {
+		o.ResponseTime, o.Responses = w.ResponseTime/time.Duration(w.Responses), w.Responses
+	}
+	return o
 }

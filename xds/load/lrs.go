@@ -1,4 +1,4 @@
-package xds
+package load
 
 import (
 	"errors"
@@ -21,8 +21,8 @@ type LoadService struct {
 	loadstatsv3.UnimplementedLoadReportingServiceServer
 	// Loads books the reports.
 	Loads *Loads
-	// Index names the pods of the addresses that clients report on.
-	Index func() *Index
+	// Pods names the pods of the addresses that clients report on.
+	Pods func() Pods
 	// Interval is how often clients shall report; 0 means once a second.
 	Interval time.Duration
 
@@ -63,7 +63,7 @@ func (s *LoadService) StreamLoadStats(stream grpc.BidiStreamingServer[loadstatsv
 			}
 			continue
 		}
-		s.Loads.Report(now, client, report.GetClusterStats(), s.Index())
+		s.Loads.Report(now, client, report.GetClusterStats(), s.Pods())
 	}
 	return ended(err)
 }

@@ -1,4 +1,4 @@
-package xds
+package load
 
 import (
 	"fmt"
@@ -72,7 +72,7 @@ func TestAbsurdReportsAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, now := NewLoads(), time.Unix(100, 0)
-			l.Report(now, "client", clusterStats(c.stats), NewIndex(testModel(a)))
+			l.Report(now, "client", clusterStats(c.stats), chatPods{a})
 			refused, load := l.Refused(), l.Load("chat", "a")
 			windows := l.Take().Windows
 			if c.reason == "" {
@@ -91,7 +91,7 @@ func TestAbsurdReportsAreRefused(t *testing.T) {
 // A response may take long, but no longer than the client has been there.
 func TestLongResponsesOfAnAcquaintanceAreBelieved(t *testing.T) {
 	a := testPod("a", 1)
-	l, now, pods := NewLoads(), time.Unix(100, 0), NewIndex(testModel(a))
+	l, now, pods := NewLoads(), time.Unix(100, 0), chatPods{a}
 	l.Report(now, "extproc", nil, pods)
 	l.Report(now.Add(30*time.Second), "extproc", clusterStats(timedStats(a, 1, 28)), pods)
 	if got := l.Load("chat", "a").ResponseTime; got != 28*time.Second {
@@ -114,7 +114,7 @@ func TestUnknownClustersAreDropped(t *testing.T) {
 		}}})
 	}
 	l := NewLoads()
-	l.Report(time.Unix(100, 0), "client", stats, NewIndex(testModel(testPod("a", 1))))
+	l.Report(time.Unix(100, 0), "client", stats, chatPods{testPod("a", 1)})
 	taken := l.Take()
 	if len(taken.Caches)+len(taken.Windows)+len(l.recent)+len(l.gauges["client"]) != 0 {
 		t.Errorf("%d caches, %d windows, %d pods with a past, %d gauges are kept", len(taken.Caches), len(taken.Windows), len(l.recent), len(l.gauges["client"]))
@@ -125,7 +125,7 @@ func TestUnknownClustersAreDropped(t *testing.T) {
 }
 
 func TestReplicasAndCachesThatCannotBeAreRefused(t *testing.T) {
-	l, pods := NewLoads(), NewIndex(testModel(testPod("a", 1)))
+	l, pods := NewLoads(), chatPods{testPod("a", 1)}
 	for _, v := range []float64{math.NaN(), math.Inf(1), -1, 1e300} {
 		for cluster, name := range map[string]string{"chat": wire.MetricCacheHits, wire.ReplicaCluster: wire.MetricMemory} {
 			l.Report(time.Unix(100, 0), "extproc", []*endpointv3.ClusterStats{{ClusterName: cluster, UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{
@@ -138,48 +138,10 @@ func TestReplicasAndCachesThatCannotBeAreRefused(t *testing.T) {
 	}
 }
 
-// One of several clients lies about a pod, in every way that can be believed of one
-// client. The pod keeps its weight.
-func TestOneLiarMovesNoWeight(t *testing.T) {
-	for _, honest := range []int{2, 9} {
-		for name, lie := range map[string]func(p statefulroute.Pod) *endpointv3.UpstreamEndpointStats{
-			"slow":           func(p statefulroute.Pod) *endpointv3.UpstreamEndpointStats { return timedStats(p, 20, 600) },
-			"slow and often": func(p statefulroute.Pod) *endpointv3.UpstreamEndpointStats { return timedStats(p, 1e6, 3e7) },
-			"failing":        func(p statefulroute.Pod) *endpointv3.UpstreamEndpointStats { return podStats(p, 0, 20, 0) },
-			"failing often":  func(p statefulroute.Pod) *endpointv3.UpstreamEndpointStats { return podStats(p, 0, 1e6, 0) },
-			"hanging": func(p statefulroute.Pod) *endpointv3.UpstreamEndpointStats {
-				e := timedStats(p, 20, .4)
-				e.TotalRequestsInProgress = 1e6
-				return e
-			},
-		} {
-			t.Run(fmt.Sprintf("%s beside %d", name, honest), func(t *testing.T) {
-				l := newLoadLoop(t)
-				pods := NewIndex(l.desk.Model())
-				for range 60 {
-					l.now = l.now.Add(time.Second)
-					for client := range honest {
-						var stats []*endpointv3.UpstreamEndpointStats
-						for _, p := range l.pods {
-							stats = append(stats, timedStats(p, 20, .4))
-						}
-						l.s.Loads.Report(l.now, fmt.Sprint(client), clusterStats(stats...), pods)
-					}
-					l.s.Loads.Report(l.now, "liar", clusterStats(timedStats(l.pods[0], 20, .4), timedStats(l.pods[1], 20, .4), lie(l.pods[2])), pods)
-					l.s.step(t.Context(), l.now, time.Second)
-				}
-				if got := l.weight(2); got < .8 || got > 1.25 {
-					t.Errorf("the pod weighs %v times the others", got)
-				}
-			})
-		}
-	}
-}
-
 // Clients that see different things honestly are not cut to one opinion.
 func TestHonestDifferencesAreKept(t *testing.T) {
 	a := testPod("a", 1)
-	l, pods := NewLoads(), NewIndex(testModel(a))
+	l, pods := NewLoads(), chatPods{a}
 	for client, n := range []uint64{10, 20, 30} { // 20, 30 and 40 ms
 		l.Report(time.Unix(100, 0), fmt.Sprint(client), clusterStats(timedStats(a, n, float64(n)*(.02+.01*float64(client)))), pods)
 	}
@@ -194,7 +156,7 @@ func TestHonestDifferencesAreKept(t *testing.T) {
 func TestClientsThatReportTooOftenAreRefused(t *testing.T) {
 	a := testPod("a", 1)
 	loads := NewLoads()
-	address := serveLoads(t, &LoadService{Loads: loads, Index: func() *Index { return NewIndex(testModel(a)) }})
+	address := serveLoads(t, &LoadService{Loads: loads, Pods: func() Pods { return chatPods{a} }})
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -239,7 +201,7 @@ func FuzzLoadReports(f *testing.F) {
 	seed(timedStats(a, 10, .2), podStats(b, 1, 2, 3))
 	seed(timedStats(a, 1, math.Inf(1)), timedStats(b, 1e7, 1e9))
 	f.Fuzz(func(t *testing.T, first, second []byte) {
-		l, now, pods := NewLoads(), time.Unix(100, 0), NewIndex(testModel(a, b))
+		l, now, pods := NewLoads(), time.Unix(100, 0), chatPods{a, b}
 		for i, raw := range [][]byte{first, second, first, second} {
 			var m loadstatsv3.LoadStatsRequest
 			if proto.Unmarshal(raw, &m) != nil {
@@ -259,7 +221,7 @@ func FuzzLoadReports(f *testing.F) {
 		}
 		taken := l.Take()
 		for _, w := range taken.Windows {
-			o := observation(w, time.Second)
+			o := w.Observation(time.Second)
 			if w.ResponseTime < 0 || o.ResponseTime < 0 || o.ResponseTime > longestResponse || w.InFlight < 0 || w.Sessions < 0 || w.Failed > 1e12 || w.Succeeded > 1e12 {
 				t.Fatalf("%+v", w)
 			}
