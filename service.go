@@ -91,6 +91,9 @@ const (
 type BalancingPolicy struct {
 	// Strategy is a name registered in package balancing.
 	Strategy string
+	// FixedWeights is a trait of the strategy: pods keep their configured weights
+	// whatever the load.
+	FixedWeights bool
 	// MaxConnections caps the in-flight requests of one pod; 0 means no cap.
 	MaxConnections uint32
 	// MaxSessions caps the sessions bound to one pod; 0 means no cap.

@@ -30,7 +30,7 @@ func TestTheWallClockMayBeSet(t *testing.T) {
 				}
 				return 0
 			}), nil
-		})
+		}, balancing.Traits{})
 		if err != nil {
 			t.Fatal(err)
 		}

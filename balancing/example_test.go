@@ -53,7 +53,7 @@ func ExampleRegistry_Register() {
 	registry := balancing.NewRegistry()
 	err := registry.Register("fewest_sessions", func(balancing.Options) (balancing.Strategy, error) {
 		return fewestSessions{}, nil
-	})
+	}, balancing.Traits{})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -68,7 +68,7 @@ func ExampleRegistry_Register() {
 	b.SetSessions("c", 1)
 	ticket, err := b.Pick(time.Now(), "")
 	fmt.Println(ticket.Pod(), err)
-	fmt.Println(registry.Register("round_robin", func(balancing.Options) (balancing.Strategy, error) { return nil, nil }))
+	fmt.Println(registry.Register("round_robin", func(balancing.Options) (balancing.Strategy, error) { return nil, nil }, balancing.Traits{}))
 	// Output:
 	// b <nil>
 	// strategy "round_robin" is already registered

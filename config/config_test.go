@@ -9,6 +9,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/balancing"
 )
 
 // Each *.bad.yml says in its first line what its refusal must read.
@@ -205,8 +206,17 @@ func TestEveryFaultIsReported(t *testing.T) {
 }
 
 func TestCustomStrategyNames(t *testing.T) {
-	if _, err := LoadXDSServer("testdata/strategy.bad.yml", WithStrategies("fastest", DefaultStrategy)); err != nil {
-		t.Error(err)
+	strategies := balancing.NewRegistry()
+	build := func(balancing.Options) (balancing.Strategy, error) { return nil, nil }
+	if err := strategies.Register("fastest", build, balancing.Traits{FixedWeights: true}); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := LoadXDSServer("testdata/strategy.bad.yml", WithStrategies(strategies))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b := cfg.Services[0].Balancing; b.Strategy != "fastest" || !b.FixedWeights {
+		t.Errorf("balancing: %+v", b)
 	}
 	if _, err := LoadExtproc("testdata/extproc/strategy.bad.yml", WithCacheStrategies("arc")); err != nil {
 		t.Error(err)

@@ -93,7 +93,9 @@ func (raw *rawBalancing) check(doc *document, at path) statefulroute.BalancingPo
 		ResponseTimeWindow: orDuration(raw.ResponseTimeWindow, 30*time.Second),
 		SlowStart:          orDuration(raw.SlowStart, 30*time.Second),
 	}
-	doc.known(at.with("strategy"), b.Strategy, doc.strategies)
+	doc.known(at.with("strategy"), b.Strategy, doc.strategies.Names())
+	traits, _ := doc.strategies.Traits(b.Strategy)
+	b.FixedWeights = traits.FixedWeights
 	if b.ResponseTimeWindow <= 0 {
 		doc.refuse(at.with("response_time_window"), "must be more than 0")
 	}

@@ -23,7 +23,8 @@ type document struct {
 	root *yaml.Node
 	errs []error
 
-	strategies, cacheStrategies []string
+	strategies      *balancing.Registry
+	cacheStrategies []string
 }
 
 // Option changes what a Load function accepts.
@@ -31,8 +32,8 @@ type Option func(*document)
 
 // WithStrategies replaces the balancing strategies a service may name. The
 // default is the built-in ones.
-func WithStrategies(names ...string) Option {
-	return func(d *document) { d.strategies = names }
+func WithStrategies(r *balancing.Registry) Option {
+	return func(d *document) { d.strategies = r }
 }
 
 // WithCacheStrategies replaces the affinity cache strategies extproc may name.
@@ -52,7 +53,7 @@ func decodeFile(file string, v any, opts []Option) (*document, error) {
 	}
 	doc := &document{
 		file: file, root: &yaml.Node{},
-		strategies: balancing.NewRegistry().Names(), cacheStrategies: builtinCacheStrategies(),
+		strategies: balancing.NewRegistry(), cacheStrategies: builtinCacheStrategies(),
 	}
 	for _, opt := range opts {
 		opt(doc)

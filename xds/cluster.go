@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -40,7 +41,7 @@ func buildCluster(svc *ServiceView) (*clusterv3.Cluster, error) {
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
 		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: adsSource()},
 		ConnectTimeout:       durationpb.New(time.Second),
-		LbPolicy:             lbPolicy(svc.Balancing.Strategy),
+		LbPolicy:             lbPolicy(svc.Balancing),
 		CommonLbConfig:       commonLb(),
 		CircuitBreakers:      noBreakers(),
 		Metadata:             &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{wire.Namespace: meta}},
@@ -63,8 +64,8 @@ func buildCluster(svc *ServiceView) (*clusterv3.Cluster, error) {
 }
 
 // lbPolicy is how Envoy itself balances unbound requests over the weights.
-func lbPolicy(strategy string) clusterv3.Cluster_LbPolicy {
-	if strings.HasSuffix(strategy, "round_robin") {
+func lbPolicy(b statefulroute.BalancingPolicy) clusterv3.Cluster_LbPolicy {
+	if b.FixedWeights {
 		return clusterv3.Cluster_ROUND_ROBIN
 	}
 	return clusterv3.Cluster_LEAST_REQUEST

@@ -145,7 +145,7 @@ func (d *Desk) setService(now time.Time, svc statefulroute.Service) {
 	if svc.Pods.Static != nil {
 		d.setPods(now, s, svc.Pods.Static)
 	}
-	if !Steers(svc.Balancing.Strategy) {
+	if svc.Balancing.FixedWeights {
 		for pod, f := range s.facts { // back to the configured weights
 			f.weight = 0
 			s.facts[pod] = f
@@ -198,7 +198,7 @@ func (d *Desk) SetHealth(service, pod string, v HealthVerdict) error {
 // SetWeight is what the load made of a pod's weight; 0 means the configured one.
 // It is ignored where load does not change weights.
 func (d *Desk) SetWeight(service, pod string, weight uint32) error {
-	if s := d.services[service]; s != nil && !Steers(s.spec.Balancing.Strategy) {
+	if s := d.services[service]; s != nil && s.spec.Balancing.FixedWeights {
 		return nil
 	}
 	return d.change(service, pod, func(f *podFacts) { f.weight = weight })

@@ -3,7 +3,6 @@ package xds
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -137,7 +136,7 @@ func (s *Steering) stateOf(svc *ServiceView) *steered {
 		st = &steered{}
 		s.steered[svc.Name] = st
 	}
-	b, steers := svc.Balancing, Steers(svc.Balancing.Strategy)
+	b, steers := svc.Balancing, !svc.Balancing.FixedWeights
 	if st.weights == nil || st.slowStart != b.SlowStart || steers && !st.steers {
 		weights, err := balancing.NewWeights(balancing.WeightOptions{SlowStart: b.SlowStart, MinInterval: pushInterval})
 		if err != nil {
@@ -192,8 +191,3 @@ func (st *steered) differs(now time.Time, weights map[string]uint32) bool {
 		return ok && w != m.EffectiveWeight
 	})
 }
-
-// Steers reports whether load changes the weights under a balancing strategy.
-// Round robins keep the configured ones: whoever chooses them wants the shares to
-// be exactly those.
-func Steers(strategy string) bool { return !strings.HasSuffix(strategy, "round_robin") }

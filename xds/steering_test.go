@@ -231,7 +231,7 @@ func TestARoundRobinHasTheConfiguredWeights(t *testing.T) {
 	l := newLoadLoop(t)
 	l.run(40)
 	for _, strategy := range []string{"round_robin", "weighted_round_robin"} {
-		l.configure(func(svc *statefulroute.Service) { svc.Balancing.Strategy = strategy })
+		l.configure(func(svc *statefulroute.Service) { svc.Balancing.Strategy, svc.Balancing.FixedWeights = strategy, true })
 		if err := l.desk.SetWeight("chat", "a", 70); err != nil { // one that was under way
 			t.Error(err)
 		}

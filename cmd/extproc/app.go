@@ -20,26 +20,26 @@ import (
 	"github.com/stateful-route/stateful-route/adminhttp"
 	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/affinity/store"
-	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/extproc"
 	"github.com/stateful-route/stateful-route/insight"
 	"github.com/stateful-route/stateful-route/internal/cli"
+	"github.com/stateful-route/stateful-route/internal/extensions"
 	"github.com/stateful-route/stateful-route/internal/grpclimit"
 )
 
-// program is extproc with the strategies that a service may name.
-func program(strategies *balancing.Registry) cli.Program {
+// program is extproc with the strategies that may be named.
+func program(known extensions.Set) cli.Program {
 	return cli.Program{
-		Check: func(file string) error { _, err := config.LoadExtproc(file); return err },
+		Check: func(file string) error { _, err := config.LoadExtproc(file, known.Config()...); return err },
 		Run: func(ctx context.Context, p cli.Process) error {
-			cfg, err := config.LoadExtproc(p.ConfigFile)
+			cfg, err := config.LoadExtproc(p.ConfigFile, known.Config()...)
 			if err != nil {
 				return err
 			}
 			a, err := New(ctx, Options{
 				ConfigFile: p.ConfigFile, Config: *cfg, Log: thinned(p.Logger), LogLinesDropped: p.LogLinesDropped,
-				Version: p.Version, Strategies: strategies,
+				Version: p.Version, Extensions: known,
 			})
 			if err != nil {
 				return err
@@ -67,9 +67,8 @@ type Options struct {
 	Log *zap.Logger
 	// LogLinesDropped counts what Log's readers missed; nil means nobody counts.
 	LogLinesDropped func() uint64
-	// Strategies are the balancing strategies that services may name; nil means the
-	// built-in ones.
-	Strategies *balancing.Registry
+	// Extensions are the strategies that may be named.
+	Extensions extensions.Set
 	// Version names the build in metrics, traces and the xDS node.
 	Version string
 	// DrainTimeout bounds how long callouts are answered at the end; what is left

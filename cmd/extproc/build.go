@@ -35,6 +35,7 @@ func (a *App) buildTable(context.Context) (err error) {
 	c := a.opts.Config.Affinity
 	o := affinity.Options{
 		Strategy:          c.Strategy,
+		Registry:          a.opts.Extensions.Eviction,
 		Capacity:          c.Capacity,
 		DefaultExpiration: c.DefaultExpiration,
 		CleanupInterval:   c.CleanupInterval,
@@ -59,7 +60,7 @@ func (a *App) buildDirectory(context.Context) (err error) {
 	a.health = health.NewServer()
 	a.setHealth(healthv1.HealthCheckResponse_NOT_SERVING)
 	a.directory, err = extproc.NewDirectory(extproc.DirectoryOptions{
-		Registry:     a.opts.Strategies,
+		Registry:     a.opts.Extensions.Balancing,
 		Seed:         rand.Uint64(),
 		Monitor:      a.monitor,
 		IdleTimeouts: a.idle,
@@ -141,7 +142,7 @@ func (a *App) buildServer(context.Context) error {
 }
 
 func (a *App) buildAdmin(context.Context) error {
-	a.reload = newReloader(a.opts.Config, a.idle, a.directory, a.monitor, a.log)
+	a.reload = newReloader(a.opts.Config, a.idle, a.directory, a.monitor, a.log, a.opts.Extensions.Config()...)
 	var err error
 	a.admin, err = extproc.NewAdmin(extproc.AdminOptions{
 		Directory:  a.directory,

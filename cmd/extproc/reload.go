@@ -50,14 +50,15 @@ type reloader struct {
 	directory *extproc.Directory
 	counter   reloadCounter
 	log       *zap.Logger
+	known     []config.Option
 
 	mu      sync.Mutex
 	current config.Extproc
 	bad     bool // the file as it is now was refused
 }
 
-func newReloader(current config.Extproc, idle *idleTimeouts, d *extproc.Directory, c reloadCounter, log *zap.Logger) *reloader {
-	return &reloader{current: current, idle: idle, directory: d, counter: c, log: log}
+func newReloader(current config.Extproc, idle *idleTimeouts, d *extproc.Directory, c reloadCounter, log *zap.Logger, known ...config.Option) *reloader {
+	return &reloader{current: current, idle: idle, directory: d, counter: c, log: log, known: known}
 }
 
 // watch reloads file whenever it changes. A file that cannot be watched is no
@@ -71,7 +72,7 @@ func (r *reloader) watch(ctx context.Context, file string) error {
 
 // load takes over a changed file, or keeps the good version if it is bad.
 func (r *reloader) load(file string) {
-	next, err := config.LoadExtproc(file)
+	next, err := config.LoadExtproc(file, r.known...)
 	if err != nil {
 		r.counter.ConfigReload(false)
 		r.setBad(true)

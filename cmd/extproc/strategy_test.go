@@ -14,10 +14,10 @@ func (lastPod) Pick(_ string, pods balancing.View) int { return pods.Len() - 1 }
 // A strategy that is registered in main places sessions.
 func TestAStrategyOfOnesOwn(t *testing.T) {
 	strategies := balancing.NewRegistry()
-	if err := strategies.Register("last", func(balancing.Options) (balancing.Strategy, error) { return lastPod{}, nil }); err != nil {
+	if err := strategies.Register("last", func(balancing.Options) (balancing.Strategy, error) { return lastPod{}, nil }, balancing.Traits{}); err != nil {
 		t.Fatal(err)
 	}
-	a, _, stop := startApp(t, func(o *Options) { o.Strategies = strategies })
+	a, _, stop := startApp(t, func(o *Options) { o.Extensions.Balancing = strategies })
 	defer stop()
 	svc := service()[0].Service
 	svc.Balancing.Strategy = "last"

@@ -12,14 +12,22 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/stateful-route/stateful-route/internal/extensions"
 )
 
 func main() {
+	known, err := extensions.All()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "routectl:", err)
+		os.Exit(1)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], Options{Stdout: os.Stdout, Stderr: os.Stderr})
+	code := run(ctx, os.Args[1:], Options{Stdout: os.Stdout, Stderr: os.Stderr, Extensions: known})
 	stop()
 	os.Exit(code)
 }

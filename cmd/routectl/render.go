@@ -20,7 +20,7 @@ xds-server: by type (lds, rds, cds, eds) and by name. Nothing is asked of a
 server. Pods of DNS sources are looked up; without an answer they are missing.`,
 		Args: takes(1, "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			built, err := xds.Preview(cmd.Context(), args[0])
+			built, err := xds.Preview(cmd.Context(), args[0], c.Extensions.Config()...)
 			if err != nil {
 				return err
 			}

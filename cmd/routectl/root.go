@@ -13,6 +13,7 @@ import (
 
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/internal/cli"
+	"github.com/stateful-route/stateful-route/internal/extensions"
 )
 
 // Options is what a run of the command line works with.
@@ -20,6 +21,8 @@ type Options struct {
 	Stdout, Stderr io.Writer
 	// HTTP asks the servers. nil means a client that gives up after 10s.
 	HTTP *http.Client
+	// Extensions are the strategies that configurations may name.
+	Extensions extensions.Set
 	// Poll is the pause between two counts of `pods drain --wait`; 0 means 500ms.
 	Poll time.Duration
 }

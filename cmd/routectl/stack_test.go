@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/stateful-route/stateful-route/e2e/harness"
+	"github.com/stateful-route/stateful-route/internal/extensions"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
@@ -159,7 +160,13 @@ func (s *stack) ok(t *testing.T, args ...string) string {
 
 // offline runs routectl without servers.
 func offline(args ...string) (code int, stdout, stderr string) {
-	return (&stack{http: &http.Client{}, xdsAdmin: "127.0.0.1:1"}).run(args...)
+	return offlineWith(extensions.Set{}, args...)
+}
+
+func offlineWith(known extensions.Set, args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(context.Background(), args, Options{Stdout: &out, Stderr: &errs, HTTP: &http.Client{}, Extensions: known})
+	return code, out.String(), errs.String()
 }
 
 // bind binds sessions through the API of one extproc.

@@ -29,7 +29,7 @@ func (c *ctl) validateCommand() *cobra.Command {
 			if kind != "" && kind != "xds-server" && kind != "extproc" {
 				return usageError{fmt.Errorf("--kind is xds-server or extproc, not %q", kind)}
 			}
-			v, err := validate(cmd.Context(), args[0], kind)
+			v, err := c.validate(cmd.Context(), args[0], kind)
 			if err != nil {
 				return err
 			}
@@ -59,7 +59,7 @@ func (c *ctl) showVerdict(v verdict) error {
 	return nil
 }
 
-func validate(ctx context.Context, file, kind string) (verdict, error) {
+func (c *ctl) validate(ctx context.Context, file, kind string) (verdict, error) {
 	if kind == "" {
 		var err error
 		if kind, err = kindOf(file); err != nil {
@@ -68,9 +68,9 @@ func validate(ctx context.Context, file, kind string) (verdict, error) {
 	}
 	var err error
 	if kind == "extproc" {
-		_, err = config.LoadExtproc(file)
+		_, err = config.LoadExtproc(file, c.Extensions.Config()...)
 	} else {
-		_, err = xds.Preview(ctx, file)
+		_, err = xds.Preview(ctx, file, c.Extensions.Config()...)
 	}
 	v := verdict{File: file, Kind: kind, Valid: err == nil, Errors: []string{}}
 	if err != nil {

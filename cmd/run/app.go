@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stateful-route/stateful-route/internal/envoybin"
+	"github.com/stateful-route/stateful-route/internal/extensions"
 )
 
 // options are the flags.
@@ -44,7 +45,7 @@ func parse(args []string) (options, error) {
 }
 
 // run runs the demonstration until ctx ends or one of its processes does.
-func run(ctx context.Context, args []string, out io.Writer) error {
+func run(ctx context.Context, args []string, out io.Writer, known extensions.Set) error {
 	o, err := parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		return nil
@@ -52,7 +53,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	p, err := newPlan(o)
+	p, err := newPlan(o, known.Config()...)
 	if err != nil {
 		return err
 	}

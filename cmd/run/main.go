@@ -16,13 +16,20 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+
+	"github.com/stateful-route/stateful-route/internal/extensions"
 )
 
 func main() {
+	known, err := extensions.All()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "run:", err)
+		os.Exit(1)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second Ctrl-C ends at once; the kernel then ends the children.
 	context.AfterFunc(ctx, stop)
-	err := run(ctx, os.Args[1:], os.Stdout)
+	err = run(ctx, os.Args[1:], os.Stdout, known)
 	stop()
 	if err != nil {
 		// Several things can be wrong at once, one a line.

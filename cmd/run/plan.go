@@ -31,12 +31,12 @@ type spec struct {
 	args []string
 }
 
-func newPlan(o options) (*plan, error) {
-	xds, err := config.LoadXDSServer(o.xdsConfig)
+func newPlan(o options, known ...config.Option) (*plan, error) {
+	xds, err := config.LoadXDSServer(o.xdsConfig, known...)
 	if err != nil {
 		return nil, err
 	}
-	extproc, err := config.LoadExtproc(o.extprocConfig)
+	extproc, err := config.LoadExtproc(o.extprocConfig, known...)
 	if err != nil {
 		return nil, err
 	}

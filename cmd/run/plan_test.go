@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/internal/envoybin"
+	"github.com/stateful-route/stateful-route/internal/extensions"
 )
 
 // samples writes the sample configuration with the replacements made.
@@ -51,6 +53,22 @@ func TestPlanOfTheSamples(t *testing.T) {
 	}
 	if n := len(p.endpoints()); n != 9 {
 		t.Errorf("%d addresses are checked, want 9", n)
+	}
+}
+
+// A strategy that a build registers may be named in what `run` is given.
+func TestPlanKnowsAStrategyOfOnesOwn(t *testing.T) {
+	o := samples(t, "strategy: home_hcl", "strategy: mine")
+	if _, err := newPlan(o); err == nil || !strings.Contains(err.Error(), `"mine" must be one of`) {
+		t.Errorf("an unknown strategy: %v", err)
+	}
+	known := extensions.Set{Balancing: balancing.NewRegistry()}
+	build := func(balancing.Options) (balancing.Strategy, error) { return nil, nil }
+	if err := known.Balancing.Register("mine", build, balancing.Traits{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newPlan(o, known.Config()...); err != nil {
+		t.Error(err)
 	}
 }
 

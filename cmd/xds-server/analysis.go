@@ -55,7 +55,7 @@ func newAnalysis(cfg config.Analyzer, model func() xds.Model, log *zap.Logger) (
 // steered reports whether a service's weights follow what is found.
 func steered(m xds.Model, service string) bool {
 	return slices.ContainsFunc(m.Services, func(svc *xds.ServiceView) bool {
-		return svc.Name == service && xds.Steers(svc.Balancing.Strategy)
+		return svc.Name == service && !svc.Balancing.FixedWeights
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/insight"
 	"github.com/stateful-route/stateful-route/xds"
@@ -17,7 +18,9 @@ import (
 
 func newTestAnalysis(t *testing.T, strategy string) *analysis {
 	t.Helper()
-	chat := &xds.ServiceView{Service: statefulroute.Service{Name: "chat", Balancing: statefulroute.BalancingPolicy{Strategy: strategy}}}
+	traits, _ := balancing.NewRegistry().Traits(strategy)
+	policy := statefulroute.BalancingPolicy{Strategy: strategy, FixedWeights: traits.FixedWeights}
+	chat := &xds.ServiceView{Service: statefulroute.Service{Name: "chat", Balancing: policy}}
 	for _, name := range []string{"chat-0", "chat-1", "chat-2"} {
 		chat.Members = append(chat.Members, xds.Member{Pod: statefulroute.Pod{Name: name}})
 	}

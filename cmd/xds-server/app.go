@@ -17,10 +17,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stateful-route/stateful-route/adminhttp"
-	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/insight"
 	"github.com/stateful-route/stateful-route/internal/cli"
+	"github.com/stateful-route/stateful-route/internal/extensions"
 	"github.com/stateful-route/stateful-route/livepage"
 	"github.com/stateful-route/stateful-route/xds"
 	"github.com/stateful-route/stateful-route/xds/load"
@@ -46,11 +46,13 @@ type app struct {
 }
 
 // program is xds-server with the strategies that a service may name.
-func program(strategies *balancing.Registry) cli.Program {
-	known := config.WithStrategies(strategies.Names()...)
-	read := func(file string) (*config.XDSServer, error) { return config.LoadXDSServer(file, known) }
+func program(known extensions.Set) cli.Program {
+	read := func(file string) (*config.XDSServer, error) { return config.LoadXDSServer(file, known.Config()...) }
 	return cli.Program{
-		Check: func(file string) error { _, err := xds.Preview(context.Background(), file, known); return err },
+		Check: func(file string) error {
+			_, err := xds.Preview(context.Background(), file, known.Config()...)
+			return err
+		},
 		Run: func(ctx context.Context, p cli.Process) error {
 			cfg, err := read(p.ConfigFile)
 			if err != nil {

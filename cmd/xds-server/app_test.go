@@ -20,6 +20,7 @@ import (
 
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/internal/cli"
+	"github.com/stateful-route/stateful-route/internal/extensions"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -66,7 +67,7 @@ func startIn(t *testing.T, dir string, text func(admin string) string) *running 
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- program(balancing.NewRegistry()).Run(ctx, cli.Process{ConfigFile: r.file, Version: "v0-test", Logger: zap.New(core)})
+		done <- program(extensions.Set{}).Run(ctx, cli.Process{ConfigFile: r.file, Version: "v0-test", Logger: zap.New(core)})
 	}()
 	r.stop = sync.OnceFunc(func() {
 		r.client.CloseIdleConnections()
@@ -215,7 +216,7 @@ func TestCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out strings.Builder
-		code := cli.Main("xds-server", []string{"--config", file, "--check"}, &out, &out, program(balancing.NewRegistry()))
+		code := cli.Main("xds-server", []string{"--config", file, "--check"}, &out, &out, program(extensions.Set{}))
 		if (code == 0) != (c.fails == "") || !strings.Contains(out.String(), c.fails) {
 			t.Errorf("%s: exit code %d, %s", name, code, out.String())
 		}
@@ -229,14 +230,15 @@ func TestAStrategyOfOnesOwn(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	strategies := balancing.NewRegistry()
-	if err := program(strategies).Check(file); err == nil {
+	known := extensions.Set{Balancing: balancing.NewRegistry()}
+	if err := program(known).Check(file); err == nil {
 		t.Error("an unknown strategy was accepted")
 	}
-	if err := strategies.Register("mine", func(balancing.Options) (balancing.Strategy, error) { return nil, nil }); err != nil {
+	build := func(balancing.Options) (balancing.Strategy, error) { return nil, nil }
+	if err := known.Balancing.Register("mine", build, balancing.Traits{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := program(strategies).Check(file); err != nil {
+	if err := program(known).Check(file); err != nil {
 		t.Error(err)
 	}
 }

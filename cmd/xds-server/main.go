@@ -3,13 +3,18 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
-	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/internal/cli"
+	"github.com/stateful-route/stateful-route/internal/extensions"
 )
 
 func main() {
-	strategies := balancing.NewRegistry() // one of your own joins with strategies.Register, in extproc and xds-server
-	os.Exit(cli.Main("xds-server", os.Args[1:], os.Stdout, os.Stderr, program(strategies)))
+	known, err := extensions.All()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "xds-server:", err)
+		os.Exit(1)
+	}
+	os.Exit(cli.Main("xds-server", os.Args[1:], os.Stdout, os.Stderr, program(known)))
 }

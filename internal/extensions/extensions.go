@@ -1,0 +1,42 @@
+// Package extensions is where a build of one's own adds what Stateful Route does
+// not come with. xds-server, extproc, routectl and run all read this one place, so
+// that a name which one of them accepts in a configuration is known to the others.
+package extensions
+
+import (
+	"errors"
+
+	"github.com/stateful-route/stateful-route/affinity"
+	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/config"
+)
+
+// Set is what the names in a configuration stand for. A nil registry means what
+// Stateful Route comes with.
+type Set struct {
+	// Balancing has what services[].balancing.strategy may name.
+	Balancing *balancing.Registry
+	// Eviction has what affinity.strategy may name.
+	Eviction *affinity.Registry
+}
+
+// All returns what Stateful Route comes with and what this build adds to it, one
+// line for each.
+func All() (Set, error) {
+	s := Set{Balancing: balancing.NewRegistry(), Eviction: affinity.NewRegistry()}
+	return s, errors.Join(
+	// s.Balancing.Register("mine", newMine, balancing.Traits{}),
+	// s.Eviction.Register("mine", newMine),
+	)
+}
+
+// Config has the reader of a configuration accept the names of the set.
+func (s Set) Config() (known []config.Option) {
+	if s.Balancing != nil {
+		known = append(known, config.WithStrategies(s.Balancing))
+	}
+	if s.Eviction != nil {
+		known = append(known, config.WithCacheStrategies(s.Eviction.Names()...))
+	}
+	return known
+}
