@@ -7,6 +7,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/adminhttp"
+	"github.com/stateful-route/stateful-route/xds/discovery"
 )
 
 // PodReport is a pod as the admin API shows it.
@@ -37,7 +38,7 @@ type ServiceReport struct {
 	OnExtprocLoss string         `json:"on_extproc_loss"`
 	Pods          map[string]int `json:"pods"` // how many in each state
 	// Source is how the source of its pods does; absent where the list is static.
-	Source *SourceStatus `json:"source,omitempty"`
+	Source *discovery.SourceStatus `json:"source,omitempty"`
 }
 
 // OrderReport is a pod as an order left it. The order is in force whether it was
@@ -61,7 +62,7 @@ type Admin struct {
 	Server *Server
 	Loads  LoadReader
 	// Sources tells how the sources of pods do; nil tells nothing.
-	Sources *Sources
+	Sources *discovery.Sources
 }
 
 // Register adds the API's paths to mux.
@@ -106,7 +107,7 @@ func (a *Admin) accept(w http.ResponseWriter, r *http.Request) {
 	}
 	err := a.Sources.Accept(r.Context(), service)
 	switch {
-	case errors.Is(err, ErrNothingHeld):
+	case errors.Is(err, discovery.ErrNothingHeld):
 		adminhttp.WriteError(w, http.StatusConflict, err)
 	case err != nil:
 		adminhttp.WriteError(w, http.StatusInternalServerError, err)

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/xds/discovery"
 )
 
 // GatewayOf is what a configuration says about every Envoy.
@@ -28,7 +29,7 @@ func Preview(ctx context.Context, file string, opts ...config.Option) (Resources
 	if err != nil {
 		return nil, err
 	}
-	sources := &Sources{Logger: zap.NewNop(), Resolver: net.DefaultResolver}
+	sources := &discovery.Sources{Logger: zap.NewNop(), Resolver: net.DefaultResolver}
 	pods, err := sources.Load(ctx, cfg.Services)
 	if err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/xds/discovery"
 )
 
 // State is what outlives a run of xds-server.
@@ -24,16 +25,7 @@ type State struct {
 	// Orders are those in force.
 	Orders []Order
 	// Pods are the last good lists of the services whose source is not static.
-	Pods map[string]KeptPods
-}
-
-// KeptPods is the last good list of a service's pods.
-type KeptPods struct {
-	// Source is which source said so, see SourceName.
-	Source string
-	// Confirmed is when the source said so last.
-	Confirmed time.Time
-	Pods      []statefulroute.Pod
+	Pods map[string]discovery.KeptPods
 }
 
 const (
@@ -210,7 +202,7 @@ func (f *StateFile) Keep(orders []Order) {
 
 // KeepPods replaces the list that is kept of a service's pods. It does not wait,
 // and the list is written within half a second.
-func (f *StateFile) KeepPods(service string, kept KeptPods) {
+func (f *StateFile) KeepPods(service string, kept discovery.KeptPods) {
 	if f == nil {
 		return
 	}
@@ -281,7 +273,7 @@ func (f *StateFile) Problem() error {
 }
 
 func (s State) clone() State {
-	pods := make(map[string]KeptPods, len(s.Pods))
+	pods := make(map[string]discovery.KeptPods, len(s.Pods))
 	for service, kept := range s.Pods {
 		pods[service] = kept
 	}
@@ -359,7 +351,7 @@ func decodeState(raw []byte) (State, error) {
 	if doc.Version != stateVersion {
 		return State{}, fmt.Errorf("format %d is not known, only %d", doc.Version, stateVersion)
 	}
-	state := State{Orders: doc.Orders, Pods: make(map[string]KeptPods, len(doc.Pods))}
+	state := State{Orders: doc.Orders, Pods: make(map[string]discovery.KeptPods, len(doc.Pods))}
 	for service, kept := range doc.Pods {
 		pods := make([]statefulroute.Pod, len(kept.Pods))
 		for i, p := range kept.Pods {
@@ -368,7 +360,7 @@ func decodeState(raw []byte) (State, error) {
 			}
 			pods[i] = statefulroute.Pod{Name: p.Name, Address: p.Address, Weight: p.Weight, Zone: p.Zone}
 		}
-		state.Pods[service] = KeptPods{kept.Source, kept.Confirmed, pods}
+		state.Pods[service] = discovery.KeptPods{Source: kept.Source, Confirmed: kept.Confirmed, Pods: pods}
 	}
 	return state, checkOrders(doc.Orders)
 }

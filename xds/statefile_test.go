@@ -13,6 +13,9 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/xds/discovery"
 )
 
 // stateRun is a StateFile at work.
@@ -66,9 +69,9 @@ func TestStateOutlivesTheProcess(t *testing.T) {
 		t.Errorf("at first: %+v", first.kept)
 	}
 	orders := []Order{{"chat", "a", "draining"}}
-	pods := listed("a b")
+	pods := []statefulroute.Pod{testPod("a", 1), testPod("b", 2)}
 	pods[0].Zone, pods[0].Weight = "west", 7
-	kept := KeptPods{"dns chat.internal:80", time.Now().UTC().Round(time.Second), pods}
+	kept := discovery.KeptPods{Source: "dns chat.internal:80", Confirmed: time.Now().UTC().Round(time.Second), Pods: pods}
 	first.Keep(orders)
 	first.KeepPods("chat", kept)
 	first.KeepPods("gone", kept)
@@ -78,7 +81,7 @@ func TestStateOutlivesTheProcess(t *testing.T) {
 	}
 	first.stop()
 	second := runState(t, path)
-	want := State{Orders: orders, Pods: map[string]KeptPods{"chat": kept}}
+	want := State{Orders: orders, Pods: map[string]discovery.KeptPods{"chat": kept}}
 	if !reflect.DeepEqual(second.kept, want) {
 		t.Errorf("got  %+v\nwant %+v", second.kept, want)
 	}
@@ -229,18 +232,18 @@ func TestConfirmationsAreWrittenNowAndThen(t *testing.T) {
 			writes++
 		}
 	}
-	pods := listed("a")
-	f.KeepPods("chat", KeptPods{"x", now, pods})
+	pods := []statefulroute.Pod{testPod("a", 1)}
+	f.KeepPods("chat", discovery.KeptPods{Source: "x", Confirmed: now, Pods: pods})
 	look()
 	for range 130 {
 		now = now.Add(time.Second)
-		f.KeepPods("chat", KeptPods{"x", now, pods})
+		f.KeepPods("chat", discovery.KeptPods{Source: "x", Confirmed: now, Pods: pods})
 		look()
 	}
 	if writes != 3 {
 		t.Errorf("%d writings, want one at first and two in two minutes", writes)
 	}
-	f.KeepPods("chat", KeptPods{"x", now, listed("b")})
+	f.KeepPods("chat", discovery.KeptPods{Source: "x", Confirmed: now, Pods: []statefulroute.Pod{testPod("b", 2)}})
 	look()
 	if writes != 4 {
 		t.Errorf("another list was not written")
@@ -250,6 +253,6 @@ func TestConfirmationsAreWrittenNowAndThen(t *testing.T) {
 func TestANilStateFileKeepsNothing(*testing.T) {
 	var f *StateFile
 	f.Keep(nil)
-	f.KeepPods("chat", KeptPods{})
+	f.KeepPods("chat", discovery.KeptPods{})
 	f.ForgetPods(func(string) bool { return false })
 }

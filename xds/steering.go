@@ -191,3 +191,16 @@ func (st *steered) differs(now time.Time, weights map[string]uint32) bool {
 		return ok && w != m.EffectiveWeight
 	})
 }
+
+func every(ctx context.Context, interval time.Duration, do func()) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			do()
+		}
+	}
+}

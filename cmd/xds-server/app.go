@@ -23,6 +23,7 @@ import (
 	"github.com/stateful-route/stateful-route/internal/extensions"
 	"github.com/stateful-route/stateful-route/livepage"
 	"github.com/stateful-route/stateful-route/xds"
+	"github.com/stateful-route/stateful-route/xds/discovery"
 	"github.com/stateful-route/stateful-route/xds/load"
 )
 
@@ -34,7 +35,7 @@ type app struct {
 	tracer   *insight.Tracer
 	server   *xds.Server
 	loads    *load.Loads
-	sources  *xds.Sources
+	sources  *discovery.Sources
 	state    *xds.StateFile // nil: none is configured
 	kept     xds.State      // of the run before
 	prober   *xds.Prober
@@ -125,14 +126,14 @@ func newServer(p cli.Process, cfg *config.XDSServer, monitor *insight.Monitor, s
 	return xds.New(o)
 }
 
-func newSources(a *app) (*xds.Sources, error) {
-	s := &xds.Sources{
+func newSources(a *app) (*discovery.Sources, error) {
+	s := &discovery.Sources{
 		Logger: a.process.Logger.Named("pods"), Resolver: net.DefaultResolver, Set: a.server.SetPods, Kept: a.kept.Pods,
 	}
 	if a.state != nil {
 		s.Keeper = a.state
 	}
-	return s, a.monitor.PodSources(xds.SourceStates(), s.Summary)
+	return s, a.monitor.PodSources(discovery.SourceStates(), s.Summary)
 }
 
 // observe hands a second's load reports to the analyzer, the live page and the

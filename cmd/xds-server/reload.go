@@ -13,6 +13,7 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/xds"
+	"github.com/stateful-route/stateful-route/xds/discovery"
 )
 
 // reloader keeps the configuration in force equal to the file, or, when the
@@ -174,7 +175,7 @@ func (m *mending) stop() {
 
 // badFiles are the pods files that an error blames.
 func badFiles(err error) []string {
-	var bad *xds.SourcesError
+	var bad *discovery.SourcesError
 	if !errors.As(err, &bad) {
 		return nil
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/internal/cli"
 	"github.com/stateful-route/stateful-route/xds"
+	"github.com/stateful-route/stateful-route/xds/discovery"
 )
 
 // podsList is a file's text with the pods by name.
@@ -50,7 +51,7 @@ func sourced(services string) func(admin string) string {
 }
 
 // source is how the source of a service does; "static" where it has none.
-func (r *running) source(service string) xds.SourceStatus {
+func (r *running) source(service string) discovery.SourceStatus {
 	var services []xds.ServiceReport
 	_, body := r.get("/api/v1/services")
 	_ = json.Unmarshal([]byte(body), &services) // leaves services empty when it fails
@@ -59,7 +60,7 @@ func (r *running) source(service string) xds.SourceStatus {
 			return *svc.Source
 		}
 	}
-	return xds.SourceStatus{State: "static"}
+	return discovery.SourceStatus{State: "static"}
 }
 
 func (r *running) podsOf(service string) string {

@@ -1,4 +1,4 @@
-package xds
+package discovery
 
 import (
 	"cmp"
@@ -110,6 +110,15 @@ func every(ctx context.Context, interval time.Duration, do func()) {
 			do()
 		}
 	}
+}
+
+// KeptPods is the last good list of a service's pods.
+type KeptPods struct {
+	// Source is which source said so, see SourceName.
+	Source string
+	// Confirmed is when the source said so last.
+	Confirmed time.Time
+	Pods      []statefulroute.Pod
 }
 
 // PodKeeper keeps the last good lists over a restart. It must not wait.
