@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
@@ -61,6 +62,13 @@ type podFacts struct {
 	down   bool   // health checks say so
 	avoid  bool   // and that new sessions had better go elsewhere
 	weight uint32 // 0: use the configured one
+}
+
+// HealthVerdict is what the health checks say of a pod.
+type HealthVerdict struct {
+	Healthy bool
+	// Avoid asks for new sessions to go elsewhere: see balancing.Health.
+	Avoid bool
 }
 
 // NewDesk returns an empty desk.
@@ -323,3 +331,8 @@ func rank(ordered statefulroute.PodState, down bool) statefulroute.PodState {
 		return ordered
 	}
 }
+
+// Steers reports whether load changes the weights under a balancing strategy.
+// Round robins keep the configured ones: whoever chooses them wants the shares to
+// be exactly those.
+func Steers(strategy string) bool { return !strings.HasSuffix(strategy, "round_robin") }

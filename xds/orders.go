@@ -114,7 +114,7 @@ func (d *Desk) Obey(now time.Time, orders []Order) error {
 			err = d.SetOverride(o.Service, o.Pod, state)
 		}
 		if errors.Is(err, ErrUnknownPod) {
-			d.obeyLater(now, podID{o.Service, o.Pod}, state)
+			d.obeyLater(now, o.Service, o.Pod, state)
 			continue
 		}
 		if err != nil {
@@ -126,8 +126,8 @@ func (d *Desk) Obey(now time.Time, orders []Order) error {
 
 // obeyLater keeps an order on a pod that is not there, but may come. Its time
 // runs from the first answer that lacks it: no answer says nothing.
-func (d *Desk) obeyLater(now time.Time, id podID, state statefulroute.PodState) {
-	have := d.services[id.service]
+func (d *Desk) obeyLater(now time.Time, service, pod string, state statefulroute.PodState) {
+	have := d.services[service]
 	if have == nil || have.spec.Pods.DNS == nil || state == statefulroute.Ready {
 		return
 	}
@@ -135,9 +135,6 @@ func (d *Desk) obeyLater(now time.Time, id podID, state statefulroute.PodState) 
 	if have.answered {
 		o.gone = now
 	}
-	d.touch(id.service).orders[id.pod] = o
+	d.touch(service).orders[pod] = o
 	d.ordered = true
 }
-
-// podID names a pod of all services.
-type podID struct{ service, pod string }

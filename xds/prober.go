@@ -26,13 +26,6 @@ type HealthSetter interface {
 	SetHealth(ctx context.Context, verdicts map[string]map[string]HealthVerdict) error
 }
 
-// HealthVerdict is what the health checks say of a pod.
-type HealthVerdict struct {
-	Healthy bool
-	// Avoid asks for new sessions to go elsewhere: see balancing.Health.
-	Avoid bool
-}
-
 // Prober runs the active health checks of all services: one loop that owns
 // their state machines, and a goroutine per probe under way.
 type Prober struct {
@@ -53,6 +46,9 @@ type Prober struct {
 	queue   checkQueue
 	again   time.Time // when to try what could not be set; zero: nothing
 }
+
+// podID names a pod of all services.
+type podID struct{ service, pod string }
 
 // checkedService is one service whose pods are probed.
 type checkedService struct {
