@@ -8,6 +8,7 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/adminhttp"
 	"github.com/stateful-route/stateful-route/xds/discovery"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // PodReport is a pod as the admin API shows it.
@@ -86,7 +87,7 @@ func (a *Admin) services(w http.ResponseWriter, _ *http.Request) {
 	adminhttp.WriteJSON(w, http.StatusOK, out)
 }
 
-func (a *Admin) serviceReport(svc *ServiceView) ServiceReport {
+func (a *Admin) serviceReport(svc *state.ServiceView) ServiceReport {
 	r := ServiceReport{
 		Name: svc.Name, Hosts: svc.Hosts, Prefix: svc.Prefix, Strategy: svc.Balancing.Strategy,
 		OnPodLoss: string(svc.Session.OnPodLoss), OnExtprocLoss: string(svc.Session.OnExtprocLoss),
@@ -101,7 +102,7 @@ func (a *Admin) serviceReport(svc *ServiceView) ServiceReport {
 // accept is an operator's word that a source has really lost the pods.
 func (a *Admin) accept(w http.ResponseWriter, r *http.Request) {
 	service := r.PathValue("service")
-	if _, ok := a.Server.Model().service(service); !ok {
+	if _, ok := a.Server.Model().Service(service); !ok {
 		adminhttp.WriteError(w, http.StatusNotFound, fmt.Errorf("no service %q", service))
 		return
 	}
@@ -117,7 +118,7 @@ func (a *Admin) accept(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *Admin) answerService(w http.ResponseWriter, name string) {
-	svc, ok := a.Server.Model().service(name)
+	svc, ok := a.Server.Model().Service(name)
 	if !ok {
 		adminhttp.WriteError(w, http.StatusNotFound, fmt.Errorf("no service %q", name))
 		return
@@ -126,7 +127,7 @@ func (a *Admin) answerService(w http.ResponseWriter, name string) {
 }
 
 func (a *Admin) pods(w http.ResponseWriter, r *http.Request) {
-	svc, ok := a.Server.Model().service(r.PathValue("service"))
+	svc, ok := a.Server.Model().Service(r.PathValue("service"))
 	if !ok {
 		adminhttp.WriteError(w, http.StatusNotFound, fmt.Errorf("no service %q", r.PathValue("service")))
 		return
@@ -135,7 +136,7 @@ func (a *Admin) pods(w http.ResponseWriter, r *http.Request) {
 }
 
 // PodReports joins a service's pods with what the load reports say of them.
-func (a *Admin) PodReports(svc *ServiceView) []PodReport {
+func (a *Admin) PodReports(svc *state.ServiceView) []PodReport {
 	out := make([]PodReport, 0, len(svc.Members))
 	for _, m := range svc.Members {
 		load := a.Loads.Load(svc.Name, m.Name)
@@ -151,14 +152,14 @@ func (a *Admin) envoys(w http.ResponseWriter, _ *http.Request) {
 	adminhttp.WriteJSON(w, http.StatusOK, a.Server.Clients())
 }
 
-func (a *Admin) override(state statefulroute.PodState) http.HandlerFunc {
+func (a *Admin) override(to statefulroute.PodState) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		service, pod := r.PathValue("service"), r.PathValue("pod")
-		err := a.Server.SetOverride(r.Context(), service, pod, state)
+		err := a.Server.SetOverride(r.Context(), service, pod, to)
 		switch {
-		case errors.Is(err, ErrUnknownPod):
+		case errors.Is(err, state.ErrUnknownPod):
 			adminhttp.WriteError(w, http.StatusNotFound, err)
-		case err != nil && !errors.Is(err, ErrNotSaved):
+		case err != nil && !errors.Is(err, state.ErrNotSaved):
 			adminhttp.WriteError(w, http.StatusInternalServerError, err)
 		default:
 			a.answerOrder(w, service, pod, err)
@@ -170,7 +171,7 @@ func (a *Admin) override(state statefulroute.PodState) http.HandlerFunc {
 // stays unhealthy. An order that could not be saved is in force all the same, so
 // the answer is a good one and says so.
 func (a *Admin) answerOrder(w http.ResponseWriter, service, pod string, notSaved error) {
-	if svc, ok := a.Server.Model().service(service); ok {
+	if svc, ok := a.Server.Model().Service(service); ok {
 		for _, r := range a.PodReports(svc) {
 			if r.Name == pod {
 				out := OrderReport{PodReport: r, Saved: notSaved == nil && a.Server.keeps()}
@@ -182,5 +183,5 @@ func (a *Admin) answerOrder(w http.ResponseWriter, service, pod string, notSaved
 			}
 		}
 	}
-	adminhttp.WriteError(w, http.StatusNotFound, fmt.Errorf("pod %q of service %q: %w", pod, service, ErrUnknownPod))
+	adminhttp.WriteError(w, http.StatusNotFound, fmt.Errorf("pod %q of service %q: %w", pod, service, state.ErrUnknownPod))
 }

@@ -22,6 +22,7 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/wire"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
@@ -37,7 +38,7 @@ func TestGoldenResources(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		desk := NewDesk()
+		desk := state.NewDesk()
 		desk.SetConfig(t0, GatewayOf(cfg.Envoy), cfg.Services)
 		resources, err := Build(desk.Model())
 		if err != nil {
@@ -105,7 +106,7 @@ func TestTheSameModelGivesTheSameBytes(t *testing.T) {
 
 // With delta ADS a changed cluster under an unchanged EDS name warms for 15 s.
 func TestAChangedClusterChangesItsEndpointsName(t *testing.T) {
-	edsName := func(m Model) string {
+	edsName := func(m state.Model) string {
 		r, err := Build(m)
 		if err != nil {
 			t.Fatal(err)
@@ -135,7 +136,7 @@ func TestWhatEnvoyWouldRefuseIsAnError(t *testing.T) {
 	badExtproc.Gateway.Extprocs = []string{"nowhere"}
 	unnamed := testModel()
 	unnamed.Services[0].Name = ""
-	for want, m := range map[string]Model{
+	for want, m := range map[string]state.Model{
 		`the weights of service "chat" add up to 4294967296`: heavy,
 		"envoy.listener":        badListener,
 		"envoy.extproc.address": badExtproc,
@@ -159,11 +160,11 @@ func TestHostsAndPrefixesPickTheMostSpecificService(t *testing.T) {
 		"deep":     {[]string{"chat.example.com"}, "/rooms/big"},
 		"two-ways": {[]string{"*", "solo.test"}, "/solo"},
 	}
-	model := Model{Gateway: testGateway()}
+	model := state.Model{Gateway: testGateway()}
 	for _, name := range []string{"any", "any-api", "suffix", "exact", "deep", "two-ways"} {
 		svc := testService(name)
 		svc.Hosts, svc.Prefix = services[name].hosts, services[name].prefix
-		model.Services = append(model.Services, &ServiceView{Service: svc})
+		model.Services = append(model.Services, &state.ServiceView{Service: svc})
 	}
 	got := map[string][]string{}
 	for _, v := range mustRoutes(t, model).VirtualHosts {
@@ -187,7 +188,7 @@ func TestHostsAndPrefixesPickTheMostSpecificService(t *testing.T) {
 	}
 }
 
-func mustRoutes(t *testing.T, m Model) *routev3.RouteConfiguration {
+func mustRoutes(t *testing.T, m state.Model) *routev3.RouteConfiguration {
 	t.Helper()
 	routes, err := buildRoutes(m)
 	if err != nil {

@@ -22,12 +22,13 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/wire"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // buildCluster is a service's Envoy cluster. Its EDS name ends with a hash of
 // the cluster itself: with delta ADS a changed cluster whose EDS name stays
 // the same is left warming for 15 s, because nothing is sent again for it.
-func buildCluster(svc *ServiceView) (*clusterv3.Cluster, error) {
+func buildCluster(svc *state.ServiceView) (*clusterv3.Cluster, error) {
 	meta, err := wire.EncodeService(svc.Service)
 	if err != nil {
 		return nil, err

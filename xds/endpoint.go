@@ -13,6 +13,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/wire"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // podPart is what a pod is to Envoy but for its weight. It is made and checked
@@ -51,10 +52,10 @@ func (p *podPart) weighing(weight uint32) *endpointv3.LbEndpoint {
 // buildEndpoints is a service's load assignment under its cluster's EDS name:
 // one locality per zone, every pod named and with its state in its metadata.
 // Extprocs are told no weights of the moment: they read the configured ones.
-func (b *builder) buildEndpoints(name string, svc *ServiceView, to Audience) (*endpointv3.ClusterLoadAssignment, error) {
+func (b *builder) buildEndpoints(name string, svc *state.ServiceView, to Audience) (*endpointv3.ClusterLoadAssignment, error) {
 	out := &endpointv3.ClusterLoadAssignment{ClusterName: name}
 	members := slices.Clone(svc.Members)
-	slices.SortFunc(members, func(a, b Member) int {
+	slices.SortFunc(members, func(a, b state.Member) int {
 		return cmp.Or(cmp.Compare(a.Zone, b.Zone), cmp.Compare(a.Name, b.Name), a.Address.Compare(b.Address))
 	})
 	weigh := weigher(members)
@@ -100,20 +101,20 @@ func healthStatus(s statefulroute.PodState) corev3.HealthStatus {
 // is checked by checkWeights; what the load made of it, and pods that are on
 // their way out beside those that are coming, must never be a reason to tell
 // Envoys nothing any more.
-func weigher(members []Member) func(Member) uint32 {
+func weigher(members []state.Member) func(state.Member) uint32 {
 	var sum uint64
 	for _, m := range members {
 		sum += uint64(max(m.EffectiveWeight, 1))
 	}
 	if sum <= math.MaxUint32 {
-		return func(m Member) uint32 { return max(m.EffectiveWeight, 1) }
+		return func(m state.Member) uint32 { return max(m.EffectiveWeight, 1) }
 	}
 	room := uint64(math.MaxUint32 - len(members))
-	return func(m Member) uint32 { return 1 + uint32(uint64(m.EffectiveWeight)*room/sum) }
+	return func(m state.Member) uint32 { return 1 + uint32(uint64(m.EffectiveWeight)*room/sum) }
 }
 
 // checkWeights keeps the limit Envoy refuses a whole assignment for.
-func checkWeights(svc *ServiceView) error {
+func checkWeights(svc *state.ServiceView) error {
 	var sum uint64
 	for _, m := range svc.Members {
 		sum += uint64(m.Weight)

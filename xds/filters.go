@@ -24,6 +24,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/wire"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // The filters' names; routes refer to them to override them per service.
@@ -39,7 +40,7 @@ const (
 // extproc is off for a route, and not when it failed open. Where cookies are
 // issued it then keeps what x-forwarded-proto said, which Envoy, for whom every
 // client is an edge's, overwrites next.
-func earlyMutation(m Model) (*corev3.TypedExtensionConfig, error) {
+func earlyMutation(m state.Model) (*corev3.TypedExtensionConfig, error) {
 	mutations := []*mutationv3.HeaderMutation{{
 		Action: &mutationv3.HeaderMutation_RemoveOnMatch_{RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{
 			KeyMatcher: &matcherv3.StringMatcher{
@@ -62,15 +63,15 @@ func earlyMutation(m Model) (*corev3.TypedExtensionConfig, error) {
 	return &corev3.TypedExtensionConfig{Name: "envoy.http.early_header_mutation.header_mutation", TypedConfig: typed}, nil
 }
 
-func issuesCookies(m Model) bool {
-	return slices.ContainsFunc(m.Services, func(svc *ServiceView) bool { return svc.Session.Issue != nil })
+func issuesCookies(m state.Model) bool {
+	return slices.ContainsFunc(m.Services, func(svc *state.ServiceView) bool { return svc.Session.Issue != nil })
 }
 
 // buildFilters lists the HTTP filters in the order a request meets them.
-func buildFilters(m Model) ([]*hcmv3.HttpFilter, error) {
-	makers := []func(Model) (*hcmv3.HttpFilter, error){
+func buildFilters(m state.Model) ([]*hcmv3.HttpFilter, error) {
+	makers := []func(state.Model) (*hcmv3.HttpFilter, error){
 		cleanResponseFilter, extprocFilter, denyUndecidedFilter, sessionFilter,
-		func(Model) (*hcmv3.HttpFilter, error) { return routerFilter() },
+		func(state.Model) (*hcmv3.HttpFilter, error) { return routerFilter() },
 	}
 	filters := make([]*hcmv3.HttpFilter, len(makers))
 	for i, build := range makers {
@@ -85,7 +86,7 @@ func buildFilters(m Model) ([]*hcmv3.HttpFilter, error) {
 
 // cleanResponseFilter comes first, so it sees responses last: stateful_session
 // adds its header to a response whose pod was not the asked one.
-func cleanResponseFilter(Model) (*hcmv3.HttpFilter, error) {
+func cleanResponseFilter(state.Model) (*hcmv3.HttpFilter, error) {
 	return httpFilter(filterClean, &headermutationv3.HeaderMutation{Mutations: &headermutationv3.Mutations{
 		ResponseMutations: []*mutationv3.HeaderMutation{{Action: &mutationv3.HeaderMutation_Remove{Remove: wire.DestinationHeader}}},
 	}})
@@ -95,7 +96,7 @@ func cleanResponseFilter(Model) (*hcmv3.HttpFilter, error) {
 // turns the response phase on itself for requests that need it. Only routes of
 // services that recognise sessions switch it on: a request without a route is a
 // 404, and nobody's business.
-func extprocFilter(m Model) (*hcmv3.HttpFilter, error) {
+func extprocFilter(m state.Model) (*hcmv3.HttpFilter, error) {
 	retry, err := extprocRetry()
 	if err != nil {
 		return nil, err
@@ -157,7 +158,7 @@ func extprocRetry() (*corev3.RetryPolicy, error) {
 
 // forwardedHeaders is the union of what all services' policies read: every
 // header more costs both Envoy and extproc.
-func forwardedHeaders(m Model) *matcherv3.ListStringMatcher {
+func forwardedHeaders(m state.Model) *matcherv3.ListStringMatcher {
 	names := map[string]bool{":path": true, ":method": true, ":status": true}
 	if m.Gateway.Tracing.OTLP == "" {
 		// The parent of extproc's span is the client's own. With tracing it is
@@ -193,14 +194,14 @@ func forwardedHeaders(m Model) *matcherv3.ListStringMatcher {
 
 // denyUndecidedFilter does nothing by itself; routes of services that deny unbound
 // requests switch it on.
-func denyUndecidedFilter(Model) (*hcmv3.HttpFilter, error) {
+func denyUndecidedFilter(state.Model) (*hcmv3.HttpFilter, error) {
 	return httpFilter(filterDenyUndecided, &rbacv3.RBAC{})
 }
 
 // sessionFilter sends a request to the address extproc named and nowhere else:
 // strict, because a pod Envoy does not know must be an error that is seen, not
 // another pod.
-func sessionFilter(Model) (*hcmv3.HttpFilter, error) {
+func sessionFilter(state.Model) (*hcmv3.HttpFilter, error) {
 	state, err := toAny(&headersessionv3.HeaderBasedSessionState{Name: wire.DestinationHeader})
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 	"github.com/stateful-route/stateful-route/internal/xdsclients"
 	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 type silent struct{}
@@ -59,7 +60,7 @@ func listen(t *testing.T, pods int, opts xds.Options) (*xds.Server, string) {
 			Name: fmt.Sprintf("chat-%d", i), Weight: 1, Address: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 80),
 		})
 	}
-	gateway := xds.Gateway{Listener: "0.0.0.0:10000", Extprocs: []string{"127.0.0.1:18080"}, MessageTimeout: 50 * time.Millisecond}
+	gateway := state.Gateway{Listener: "0.0.0.0:10000", Extprocs: []string{"127.0.0.1:18080"}, MessageTimeout: 50 * time.Millisecond}
 	if err := srv.SetConfig(t.Context(), gateway, []statefulroute.Service{svc}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +124,7 @@ func TestAClientThatHangsHoldsUpNobody(t *testing.T) {
 			for range 3 {
 				for _, healthy := range []bool{false, true} {
 					want := map[bool]corev3.HealthStatus{true: corev3.HealthStatus_HEALTHY, false: corev3.HealthStatus_UNHEALTHY}[healthy]
-					if err := srv.SetHealth(t.Context(), map[string]map[string]xds.HealthVerdict{"chat": {"chat-7": {Healthy: healthy}}}); err != nil {
+					if err := srv.SetHealth(t.Context(), map[string]map[string]state.HealthVerdict{"chat": {"chat-7": {Healthy: healthy}}}); err != nil {
 						t.Fatal(err)
 					}
 					await(t, fmt.Sprintf("healthy %v", healthy), func() bool {
@@ -152,7 +153,7 @@ func busy(t *testing.T, srv *xds.Server) (stop func()) {
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
-				if err := srv.SetHealth(ctx, map[string]map[string]xds.HealthVerdict{"chat": {"chat-200": {Healthy: i%2 == 0}}}); err != nil && ctx.Err() == nil {
+				if err := srv.SetHealth(ctx, map[string]map[string]state.HealthVerdict{"chat": {"chat-200": {Healthy: i%2 == 0}}}); err != nil && ctx.Err() == nil {
 					t.Error(err)
 				}
 			}

@@ -12,12 +12,13 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds/load"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func testGateway() Gateway {
-	return Gateway{Listener: "0.0.0.0:10000", Extprocs: []string{"127.0.0.1:18080"}, MessageTimeout: 200 * time.Millisecond}
+func testGateway() state.Gateway {
+	return state.Gateway{Listener: "0.0.0.0:10000", Extprocs: []string{"127.0.0.1:18080"}, MessageTimeout: 200 * time.Millisecond}
 }
 
 // testService answers for every host and path and keys sessions by header.
@@ -37,12 +38,12 @@ func testPod(name string, port uint16) statefulroute.Pod {
 }
 
 // testModel is one service, chat, with the given pods.
-func testModel(pods ...statefulroute.Pod) Model {
-	view := &ServiceView{Service: testService("chat")}
+func testModel(pods ...statefulroute.Pod) state.Model {
+	view := &state.ServiceView{Service: testService("chat")}
 	for _, p := range pods {
-		view.Members = append(view.Members, Member{Pod: p, EffectiveWeight: p.Weight})
+		view.Members = append(view.Members, state.Member{Pod: p, EffectiveWeight: p.Weight})
 	}
-	return Model{Gateway: testGateway(), Services: []*ServiceView{view}}
+	return state.Model{Gateway: testGateway(), Services: []*state.ServiceView{view}}
 }
 
 func inState(p statefulroute.Pod, s statefulroute.PodState) statefulroute.Pod {
@@ -51,10 +52,10 @@ func inState(p statefulroute.Pod, s statefulroute.PodState) statefulroute.Pod {
 }
 
 // clone returns an equal model that shares no view with the other.
-func (m Model) clone() Model {
+func clone(m state.Model) state.Model {
 	m.Services = slices.Clone(m.Services)
 	for i, svc := range m.Services {
-		m.Services[i] = svc.withMembers(slices.Clone(svc.Members))
+		m.Services[i] = svc.WithMembers(slices.Clone(svc.Members))
 	}
 	return m
 }
@@ -93,4 +94,11 @@ func await(t *testing.T, what string, ok func() bool) {
 // loadService is the server's load service.
 func loadService(srv *Server) *load.LoadService {
 	return &load.LoadService{Loads: load.NewLoads(), Pods: func() load.Pods { return srv.Index() }}
+}
+
+// t0 is when nothing depends on the time.
+var t0 = time.Unix(1000, 0)
+
+func staticSource(pods ...statefulroute.Pod) statefulroute.PodSource {
+	return statefulroute.PodSource{Static: append([]statefulroute.Pod{}, pods...)}
 }

@@ -12,6 +12,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // Names of the resources that are not a service's own.
@@ -24,7 +26,7 @@ const (
 
 // buildListener is Envoy's public listener: one HTTP connection manager whose
 // filters ask extproc, then pin the request to the pod it chose.
-func buildListener(m Model) (*listenerv3.Listener, error) {
+func buildListener(m state.Model) (*listenerv3.Listener, error) {
 	address, err := socketAddress(m.Gateway.Listener)
 	if err != nil {
 		return nil, fmt.Errorf("envoy.listener: %w", err)
@@ -50,7 +52,7 @@ func buildListener(m Model) (*listenerv3.Listener, error) {
 	}, nil
 }
 
-func buildConnectionManager(m Model) (*hcmv3.HttpConnectionManager, error) {
+func buildConnectionManager(m state.Model) (*hcmv3.HttpConnectionManager, error) {
 	early, err := earlyMutation(m)
 	if err != nil {
 		return nil, err

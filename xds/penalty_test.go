@@ -17,6 +17,7 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/xds"
 	"github.com/stateful-route/stateful-route/xds/load"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // setWeights keeps what was put into force last.
@@ -36,9 +37,9 @@ func (*setWeights) Doubt(context.Context, string, string) {}
 // time.
 func equalLoad(l *load.Loads, pods []statefulroute.Pod) {
 	locality := &endpointv3.UpstreamLocalityStats{Locality: &corev3.Locality{}}
-	view := &xds.ServiceView{Service: statefulroute.Service{Name: "chat"}}
+	view := &state.ServiceView{Service: statefulroute.Service{Name: "chat"}}
 	for _, p := range pods {
-		view.Members = append(view.Members, xds.Member{Pod: p})
+		view.Members = append(view.Members, state.Member{Pod: p})
 		locality.UpstreamEndpointStats = append(locality.UpstreamEndpointStats, &endpointv3.UpstreamEndpointStats{
 			Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
 				Address: p.Address.Addr().String(), PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(p.Address.Port())},
@@ -47,7 +48,7 @@ func equalLoad(l *load.Loads, pods []statefulroute.Pod) {
 		})
 	}
 	report := []*endpointv3.ClusterStats{{ClusterName: "chat", UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{locality}}}
-	l.Report(time.Now(), "envoy", report, xds.NewIndex(xds.Model{Services: []*xds.ServiceView{view}}))
+	l.Report(time.Now(), "envoy", report, state.NewIndex(state.Model{Services: []*state.ServiceView{view}}))
 }
 
 // What the analyzer finds lowers a pod's weight by itself: the loads of these pods
@@ -55,19 +56,19 @@ func equalLoad(l *load.Loads, pods []statefulroute.Pod) {
 func TestAFindingAloneLowersAWeight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var pods []statefulroute.Pod
-		var members []xds.Member
+		var members []state.Member
 		for i := range 3 {
 			p := statefulroute.Pod{Name: fmt.Sprintf("chat-%d", i), Address: netip.MustParseAddrPort(fmt.Sprintf("10.0.0.%d:80", i+1)), Weight: 1}
-			pods, members = append(pods, p), append(members, xds.Member{Pod: p, EffectiveWeight: 1})
+			pods, members = append(pods, p), append(members, state.Member{Pod: p, EffectiveWeight: 1})
 		}
-		model := xds.Model{Services: []*xds.ServiceView{{
+		model := state.Model{Services: []*state.ServiceView{{
 			Service: statefulroute.Service{Name: "chat", Balancing: statefulroute.BalancingPolicy{Strategy: "home_hcl", ResponseTimeWindow: time.Minute}},
 			Members: members,
 		}}}
 		var found atomic.Bool
 		set := &setWeights{}
 		steering := &xds.Steering{
-			Logger: zap.NewNop(), Loads: load.NewLoads(), Set: set, Doubter: set, Model: func() xds.Model { return model },
+			Logger: zap.NewNop(), Loads: load.NewLoads(), Set: set, Doubter: set, Model: func() state.Model { return model },
 			Penalty: func(service, pod string) float64 {
 				if found.Load() && service == "chat" && pod == "chat-1" {
 					return .1

@@ -10,14 +10,15 @@ import (
 
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/xds/discovery"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // GatewayOf is what a configuration says about every Envoy.
-func GatewayOf(e config.Envoy) Gateway {
-	return Gateway{
+func GatewayOf(e config.Envoy) state.Gateway {
+	return state.Gateway{
 		Listener: e.Listener, Extprocs: e.Extproc.Addresses,
 		MessageTimeout: e.Extproc.MessageTimeout, DebugHeaders: e.DebugHeaders,
-		Tracing: Tracing(e.Tracing),
+		Tracing: state.Tracing(e.Tracing),
 	}
 }
 
@@ -34,7 +35,7 @@ func Preview(ctx context.Context, file string, opts ...config.Option) (Resources
 	if err != nil {
 		return nil, err
 	}
-	desk, now := NewDesk(), time.Now()
+	desk, now := state.NewDesk(), time.Now()
 	desk.SetConfig(now, GatewayOf(cfg.Envoy), cfg.Services)
 	for _, svc := range cfg.Services {
 		if list, ok := pods[svc.Name]; ok {

@@ -12,6 +12,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // ProbeObserver hears of every probe; the function it returns is called with
@@ -23,7 +24,7 @@ type ProbeObserver interface {
 // HealthSetter takes what the probes found.
 type HealthSetter interface {
 	// SetHealth is given verdicts by service and pod.
-	SetHealth(ctx context.Context, verdicts map[string]map[string]HealthVerdict) error
+	SetHealth(ctx context.Context, verdicts map[string]map[string]state.HealthVerdict) error
 }
 
 // Prober runs the active health checks of all services: one loop that owns
@@ -33,7 +34,7 @@ type Prober struct {
 	Observer ProbeObserver
 	Set      HealthSetter
 	// Model tells which pods there are, and Changed is signalled when it differs.
-	Model   func() Model
+	Model   func() state.Model
 	Changed <-chan struct{}
 
 	doubts  chan podID
@@ -61,7 +62,7 @@ type checkedService struct {
 	place     int       // in the queue; -1: not in it
 	// followed is the view that was followed last: what it says is known. nil: it
 	// must be looked at again.
-	followed *ServiceView
+	followed *state.ServiceView
 }
 
 // probeResult is what one probe found, for whom and at which address.
@@ -166,20 +167,20 @@ func (p *Prober) followIfChanged(ctx context.Context) {
 // which pods are down in line with them: either may have missed a change of the
 // other.
 func (p *Prober) follow(ctx context.Context, now time.Time) {
-	seen, verdicts := map[string]bool{}, map[string]map[string]HealthVerdict{}
+	seen, verdicts := map[string]bool{}, map[string]map[string]state.HealthVerdict{}
 	for _, svc := range p.Model().Services {
 		c := p.checkOf(svc)
 		if c == nil {
 			continue
 		}
 		seen[svc.Name] = true
-		if c.followed != nil && svc.sameButWeights(c.followed) {
+		if c.followed != nil && svc.SameButWeights(c.followed) {
 			continue
 		}
 		c.followed = svc
 		p.log(svc.Name, nil, c.setMembers(now, svc.Members))
 		for _, m := range svc.Members {
-			v := HealthVerdict{c.health.Healthy(m.Name), c.health.Avoided(m.Name)}
+			v := state.HealthVerdict{Healthy: c.health.Healthy(m.Name), Avoid: c.health.Avoided(m.Name)}
 			if v.Healthy == m.Down || v.Avoid != m.Avoid {
 				note(verdicts, svc.Name, m.Name, v)
 			}
@@ -197,7 +198,7 @@ func (p *Prober) follow(ctx context.Context, now time.Time) {
 // checkOf returns how a service is checked, nil for not at all. A check that
 // changed starts afresh, but for the pods that are down: they stay so until the
 // new check finds otherwise.
-func (p *Prober) checkOf(svc *ServiceView) *checkedService {
+func (p *Prober) checkOf(svc *state.ServiceView) *checkedService {
 	c := p.checked[svc.Name]
 	switch {
 	case svc.Health == nil && (c == nil || c.until.IsZero()):
@@ -230,7 +231,7 @@ func (p *Prober) add(service string, check statefulroute.HealthCheck) *checkedSe
 }
 
 // setMembers tells the service's state machine which pods there are.
-func (c *checkedService) setMembers(now time.Time, members []Member) []balancing.Transition {
+func (c *checkedService) setMembers(now time.Time, members []state.Member) []balancing.Transition {
 	pods := make([]balancing.HealthPod, len(members))
 	c.addresses = make(map[string]netip.AddrPort, len(members))
 	for i, m := range members {
@@ -244,7 +245,7 @@ func (c *checkedService) setMembers(now time.Time, members []Member) []balancing
 func (p *Prober) doubt(now time.Time, id podID) {
 	c := p.checked[id.service]
 	if c == nil {
-		svc, ok := p.Model().service(id.service)
+		svc, ok := p.Model().Service(id.service)
 		if !ok || svc.Health != nil {
 			return // gone, or about to be followed
 		}
@@ -263,10 +264,10 @@ func (p *Prober) doubt(now time.Time, id podID) {
 func (p *Prober) end(ctx context.Context, c *checkedService) {
 	delete(p.checked, c.name)
 	p.queue.drop(c)
-	well := map[string]map[string]HealthVerdict{}
+	well := map[string]map[string]state.HealthVerdict{}
 	for pod := range c.addresses {
 		if !c.health.Healthy(pod) || c.health.Avoided(pod) {
-			note(well, c.name, pod, HealthVerdict{Healthy: true})
+			note(well, c.name, pod, state.HealthVerdict{Healthy: true})
 		}
 	}
 	p.set(ctx, well)
@@ -322,10 +323,10 @@ func (p *Prober) launch(ctx context.Context, id podID, c *checkedService) {
 
 // take books results and puts what they change into force.
 func (p *Prober) take(ctx context.Context, now time.Time, found []probeResult) {
-	verdicts := map[string]map[string]HealthVerdict{}
+	verdicts := map[string]map[string]state.HealthVerdict{}
 	for _, r := range found {
 		for _, t := range p.result(ctx, now, r) {
-			note(verdicts, r.id.service, t.Pod, HealthVerdict{t.Healthy, t.Avoid}) // of two about one pod the last counts
+			note(verdicts, r.id.service, t.Pod, state.HealthVerdict{Healthy: t.Healthy, Avoid: t.Avoid}) // of two about one pod the last counts
 		}
 	}
 	p.set(ctx, verdicts)
@@ -373,7 +374,7 @@ func (p *Prober) log(service string, probe error, changed []balancing.Transition
 
 // set puts verdicts into force; those about pods that left in the meantime are
 // dropped there. What cannot be set now is tried again: follow compares.
-func (p *Prober) set(ctx context.Context, verdicts map[string]map[string]HealthVerdict) {
+func (p *Prober) set(ctx context.Context, verdicts map[string]map[string]state.HealthVerdict) {
 	if len(verdicts) == 0 {
 		return
 	}
@@ -388,9 +389,9 @@ func (p *Prober) set(ctx context.Context, verdicts map[string]map[string]HealthV
 	}
 }
 
-func note(verdicts map[string]map[string]HealthVerdict, service, pod string, v HealthVerdict) {
+func note(verdicts map[string]map[string]state.HealthVerdict, service, pod string, v state.HealthVerdict) {
 	if verdicts[service] == nil {
-		verdicts[service] = map[string]HealthVerdict{}
+		verdicts[service] = map[string]state.HealthVerdict{}
 	}
 	verdicts[service][pod] = v
 }

@@ -20,6 +20,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 func TestProbes(t *testing.T) {
@@ -94,7 +95,7 @@ func TestProbes(t *testing.T) {
 // probedPods is a service's pods as the prober sees and sets them.
 type probedPods struct {
 	mu      sync.Mutex
-	model   Model
+	model   state.Model
 	changed chan struct{}
 	probes  atomic.Int64
 	read    atomic.Int64 // times that the prober read the model
@@ -107,14 +108,14 @@ func (p *probedPods) Probe(ctx context.Context, _, _ string) (context.Context, f
 	return ctx, func(error, time.Duration) { p.probes.Add(1) }
 }
 
-func (p *probedPods) SetHealth(_ context.Context, verdicts map[string]map[string]HealthVerdict) error {
+func (p *probedPods) SetHealth(_ context.Context, verdicts map[string]map[string]state.HealthVerdict) error {
 	if p.refuse.Load() {
 		p.refused.Add(1)
 		return errors.New("not now")
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.model = p.model.clone()
+	p.model = clone(p.model)
 	for i := range p.model.Services[0].Members {
 		m := &p.model.Services[0].Members[i]
 		verdict, said := verdicts["chat"][m.Name]
@@ -145,15 +146,15 @@ func (p *probedPods) more(n int64) func() bool {
 }
 
 // edit changes the model as it is and signals it.
-func (p *probedPods) edit(change func(*Model)) {
+func (p *probedPods) edit(change func(*state.Model)) {
 	p.mu.Lock()
-	p.model = p.model.clone()
+	p.model = clone(p.model)
 	change(&p.model)
 	p.mu.Unlock()
 	p.changed <- struct{}{}
 }
 
-func (p *probedPods) get() Model {
+func (p *probedPods) get() state.Model {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.model
@@ -176,8 +177,8 @@ func startProber(t *testing.T, check statefulroute.HealthCheck, pods ...stateful
 	t.Helper()
 	model := testModel(pods...)
 	model.Services[0].Health = &check
-	state := &probedPods{model: model, changed: make(chan struct{})}
-	p := &Prober{Logger: zap.NewNop(), Observer: state, Set: state, Model: func() Model { state.read.Add(1); return state.get() }, Changed: state.changed}
+	found := &probedPods{model: model, changed: make(chan struct{})}
+	p := &Prober{Logger: zap.NewNop(), Observer: found, Set: found, Model: func() state.Model { found.read.Add(1); return found.get() }, Changed: found.changed}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- p.Run(ctx) }()
@@ -187,26 +188,26 @@ func startProber(t *testing.T, check statefulroute.HealthCheck, pods ...stateful
 			t.Error(err)
 		}
 	})
-	return p, state
+	return p, found
 }
 
 func TestAFailingPodLeavesAndComesBack(t *testing.T) {
 	a, aIll := webPod(t, "a")
 	b, bIll := webPod(t, "b")
 	check := statefulroute.HealthCheck{HTTP: "/", Interval: 10 * time.Millisecond, Timeout: time.Second, UnhealthyAfter: 2, HealthyAfter: 1}
-	_, state := startProber(t, check, a, b)
+	_, found := startProber(t, check, a, b)
 	bIll.Store(true)
-	await(t, "b to be taken out", func() bool { return state.isDown("b") })
+	await(t, "b to be taken out", func() bool { return found.isDown("b") })
 	aIll.Store(true)
-	await(t, "ten more probes", state.more(10))
-	if state.isDown("a") {
+	await(t, "ten more probes", found.more(10))
+	if found.isDown("a") {
 		t.Error("the last pod was taken out")
 	}
 	bIll.Store(false)
-	await(t, "b to be back", func() bool { return !state.isDown("b") })
-	await(t, "a to be taken out now that b is there", func() bool { return state.isDown("a") })
+	await(t, "b to be back", func() bool { return !found.isDown("b") })
+	await(t, "a to be taken out now that b is there", func() bool { return found.isDown("a") })
 	aIll.Store(false)
-	await(t, "a to be back", func() bool { return !state.isDown("a") })
+	await(t, "a to be back", func() bool { return !found.isDown("a") })
 }
 
 // An edited check judges a pod that was down by its own probes.
@@ -215,16 +216,16 @@ func TestAnEditedCheckFreesAPodThatRecovered(t *testing.T) {
 	b, bIll := webPod(t, "b")
 	bIll.Store(true)
 	check := statefulroute.HealthCheck{HTTP: "/", Interval: 10 * time.Millisecond, Timeout: time.Second, UnhealthyAfter: 1, HealthyAfter: 1}
-	_, state := startProber(t, check, a, b)
-	await(t, "b to be taken out", func() bool { return state.isDown("b") })
+	_, found := startProber(t, check, a, b)
+	await(t, "b to be taken out", func() bool { return found.isDown("b") })
 	check.Timeout = 2 * time.Second
-	state.edit(func(m *Model) { m.Services[0].Health = &check })
-	await(t, "ten more probes", state.more(10))
-	if n := state.raised.Load(); n > 0 {
+	found.edit(func(m *state.Model) { m.Services[0].Health = &check })
+	await(t, "ten more probes", found.more(10))
+	if n := found.raised.Load(); n > 0 {
 		t.Errorf("the edit alone made b healthy, %d times", n)
 	}
 	bIll.Store(false)
-	await(t, "b to be back", func() bool { return !state.isDown("b") })
+	await(t, "b to be back", func() bool { return !found.isDown("b") })
 }
 
 // What the model believes of a pod is compared with what the probes found, not only
@@ -235,15 +236,15 @@ func TestTheProberRepeatsWhatWasLost(t *testing.T) {
 	b, bIll := webPod(t, "b")
 	bIll.Store(true)
 	check := statefulroute.HealthCheck{HTTP: "/", Interval: 10 * time.Millisecond, Timeout: time.Second, UnhealthyAfter: 1, HealthyAfter: 1}
-	_, state := startProber(t, check, a, b)
-	await(t, "b to be taken out", func() bool { return state.isDown("b") })
-	state.edit(func(m *Model) { m.Services[0].Members[1].Down = false })
-	await(t, "b to be taken out again", func() bool { return state.isDown("b") })
-	state.refuse.Store(true)
+	_, found := startProber(t, check, a, b)
+	await(t, "b to be taken out", func() bool { return found.isDown("b") })
+	found.edit(func(m *state.Model) { m.Services[0].Members[1].Down = false })
+	await(t, "b to be taken out again", func() bool { return found.isDown("b") })
+	found.refuse.Store(true)
 	bIll.Store(false)
-	await(t, "a change that is refused", func() bool { return state.refused.Load() > 0 })
-	state.refuse.Store(false)
-	await(t, "b to be back", func() bool { return !state.isDown("b") })
+	await(t, "a change that is refused", func() bool { return found.refused.Load() > 0 })
+	found.refuse.Store(false)
+	await(t, "b to be back", func() bool { return !found.isDown("b") })
 }
 
 // A drained pod that passes is no reason to take out all that serve.
@@ -251,15 +252,15 @@ func TestADrainedPodIsNoWitness(t *testing.T) {
 	a, aIll := webPod(t, "a")
 	b, _ := webPod(t, "b")
 	check := statefulroute.HealthCheck{HTTP: "/", Interval: 10 * time.Millisecond, Timeout: time.Second, UnhealthyAfter: 1, HealthyAfter: 1}
-	_, state := startProber(t, check, a, b)
-	state.edit(func(m *Model) { m.Services[0].Members[1].Order = statefulroute.Draining })
+	_, found := startProber(t, check, a, b)
+	found.edit(func(m *state.Model) { m.Services[0].Members[1].Order = statefulroute.Draining })
 	aIll.Store(true)
-	await(t, "ten more probes", state.more(10))
-	if state.isDown("a") {
+	await(t, "ten more probes", found.more(10))
+	if found.isDown("a") {
 		t.Error("the only pod in service was taken out")
 	}
-	state.edit(func(m *Model) { m.Services[0].Members[1].Order = statefulroute.Ready })
-	await(t, "a to be taken out", func() bool { return state.isDown("a") })
+	found.edit(func(m *state.Model) { m.Services[0].Members[1].Order = statefulroute.Ready })
+	await(t, "a to be taken out", func() bool { return found.isDown("a") })
 }
 
 // Without a health check a doubted pod must accept a connection, and is tried until
@@ -273,21 +274,21 @@ func TestADoubtWithoutACheckAsksForAConnection(t *testing.T) {
 	at := closed.Addr().String()
 	b := statefulroute.Pod{Name: "b", Address: netip.MustParseAddrPort(at), Weight: 1}
 	closed.Close()
-	p, state := startProber(t, statefulroute.HealthCheck{HTTP: "/", Interval: time.Hour, Timeout: time.Second}, a, b)
-	state.edit(func(m *Model) { m.Services[0].Health = nil })
-	if state.probes.Load() != 0 || state.isDown("b") {
+	p, found := startProber(t, statefulroute.HealthCheck{HTTP: "/", Interval: time.Hour, Timeout: time.Second}, a, b)
+	found.edit(func(m *state.Model) { m.Services[0].Health = nil })
+	if found.probes.Load() != 0 || found.isDown("b") {
 		t.Fatal("b was probed before it was doubted")
 	}
 	p.Doubt(t.Context(), "chat", "a")
 	p.Doubt(t.Context(), "chat", "b")
-	await(t, "b to be taken out", func() bool { return state.isDown("b") })
+	await(t, "b to be taken out", func() bool { return found.isDown("b") })
 	back, err := net.Listen("tcp", at)
 	if err != nil {
 		t.Skipf("the port is taken: %v", err)
 	}
 	defer back.Close()
-	await(t, "b to be back", func() bool { return !state.isDown("b") })
-	if state.isDown("a") {
+	await(t, "b to be back", func() bool { return !found.isDown("b") })
+	if found.isDown("a") {
 		t.Error("a accepts connections and is down")
 	}
 }
@@ -296,9 +297,9 @@ func TestADoubtWithoutACheckAsksForAConnection(t *testing.T) {
 func TestTheModelIsReadOnlyWhenItChanged(t *testing.T) {
 	a, _ := webPod(t, "a")
 	check := statefulroute.HealthCheck{HTTP: "/", Interval: 10 * time.Millisecond, Timeout: time.Second, UnhealthyAfter: 1, HealthyAfter: 1}
-	_, state := startProber(t, check, a)
-	await(t, "twenty probes", state.more(20))
-	if n := state.read.Load(); n != 1 {
+	_, found := startProber(t, check, a)
+	await(t, "twenty probes", found.more(20))
+	if n := found.read.Load(); n != 1 {
 		t.Errorf("the model was read %d times for twenty probes and no change", n)
 	}
 }
@@ -311,9 +312,9 @@ func BenchmarkProberLoop(b *testing.B) {
 			m.Services[0].Health = &statefulroute.HealthCheck{TCP: true, Interval: time.Second, Timeout: time.Second, UnhealthyAfter: 2, HealthyAfter: 1}
 			for i := range n {
 				at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 80)
-				m.Services[0].Members = append(m.Services[0].Members, Member{Pod: statefulroute.Pod{Name: "pod-" + strconv.Itoa(i), Address: at, Weight: 1}})
+				m.Services[0].Members = append(m.Services[0].Members, state.Member{Pod: statefulroute.Pod{Name: "pod-" + strconv.Itoa(i), Address: at, Weight: 1}})
 			}
-			p := &Prober{Logger: zap.NewNop(), Model: func() Model { return m }}
+			p := &Prober{Logger: zap.NewNop(), Model: func() state.Model { return m }}
 			p.init()
 			now := time.Unix(1000, 0)
 			p.follow(b.Context(), now)
@@ -338,10 +339,10 @@ func TestTheEndOfCheckingLiftsWhatItFound(t *testing.T) {
 	b, bIll := webPod(t, "b")
 	bIll.Store(true)
 	check := statefulroute.HealthCheck{HTTP: "/", Interval: 10 * time.Millisecond, Timeout: time.Second, UnhealthyAfter: 1, HealthyAfter: 1}
-	_, state := startProber(t, check, a, b)
-	await(t, "b to be taken out", func() bool { return state.isDown("b") })
-	state.edit(func(m *Model) { m.Services[0].Health = nil })
-	await(t, "b to be back", func() bool { return !state.isDown("b") })
+	_, found := startProber(t, check, a, b)
+	await(t, "b to be taken out", func() bool { return found.isDown("b") })
+	found.edit(func(m *state.Model) { m.Services[0].Health = nil })
+	await(t, "b to be back", func() bool { return !found.isDown("b") })
 }
 
 // A doubt means a probe now, not at the next interval, and one failure counts.
@@ -349,12 +350,12 @@ func TestADoubtedPodIsProbedAtOnce(t *testing.T) {
 	a, _ := webPod(t, "a")
 	b, bIll := webPod(t, "b")
 	check := statefulroute.HealthCheck{HTTP: "/", Interval: time.Hour, Timeout: time.Second, UnhealthyAfter: 5, HealthyAfter: 1}
-	p, state := startProber(t, check, a, b)
+	p, found := startProber(t, check, a, b)
 	bIll.Store(true)
 	// The prober knows its pods from its first turn on: the timer's, at once.
-	await(t, "a probe of the doubted pod", func() bool { p.Doubt(t.Context(), "chat", "b"); return state.isDown("b") })
+	await(t, "a probe of the doubted pod", func() bool { p.Doubt(t.Context(), "chat", "b"); return found.isDown("b") })
 	p.Doubt(t.Context(), "nobody", "b")
-	if state.isDown("a") {
+	if found.isDown("a") {
 		t.Error("a was not doubted")
 	}
 }
@@ -382,15 +383,15 @@ func TestAProbeOfAnOldAddressDoesNotCount(t *testing.T) {
 	b, _ := webPod(t, "b")
 	moved, _ := webPod(t, "a")
 	check := statefulroute.HealthCheck{HTTP: "/bad", Interval: time.Hour, Timeout: 30 * time.Second, UnhealthyAfter: 1, HealthyAfter: 1}
-	p, state := startProber(t, check, a, b)
+	p, found := startProber(t, check, a, b)
 	p.Doubt(t.Context(), "chat", "a")
 	<-probed
 	model := testModel(moved, b)
 	model.Services[0].Health = &check
-	state.edit(func(m *Model) { *m = model })
+	found.edit(func(m *state.Model) { *m = model })
 	letGo("/bad")
-	await(t, "a probe of the old address and one of the new", func() bool { return state.probes.Load() == 2 })
-	if state.isDown("a") {
+	await(t, "a probe of the old address and one of the new", func() bool { return found.probes.Load() == 2 })
+	if found.isDown("a") {
 		t.Error("the pod is down for what was found where it was before")
 	}
 }
@@ -400,22 +401,22 @@ func TestAProbeOfAnOldCheckDoesNotCount(t *testing.T) {
 	a, probed, letGo := heldPod(t, "a")
 	b, _ := webPod(t, "b")
 	check := statefulroute.HealthCheck{HTTP: "/bad", Interval: time.Hour, Timeout: 30 * time.Second, UnhealthyAfter: 1, HealthyAfter: 1}
-	p, state := startProber(t, check, a, b)
+	p, found := startProber(t, check, a, b)
 	p.Doubt(t.Context(), "chat", "a")
 	<-probed
 	model, other := testModel(a, b), check
 	other.HTTP = "/good"
 	model.Services[0].Health = &other
-	state.edit(func(m *Model) { *m = model })
+	found.edit(func(m *state.Model) { *m = model })
 	p.Doubt(t.Context(), "chat", "a")
 	if path := <-probed; path != "/good" {
 		t.Fatalf("probed %s", path)
 	}
 	letGo("/bad")
-	await(t, "the end of the old probe", func() bool { return state.probes.Load() == 1 })
+	await(t, "the end of the old probe", func() bool { return found.probes.Load() == 1 })
 	p.Doubt(t.Context(), "chat", "b") // the loop turns: it has the old result
-	await(t, "a probe of b", func() bool { return state.probes.Load() == 2 })
-	if state.isDown("a") {
+	await(t, "a probe of b", func() bool { return found.probes.Load() == 2 })
+	if found.isDown("a") {
 		t.Error("the pod is down for what a check found that is no longer in force")
 	}
 	letGo("/good")

@@ -9,6 +9,7 @@ import (
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // Resources are Envoy's resources by name, one map per type URL.
@@ -23,7 +24,7 @@ func newResources() Resources {
 
 // Build makes the resources of a model. It is pure: the same model gives the
 // same bytes. What Envoy would refuse is an error here, before any push.
-func Build(m Model) (Resources, error) {
+func Build(m state.Model) (Resources, error) {
 	r, err := buildShared(m)
 	if err != nil {
 		return nil, err
@@ -41,7 +42,7 @@ func Build(m Model) (Resources, error) {
 }
 
 // buildShared makes the resources that are not a service's own.
-func buildShared(m Model) (Resources, error) {
+func buildShared(m state.Model) (Resources, error) {
 	r := newResources()
 	listener, err := buildListener(m)
 	if err != nil {
@@ -103,13 +104,13 @@ type builtService struct {
 }
 
 type builtCluster struct {
-	view    *ServiceView // whose policy it is
+	view    *state.ServiceView // whose policy it is
 	cluster *clusterv3.Cluster
 }
 
 // built are a service's own resources.
 type built struct {
-	view      *ServiceView
+	view      *state.ServiceView
 	cluster   *clusterv3.Cluster
 	endpoints *endpointv3.ClusterLoadAssignment
 }
@@ -117,7 +118,7 @@ type built struct {
 func newBuilder() *builder { return &builder{services: map[string]*builtService{}} }
 
 // target returns the resources that Envoys are to have of a service in the end.
-func (b *builder) target(svc *ServiceView) (built, error) {
+func (b *builder) target(svc *state.ServiceView) (built, error) {
 	if err := checkWeights(svc); err != nil {
 		return built{}, fmt.Errorf("service %q: %w", svc.Name, err)
 	}
@@ -126,7 +127,7 @@ func (b *builder) target(svc *ServiceView) (built, error) {
 
 // service returns the resources of a service, checked by the rules of Envoy's
 // API.
-func (b *builder) service(svc *ServiceView, to Audience) (built, error) {
+func (b *builder) service(svc *state.ServiceView, to Audience) (built, error) {
 	s := b.of(svc.Name)
 	if last := s.last[to]; last.view == svc {
 		return last, nil
@@ -139,7 +140,7 @@ func (b *builder) service(svc *ServiceView, to Audience) (built, error) {
 	return out, nil
 }
 
-func (b *builder) build(svc *ServiceView, to Audience) (built, error) {
+func (b *builder) build(svc *state.ServiceView, to Audience) (built, error) {
 	cluster, err := b.cluster(svc)
 	if err != nil {
 		return built{}, err
@@ -160,10 +161,10 @@ func (b *builder) of(service string) *builtService {
 func (b *builder) forget(service string) { delete(b.services, service) }
 
 // cluster returns the same pointer for as long as the policy is the same.
-func (b *builder) cluster(svc *ServiceView) (*clusterv3.Cluster, error) {
+func (b *builder) cluster(svc *state.ServiceView) (*clusterv3.Cluster, error) {
 	s := b.of(svc.Name)
 	for _, c := range s.clusters {
-		if c.view.samePolicy(svc) {
+		if c.view.SamePolicy(svc) {
 			return c.cluster, nil
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"slices"
 	"time"
+
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // Audience is one of the two kinds of xDS client.
@@ -47,8 +49,8 @@ type Rollout struct {
 	// Hold bounds each wait for answers.
 	Hold time.Duration
 
-	gateway  Gateway
-	layout   *layout // of the services that are meant to be
+	gateway  state.Gateway
+	layout   *state.Layout // of the services that are meant to be
 	services map[string]*serviceRollout
 	active   map[string]*serviceRollout // those with something to do or to wait for
 	seq      [2]uint64                  // the last number by audience
@@ -66,9 +68,9 @@ type Publication struct {
 	Asked time.Time
 	// Service is what View is of; a nil View ends it. Empty: Shared is meant.
 	Service string
-	View    *ServiceView
+	View    *state.ServiceView
 	// Shared holds the services' policies and which of them have routes.
-	Shared Model
+	Shared state.Model
 }
 
 // Progress is how far an audience is with its answers.
@@ -89,13 +91,13 @@ const AllAnswered = math.MaxUint64
 
 // Set makes model what the rollout leads to. Of the services in it those in
 // changed may differ from before, and those in gone are no longer in it.
-func (r *Rollout) Set(now time.Time, model Model, changed []*ServiceView, gone []string) {
+func (r *Rollout) Set(now time.Time, model state.Model, changed []*state.ServiceView, gone []string) {
 	if r.services == nil {
-		r.services, r.active, r.layout = map[string]*serviceRollout{}, map[string]*serviceRollout{}, newLayout(nil)
+		r.services, r.active, r.layout = map[string]*serviceRollout{}, map[string]*serviceRollout{}, state.NewLayout(nil)
 		r.reshare(now)
 	}
-	next := model.layoutOf()
-	if next != r.layout && !slices.Equal(next.names, r.layout.names) || !reflect.DeepEqual(r.gateway, model.Gateway) {
+	next := model.LayoutOf()
+	if next != r.layout && !slices.Equal(next.Names, r.layout.Names) || !reflect.DeepEqual(r.gateway, model.Gateway) {
 		r.reshare(now)
 	}
 	r.gateway, r.layout = model.Gateway, next
@@ -188,15 +190,15 @@ func (r *Rollout) finish(s *serviceRollout, t *turn) {
 
 // sharedModel is what listener and routes are made of: the services as Envoys
 // have them, those that go away after the others and without a route.
-func (r *Rollout) sharedModel() Model {
-	m := Model{Gateway: r.gateway, Services: make([]*ServiceView, 0, len(r.services))}
-	for _, name := range r.layout.names {
+func (r *Rollout) sharedModel() state.Model {
+	m := state.Model{Gateway: r.gateway, Services: make([]*state.ServiceView, 0, len(r.services))}
+	for _, name := range r.layout.Names {
 		if s := r.services[name]; s != nil && s.envoy != nil {
 			m.Services = append(m.Services, s.policyView())
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.services)) {
-		if _, meant := r.layout.places[name]; !meant && r.services[name].envoy != nil {
+		if _, meant := r.layout.Places[name]; !meant && r.services[name].envoy != nil {
 			m.Services = append(m.Services, r.services[name].policyView())
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // Whatever changes, and however clients answer, late, never, with refusals, or by
@@ -60,7 +61,7 @@ const hold = 500 * time.Millisecond
 type world struct {
 	d       *driven
 	clients []*simulated
-	target  Model
+	target  state.Model
 	changed time.Time
 
 	served  map[servedAt]time.Time // since when Envoys are told to serve an address
@@ -90,7 +91,7 @@ type simulated struct {
 }
 
 // content is what a client has, by service.
-type content map[string]*ServiceView
+type content map[string]*state.ServiceView
 
 func newWorld(t *rapid.T) *world {
 	w := &world{
@@ -132,7 +133,7 @@ func (w *world) happen(t *rapid.T) {
 	}
 }
 
-func (w *world) set(m Model) {
+func (w *world) set(m state.Model) {
 	w.target, w.changed = m, w.d.now
 	wanted := map[choice]time.Time{}
 	for _, svc := range m.Services {
@@ -270,7 +271,7 @@ func (w *world) book(before map[choice]bool) {
 // hadAnothers reports whether the pod was chosen at an address that is another's
 // now.
 func (w *world) hadAnothers(before map[choice]bool, id choice) bool {
-	svc, _ := w.target.service(id.service)
+	svc, _ := w.target.Service(id.service)
 	for old := range before {
 		if old.service == id.service && old.pod == id.pod && svc != nil {
 			owner := owners(svc)[old.at]
@@ -286,14 +287,14 @@ func (w *world) checkTarget(t *rapid.T, before map[choice]bool) {
 	named := map[podID]bool{}
 	for id := range now {
 		named[podID{id.service, id.pod}] = true
-		svc, ok := w.target.service(id.service)
+		svc, ok := w.target.Service(id.service)
 		if !ok {
 			continue // the service is on its way out
 		}
 		if owner := owners(svc)[id.at]; owner != "" && owner != id.pod {
 			t.Fatalf("%s is chosen at %s's address: %s", id.pod, owner, w)
 		}
-		if !slices.ContainsFunc(svc.Members, func(m Member) bool { return m.Name == id.pod && m.State.ServesBound() }) {
+		if !slices.ContainsFunc(svc.Members, func(m state.Member) bool { return m.Name == id.pod && m.State.ServesBound() }) {
 			t.Fatalf("extprocs were not told at once that %s is out: %s", id.pod, w)
 		}
 	}
@@ -312,12 +313,12 @@ func (w *world) checkTarget(t *rapid.T, before map[choice]bool) {
 
 func (w *world) checkUnbound(t *rapid.T) {
 	for name, given := range w.d.given[Envoys] {
-		svc, ok := w.target.service(name)
+		svc, ok := w.target.Service(name)
 		if !ok {
 			continue
 		}
 		for _, m := range given.Members {
-			ready := func(want Member) bool { return want.Address == m.Address && want.State == statefulroute.Ready }
+			ready := func(want state.Member) bool { return want.Address == m.Address && want.State == statefulroute.Ready }
 			if m.State == statefulroute.Ready && !slices.ContainsFunc(svc.Members, ready) {
 				t.Fatalf("Envoys send unbound requests to %s at %s: %s", m.Name, m.Address, w)
 			}
@@ -351,7 +352,7 @@ func (w *world) checkReached(t *rapid.T) {
 }
 
 func (w *world) checkChoice(t *rapid.T, id choice) {
-	if !slices.ContainsFunc(w.d.shared.Services, func(svc *ServiceView) bool { return svc.Name == id.service && !svc.Unrouted }) {
+	if !slices.ContainsFunc(w.d.shared.Services, func(svc *state.ServiceView) bool { return svc.Name == id.service && !svc.Unrouted }) {
 		return // no request comes to where it would be chosen
 	}
 	if at, ok := w.dropped[id]; ok && w.d.now.Sub(at) >= hold {
@@ -372,9 +373,9 @@ func (w *world) checkChoice(t *rapid.T, id choice) {
 	}
 }
 
-func sorted(m Model) Model {
-	m = m.clone()
-	slices.SortFunc(m.Services, func(a, b *ServiceView) int { return cmpNames(a.Name, b.Name) })
+func sorted(m state.Model) state.Model {
+	m = clone(m)
+	slices.SortFunc(m.Services, func(a, b *state.ServiceView) int { return cmpNames(a.Name, b.Name) })
 	return m
 }
 
@@ -385,18 +386,18 @@ func cmpNames(a, b string) int {
 	return 1
 }
 
-func drawModel(t *rapid.T) Model {
-	m := Model{Gateway: testGateway()}
+func drawModel(t *rapid.T) state.Model {
+	m := state.Model{Gateway: testGateway()}
 	for _, name := range rapid.SliceOfDistinct(rapid.SampledFrom([]string{"chat", "rooms"}), rapid.ID).Draw(t, "services") {
-		view := &ServiceView{Service: testService(name)}
+		view := &state.ServiceView{Service: testService(name)}
 		view.Session.IdleTimeout = time.Duration(rapid.IntRange(1, 2).Draw(t, "policy")) * time.Minute
 		used := map[uint16]bool{}
 		for _, pod := range rapid.SliceOfDistinct(rapid.SampledFrom([]string{"a", "b", "c"}), rapid.ID).Draw(t, "pods") {
 			port := rapid.Uint16Range(1, 4).Filter(func(p uint16) bool { return !used[p] }).Draw(t, "port")
 			used[port] = true
-			state := rapid.SampledFrom([]statefulroute.PodState{statefulroute.Ready, statefulroute.Ready, statefulroute.Draining, statefulroute.Unhealthy, statefulroute.Maintenance}).Draw(t, "state")
-			view.Members = append(view.Members, Member{
-				Pod: inState(testPod(pod, port), state), EffectiveWeight: rapid.Uint32Range(1, 3).Draw(t, "weight"),
+			is := rapid.SampledFrom([]statefulroute.PodState{statefulroute.Ready, statefulroute.Ready, statefulroute.Draining, statefulroute.Unhealthy, statefulroute.Maintenance}).Draw(t, "state")
+			view.Members = append(view.Members, state.Member{
+				Pod: inState(testPod(pod, port), is), EffectiveWeight: rapid.Uint32Range(1, 3).Draw(t, "weight"),
 			})
 		}
 		m.Services = append(m.Services, view)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // serviceRollout is one service on its way to its target. It is a function of
@@ -16,11 +17,11 @@ import (
 // in the middle has nothing to start over.
 type serviceRollout struct {
 	name    string
-	target  *ServiceView // nil: the service is to go
-	envoy   *ServiceView // what Envoys were last given; nil: nothing
-	extproc *ServiceView // what extprocs were last given; nil: nothing
-	even    *ServiceView // the target that both have in full; nil: it is not so
-	asked   time.Time    // when the oldest change that is not done was asked for
+	target  *state.ServiceView // nil: the service is to go
+	envoy   *state.ServiceView // what Envoys were last given; nil: nothing
+	extproc *state.ServiceView // what extprocs were last given; nil: nothing
+	even    *state.ServiceView // the target that both have in full; nil: it is not so
+	asked   time.Time          // when the oldest change that is not done was asked for
 
 	// coming are the addresses that Envoys were told to serve and may not serve yet.
 	coming map[netip.AddrPort]wait
@@ -46,7 +47,7 @@ func (s *serviceRollout) step(t *turn) []Publication {
 		return s.begin(t)
 	case s.target == nil:
 		return s.remove(t)
-	case s.even != nil && s.target.sameButWeights(s.even):
+	case s.even != nil && s.target.SameButWeights(s.even):
 		return s.reweigh(t)
 	}
 	s.unrouting = nil
@@ -54,7 +55,7 @@ func (s *serviceRollout) step(t *turn) []Publication {
 	extproc := s.nextExtproc()
 	s.leave(t, extproc)
 	envoy := s.nextEnvoy(extproc)
-	if s.envoy == nil || !s.envoy.samePolicy(envoy) {
+	if s.envoy == nil || !s.envoy.SamePolicy(envoy) {
 		s.renewPolicy(t)
 	}
 	s.come(t, envoy)
@@ -112,7 +113,7 @@ func (s *serviceRollout) remove(t *turn) []Publication {
 func (s *serviceRollout) ended() bool { return s.target == nil && s.envoy == nil && s.extproc == nil }
 
 // give publishes what differs from what the audience has.
-func (s *serviceRollout) give(t *turn, to Audience, view *ServiceView) []Publication {
+func (s *serviceRollout) give(t *turn, to Audience, view *state.ServiceView) []Publication {
 	last := &s.envoy
 	if to == Extprocs {
 		last = &s.extproc
@@ -120,7 +121,7 @@ func (s *serviceRollout) give(t *turn, to Audience, view *ServiceView) []Publica
 	if *last == view {
 		return nil
 	}
-	if *last != nil && view != nil && (*last).samePolicy(view) && slices.Equal((*last).Members, view.Members) {
+	if *last != nil && view != nil && (*last).SamePolicy(view) && slices.Equal((*last).Members, view.Members) {
 		if to == Envoys {
 			*last = view // equal, and known to be the target
 		}
@@ -161,13 +162,13 @@ func (s *serviceRollout) renewPolicy(t *turn) {
 // nextExtproc is the target as far as Envoys can reach it: pods that nobody may
 // be sent to as they are, and of the others those at addresses that Envoys serve.
 // A pod that is only known elsewhere stays where it was.
-func (s *serviceRollout) nextExtproc() *ServiceView {
+func (s *serviceRollout) nextExtproc() *state.ServiceView {
 	if s.envoy == nil || s.extproc == nil && s.policy != nil {
 		return s.extproc
 	}
 	served, before := served(s.envoy), s.knownToExtprocs()
 	var owner map[netip.AddrPort]string
-	members := make([]Member, 0, len(s.target.Members))
+	members := make([]state.Member, 0, len(s.target.Members))
 	for _, m := range s.target.Members {
 		_, coming := s.coming[m.Address]
 		if !m.State.ServesBound() || served[m.Address] && !coming {
@@ -196,15 +197,15 @@ func (s *serviceRollout) nextExtproc() *ServiceView {
 }
 
 // policyForExtprocs is the target's once Envoys have it.
-func (s *serviceRollout) policyForExtprocs() *ServiceView {
-	if s.extproc != nil && (s.policy != nil || !s.envoy.samePolicy(s.target)) {
+func (s *serviceRollout) policyForExtprocs() *state.ServiceView {
+	if s.extproc != nil && (s.policy != nil || !s.envoy.SamePolicy(s.target)) {
 		return s.extproc
 	}
 	return s.target
 }
 
-func (s *serviceRollout) knownToExtprocs() map[string]Member {
-	known := map[string]Member{}
+func (s *serviceRollout) knownToExtprocs() map[string]state.Member {
+	known := map[string]state.Member{}
 	if s.extproc != nil {
 		for _, m := range s.extproc.Members {
 			known[m.Name] = m
@@ -214,16 +215,16 @@ func (s *serviceRollout) knownToExtprocs() map[string]Member {
 }
 
 // forExtprocs is a view without what extprocs are not told.
-func forExtprocs(policy *ServiceView, members []Member) *ServiceView {
-	out := make([]Member, len(members))
+func forExtprocs(policy *state.ServiceView, members []state.Member) *state.ServiceView {
+	out := make([]state.Member, len(members))
 	for i, m := range members {
-		out[i] = Member{Pod: m.Pod}
+		out[i] = state.Member{Pod: m.Pod}
 	}
-	return policy.withMembers(out)
+	return policy.WithMembers(out)
 }
 
 // served are the addresses that Envoys send bound sessions to.
-func served(v *ServiceView) map[netip.AddrPort]bool {
+func served(v *state.ServiceView) map[netip.AddrPort]bool {
 	out := make(map[netip.AddrPort]bool, len(v.Members))
 	for _, m := range v.Members {
 		if m.State.ServesBound() {
@@ -233,7 +234,7 @@ func served(v *ServiceView) map[netip.AddrPort]bool {
 	return out
 }
 
-func owners(v *ServiceView) map[netip.AddrPort]string {
+func owners(v *state.ServiceView) map[netip.AddrPort]string {
 	out := make(map[netip.AddrPort]string, len(v.Members))
 	for _, m := range v.Members {
 		out[m.Address] = m.Name
@@ -242,7 +243,7 @@ func owners(v *ServiceView) map[netip.AddrPort]string {
 }
 
 // leave books the addresses that extprocs choose no more after this turn.
-func (s *serviceRollout) leave(t *turn, next *ServiceView) {
+func (s *serviceRollout) leave(t *turn, next *state.ServiceView) {
 	if s.extproc == nil || next == s.extproc {
 		return
 	}
@@ -263,7 +264,7 @@ func (s *serviceRollout) leave(t *turn, next *ServiceView) {
 
 // nextEnvoy is the target and, draining, whatever extprocs choose or may still
 // choose. It is the target itself when there is nothing else.
-func (s *serviceRollout) nextEnvoy(extproc *ServiceView) *ServiceView {
+func (s *serviceRollout) nextEnvoy(extproc *state.ServiceView) *state.ServiceView {
 	kept := map[netip.AddrPort]statefulroute.Pod{}
 	for at, l := range s.leaving {
 		kept[at] = l.pod
@@ -292,13 +293,13 @@ func (s *serviceRollout) nextEnvoy(extproc *ServiceView) *ServiceView {
 	for _, p := range gone {
 		p.State = statefulroute.Draining
 		// A draining pod gets nothing by weight.
-		members = append(members, Member{Pod: p, EffectiveWeight: 1})
+		members = append(members, state.Member{Pod: p, EffectiveWeight: 1})
 	}
-	return s.target.withMembers(members)
+	return s.target.WithMembers(members)
 }
 
 // come books the addresses that Envoys serve from this turn on.
-func (s *serviceRollout) come(t *turn, next *ServiceView) {
+func (s *serviceRollout) come(t *turn, next *state.ServiceView) {
 	now := served(next)
 	maps.DeleteFunc(s.coming, func(at netip.AddrPort, _ wait) bool { return !now[at] })
 	var before map[netip.AddrPort]bool
@@ -317,8 +318,8 @@ func (s *serviceRollout) come(t *turn, next *ServiceView) {
 }
 
 // policyView is the service's policy as Envoys have it, and whether it has a route.
-func (s *serviceRollout) policyView() *ServiceView {
-	return &ServiceView{Service: s.envoy.Service, spec: s.envoy.spec, Unrouted: !s.routed}
+func (s *serviceRollout) policyView() *state.ServiceView {
+	return &state.ServiceView{Service: s.envoy.Service, Spec: s.envoy.Spec, Unrouted: !s.routed}
 }
 
 // waits reports whether something is waited for, and tells the turn until when.

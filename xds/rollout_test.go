@@ -10,10 +10,11 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // show writes a model as "chat: a@1 b@2(draining)"; unrouted services in brackets.
-func show(m Model) string {
+func show(m state.Model) string {
 	var services []string
 	for _, svc := range m.Services {
 		name := svc.Name
@@ -36,8 +37,8 @@ func show(m Model) string {
 type driven struct {
 	Rollout
 	now     time.Time
-	given   [2]map[string]*ServiceView
-	shared  Model
+	given   [2]map[string]*state.ServiceView
+	shared  state.Model
 	seq     [2]uint64
 	through map[Audience]uint64 // what was answered; not there: everything
 	log     []string
@@ -46,14 +47,14 @@ type driven struct {
 }
 
 func newDriven(hold time.Duration) *driven {
-	return &driven{Rollout: Rollout{Hold: hold}, now: time.Unix(100, 0), given: [2]map[string]*ServiceView{{}, {}}, through: map[Audience]uint64{}}
+	return &driven{Rollout: Rollout{Hold: hold}, now: time.Unix(100, 0), given: [2]map[string]*state.ServiceView{{}, {}}, through: map[Audience]uint64{}}
 }
 
 // set changes the target to a model made by hand, in which all may differ.
-func (d *driven) set(m Model) {
+func (d *driven) set(m state.Model) {
 	var gone []string
 	for name := range d.services {
-		if _, ok := m.service(name); !ok {
+		if _, ok := m.Service(name); !ok {
 			gone = append(gone, name)
 		}
 	}
@@ -101,12 +102,12 @@ func (d *driven) take(p Publication) {
 }
 
 // model is what an audience has.
-func (d *driven) model(a Audience) Model {
-	m := Model{Gateway: testGateway()}
+func (d *driven) model(a Audience) state.Model {
+	m := state.Model{Gateway: testGateway()}
 	for _, name := range slices.Sorted(maps.Keys(d.given[a])) {
 		view := *d.given[a][name]
 		if a == Envoys {
-			routed := slices.ContainsFunc(d.shared.Services, func(svc *ServiceView) bool { return svc.Name == name && !svc.Unrouted })
+			routed := slices.ContainsFunc(d.shared.Services, func(svc *state.ServiceView) bool { return svc.Name == name && !svc.Unrouted })
 			view.Unrouted = !routed
 		}
 		m.Services = append(m.Services, &view)
@@ -141,7 +142,7 @@ func TestTheWayOfAChange(t *testing.T) {
 	both.Services = append(both.Services, rooms.Services...)
 	for _, test := range []struct {
 		name          string
-		before, after Model
+		before, after state.Model
 		want          []string
 	}{
 		{"a pod joins", testModel(a), testModel(a, b), []string{
@@ -202,7 +203,7 @@ func TestNothingBeginsAWaitAnew(t *testing.T) {
 	d.finish()
 	d.through[Envoys] = 0
 	knows := func(pod string) bool {
-		return slices.ContainsFunc(d.given[Extprocs]["chat"].Members, func(m Member) bool { return m.Name == pod && m.State.ServesBound() })
+		return slices.ContainsFunc(d.given[Extprocs]["chat"].Members, func(m state.Member) bool { return m.Name == pod && m.State.ServesBound() })
 	}
 	begun, joined := d.now, time.Duration(0)
 	pods = append(pods, testPod("late", 9))
@@ -234,7 +235,7 @@ func TestExtprocsHearNothingOfWeights(t *testing.T) {
 	d.set(model)
 	d.finish()
 	for i := range uint32(5) {
-		model = model.clone()
+		model = clone(model)
 		model.Services[0].Members[0].EffectiveWeight = 10 + i
 		d.set(model)
 		for _, line := range d.finish() {
@@ -251,7 +252,7 @@ func TestExtprocsHearNothingOfWeights(t *testing.T) {
 // Old and new pods together must not weigh more than Envoy accepts: what is on its
 // way to the target can always be built.
 func TestWideningNeverWeighsTooMuch(t *testing.T) {
-	heavy := func(pods ...statefulroute.Pod) Model {
+	heavy := func(pods ...statefulroute.Pod) state.Model {
 		m := testModel(pods...)
 		for i := range m.Services[0].Members {
 			m.Services[0].Members[i].EffectiveWeight = math.MaxUint32 / 2
@@ -287,7 +288,7 @@ func TestWideningNeverWeighsTooMuch(t *testing.T) {
 	}
 	d.set(heavy(testPod("a", 1), testPod("b", 2)))
 	d.finish()
-	for _, m := range []Model{heavy(testPod("a", 1), testPod("c", 3)), heavy(testPod("d", 4), testPod("e", 5))} {
+	for _, m := range []state.Model{heavy(testPod("a", 1), testPod("c", 3)), heavy(testPod("d", 4), testPod("e", 5))} {
 		d.set(m)
 		d.finish()
 	}
@@ -347,7 +348,7 @@ func TestExtprocsThatAreExpectedAreWaitedFor(t *testing.T) {
 // Beside many services one that changes is all that is looked at.
 func TestServicesThatDoNotChangeAreNotLookedAt(t *testing.T) {
 	d := newDriven(time.Second)
-	m := Model{Gateway: testGateway()}
+	m := state.Model{Gateway: testGateway()}
 	for i := range 200 {
 		svc := testModel(testPod("a", 1), testPod("b", 2)).Services[0]
 		svc.Name = fmt.Sprintf("service-%d", i)
@@ -355,13 +356,13 @@ func TestServicesThatDoNotChangeAreNotLookedAt(t *testing.T) {
 	}
 	d.set(m)
 	d.finish()
-	changed := m.Services[7].withMembers(slices.Clone(m.Services[7].Members))
+	changed := m.Services[7].WithMembers(slices.Clone(m.Services[7].Members))
 	changed.Members[0].State = statefulroute.Unhealthy
 	m.Services = slices.Clone(m.Services)
 	m.Services[7] = changed
 	told := map[string]int{}
 	d.told = func(p Publication) { told[p.Service]++ }
-	d.Set(d.now, m, []*ServiceView{changed}, nil)
+	d.Set(d.now, m, []*state.ServiceView{changed}, nil)
 	d.finish()
 	if len(told) != 1 || told["service-7"] != 3 {
 		t.Errorf("told of %v, want of service-7 three times", told)

@@ -20,12 +20,13 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/wire"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // buildRoutes gives every host its own virtual host. Envoy uses only the most
 // specific one, so each also holds the routes of less specific hosts, after
 // its own: a service on "*" still gets the paths a named host leaves.
-func buildRoutes(m Model) (*routev3.RouteConfiguration, error) {
+func buildRoutes(m state.Model) (*routev3.RouteConfiguration, error) {
 	out := &routev3.RouteConfiguration{
 		Name:                            routesName,
 		IgnorePortInHostMatching:        true,
@@ -57,7 +58,7 @@ func podHeader() *corev3.HeaderValueOption {
 	}
 }
 
-func hosts(m Model) []string {
+func hosts(m state.Model) []string {
 	set := map[string]bool{}
 	for _, svc := range m.Services {
 		for _, h := range svc.Hosts {
@@ -71,10 +72,10 @@ func hosts(m Model) []string {
 // hostRoute is one service on one of its hosts, as seen from a virtual host.
 type hostRoute struct {
 	host string
-	svc  *ServiceView
+	svc  *state.ServiceView
 }
 
-func buildVirtualHost(m Model, host string) (*routev3.VirtualHost, error) {
+func buildVirtualHost(m state.Model, host string) (*routev3.VirtualHost, error) {
 	var found []hostRoute
 	for _, svc := range m.Services {
 		if h, ok := bestHost(svc.Hosts, host); ok && !svc.Unrouted {

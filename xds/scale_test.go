@@ -12,10 +12,11 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/xds/load"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // manyPods is a desk with n pods, and a client's report of all of them.
-func manyPods(n int) (*Desk, []*endpointv3.ClusterStats) {
+func manyPods(n int) (*state.Desk, []*endpointv3.ClusterStats) {
 	var pods []statefulroute.Pod
 	var stats []*endpointv3.UpstreamEndpointStats
 	for i := range n {
@@ -24,13 +25,16 @@ func manyPods(n int) (*Desk, []*endpointv3.ClusterStats) {
 		pods = append(pods, p)
 		stats = append(stats, podStats(p, 1, 0, 0))
 	}
-	return deskWith(pods...), clusterStats(stats...)
+	d, svc := state.NewDesk(), testService("chat")
+	svc.Pods = staticSource(pods...)
+	d.SetConfig(t0, testGateway(), []statefulroute.Service{svc})
+	return d, clusterStats(stats...)
 }
 
 // aSecond is what every second costs beside Envoy's resources: a report, the
 // look at which pods are left, and new weights.
-func aSecond(tb testing.TB, d *Desk, l *load.Loads, stats []*endpointv3.ClusterStats, weights map[string]uint32) {
-	index := NewIndex(d.Model())
+func aSecond(tb testing.TB, d *state.Desk, l *load.Loads, stats []*endpointv3.ClusterStats, weights map[string]uint32) {
+	index := state.NewIndex(d.Model())
 	l.Report(t0, "envoy", stats, index)
 	l.Keep(index.Has)
 	for pod, w := range weights {
@@ -40,7 +44,7 @@ func aSecond(tb testing.TB, d *Desk, l *load.Loads, stats []*endpointv3.ClusterS
 	}
 }
 
-func weightsOf(d *Desk) map[string]uint32 {
+func weightsOf(d *state.Desk) map[string]uint32 {
 	out := map[string]uint32{}
 	for _, m := range d.Model().Services[0].Members {
 		out[m.Name] = 7
@@ -101,12 +105,12 @@ func fleetOf(tb testing.TB, services int) *Server {
 			list[i].Pods.Static = append(list[i].Pods.Static, pod)
 		}
 	}
-	apply(tb, srv, func(d *Desk, now time.Time) error { d.SetConfig(now, testGateway(), list); return nil })
+	apply(tb, srv, func(d *state.Desk, now time.Time) error { d.SetConfig(now, testGateway(), list); return nil })
 	return srv
 }
 
 // apply is one turn of the loop.
-func apply(tb testing.TB, srv *Server, edit func(*Desk, time.Time) error) {
+func apply(tb testing.TB, srv *Server, edit func(*state.Desk, time.Time) error) {
 	tb.Helper()
 	if err := srv.edit(edit); err != nil {
 		tb.Fatal(err)
@@ -116,8 +120,8 @@ func apply(tb testing.TB, srv *Server, edit func(*Desk, time.Time) error) {
 
 // flap takes a pod out, or brings it back.
 func flap(tb testing.TB, srv *Server, i int) {
-	apply(tb, srv, func(d *Desk, _ time.Time) error {
-		return d.SetHealth("service-3", "pod-5", HealthVerdict{Healthy: i%2 == 0})
+	apply(tb, srv, func(d *state.Desk, _ time.Time) error {
+		return d.SetHealth("service-3", "pod-5", state.HealthVerdict{Healthy: i%2 == 0})
 	})
 }
 
@@ -150,7 +154,7 @@ func TestASecondsWeightsAreOneCheapPublication(t *testing.T) {
 	srv := fleetOf(t, 100)
 	for second := range 3 {
 		made, seq := srv.builder.made, srv.caches.seq
-		apply(t, srv, func(d *Desk, _ time.Time) error {
+		apply(t, srv, func(d *state.Desk, _ time.Time) error {
 			for _, svc := range srv.Model().Services {
 				for i, m := range svc.Members {
 					if err := d.SetWeight(svc.Name, m.Name, uint32(100+second+i)); err != nil {

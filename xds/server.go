@@ -24,6 +24,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/internal/grpclimit"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // Options configure a Server.
@@ -40,7 +41,7 @@ type Options struct {
 	// the server take a moment to come back. 0 means five seconds.
 	Reunion time.Duration
 	// Orders keeps what operators said of pods; nil keeps it in memory only.
-	Orders OrderKeeper
+	Orders state.OrderKeeper
 	// Boot must differ between two runs of the server: it marks its versions.
 	Boot string
 	// Limits bound the clients.
@@ -77,7 +78,7 @@ type Server struct {
 	changed chan struct{}
 
 	// Owned by the loop.
-	desk    *Desk
+	desk    *state.Desk
 	rollout Rollout
 	builder *builder
 	given   [2]map[string]given // what the audiences have of each service
@@ -88,8 +89,8 @@ type Server struct {
 
 // view is a model with its index.
 type view struct {
-	model Model
-	index *Index
+	model state.Model
+	index *state.Index
 }
 
 // given are the names under which an audience has a service.
@@ -101,7 +102,7 @@ type given struct {
 // edit is a change of the desk; done gets its error, or nil once what can be told
 // of it at once is published.
 type edit struct {
-	apply func(d *Desk, now time.Time) error
+	apply func(d *state.Desk, now time.Time) error
 	done  chan error
 }
 
@@ -114,14 +115,14 @@ func New(opts Options) (*Server, error) {
 		opts:    opts,
 		edits:   make(chan edit),
 		changed: make(chan struct{}, 1),
-		desk:    NewDesk(),
+		desk:    state.NewDesk(),
 		rollout: Rollout{Hold: opts.Hold},
 		builder: newBuilder(),
 		given:   [2]map[string]given{{}, {}},
 		shared:  newResources(),
 		names:   grpclimit.NewPool(keptNames, sharedNames*opts.Limits.Streams),
 	}
-	s.current.Store(&view{index: NewIndex(Model{})})
+	s.current.Store(&view{index: state.NewIndex(state.Model{})})
 	s.clients = newClients(opts.Observer, s.refused, opts.Hold)
 	s.caches = newCaches(opts.Boot+"-", s.clients)
 	s.clients.sequence, s.clients.left = s.caches.sequence, s.caches.forget
@@ -166,26 +167,26 @@ func (s *Server) Run(ctx context.Context) error {
 
 // edit changes the facts and proves that the services which they change can be
 // built: what Envoy would refuse never becomes the target.
-func (s *Server) edit(apply func(*Desk, time.Time) error) error {
+func (s *Server) edit(apply func(*state.Desk, time.Time) error) error {
 	now := time.Now()
-	s.desk.begin()
+	s.desk.Begin()
 	if err := apply(s.desk, now); err != nil {
-		s.desk.rollback()
+		s.desk.Rollback()
 		return err
 	}
-	done := s.desk.settle()
+	done := s.desk.Settle()
 	model := s.desk.Model()
 	if err := s.check(model, done); err != nil {
-		s.desk.rollback()
+		s.desk.Rollback()
 		return err
 	}
-	s.desk.commit()
-	if s.opts.Orders != nil && s.obeyed && s.desk.takeOrdered() {
+	s.desk.Commit()
+	if s.opts.Orders != nil && s.obeyed && s.desk.TakeOrdered() {
 		s.opts.Orders.Keep(s.desk.Orders())
 	}
-	s.current.Store(&view{model, NewIndex(model)})
-	s.rollout.Set(now, model, done.changed, done.gone)
-	if done.facts {
+	s.current.Store(&view{model, state.NewIndex(model)})
+	s.rollout.Set(now, model, done.Changed, done.Gone)
+	if done.Facts {
 		select {
 		case s.changed <- struct{}{}:
 		default:
@@ -195,15 +196,15 @@ func (s *Server) edit(apply func(*Desk, time.Time) error) error {
 }
 
 // check builds what an edit changed.
-func (s *Server) check(model Model, done settled) error {
+func (s *Server) check(model state.Model, done state.Settled) error {
 	before := s.current.Load().model
 	shared := !reflect.DeepEqual(before.Gateway, model.Gateway)
-	for _, svc := range done.changed {
+	for _, svc := range done.Changed {
 		if _, err := s.builder.target(svc); err != nil {
 			return err
 		}
-		had, ok := before.service(svc.Name)
-		shared = shared || !ok || !had.samePolicy(svc)
+		had, ok := before.Service(svc.Name)
+		shared = shared || !ok || !had.SamePolicy(svc)
 	}
 	if !shared {
 		return nil
@@ -269,7 +270,7 @@ func (s *Server) publishTo(to Audience, pubs []Publication) {
 	s.caches.publish(to, pubs[0].Seq, ch)
 }
 
-func (s *Server) addService(ch changes, to Audience, svc *ServiceView) error {
+func (s *Server) addService(ch changes, to Audience, svc *state.ServiceView) error {
 	built, err := s.builder.service(svc, to)
 	if err != nil {
 		return err
@@ -306,7 +307,7 @@ func (s *Server) isGiven(name string) bool {
 	return envoys || extprocs
 }
 
-func (s *Server) addShared(ch changes, m Model) error {
+func (s *Server) addShared(ch changes, m state.Model) error {
 	built, err := buildShared(m)
 	if err != nil {
 		return err
@@ -328,7 +329,7 @@ func (s *Server) addShared(ch changes, m Model) error {
 }
 
 // do hands an edit to the loop and waits for it.
-func (s *Server) do(ctx context.Context, apply func(d *Desk, now time.Time) error) error {
+func (s *Server) do(ctx context.Context, apply func(d *state.Desk, now time.Time) error) error {
 	e := edit{apply: apply, done: make(chan error, 1)}
 	select {
 	case s.edits <- e:
@@ -345,8 +346,8 @@ func (s *Server) do(ctx context.Context, apply func(d *Desk, now time.Time) erro
 
 // SetConfig replaces gateway and services, and the pods of those services whose
 // source is not static and that pods names. Any error leaves everything as it was.
-func (s *Server) SetConfig(ctx context.Context, g Gateway, services []statefulroute.Service, pods map[string][]statefulroute.Pod) error {
-	return s.do(ctx, func(d *Desk, now time.Time) error {
+func (s *Server) SetConfig(ctx context.Context, g state.Gateway, services []statefulroute.Service, pods map[string][]statefulroute.Pod) error {
+	return s.do(ctx, func(d *state.Desk, now time.Time) error {
 		d.SetConfig(now, g, services)
 		for _, svc := range services {
 			if list, ok := pods[svc.Name]; ok && svc.Pods.Static == nil {
@@ -362,18 +363,18 @@ func (s *Server) SetConfig(ctx context.Context, g Gateway, services []statefulro
 // SetPods replaces the pods of a service by those that were found at a source. If
 // the service has another source by now, it is ErrOtherSource, and nothing changes.
 func (s *Server) SetPods(ctx context.Context, service string, from statefulroute.PodSource, pods []statefulroute.Pod) error {
-	return s.do(ctx, func(d *Desk, now time.Time) error { return d.SetPods(now, service, from, pods) })
+	return s.do(ctx, func(d *state.Desk, now time.Time) error { return d.SetPods(now, service, from, pods) })
 }
 
 // SetOverride drains a pod, takes it out, or takes either back, and returns once
 // that is in force and saved. ErrNotSaved means that it is in force only.
-func (s *Server) SetOverride(ctx context.Context, service, pod string, state statefulroute.PodState) error {
-	err := s.do(ctx, func(d *Desk, _ time.Time) error { return d.SetOverride(service, pod, state) })
+func (s *Server) SetOverride(ctx context.Context, service, pod string, to statefulroute.PodState) error {
+	err := s.do(ctx, func(d *state.Desk, _ time.Time) error { return d.SetOverride(service, pod, to) })
 	if err != nil || s.opts.Orders == nil {
 		return err
 	}
 	if err := s.opts.Orders.Saved(ctx); err != nil {
-		return fmt.Errorf("%w: %w", ErrNotSaved, err)
+		return fmt.Errorf("%w: %w", state.ErrNotSaved, err)
 	}
 	return nil
 }
@@ -383,8 +384,8 @@ func (s *Server) keeps() bool { return s.opts.Orders != nil }
 
 // Obey repeats the orders that an earlier run kept. Before that no order is given
 // to the keeper, which would forget those.
-func (s *Server) Obey(ctx context.Context, orders []Order) error {
-	return s.do(ctx, func(d *Desk, now time.Time) error {
+func (s *Server) Obey(ctx context.Context, orders []state.Order) error {
+	return s.do(ctx, func(d *state.Desk, now time.Time) error {
 		s.obeyed = true
 		return d.Obey(now, orders)
 	})
@@ -392,20 +393,20 @@ func (s *Server) Obey(ctx context.Context, orders []Order) error {
 
 // SetHealth is what the health checks found of pods by service; those that left
 // in the meantime are passed over.
-func (s *Server) SetHealth(ctx context.Context, verdicts map[string]map[string]HealthVerdict) error {
-	return s.do(ctx, func(d *Desk, _ time.Time) error { return forPods(verdicts, d.SetHealth) })
+func (s *Server) SetHealth(ctx context.Context, verdicts map[string]map[string]state.HealthVerdict) error {
+	return s.do(ctx, func(d *state.Desk, _ time.Time) error { return forPods(verdicts, d.SetHealth) })
 }
 
 // SetWeights is what the load made of the weights of pods by service; pods that
 // left in the meantime are passed over.
 func (s *Server) SetWeights(ctx context.Context, weights map[string]map[string]uint32) error {
-	return s.do(ctx, func(d *Desk, _ time.Time) error { return forPods(weights, d.SetWeight) })
+	return s.do(ctx, func(d *state.Desk, _ time.Time) error { return forPods(weights, d.SetWeight) })
 }
 
 func forPods[V any](facts map[string]map[string]V, set func(service, pod string, v V) error) error {
 	for service, pods := range facts {
 		for pod, v := range pods {
-			if err := set(service, pod, v); err != nil && !errors.Is(err, ErrUnknownPod) {
+			if err := set(service, pod, v); err != nil && !errors.Is(err, state.ErrUnknownPod) {
 				return err
 			}
 		}
@@ -419,10 +420,10 @@ func (s *Server) Changed() <-chan struct{} { return s.changed }
 
 // Model returns the services and pods as they are meant to be now. The result
 // is shared: read only.
-func (s *Server) Model() Model { return s.current.Load().model }
+func (s *Server) Model() state.Model { return s.current.Load().model }
 
 // Index finds the pods of the model.
-func (s *Server) Index() *Index { return s.current.Load().index }
+func (s *Server) Index() *state.Index { return s.current.Load().index }
 
 // Clients returns a row per connected client and resource type.
 func (s *Server) Clients() []ClientStatus { return s.clients.list(time.Now()) }

@@ -22,6 +22,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/wire"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // observed counts what the server reports.
@@ -321,7 +322,7 @@ func (r *running) waitAnswered(t *testing.T) {
 	}
 }
 
-func endpointsName(t *testing.T, m Model) string {
+func endpointsName(t *testing.T, m state.Model) string {
 	t.Helper()
 	r, err := Build(m)
 	if err != nil {
@@ -402,7 +403,7 @@ func TestAnEditThatCannotBeBuiltLeavesAllAsItWas(t *testing.T) {
 	if m := srv.Model(); show(m) != "chat: a@1" {
 		t.Errorf("the model is now %s", show(m))
 	}
-	if err := srv.SetOverride(t.Context(), "chat", "nobody", statefulroute.Draining); !errors.Is(err, ErrUnknownPod) {
+	if err := srv.SetOverride(t.Context(), "chat", "nobody", statefulroute.Draining); !errors.Is(err, state.ErrUnknownPod) {
 		t.Errorf("got %v", err)
 	}
 	if err := srv.SetOverride(t.Context(), "chat", "a", statefulroute.Draining); err != nil || show(srv.Model()) != "chat: a@1(draining)" {
@@ -479,7 +480,7 @@ func TestPodsOfAnotherSourceAreRefused(t *testing.T) {
 		t.Fatalf("%v, %s", err, show(srv.Model()))
 	}
 	srv.config(t, testPod("a", 1))
-	if err := srv.SetPods(t.Context(), "chat", dns.Pods, late["chat"]); !errors.Is(err, ErrOtherSource) {
+	if err := srv.SetPods(t.Context(), "chat", dns.Pods, late["chat"]); !errors.Is(err, state.ErrOtherSource) {
 		t.Errorf("got %v", err)
 	}
 	if got := show(srv.Model()); got != "chat: a@1" {

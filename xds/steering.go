@@ -10,6 +10,7 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/xds/load"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // WeightSetter puts new weights of pods, by service, into force.
@@ -29,7 +30,7 @@ type Steering struct {
 	Loads   *load.Loads
 	Set     WeightSetter
 	Doubter Doubter
-	Model   func() Model
+	Model   func() state.Model
 	// Penalty lowers a pod's weight for what the analyzer found, 0 to 1; nil
 	// lowers none.
 	Penalty func(service, pod string) float64
@@ -46,12 +47,12 @@ type steered struct {
 	window    time.Duration
 	weights   *balancing.Weights
 	silence   *balancing.Silence
-	view      *ServiceView       // as of the last step; nil before the first
+	view      *state.ServiceView // as of the last step; nil before the first
 	followed  *balancing.Weights // that know of its pods
 	pushed    time.Time
 }
 
-func (st *steered) members() []Member {
+func (st *steered) members() []state.Member {
 	if st.view == nil {
 		return nil
 	}
@@ -75,7 +76,7 @@ func (s *Steering) Run(ctx context.Context) error {
 
 func (s *Steering) step(ctx context.Context, now time.Time, interval time.Duration) {
 	model := s.Model()
-	index := NewIndex(model)
+	index := state.NewIndex(model)
 	s.follow(now, model, index)
 	taken := s.Loads.Take()
 	s.Loads.Keep(index.Has)
@@ -100,15 +101,15 @@ func (s *Steering) step(ctx context.Context, now time.Time, interval time.Durati
 }
 
 // follow brings the state of the services in line with the model.
-func (s *Steering) follow(now time.Time, model Model, index *Index) {
+func (s *Steering) follow(now time.Time, model state.Model, index *state.Index) {
 	for name := range s.steered {
-		if _, ok := model.service(name); !ok {
+		if _, ok := model.Service(name); !ok {
 			delete(s.steered, name)
 		}
 	}
 	for _, svc := range model.Services {
 		st := s.stateOf(svc)
-		if st.followed == st.weights && st.view != nil && svc.sameButWeights(st.view) {
+		if st.followed == st.weights && st.view != nil && svc.SameButWeights(st.view) {
 			st.view = svc
 			continue
 		}
@@ -130,7 +131,7 @@ func (s *Steering) follow(now time.Time, model Model, index *Index) {
 // what was made for the old one: weights begin anew when they begin to follow the
 // load, or with another slow start, and then move from the configured ones in
 // bounded steps.
-func (s *Steering) stateOf(svc *ServiceView) *steered {
+func (s *Steering) stateOf(svc *state.ServiceView) *steered {
 	st := s.steered[svc.Name]
 	if st == nil {
 		st = &steered{}
@@ -159,7 +160,7 @@ func (s *Steering) stateOf(svc *ServiceView) *steered {
 
 // steer takes a service's second and returns the weights of its pods, and whether
 // they are to be put into force.
-func (s *Steering) steer(ctx context.Context, now time.Time, svc *ServiceView, interval time.Duration, windows map[podID]load.Window) (weights map[string]uint32, push bool) {
+func (s *Steering) steer(ctx context.Context, now time.Time, svc *state.ServiceView, interval time.Duration, windows map[podID]load.Window) (weights map[string]uint32, push bool) {
 	st := s.steered[svc.Name]
 	for _, m := range svc.Members {
 		w := windows[podID{svc.Name, m.Name}]
@@ -186,7 +187,7 @@ func (s *Steering) steer(ctx context.Context, now time.Time, svc *ServiceView, i
 // has passed to push them: a push can fail, and a pod that is removed and added
 // again within a moment has lost its weight.
 func (st *steered) differs(now time.Time, weights map[string]uint32) bool {
-	return now.Sub(st.pushed) >= pushInterval && slices.ContainsFunc(st.members(), func(m Member) bool {
+	return now.Sub(st.pushed) >= pushInterval && slices.ContainsFunc(st.members(), func(m state.Member) bool {
 		w, ok := weights[m.Name]
 		return ok && w != m.EffectiveWeight
 	})

@@ -13,6 +13,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/xds/load"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 func TestSteeringFollowsTheLoad(t *testing.T) {
@@ -22,10 +23,10 @@ func TestSteeringFollowsTheLoad(t *testing.T) {
 	set, doubted := recordedWeights{}, recordedDoubts{}
 	var taken int
 	s := &Steering{
-		Logger: zap.NewNop(), Loads: load.NewLoads(), Set: set, Doubter: doubted, Model: func() Model { return model },
+		Logger: zap.NewNop(), Loads: load.NewLoads(), Set: set, Doubter: doubted, Model: func() state.Model { return model },
 		Observe: func(load.Taken) { taken++ }, steered: map[string]*steered{},
 	}
-	pods := NewIndex(model)
+	pods := state.NewIndex(model)
 	now := time.Unix(1000, 0)
 	// c answers ten times slower than its peers: as many in flight for a tenth
 	// of the answers.
@@ -66,7 +67,7 @@ func TestSteeringFollowsTheLoad(t *testing.T) {
 // before each step: c answers ten times slower than a and b.
 type loadLoop struct {
 	t    *testing.T
-	desk *Desk
+	desk *state.Desk
 	s    *Steering
 	now  time.Time
 	pods []statefulroute.Pod
@@ -76,10 +77,10 @@ type loadLoop struct {
 }
 
 func newLoadLoop(t *testing.T) *loadLoop {
-	l := &loadLoop{t: t, desk: NewDesk(), now: time.Unix(1000, 0), pods: []statefulroute.Pod{testPod("a", 1), testPod("b", 2), testPod("c", 3)}}
+	l := &loadLoop{t: t, desk: state.NewDesk(), now: time.Unix(1000, 0), pods: []statefulroute.Pod{testPod("a", 1), testPod("b", 2), testPod("c", 3)}}
 	l.s = &Steering{
 		Logger: zap.NewNop(), Loads: load.NewLoads(), Set: l, Doubter: recordedDoubts{},
-		Model: func() Model { return l.desk.Model() }, steered: map[string]*steered{},
+		Model: func() state.Model { return l.desk.Model() }, steered: map[string]*steered{},
 	}
 	l.configure(func(*statefulroute.Service) {})
 	return l
@@ -105,7 +106,7 @@ func (l *loadLoop) SetWeights(_ context.Context, weights map[string]map[string]u
 }
 
 func (l *loadLoop) run(seconds int) {
-	pods := NewIndex(l.desk.Model())
+	pods := state.NewIndex(l.desk.Model())
 	for range seconds {
 		l.now = l.now.Add(time.Second)
 		l.s.Loads.Report(l.now, "envoy", clusterStats(podStats(l.pods[0], 100, 0, 4), podStats(l.pods[1], 100, 0, 4), podStats(l.pods[2], 10, 0, 4)), pods)
@@ -171,7 +172,7 @@ func TestOneLiarMovesNoWeight(t *testing.T) {
 		} {
 			t.Run(fmt.Sprintf("%s beside %d", name, honest), func(t *testing.T) {
 				l := newLoadLoop(t)
-				pods := NewIndex(l.desk.Model())
+				pods := state.NewIndex(l.desk.Model())
 				for range 60 {
 					l.now = l.now.Add(time.Second)
 					for client := range honest {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 const (
@@ -26,7 +27,7 @@ const (
 // buildTracing has Envoy export a span for each request and one for its call of
 // extproc, whose own span is the child of the latter: Envoy puts the call's
 // trace context into the metadata of the gRPC stream. nil is off.
-func buildTracing(m Model) (*hcmv3.HttpConnectionManager_Tracing, error) {
+func buildTracing(m state.Model) (*hcmv3.HttpConnectionManager_Tracing, error) {
 	if m.Gateway.Tracing.OTLP == "" {
 		return nil, nil
 	}
@@ -50,7 +51,7 @@ func buildTracing(m Model) (*hcmv3.HttpConnectionManager_Tracing, error) {
 			ConfigType: &tracev3.Tracing_Http_TypedConfig{TypedConfig: provider},
 		},
 	}
-	if m.keysInPaths() {
+	if keysInPaths(m) {
 		out.MaxPathTagLength = wrapperspb.UInt32(0)
 	}
 	return out, nil
@@ -77,8 +78,8 @@ func buildSampler(percent float64) (*corev3.TypedExtensionConfig, error) {
 
 // keysInPaths reports whether a path, or the query after it, may hold a session
 // key. Keys are not for those who may read traces.
-func (m Model) keysInPaths() bool {
-	return slices.ContainsFunc(m.Services, func(svc *ServiceView) bool {
+func keysInPaths(m state.Model) bool {
+	return slices.ContainsFunc(m.Services, func(svc *state.ServiceView) bool {
 		return slices.ContainsFunc(svc.Session.Key, func(src statefulroute.SessionSource) bool {
 			return src.Kind == statefulroute.FromPath || src.Kind == statefulroute.FromQuery
 		})
@@ -86,7 +87,7 @@ func (m Model) keysInPaths() bool {
 }
 
 // buildOTLPCluster is where Envoy finds the collector.
-func buildOTLPCluster(t Tracing) (*clusterv3.Cluster, error) {
+func buildOTLPCluster(t state.Tracing) (*clusterv3.Cluster, error) {
 	c, err := buildGRPCCluster(OTLPCluster, []string{t.OTLP}, nil)
 	if err != nil {
 		return nil, fmt.Errorf("envoy.tracing.otlp: %w", err)

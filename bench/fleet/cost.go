@@ -11,6 +11,7 @@ import (
 
 	"github.com/stateful-route/stateful-route/xds"
 	"github.com/stateful-route/stateful-route/xds/load"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // cost is what something took of this process.
@@ -66,7 +67,7 @@ func changeBeside(ctx context.Context, services, samples int, clients bool) erro
 		}
 	}
 	flip := func(i int) error {
-		return f.server.SetHealth(ctx, map[string]map[string]xds.HealthVerdict{"service-3": {"service-3-5": {Healthy: i%2 == 1}}})
+		return f.server.SetHealth(ctx, map[string]map[string]state.HealthVerdict{"service-3": {"service-3-5": {Healthy: i%2 == 1}}})
 	}
 	for i := range 20 {
 		if err := flip(i); err != nil {

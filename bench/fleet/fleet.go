@@ -14,6 +14,7 @@ import (
 	"github.com/stateful-route/stateful-route/internal/xdsclients"
 	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // fleet is a server of services with pods, and its clients.
@@ -85,7 +86,7 @@ func (f *fleet) configure(ctx context.Context, services, pods int) error {
 	for i := range list {
 		list[i] = service(i, pods)
 	}
-	return f.server.SetConfig(ctx, xds.Gateway{
+	return f.server.SetConfig(ctx, state.Gateway{
 		Listener: "0.0.0.0:10000", Extprocs: []string{"127.0.0.1:18080"}, MessageTimeout: 200 * time.Millisecond,
 	}, list, nil)
 }

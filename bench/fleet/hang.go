@@ -12,7 +12,7 @@ import (
 
 	"github.com/stateful-route/stateful-route/internal/xdsclients"
 	"github.com/stateful-route/stateful-route/wire"
-	"github.com/stateful-route/stateful-route/xds"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // witness waits for what a client is told of one pod.
@@ -111,7 +111,7 @@ func hangBeside(ctx context.Context, kind xdsclients.Kind, n, samples int) error
 
 func (f *fleet) untilKnown(ctx context.Context, all []*witness, healthy bool) (time.Duration, error) {
 	began := time.Now()
-	if err := f.server.SetHealth(ctx, map[string]map[string]xds.HealthVerdict{"service-0": {watched: {Healthy: healthy}}}); err != nil {
+	if err := f.server.SetHealth(ctx, map[string]map[string]state.HealthVerdict{"service-0": {watched: {Healthy: healthy}}}); err != nil {
 		return 0, err
 	}
 	for _, w := range all {
@@ -146,7 +146,7 @@ func (f *fleet) busy(ctx context.Context) (stop func()) {
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
-				_ = f.server.SetHealth(ctx, map[string]map[string]xds.HealthVerdict{"service-0": {"service-0-150": {Healthy: i%2 == 0}}}) // ends with ctx
+				_ = f.server.SetHealth(ctx, map[string]map[string]state.HealthVerdict{"service-0": {"service-0-150": {Healthy: i%2 == 0}}}) // ends with ctx
 			}
 		}
 	}()

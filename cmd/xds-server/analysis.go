@@ -14,8 +14,8 @@ import (
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/insight"
 	"github.com/stateful-route/stateful-route/wire"
-	"github.com/stateful-route/stateful-route/xds"
 	"github.com/stateful-route/stateful-route/xds/load"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // analysis feeds the analyzer with what the load reports say, and balancing
@@ -23,7 +23,7 @@ import (
 type analysis struct {
 	analyzer *insight.Analyzer
 	process  *insight.ProcessReader
-	model    func() xds.Model
+	model    func() state.Model
 	log      *zap.Logger
 
 	mu       sync.Mutex
@@ -34,7 +34,7 @@ type analysis struct {
 	flaps *flaps
 }
 
-func newAnalysis(cfg config.Analyzer, model func() xds.Model, log *zap.Logger) (*analysis, error) {
+func newAnalysis(cfg config.Analyzer, model func() state.Model, log *zap.Logger) (*analysis, error) {
 	added, err := rules(cfg.Rules)
 	if err != nil {
 		return nil, err
@@ -53,8 +53,8 @@ func newAnalysis(cfg config.Analyzer, model func() xds.Model, log *zap.Logger) (
 }
 
 // steered reports whether a service's weights follow what is found.
-func steered(m xds.Model, service string) bool {
-	return slices.ContainsFunc(m.Services, func(svc *xds.ServiceView) bool {
+func steered(m state.Model, service string) bool {
+	return slices.ContainsFunc(m.Services, func(svc *state.ServiceView) bool {
 		return svc.Name == service && !svc.Balancing.FixedWeights
 	})
 }
@@ -206,7 +206,7 @@ func rules(in []config.Rule) ([]insight.Rule, error) {
 
 // showWeights serves the weights of the pods there are, and nothing any more of
 // services and pods that are gone.
-func showWeights(monitor *insight.Monitor, services []*xds.ServiceView) {
+func showWeights(monitor *insight.Monitor, services []*state.ServiceView) {
 	names := make([]string, len(services))
 	for i, svc := range services {
 		names[i] = svc.Name

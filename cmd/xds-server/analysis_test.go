@@ -12,19 +12,19 @@ import (
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/insight"
-	"github.com/stateful-route/stateful-route/xds"
 	"github.com/stateful-route/stateful-route/xds/load"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 func newTestAnalysis(t *testing.T, strategy string) *analysis {
 	t.Helper()
 	traits, _ := balancing.NewRegistry().Traits(strategy)
 	policy := statefulroute.BalancingPolicy{Strategy: strategy, FixedWeights: traits.FixedWeights}
-	chat := &xds.ServiceView{Service: statefulroute.Service{Name: "chat", Balancing: policy}}
+	chat := &state.ServiceView{Service: statefulroute.Service{Name: "chat", Balancing: policy}}
 	for _, name := range []string{"chat-0", "chat-1", "chat-2"} {
-		chat.Members = append(chat.Members, xds.Member{Pod: statefulroute.Pod{Name: name}})
+		chat.Members = append(chat.Members, state.Member{Pod: statefulroute.Pod{Name: name}})
 	}
-	model := func() xds.Model { return xds.Model{Services: []*xds.ServiceView{chat}} }
+	model := func() state.Model { return state.Model{Services: []*state.ServiceView{chat}} }
 	a, err := newAnalysis(config.Analyzer{Interval: time.Second, History: 60}, model, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
@@ -116,15 +116,15 @@ func TestMetricsFollowThePods(t *testing.T) {
 	}
 	for i := range 201 {
 		pod := fmt.Sprintf("chat-%d", i)
-		chat := &xds.ServiceView{
+		chat := &state.ServiceView{
 			Service: statefulroute.Service{Name: "chat"},
-			Members: []xds.Member{{Pod: statefulroute.Pod{Name: pod}, EffectiveWeight: 70}},
+			Members: []state.Member{{Pod: statefulroute.Pod{Name: pod}, EffectiveWeight: 70}},
 		}
-		gone := &xds.ServiceView{Service: statefulroute.Service{Name: fmt.Sprintf("version-%d", i)}, Members: chat.Members}
-		showWeights(monitor, []*xds.ServiceView{chat, gone})
+		gone := &state.ServiceView{Service: statefulroute.Service{Name: fmt.Sprintf("version-%d", i)}, Members: chat.Members}
+		showWeights(monitor, []*state.ServiceView{chat, gone})
 		_, done := probes{monitor, nil, newFlaps()}.Probe(t.Context(), "chat", pod)
 		done(nil, time.Millisecond)
-		showWeights(monitor, []*xds.ServiceView{chat})
+		showWeights(monitor, []*state.ServiceView{chat})
 	}
 	values, err := monitor.Snapshot()
 	if err != nil {

@@ -25,6 +25,7 @@ import (
 	"github.com/stateful-route/stateful-route/xds"
 	"github.com/stateful-route/stateful-route/xds/discovery"
 	"github.com/stateful-route/stateful-route/xds/load"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // app wires the control plane's parts together.
@@ -36,8 +37,8 @@ type app struct {
 	server   *xds.Server
 	loads    *load.Loads
 	sources  *discovery.Sources
-	state    *xds.StateFile // nil: none is configured
-	kept     xds.State      // of the run before
+	state    *state.StateFile // nil: none is configured
+	kept     state.State      // of the run before
 	prober   *xds.Prober
 	steering *xds.Steering
 	analysis *analysis
@@ -118,7 +119,7 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, read func
 	return a, nil
 }
 
-func newServer(p cli.Process, cfg *config.XDSServer, monitor *insight.Monitor, state *xds.StateFile) (*xds.Server, error) {
+func newServer(p cli.Process, cfg *config.XDSServer, monitor *insight.Monitor, state *state.StateFile) (*xds.Server, error) {
 	o := xds.Options{Logger: p.Logger.Named("xds"), Observer: monitor, Boot: rand.Text()[:8], Limits: xds.ClientLimits(cfg.Limits)}
 	if state != nil {
 		o.Orders = state
@@ -204,12 +205,12 @@ func (a *app) serve(ctx context.Context, cfg *config.XDSServer, listener net.Lis
 
 // openState opens the state file, if there is one, and returns what the run
 // before left there.
-func openState(cfg *config.XDSServer, log *zap.Logger, monitor *insight.Monitor) (*xds.StateFile, xds.State) {
+func openState(cfg *config.XDSServer, log *zap.Logger, monitor *insight.Monitor) (*state.StateFile, state.State) {
 	if cfg.State == "" {
-		return nil, xds.State{}
+		return nil, state.State{}
 	}
 	report := func(err error) { monitor.Persistence().Report(insight.PersistedOrders, err) }
-	state, kept, err := xds.OpenStateFile(cfg.State, log.Named("state"), report)
+	state, kept, err := state.OpenStateFile(cfg.State, log.Named("state"), report)
 	if err != nil {
 		log.Error("orders and pods of the last run are lost", zap.Error(err))
 	}
@@ -257,7 +258,7 @@ func (a *app) admin() *xds.Admin {
 // report is what the analyzer has to say, as JSON or, with ?format=text, as text.
 func (a *app) report(w http.ResponseWriter, r *http.Request) {
 	service := r.FormValue("service")
-	known := func(svc *xds.ServiceView) bool { return svc.Name == service }
+	known := func(svc *state.ServiceView) bool { return svc.Name == service }
 	if service != "" && !slices.ContainsFunc(a.server.Model().Services, known) {
 		adminhttp.WriteError(w, http.StatusNotFound, fmt.Errorf("no service %q", service))
 		return

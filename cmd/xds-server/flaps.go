@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/stateful-route/stateful-route/insight"
-	"github.com/stateful-route/stateful-route/xds"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // flaps counts how often pods began to fail their health checks in the last minute.
@@ -53,7 +53,7 @@ func (f *flaps) probed(now time.Time, service, pod string, healthy bool) {
 
 // countInto adds the pods' flaps to a sample, and forgets pods that are not part of
 // it or have been well for long enough.
-func (f *flaps) countInto(now time.Time, services []*xds.ServiceView, sample map[string]insight.ServiceSample) {
+func (f *flaps) countInto(now time.Time, services []*state.ServiceView, sample map[string]insight.ServiceSample) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.pods) == 0 {

@@ -8,6 +8,7 @@ import (
 	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds"
 	"github.com/stateful-route/stateful-route/xds/load"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // liveState is what the live page shows of now.
@@ -62,7 +63,7 @@ func liveClients(rows []xds.ClientStatus) []livepage.Client {
 }
 
 // liveSeconds sums a second's load reports up by service.
-func liveSeconds(services []*xds.ServiceView, taken load.Taken) map[string]livepage.Second {
+func liveSeconds(services []*state.ServiceView, taken load.Taken) map[string]livepage.Second {
 	out := make(map[string]livepage.Second, len(services))
 	for _, svc := range services {
 		out[svc.Name] = livepage.Second{}

@@ -1,4 +1,4 @@
-package xds
+package state
 
 import (
 	"context"
@@ -88,7 +88,7 @@ func (d *Desk) ageOrders(now time.Time, s *deskService) {
 // then of names; those on pods that are gone for a while are among them.
 func (d *Desk) Orders() []Order {
 	orders := []Order{}
-	for _, name := range d.layout.names {
+	for _, name := range d.layout.Names {
 		s := d.services[name]
 		for _, pod := range slices.Sorted(maps.Keys(s.orders)) {
 			orders = append(orders, Order{name, pod, s.orders[pod].state.String()})
@@ -97,8 +97,8 @@ func (d *Desk) Orders() []Order {
 	return orders
 }
 
-// takeOrdered reports whether orders may differ since it was asked last.
-func (d *Desk) takeOrdered() bool {
+// TakeOrdered reports whether orders may differ since it was asked last.
+func (d *Desk) TakeOrdered() bool {
 	ordered := d.ordered
 	d.ordered = false
 	return ordered

@@ -1,4 +1,4 @@
-package xds
+package state
 
 import "net/netip"
 
@@ -11,7 +11,7 @@ func NewIndex(m Model) *Index {
 	if m.layout != nil {
 		return &Index{m}
 	}
-	indexed := Model{Gateway: m.Gateway, layout: m.layoutOf()}
+	indexed := Model{Gateway: m.Gateway, layout: m.LayoutOf()}
 	for _, svc := range m.Services {
 		view := *svc
 		if view.pods == nil {
@@ -24,19 +24,19 @@ func NewIndex(m Model) *Index {
 
 // Has reports whether the service has the pod.
 func (x *Index) Has(service, pod string) bool {
-	svc, ok := x.model.service(service)
+	svc, ok := x.model.Service(service)
 	return ok && svc.pods.has(pod)
 }
 
 // HasService reports whether there is the service.
 func (x *Index) HasService(service string) bool {
-	_, ok := x.model.service(service)
+	_, ok := x.model.Service(service)
 	return ok
 }
 
 // PodAt names the pod at an address of a service.
 func (x *Index) PodAt(service string, at netip.AddrPort) (pod string, ok bool) {
-	svc, ok := x.model.service(service)
+	svc, ok := x.model.Service(service)
 	if !ok {
 		return "", false
 	}

@@ -1,4 +1,4 @@
-package xds
+package state
 
 import (
 	"reflect"
@@ -15,25 +15,25 @@ type Model struct {
 
 	// layout is the same pointer in all models of the same services in the same
 	// order; nil in a model made by hand.
-	layout *layout
+	layout *Layout
 }
 
-// layout is which services there are, and where in a model. It is never changed.
-type layout struct {
-	names  []string
-	places map[string]int
+// Layout is which services there are, and where in a model. It is never changed.
+type Layout struct {
+	Names  []string
+	Places map[string]int
 }
 
-func newLayout(names []string) *layout {
-	l := &layout{names: names, places: make(map[string]int, len(names))}
+func NewLayout(names []string) *Layout {
+	l := &Layout{Names: names, Places: make(map[string]int, len(names))}
 	for i, name := range names {
-		l.places[name] = i
+		l.Places[name] = i
 	}
 	return l
 }
 
-// layoutOf is the model's layout.
-func (m Model) layoutOf() *layout {
+// LayoutOf is the model's layout.
+func (m Model) LayoutOf() *Layout {
 	if m.layout != nil {
 		return m.layout
 	}
@@ -41,7 +41,7 @@ func (m Model) layoutOf() *layout {
 	for i, svc := range m.Services {
 		names[i] = svc.Name
 	}
-	return newLayout(names)
+	return NewLayout(names)
 }
 
 // Gateway is what every Envoy is told beside the services.
@@ -76,9 +76,9 @@ type ServiceView struct {
 	// removed.
 	Unrouted bool
 
-	// spec is where Service was copied from: views with the same one have the same
+	// Spec is where Service was copied from: views with the same one have the same
 	// policy. nil in a view made by hand.
-	spec *statefulroute.Service
+	Spec *statefulroute.Service
 	// facts is the same number in views of a service that differ in the weights
 	// their load gave them at most; 0: not known.
 	facts uint64
@@ -96,9 +96,9 @@ type Member struct {
 	Down  bool
 }
 
-// samePolicy reports whether two views differ in their pods at most.
-func (v *ServiceView) samePolicy(other *ServiceView) bool {
-	if v.spec != nil && v.spec == other.spec {
+// SamePolicy reports whether two views differ in their pods at most.
+func (v *ServiceView) SamePolicy(other *ServiceView) bool {
+	if v.Spec != nil && v.Spec == other.Spec {
 		return true
 	}
 	a, b := v.Service, other.Service
@@ -107,20 +107,20 @@ func (v *ServiceView) samePolicy(other *ServiceView) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// sameButWeights reports whether two views differ in the weights that the load
+// SameButWeights reports whether two views differ in the weights that the load
 // gave their pods at most.
-func (v *ServiceView) sameButWeights(other *ServiceView) bool {
+func (v *ServiceView) SameButWeights(other *ServiceView) bool {
 	return v == other || v.facts != 0 && v.facts == other.facts
 }
 
-// withMembers returns a view of the same policy with other pods.
-func (v *ServiceView) withMembers(members []Member) *ServiceView {
-	return &ServiceView{Service: v.Service, spec: v.spec, Members: members}
+// WithMembers returns a view of the same policy with other pods.
+func (v *ServiceView) WithMembers(members []Member) *ServiceView {
+	return &ServiceView{Service: v.Service, Spec: v.Spec, Members: members}
 }
 
-func (m Model) service(name string) (*ServiceView, bool) {
+func (m Model) Service(name string) (*ServiceView, bool) {
 	if m.layout != nil {
-		i, ok := m.layout.places[name]
+		i, ok := m.layout.Places[name]
 		if !ok {
 			return nil, false
 		}

@@ -1,4 +1,4 @@
-package xds
+package state
 
 import (
 	"errors"
@@ -6,7 +6,6 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
@@ -28,7 +27,7 @@ var ErrOtherSource = errors.New("the pods of the service come from elsewhere now
 // others there are.
 type Desk struct {
 	gateway  Gateway
-	layout   *layout        // in the order of the configuration
+	layout   *Layout        // in the order of the configuration
 	views    []*ServiceView // of the layout's services, as of the last settle; replaced, never changed
 	services map[string]*deskService
 
@@ -41,7 +40,7 @@ type Desk struct {
 // deskUndo is what a rollback puts back.
 type deskUndo struct {
 	gateway  Gateway
-	layout   *layout
+	layout   *Layout
 	views    []*ServiceView
 	ordered  bool
 	services map[string]*deskService // nil for those that were not there
@@ -73,17 +72,17 @@ type HealthVerdict struct {
 
 // NewDesk returns an empty desk.
 func NewDesk() *Desk {
-	return &Desk{layout: newLayout(nil), services: map[string]*deskService{}, touched: map[string]struct{}{}}
+	return &Desk{layout: NewLayout(nil), services: map[string]*deskService{}, touched: map[string]struct{}{}}
 }
 
-// begin starts a change that rollback can take back.
-func (d *Desk) begin() {
+// Begin starts a change that rollback can take back.
+func (d *Desk) Begin() {
 	d.undo = &deskUndo{gateway: d.gateway, layout: d.layout, views: d.views, ordered: d.ordered, services: map[string]*deskService{}}
 }
 
-func (d *Desk) commit() { d.undo = nil }
+func (d *Desk) Commit() { d.undo = nil }
 
-func (d *Desk) rollback() {
+func (d *Desk) Rollback() {
 	d.gateway, d.layout, d.views, d.ordered = d.undo.gateway, d.undo.layout, d.undo.views, d.undo.ordered
 	for name, s := range d.undo.services {
 		if s == nil {
@@ -127,15 +126,15 @@ func (d *Desk) SetConfig(now time.Time, g Gateway, services []statefulroute.Serv
 		names[i] = svc.Name
 		d.setService(now, svc)
 	}
-	next := newLayout(names)
-	for _, name := range d.layout.names {
-		if _, ok := next.places[name]; !ok {
+	next := NewLayout(names)
+	for _, name := range d.layout.Names {
+		if _, ok := next.Places[name]; !ok {
 			left := d.touch(name) // also where it is known that orders changed
 			d.ordered = d.ordered || len(left.orders) > 0
 			delete(d.services, name)
 		}
 	}
-	if !slices.Equal(names, d.layout.names) {
+	if !slices.Equal(names, d.layout.Names) {
 		d.layout, d.views, d.ordered = next, nil, true
 	}
 }
@@ -231,31 +230,31 @@ func (d *Desk) mustHave(service, pod string) error {
 	return nil
 }
 
-// settled is what changed since the last settle.
-type settled struct {
-	changed []*ServiceView // those that are new among them
-	gone    []string
-	facts   bool // something else than weights changed
+// Settled is what changed since the last settle.
+type Settled struct {
+	Changed []*ServiceView // those that are new among them
+	Gone    []string
+	Facts   bool // something else than weights changed
 }
 
-// settle brings the views of the touched services up to date.
-func (d *Desk) settle() settled {
-	var out settled
+// Settle brings the views of the touched services up to date.
+func (d *Desk) Settle() Settled {
+	var out Settled
 	for _, name := range slices.Sorted(maps.Keys(d.touched)) {
 		s := d.services[name]
 		if s == nil {
-			out.gone, out.facts = append(out.gone, name), true
+			out.Gone, out.Facts = append(out.Gone, name), true
 			continue
 		}
 		before := s.view
 		s.view = d.look(s)
 		if s.view != before {
-			out.changed = append(out.changed, s.view)
-			out.facts = out.facts || before == nil || !s.view.sameButWeights(before)
+			out.Changed = append(out.Changed, s.view)
+			out.Facts = out.Facts || before == nil || !s.view.SameButWeights(before)
 		}
 	}
 	clear(d.touched)
-	d.arrange(out.changed)
+	d.arrange(out.Changed)
 	return out
 }
 
@@ -263,14 +262,14 @@ func (d *Desk) settle() settled {
 func (d *Desk) arrange(changed []*ServiceView) {
 	switch {
 	case d.views == nil: // other services, or another order
-		d.views = make([]*ServiceView, len(d.layout.names))
-		for i, name := range d.layout.names {
+		d.views = make([]*ServiceView, len(d.layout.Names))
+		for i, name := range d.layout.Names {
 			d.views[i] = d.services[name].view
 		}
 	case len(changed) > 0:
 		d.views = slices.Clone(d.views)
 		for _, v := range changed {
-			d.views[d.layout.places[v.Name]] = v
+			d.views[d.layout.Places[v.Name]] = v
 		}
 	}
 }
@@ -279,7 +278,7 @@ func (d *Desk) arrange(changed []*ServiceView) {
 // still true.
 func (d *Desk) look(s *deskService) *ServiceView {
 	members := make([]Member, len(s.pods))
-	facts := s.view != nil && s.view.spec == s.spec && s.view.pods == s.index
+	facts := s.view != nil && s.view.Spec == s.spec && s.view.pods == s.index
 	weights := facts
 	for i, p := range s.pods {
 		f, ordered := s.facts[p.Name], s.orders[p.Name].state
@@ -301,7 +300,7 @@ func (d *Desk) look(s *deskService) *ServiceView {
 	if facts && weights {
 		return s.view
 	}
-	view := &ServiceView{Service: *s.spec, Members: members, spec: s.spec, pods: s.index}
+	view := &ServiceView{Service: *s.spec, Members: members, Spec: s.spec, pods: s.index}
 	if facts {
 		view.facts = s.view.facts
 	} else {
@@ -314,7 +313,7 @@ func (d *Desk) look(s *deskService) *ServiceView {
 // Model returns the services with their pods as they are to be published.
 func (d *Desk) Model() Model {
 	if d.undo == nil {
-		d.settle()
+		d.Settle()
 	}
 	return Model{Gateway: d.gateway, Services: d.views, layout: d.layout}
 }
@@ -331,8 +330,3 @@ func rank(ordered statefulroute.PodState, down bool) statefulroute.PodState {
 		return ordered
 	}
 }
-
-// Steers reports whether load changes the weights under a balancing strategy.
-// Round robins keep the configured ones: whoever chooses them wants the shares to
-// be exactly those.
-func Steers(strategy string) bool { return !strings.HasSuffix(strategy, "round_robin") }
