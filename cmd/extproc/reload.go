@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/internal/filewatch"
 	"github.com/stateful-route/stateful-route/extproc"
 )
 
@@ -64,7 +65,7 @@ func newReloader(current config.Extproc, idle *idleTimeouts, d *extproc.Director
 // watch reloads file whenever it changes. A file that cannot be watched is no
 // reason to stop serving.
 func (r *reloader) watch(ctx context.Context, file string) error {
-	if err := config.Watch(ctx, file, 0, func() { r.load(file) }); err != nil {
+	if err := filewatch.Watch(ctx, file, 0, func() { r.load(file) }); err != nil {
 		r.log.Error("the configuration is no longer watched", zap.Error(err))
 	}
 	return nil

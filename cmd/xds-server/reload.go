@@ -12,6 +12,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/internal/filewatch"
 	"github.com/stateful-route/stateful-route/xds"
 	"github.com/stateful-route/stateful-route/xds/discovery"
 )
@@ -44,7 +45,7 @@ func (r *reloader) run(ctx context.Context) {
 	defer group.Wait()
 	defer func() { r.mending.stop() }()
 	group.Go(func() {
-		config.Follow(ctx, r.app.process.ConfigFile, signal, func(err error) {
+		filewatch.Follow(ctx, r.app.process.ConfigFile, signal, func(err error) {
 			r.app.process.Logger.Error("the configuration is looked at now and then only", zap.Error(err))
 		})
 	})
@@ -161,7 +162,7 @@ func (r *reloader) awaitMending(ctx context.Context, err error, signal func()) {
 	m := &mending{files: files}
 	ctx, m.cancel = context.WithCancel(ctx)
 	for _, file := range files {
-		m.group.Go(func() { config.Follow(ctx, file, signal, func(error) {}) }) // the refusal was told
+		m.group.Go(func() { filewatch.Follow(ctx, file, signal, func(error) {}) }) // the refusal was told
 	}
 	r.mending = m
 }

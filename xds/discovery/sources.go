@@ -19,6 +19,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/internal/filewatch"
 )
 
 // Resolver looks up a host's addresses; *net.Resolver is one.
@@ -57,7 +58,7 @@ type fileSource string
 const settlePatience = 5 * time.Second
 
 func (f fileSource) settle(ctx context.Context) {
-	config.Settled(ctx, string(f), settlePatience)
+	filewatch.Settled(ctx, string(f), settlePatience)
 }
 
 func (f fileSource) read(context.Context) ([]statefulroute.Pod, error) {
@@ -65,7 +66,7 @@ func (f fileSource) read(context.Context) ([]statefulroute.Pod, error) {
 }
 
 func (f fileSource) follow(ctx context.Context, look func(), unwatched func(error)) {
-	config.Follow(ctx, string(f), look, unwatched)
+	filewatch.Follow(ctx, string(f), look, unwatched)
 }
 
 // dnsSource takes the addresses of a name as pods. A name that does not exist is

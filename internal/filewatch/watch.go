@@ -1,4 +1,5 @@
-package config
+// Package filewatch tells when a file was changed.
+package filewatch
 
 import (
 	"context"
