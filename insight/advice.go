@@ -35,19 +35,19 @@ func (a *Analyzer) adviseLocked(rule *Rule, scope Scope, v verdict) advice {
 
 // adviser returns what knows most about a broken rule.
 func (a *Analyzer) adviser(rule *Rule) func(*Rule, Scope, verdict) advice {
-	high := rule.Compare == Above || rule.Compare == AtLeast
+	breaks := rule.Compare.side()
 	switch {
 	case rule.Name == FlappingPod && rule.Measure != nil:
 		return a.flappingAdvice
 	case rule.Measure != nil:
 		return a.generalAdvice
-	case rule.Metric == ResponseTime && high:
+	case rule.Metric == ResponseTime && breaks == high:
 		return a.slowAdvice
-	case rule.Metric == ErrorRate && high:
+	case rule.Metric == ErrorRate && breaks == high:
 		return a.failingAdvice
-	case rule.Metric == CacheHitRate && !high:
+	case rule.Metric == CacheHitRate && breaks == low:
 		return a.cacheAdvice
-	case rule.Metric == MemoryUsage && high:
+	case rule.Metric == MemoryUsage && breaks == high:
 		return a.memoryAdvice
 	}
 	return a.generalAdvice
@@ -58,25 +58,25 @@ func (a *Analyzer) generalAdvice(rule *Rule, scope Scope, v verdict) advice {
 	if rule.Measure != nil {
 		name = rule.Name
 	}
-	message := fmt.Sprintf("%s: %s is %s, which is %s %s", scope.Subject(), name, rule.Metric.unit(v.value), rule.Compare, rule.Metric.unit(rule.Threshold))
+	message := fmt.Sprintf("%s: %s is %s, which is %s %s", scope.Subject(), name, rule.unit(v.value), rule.Compare, rule.unit(rule.Threshold))
 	return advice{message: message, suggestion: a.generalSuggestionLocked(rule, scope, v)}
 }
 
 // generalSuggestionLocked is for a rule that says nothing of its own.
 func (a *Analyzer) generalSuggestionLocked(rule *Rule, scope Scope, v verdict) string {
-	high := rule.Compare == Above || rule.Compare == AtLeast
-	value, limit := rule.Metric.unit(v.value), rule.Metric.unit(rule.Threshold)
+	breaks := rule.Compare.side()
+	value, limit := rule.unit(v.value), rule.unit(rule.Threshold)
 	switch {
 	case rule.Measure != nil:
-	case rule.Metric == RequestRate && high:
+	case rule.Metric == RequestRate && breaks == high:
 		return fmt.Sprintf("%s gets %s (limit %s): add pods to service %s (%d now)", capital(scope.Subject()), value, limit, scope.Service, a.podsLocked(scope.Service))
 	case rule.Metric == RequestRate:
 		return fmt.Sprintf("%s gets only %s (at least %s expected): `routectl envoys` and `routectl pods %s` show whether Envoys are connected and pods ready",
 			capital(scope.Subject()), value, limit, quoted(scope.Service))
-	case rule.Metric == ConnectionCount && high:
+	case rule.Metric == ConnectionCount && breaks == high:
 		return fmt.Sprintf("%s has %s requests in flight (limit %s): add pods to service %s (%d now), or cap each with `balancing.max_connections`",
 			capital(scope.Subject()), value, limit, scope.Service, a.podsLocked(scope.Service))
-	case rule.Metric == CPUUsage && high:
+	case rule.Metric == CPUUsage && breaks == high:
 		return fmt.Sprintf("%s uses %.2g of %.2g cores: give it more, or run another replica", capital(scope.Subject()), v.window.Usage.CPU, v.window.Usage.CPULimit)
 	}
 	look := "`routectl status`"

@@ -121,22 +121,22 @@ func statisticsOf(histories []past) Statistics {
 
 // changesIn searches every figure of the histories for changes.
 func changesIn(histories []past) (changes []Change) {
-	lines := make([]line, len(metricList))
+	lines := make([]line, len(metricTable))
 	for i := range histories {
 		for m := range lines {
 			lines[m] = line{lines[m].values[:0], lines[m].starts[:0]}
 		}
 		histories[i].periods(func(p *period) {
 			w := p.window(histories[i].scope)
-			for m, metric := range metricList {
-				if v, known := w.Value(metric); known {
+			for m := range metricTable {
+				if v, known := metricTable[m].value(&w); known {
 					lines[m] = line{append(lines[m].values, v), append(lines[m].starts, p.start)}
 				}
 			}
 		})
-		for m, metric := range metricList {
+		for m := range metricTable {
 			if found, ok := findChange(lines[m].values); ok {
-				changes = append(changes, newChange(histories[i].scope, metric, found, time.Unix(0, lines[m].starts[found.at])))
+				changes = append(changes, newChange(histories[i].scope, &metricTable[m], found, time.Unix(0, lines[m].starts[found.at])))
 			}
 		}
 	}

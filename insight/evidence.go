@@ -17,11 +17,6 @@ const (
 	// patience is the number of samples looked back at when the newest alone
 	// hold too little to judge.
 	patience = 12
-	// minRequests is how many requests a mean or a share is taken over at least.
-	minRequests = 3
-	// minLookups is the same for the cache's hit rate: a service that was hardly
-	// used has hardly a hit rate.
-	minLookups = 50
 	// falseAlarm bounds the probability that chance alone, at half the rate that
 	// a rule tolerates, looks like a broken rule.
 	falseAlarm = 1e-4
@@ -39,11 +34,11 @@ func (r *Rule) judge(scope Scope, s *series) (verdict, bool) {
 		value, known := r.Measure(&w)
 		return verdict{value: value, window: w, broken: known && r.Compare.holds(value, r.Threshold)}, known
 	}
-	if scope.Pod != "" && r.Metric == CacheHitRate {
-		return verdict{}, false // look-ups are a service's
+	if scope.Pod != "" && r.figure.serviceOnly {
+		return verdict{}, false
 	}
 	recent := s.figures(scope, r.enough)
-	value, known := recent.Value(r.Metric)
+	value, known := r.figure.value(&recent)
 	if !known || !r.enough(&recent) {
 		return verdict{}, false
 	}
@@ -61,14 +56,14 @@ func (r *Rule) judge(scope Scope, s *series) (verdict, bool) {
 // judgeLonger looks further back, as long as it goes on: a rate just past the
 // threshold takes more requests to tell from chance than one sample holds.
 func (r *Rule) judgeLonger(scope Scope, s *series, recent *Window) (v verdict, broken bool) {
-	if r.Metric != ErrorRate && r.Metric != CacheHitRate {
+	if r.figure.outcomes == nil {
 		return v, false
 	}
-	if bad, n := r.bad(recent); float64(bad) < r.tolerated()/2*float64(n) {
+	if bad, n := r.figure.outcomes(recent); float64(bad) < r.figure.tolerated(r.Threshold)/2*float64(n) {
 		return v, false
 	}
 	long := s.newest(scope, patience)
-	value, _ := long.Value(r.Metric)
+	value, _ := r.figure.value(&long)
 	if !r.Compare.holds(value, r.Threshold) || !r.evident(&long) {
 		return v, false
 	}
@@ -76,50 +71,22 @@ func (r *Rule) judgeLonger(scope Scope, s *series, recent *Window) (v verdict, b
 }
 
 // enough reports whether w holds as much as the rule needs for a judgement.
-func (r *Rule) enough(w *Window) bool {
-	switch r.Metric {
-	case ResponseTime:
-		return w.ResponseTimes.Count() >= minRequests
-	case ErrorRate:
-		return w.Requests >= minRequests
-	case CacheHitRate:
-		return w.Hits+w.Misses >= minLookups
-	case RequestRate, ConnectionCount, MemoryUsage, CPUUsage:
-		return true
-	}
-	return true
-}
+func (r *Rule) enough(w *Window) bool { return r.figure.enough == nil || r.figure.enough(w) }
 
-// evident reports whether a value past the threshold is more than chance.
+// evident reports whether a value past the threshold is more than chance. Only a
+// fault needs evidence: nobody is blamed for an error rate below a threshold.
 func (r *Rule) evident(w *Window) bool {
-	high := r.Compare == Above || r.Compare == AtLeast
 	switch {
-	case r.Metric == ResponseTime && high:
-		// A mean can be carried by one request that was slow on purpose.
-		return w.ResponseTimes.above(r.Threshold) >= minRequests
-	case r.Metric == ErrorRate && high, r.Metric == CacheHitRate && !high:
-		bad, n := r.bad(w)
-		return float64(bad) >= r.tolerated()*float64(n) && binomialTail(bad, n, r.tolerated()/2) < falseAlarm
+	case r.Compare.side() != r.figure.bad:
+		return true
+	case r.figure.evident != nil:
+		return r.figure.evident(w, r.Threshold)
+	case r.figure.outcomes != nil:
+		bad, n := r.figure.outcomes(w)
+		tolerated := r.figure.tolerated(r.Threshold)
+		return float64(bad) >= tolerated*float64(n) && binomialTail(bad, n, tolerated/2) < falseAlarm
 	}
 	return true
-}
-
-// tolerated is the share of bad outcomes at the threshold of a rule on a rate.
-func (r *Rule) tolerated() float64 {
-	if r.Metric == CacheHitRate {
-		return 1 - r.Threshold
-	}
-	return r.Threshold
-}
-
-// bad counts the outcomes that speak for the issue, and all outcomes. A miss
-// that only adds a binding to a growing table is a new session, not a lost one.
-func (r *Rule) bad(w *Window) (bad, n uint64) {
-	if r.Metric == CacheHitRate {
-		lost := int64(w.Misses) - max(w.grown, 0)
-		return uint64(max(lost, 0)), w.Hits + w.Misses
-	}
-	return w.Errors, w.Requests
 }
 
 // binomialTail is the probability of k or more bad outcomes in n at rate p, by

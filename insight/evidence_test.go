@@ -33,7 +33,7 @@ func TestBinomialTail(t *testing.T) {
 // worst case that the evidence is meant to rule out, at every size of window.
 func TestChanceAloneIsNoFault(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
-	rule := BuiltInRules()[0]
+	rule := newQuiet(t).rules[0]
 	alarms, trials := 0, 100_000
 	for range trials {
 		w := Window{Requests: uint64(3 + random.IntN(200))}
@@ -52,7 +52,7 @@ func TestChanceAloneIsNoFault(t *testing.T) {
 }
 
 func TestClearFaultsNeedFewRequests(t *testing.T) {
-	rule := BuiltInRules()[0]
+	rule := newQuiet(t).rules[0]
 	for _, c := range []struct {
 		errors, requests uint64
 		want             bool

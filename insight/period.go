@@ -20,8 +20,9 @@ type period struct {
 	seconds float64       // their sum
 	times   []periodCount // and distribution, ascending
 
-	inFlight, memory, cpu float64 // sums over the samples
-	knowsMemory, knowsCPU bool    // of the newest sample: their limits are known
+	sums gauges // over the samples
+
+	knowsMemory, knowsCPU bool // of the newest sample: their limits are known
 }
 
 type periodCount struct {
@@ -34,10 +35,7 @@ func (s *period) add(p *point) {
 	s.addFigures(&period{
 		start: p.at.Add(-p.span).UnixNano(), length: p.span, samples: 1,
 		requests: p.requests, errors: p.errors, hits: p.hits, misses: p.misses,
-		timed: p.times.count, seconds: p.times.sum,
-		inFlight:    float64(p.inFlight),
-		memory:      share(float64(p.usage.Memory), float64(p.usage.MemoryLimit)),
-		cpu:         share(p.usage.CPU, p.usage.CPULimit),
+		timed: p.times.count, seconds: p.times.sum, sums: p.gauges(),
 		knowsMemory: p.usage.MemoryLimit > 0, knowsCPU: p.usage.CPULimit > 0,
 	})
 	for _, c := range p.times.buckets {
@@ -58,9 +56,7 @@ func (s *period) addFigures(p *period) {
 	s.misses += p.misses
 	s.timed += p.timed
 	s.seconds += p.seconds
-	s.inFlight += p.inFlight
-	s.memory += p.memory
-	s.cpu += p.cpu
+	s.sums.add(p.sums)
 	s.knowsMemory, s.knowsCPU = p.knowsMemory, p.knowsCPU
 }
 
@@ -94,7 +90,7 @@ func (s *period) window(scope Scope) Window {
 		Scope: scope, Start: time.Unix(0, s.start), Period: s.length, Samples: s.samples,
 		Requests: s.requests, Errors: s.errors, Hits: s.hits, Misses: s.misses,
 		ResponseTimes: Durations{count: s.timed, sum: s.seconds},
-		inFlight:      s.inFlight, memory: s.memory, cpu: s.cpu,
+		sums:          s.sums,
 	}
 	if s.knowsMemory {
 		w.Usage.MemoryLimit = 1

@@ -57,7 +57,7 @@ func (s Statistics) writeTable(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "\nAverages over %v (%s)\n", time.Duration(s.PeriodSeconds*float64(time.Second)).Round(time.Second), count(s.Samples, "sample"))
 	table := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "  \trequests\tresponse time\tp50\tp95\tp99\terrors\tcache hits\tin flight\tmemory\tcpu")
+	fmt.Fprintln(table, "  \t"+strings.Join(columns(), "\t"))
 	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
 		service := s.Services[name]
 		writeRow(table, name, service.Averages)
@@ -71,20 +71,36 @@ func (s Statistics) writeTable(b *strings.Builder) {
 	_ = table.Flush() // into a strings.Builder, which does not fail
 }
 
-func writeRow(w io.Writer, name string, a Averages) {
-	cell := func(m Metric, v *float64) string {
-		if v == nil {
-			return "-"
+// columns are the headings of a row.
+func columns() []string {
+	var out []string
+	for i := range metricTable {
+		out = append(out, metricTable[i].column)
+		if metricTable[i].name == ResponseTime {
+			out = append(out, "p50", "p95", "p99")
 		}
-		return m.unit(*v)
 	}
-	times := "-\t-\t-\t-"
-	if t := a.ResponseTime; t != nil {
-		times = strings.Join([]string{seconds(t.Average), seconds(t.P50), seconds(t.P95), seconds(t.P99)}, "\t")
+	return out
+}
+
+func writeRow(w io.Writer, name string, a Averages) {
+	cells := []string{"  " + printable(name)}
+	for i := range metricTable {
+		m := &metricTable[i]
+		average := a.of(m.name)
+		switch {
+		case average == nil && m.name == ResponseTime:
+			cells = append(cells, "-", "-", "-", "-")
+		case average == nil:
+			cells = append(cells, "-")
+		case average.Times != nil:
+			t := average.Times
+			cells = append(cells, seconds(t.Average), seconds(t.P50), seconds(t.P95), seconds(t.P99))
+		default:
+			cells = append(cells, m.unit(average.Value))
+		}
 	}
-	fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(name), cell(RequestRate, a.RequestRate), times,
-		cell(ErrorRate, a.ErrorRate), cell(CacheHitRate, a.CacheHitRate), cell(ConnectionCount, a.ConnectionCount),
-		cell(MemoryUsage, a.MemoryUsage), cell(CPUUsage, a.CPUUsage))
+	fmt.Fprintln(w, strings.Join(cells, "\t"))
 }
 
 // printable keeps what a name could do to a terminal out of the text.

@@ -32,6 +32,14 @@ func (c Comparison) holds(value, threshold float64) bool {
 	return false
 }
 
+// side is where the values lie that break a rule.
+func (c Comparison) side() side {
+	if c == Above || c == AtLeast {
+		return high
+	}
+	return low
+}
+
 func (c Comparison) String() string {
 	return [...]string{"above", "at least", "below", "at most"}[c]
 }
@@ -61,6 +69,8 @@ type Rule struct {
 	// Priority orders suggestions, the highest first; 0 of a rule that replaces a
 	// built-in one means that of the built-in one.
 	Priority int
+
+	figure *metric // the row of Metric, nil where Measure is set
 }
 
 func (r Rule) validate() error {
@@ -73,12 +83,18 @@ func (r Rule) validate() error {
 	if r.Measure != nil {
 		return nil
 	}
-	for _, known := range metricList {
-		if r.Metric == known {
-			return nil
-		}
+	if metricOf(r.Metric) == nil {
+		return fmt.Errorf("insight: rule %q: unknown metric %q", r.Name, r.Metric)
 	}
-	return fmt.Errorf("insight: rule %q: unknown metric %q", r.Name, r.Metric)
+	return nil
+}
+
+// unit renders a value of the rule's figure for a person.
+func (r *Rule) unit(v float64) string {
+	if r.figure == nil {
+		return number(v)
+	}
+	return r.figure.unit(v)
 }
 
 // orElse takes from the built-in rule of the same name what r does not say.
@@ -136,6 +152,11 @@ func mergeRules(added []Rule) ([]Rule, error) {
 			rules[i] = r.orElse(rules[i])
 		default:
 			return nil, fmt.Errorf("insight: two rules are named %q", r.Name)
+		}
+	}
+	for i := range rules {
+		if rules[i].Measure == nil {
+			rules[i].figure = metricOf(rules[i].Metric)
 		}
 	}
 	return rules, nil
