@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/stateful-route/stateful-route/insight"
+)
 
 type rawAnalyzer struct {
 	Interval   *duration `yaml:"interval"`
@@ -24,11 +28,19 @@ type rawRule struct {
 }
 
 // ruleMetrics are the metrics a rule may watch, ruleSeverities what it may say.
-func ruleMetrics() []string {
-	return []string{"request_rate", "response_time_seconds", "error_rate", "cache_hit_rate", "memory_usage", "cpu_usage", "connection_count"}
+func ruleMetrics() (names []string) {
+	for _, m := range insight.Metrics() {
+		names = append(names, string(m))
+	}
+	return names
 }
 
-func ruleSeverities() []string { return []string{"low", "medium", "high", "critical"} }
+func ruleSeverities() (names []string) {
+	for s := insight.Low; s <= insight.Critical; s++ {
+		names = append(names, s.String())
+	}
+	return names
+}
 
 func (raw *rawAnalyzer) check(doc *document, at path) Analyzer {
 	a := Analyzer{
@@ -56,21 +68,27 @@ func (raw *rawAnalyzer) check(doc *document, at path) Analyzer {
 	return a
 }
 
-func (raw *rawRule) check(doc *document, at path) Rule {
+func (raw *rawRule) check(doc *document, at path) insight.Rule {
 	if raw.Name == "" {
 		doc.refuse(at.with("name"), "a rule needs a name")
 	}
 	doc.known(at.with("metric"), raw.Metric, ruleMetrics())
 	doc.known(at.with("severity"), raw.Severity, ruleSeverities())
-	if n := count(raw.Above != nil, raw.Below != nil); n != 1 {
-		doc.refuse(at, "exactly one of above and below is needed, found %d", n)
-	}
+	severity, _ := insight.ParseSeverity(raw.Severity) // refused above when it is unknown
 	if raw.For < 0 {
 		doc.refuse(at.with("for"), "must not be negative")
 	}
-	return Rule{
-		Name: raw.Name, Metric: raw.Metric, Above: raw.Above, Below: raw.Below,
-		Severity: raw.Severity, For: time.Duration(raw.For),
+	rule := insight.Rule{
+		Name: raw.Name, Metric: insight.Metric(raw.Metric), Severity: severity, For: time.Duration(raw.For),
 		Suggestion: raw.Suggestion, Impact: raw.Impact, Effort: raw.Effort, Priority: raw.Priority,
 	}
+	switch {
+	case count(raw.Above != nil, raw.Below != nil) != 1:
+		doc.refuse(at, "exactly one of above and below is needed, found %d", count(raw.Above != nil, raw.Below != nil))
+	case raw.Above != nil:
+		rule.Compare, rule.Threshold = insight.Above, *raw.Above
+	default:
+		rule.Compare, rule.Threshold = insight.Below, *raw.Below
+	}
+	return rule
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/insight"
 )
 
 // XDSServer is the configuration of cmd/xds-server.
@@ -74,18 +75,8 @@ type Analyzer struct {
 	RealTime bool
 	// Historical adds trends and changes over the history. Default true.
 	Historical bool
-	Rules      []Rule
-}
-
-// Rule is one analyzer rule from the configuration; exactly one of Above and
-// Below is set.
-type Rule struct {
-	Name, Metric               string
-	Above, Below               *float64
-	Severity                   string
-	For                        time.Duration
-	Suggestion, Impact, Effort string
-	Priority                   int
+	// Rules join the analyzer's own, or replace them by their names. Default none.
+	Rules []insight.Rule
 }
 
 // Extproc is the configuration of cmd/extproc.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -35,12 +34,8 @@ type analysis struct {
 }
 
 func newAnalysis(cfg config.Analyzer, model func() state.Model, log *zap.Logger) (*analysis, error) {
-	added, err := rules(cfg.Rules)
-	if err != nil {
-		return nil, err
-	}
 	analyzer, err := insight.NewAnalyzer(insight.AnalyzerOptions{
-		Interval: cfg.Interval, History: cfg.History, Historical: cfg.Historical, Rules: added,
+		Interval: cfg.Interval, History: cfg.History, Historical: cfg.Historical, Rules: cfg.Rules,
 		Steered: func(service string) bool { return steered(model(), service) },
 	})
 	if err != nil {
@@ -181,27 +176,6 @@ func (a *analysis) penalty(service, pod string) float64 {
 		return f
 	}
 	return 1
-}
-
-func rules(in []config.Rule) ([]insight.Rule, error) {
-	out := make([]insight.Rule, len(in))
-	for i, r := range in {
-		out[i] = insight.Rule{
-			Name: r.Name, Metric: insight.Metric(r.Metric), For: r.For,
-			Suggestion: r.Suggestion, Impact: r.Impact, Effort: r.Effort, Priority: r.Priority,
-		}
-		if r.Above != nil {
-			out[i].Compare, out[i].Threshold = insight.Above, *r.Above
-		} else {
-			out[i].Compare, out[i].Threshold = insight.Below, *r.Below
-		}
-		severity, err := insight.ParseSeverity(r.Severity)
-		if err != nil {
-			return nil, fmt.Errorf("rule %q: %w", r.Name, err)
-		}
-		out[i].Severity = severity
-	}
-	return out, nil
 }
 
 // showWeights serves the weights of the pods there are, and nothing any more of
