@@ -56,11 +56,14 @@ func (raw *rawAnalyzer) check(doc *document, at path) Analyzer {
 		doc.refuse(at.with("history"), "%d must be 1 to 100000", a.History)
 	}
 	names := map[string]bool{}
+	for _, name := range doc.rules {
+		names[name] = true
+	}
 	for i := range raw.Rules {
 		where := at.with("rules", i)
 		rule := raw.Rules[i].check(doc, where)
 		if names[rule.Name] {
-			doc.refuse(where.with("name"), "rule %q is listed twice", rule.Name)
+			doc.refuse(where.with("name"), "there is a rule %q already", rule.Name)
 		}
 		names[rule.Name] = true
 		a.Rules = append(a.Rules, rule)

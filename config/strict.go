@@ -25,6 +25,7 @@ type document struct {
 
 	strategies      *balancing.Registry
 	cacheStrategies []string
+	rules           []string // of the program, not the configuration
 }
 
 // Option changes what a Load function accepts.
@@ -40,6 +41,12 @@ func WithStrategies(r *balancing.Registry) Option {
 // The default is the built-in ones.
 func WithCacheStrategies(names ...string) Option {
 	return func(d *document) { d.cacheStrategies = names }
+}
+
+// WithRule names an analyzer rule that the program has of its own: a configured one
+// may not have the same name.
+func WithRule(name string) Option {
+	return func(d *document) { d.rules = append(d.rules, name) }
 }
 
 func builtinCacheStrategies() []string { return []string{"lru", "lfu", "ttl", "adaptive"} }

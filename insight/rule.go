@@ -54,6 +54,7 @@ type Rule struct {
 	// Measure, when set, is watched instead of a Metric: any figure that Go code
 	// can derive from a window of the newest samples; false when it does not
 	// apply. It is called for every pod, service and process and must be quick.
+	// Rules that have one are given in internal/extensions.
 	Measure func(w *Window) (value float64, ok bool)
 	// Compare and Threshold say which values are an issue.
 	Compare   Comparison

@@ -33,9 +33,9 @@ type analysis struct {
 	flaps *flaps
 }
 
-func newAnalysis(cfg config.Analyzer, model func() state.Model, log *zap.Logger) (*analysis, error) {
+func newAnalysis(cfg config.Analyzer, own []insight.Rule, model func() state.Model, log *zap.Logger) (*analysis, error) {
 	analyzer, err := insight.NewAnalyzer(insight.AnalyzerOptions{
-		Interval: cfg.Interval, History: cfg.History, Historical: cfg.Historical, Rules: cfg.Rules,
+		Interval: cfg.Interval, History: cfg.History, Historical: cfg.Historical, Rules: slices.Concat(own, cfg.Rules),
 		Steered: func(service string) bool { return steered(model(), service) },
 	})
 	if err != nil {

@@ -25,7 +25,7 @@ func newTestAnalysis(t *testing.T, strategy string) *analysis {
 		chat.Members = append(chat.Members, state.Member{Pod: statefulroute.Pod{Name: name}})
 	}
 	model := func() state.Model { return state.Model{Services: []*state.ServiceView{chat}} }
-	a, err := newAnalysis(config.Analyzer{Interval: time.Second, History: 60}, model, zap.NewNop())
+	a, err := newAnalysis(config.Analyzer{Interval: time.Second, History: 60}, nil, model, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,7 +47,7 @@ type app struct {
 	ready    atomic.Bool
 }
 
-// program is xds-server with the strategies that a service may name.
+// program is xds-server with what a build adds to it.
 func program(known extensions.Set) cli.Program {
 	read := func(file string) (*config.XDSServer, error) { return config.LoadXDSServer(file, known.Config()...) }
 	return cli.Program{
@@ -60,7 +60,7 @@ func program(known extensions.Set) cli.Program {
 			if err != nil {
 				return err
 			}
-			a, err := newApp(ctx, p, cfg, read)
+			a, err := newApp(ctx, p, cfg, known.Rules, read)
 			if err != nil {
 				return err
 			}
@@ -69,7 +69,7 @@ func program(known extensions.Set) cli.Program {
 	}
 }
 
-func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, read func(file string) (*config.XDSServer, error)) (*app, error) {
+func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, rules []insight.Rule, read func(file string) (*config.XDSServer, error)) (*app, error) {
 	monitor, err := insight.NewMonitor(insight.MonitorOptions{Process: "xds-server", Version: p.Version})
 	if err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, read func
 	if err := monitor.Register("clients", server.ClientMetrics()); err != nil {
 		return nil, err
 	}
-	found, err := newAnalysis(cfg.Analyzer, server.Model, p.Logger.Named("analyzer"))
+	found, err := newAnalysis(cfg.Analyzer, rules, server.Model, p.Logger.Named("analyzer"))
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/insight"
 	"github.com/stateful-route/stateful-route/internal/cli"
 	"github.com/stateful-route/stateful-route/internal/extensions"
 )
@@ -49,7 +50,7 @@ func start(t *testing.T, more string) *running {
 
 // startIn starts xds-server with a configuration in dir, until stop or the end of
 // the test.
-func startIn(t *testing.T, dir string, text func(admin string) string) *running {
+func startIn(t *testing.T, dir string, text func(admin string) string, rules ...insight.Rule) *running {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -67,7 +68,7 @@ func startIn(t *testing.T, dir string, text func(admin string) string) *running 
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- program(extensions.Set{}).Run(ctx, cli.Process{ConfigFile: r.file, Version: "v0-test", Logger: zap.New(core)})
+		done <- program(extensions.Set{Rules: rules}).Run(ctx, cli.Process{ConfigFile: r.file, Version: "v0-test", Logger: zap.New(core)})
 	}()
 	r.stop = sync.OnceFunc(func() {
 		r.client.CloseIdleConnections()
@@ -240,5 +241,32 @@ func TestAStrategyOfOnesOwn(t *testing.T) {
 	}
 	if err := program(known).Check(file); err != nil {
 		t.Error(err)
+	}
+}
+
+// A rule that is of the build's own watches what no configured metric says, and the
+// configuration may not have another of its name.
+func TestARuleOfOnesOwn(t *testing.T) {
+	idle := insight.Rule{
+		Name: "Idle Pod", Compare: insight.AtMost, Severity: insight.Low, Suggestion: "Give it something to do",
+		Measure: func(w *insight.Window) (float64, bool) { return float64(w.Requests), w.Pod != "" },
+	}
+	r := startIn(t, t.TempDir(), func(admin string) string {
+		return goodConfig(admin, 1, "analyzer: {interval: 100ms}\n")
+	}, idle)
+	r.await(t, "to apply the rule", func() bool {
+		_, body := r.get("/api/v1/report")
+		return strings.Contains(body, `"rule": "Idle Pod"`) && strings.Contains(body, "Give it something to do")
+	})
+	file := filepath.Join(t.TempDir(), "xds-server.yaml")
+	text := goodConfig("127.0.0.1:1", 1, "analyzer: {rules: [{name: Idle Pod, metric: request_rate, below: 1, severity: low}]}\n")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := program(extensions.Set{}).Check(file); err != nil {
+		t.Error(err)
+	}
+	if err := program(extensions.Set{Rules: []insight.Rule{idle}}).Check(file); err == nil || !strings.Contains(err.Error(), `xds-server.yaml:4: analyzer.rules[0].name: there is a rule "Idle Pod" already`) {
+		t.Errorf("the name of a program's own rule was accepted: %v", err)
 	}
 }

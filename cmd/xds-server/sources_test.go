@@ -221,7 +221,7 @@ func TestAStartThatFailsLeavesNoSourceBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	load := func(file string) (*config.XDSServer, error) { return config.LoadXDSServer(file) }
-	a, err := newApp(t.Context(), cli.Process{ConfigFile: file, Version: "v0-test", Logger: zap.NewNop()}, cfg, load)
+	a, err := newApp(t.Context(), cli.Process{ConfigFile: file, Version: "v0-test", Logger: zap.NewNop()}, cfg, nil, load)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/insight"
 )
 
 // Set is what the names in a configuration stand for. A nil registry means what
@@ -18,12 +19,20 @@ type Set struct {
 	Balancing *balancing.Registry
 	// Eviction has what affinity.strategy may name.
 	Eviction *affinity.Registry
+	// Rules join those that the analyzer comes with and the configured ones: they
+	// watch what a Go function derives from what was observed.
+	Rules []insight.Rule
 }
 
 // All returns what Stateful Route comes with and what this build adds to it, one
 // line for each.
 func All() (Set, error) {
-	s := Set{Balancing: balancing.NewRegistry(), Eviction: affinity.NewRegistry()}
+	s := Set{
+		Balancing: balancing.NewRegistry(), Eviction: affinity.NewRegistry(),
+		Rules: []insight.Rule{
+			// {Name: "Mine", Severity: insight.Low, Compare: insight.Above, Threshold: 1, Measure: mine},
+		},
+	}
 	return s, errors.Join(
 	// s.Balancing.Register("mine", newMine, balancing.Traits{}),
 	// s.Eviction.Register("mine", newMine),
@@ -37,6 +46,9 @@ func (s Set) Config() (known []config.Option) {
 	}
 	if s.Eviction != nil {
 		known = append(known, config.WithCacheStrategies(s.Eviction.Names()...))
+	}
+	for _, rule := range s.Rules {
+		known = append(known, config.WithRule(rule.Name))
 	}
 	return known
 }
