@@ -9,8 +9,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/stateful-route/stateful-route/config"
-	"github.com/stateful-route/stateful-route/internal/filewatch"
 	"github.com/stateful-route/stateful-route/extproc"
+	"github.com/stateful-route/stateful-route/internal/filewatch"
 )
 
 // idleTimeouts gives services that set no idle_timeout the default, which the

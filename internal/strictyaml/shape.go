@@ -1,4 +1,4 @@
-package config
+package strictyaml
 
 import (
 	"fmt"
@@ -16,7 +16,7 @@ import (
 // knows only the Go types. A null is the same as no field at all.
 //
 // is describes a list: what it is of, and an example behind a bar.
-func (d *document) shape(at path, node *yaml.Node, t reflect.Type, is string) {
+func (d *Document) shape(at Path, node *yaml.Node, t reflect.Type, is string) {
 	if node.Kind == yaml.AliasNode {
 		node = node.Alias
 	}
@@ -26,9 +26,9 @@ func (d *document) shape(at path, node *yaml.Node, t reflect.Type, is string) {
 	switch {
 	case t.Kind() == reflect.Pointer:
 		d.shape(at, node, t.Elem(), is)
-	case t == reflect.TypeFor[duration]():
+	case t == reflect.TypeFor[Duration]():
 		d.scalarShape(at, node, t)
-	case t == reflect.TypeFor[oneOrMore]() && node.Kind == yaml.ScalarNode: // as a list of one
+	case t == reflect.TypeFor[OneOrMore]() && node.Kind == yaml.ScalarNode: // as a list of one
 	case t.Kind() == reflect.Struct:
 		d.groupShape(at, node, t)
 	case t.Kind() == reflect.Slice:
@@ -42,19 +42,19 @@ func (d *document) shape(at path, node *yaml.Node, t reflect.Type, is string) {
 	}
 }
 
-func (d *document) listShape(at path, node *yaml.Node, t reflect.Type, is string) {
+func (d *Document) listShape(at Path, node *yaml.Node, t reflect.Type, is string) {
 	if node.Kind != yaml.SequenceNode {
 		what, example, _ := strings.Cut(is, "|")
 		d.refuseLine(node.Line, at, "%s is needed, such as %s", what, example)
 		return
 	}
 	for i, item := range node.Content {
-		d.shape(at.with(i), item, t.Elem(), "")
+		d.shape(at.With(i), item, t.Elem(), "")
 	}
 }
 
 // groupShape also takes YAML's merge keys.
-func (d *document) groupShape(at path, node *yaml.Node, t reflect.Type) {
+func (d *Document) groupShape(at Path, node *yaml.Node, t reflect.Type) {
 	fields, names := fieldsOf(t)
 	if node.Kind != yaml.MappingNode {
 		d.refuseLine(node.Line, at, "a group of settings is needed, of %s", names)
@@ -71,24 +71,24 @@ func (d *document) groupShape(at path, node *yaml.Node, t reflect.Type) {
 		first, doubled := lines[key.Value]
 		switch {
 		case key.Kind != yaml.ScalarNode || !ok:
-			d.refuseLine(key.Line, at.with(key.Value), "unknown field, known are %s", names)
+			d.refuseLine(key.Line, at.With(key.Value), "unknown field, known are %s", names)
 		case doubled:
-			d.refuseLine(key.Line, at.with(key.Value), "already given in line %d", first)
+			d.refuseLine(key.Line, at.With(key.Value), "already given in line %d", first)
 		default:
 			lines[key.Value] = key.Line
-			d.shape(at.with(key.Value), value, field.Type, field.Tag.Get("is"))
+			d.shape(at.With(key.Value), value, field.Type, field.Tag.Get("is"))
 		}
 	}
 }
 
 // mergeShape looks at what is merged into a group: a group, or a list of them.
-func (d *document) mergeShape(at path, value *yaml.Node, t reflect.Type) {
+func (d *Document) mergeShape(at Path, value *yaml.Node, t reflect.Type) {
 	if value.Kind != yaml.SequenceNode {
-		d.shape(at.with("<<"), value, t, "")
+		d.shape(at.With("<<"), value, t, "")
 		return
 	}
 	for i, one := range value.Content {
-		d.shape(at.with("<<", i), one, t, "")
+		d.shape(at.With("<<", i), one, t, "")
 	}
 }
 
@@ -104,7 +104,7 @@ func fieldsOf(t reflect.Type) (fields map[string]reflect.StructField, names stri
 	return fields, strings.Join(order, ", ")
 }
 
-func (d *document) scalarShape(at path, node *yaml.Node, t reflect.Type) {
+func (d *Document) scalarShape(at Path, node *yaml.Node, t reflect.Type) {
 	need := scalarNeed(t)
 	switch {
 	case node.Kind == yaml.SequenceNode:
@@ -119,7 +119,7 @@ func (d *document) scalarShape(at path, node *yaml.Node, t reflect.Type) {
 // scalarNeed says what a field that is no list and no group takes.
 func scalarNeed(t reflect.Type) string {
 	switch {
-	case t == reflect.TypeFor[duration]():
+	case t == reflect.TypeFor[Duration]():
 		return "a duration such as 200ms, 30s or 24h"
 	case t.Kind() == reflect.String:
 		return "a text"
@@ -136,7 +136,7 @@ func scalarNeed(t reflect.Type) string {
 // fits reports whether a scalar can be taken as it is written.
 func fits(node *yaml.Node, t reflect.Type) bool {
 	switch {
-	case t == reflect.TypeFor[duration]():
+	case t == reflect.TypeFor[Duration]():
 		_, err := time.ParseDuration(node.Value)
 		return err == nil
 	case t.Kind() == reflect.String:

@@ -1,11 +1,13 @@
-package config
+// Package strictyaml reads YAML and refuses whatever is unknown, doubled or of another
+// form than its field, with the file, the line and the reason, in the words of the
+// file.
+package strictyaml
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -13,63 +15,24 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
-
-	"github.com/stateful-route/stateful-route/balancing"
 )
 
-// document is one parsed YAML file: what errors need to name file and line.
-type document struct {
+// Document is one parsed YAML file: what errors need to name file and line.
+type Document struct {
 	file string
 	root *yaml.Node
 	errs []error
-
-	strategies      *balancing.Registry
-	cacheStrategies []string
-	rules           []string // of the program, not the configuration
 }
 
-// Option changes what a Load function accepts.
-type Option func(*document)
-
-// WithStrategies replaces the balancing strategies a service may name. The
-// default is the built-in ones.
-func WithStrategies(r *balancing.Registry) Option {
-	return func(d *document) { d.strategies = r }
+// Decode reads a file's text into v, a pointer to a struct or a list whose fields
+// have yaml tags, and refuses unknown and doubled fields. list describes a file that
+// is a list: what it is of, and an example behind a bar.
+func Decode(file string, raw []byte, v any, list string) (*Document, error) {
+	d := &Document{file: file, root: &yaml.Node{}}
+	return d, d.decode(raw, v, list)
 }
 
-// WithCacheStrategies replaces the affinity cache strategies extproc may name.
-// The default is the built-in ones.
-func WithCacheStrategies(names ...string) Option {
-	return func(d *document) { d.cacheStrategies = names }
-}
-
-// WithRule names an analyzer rule that the program has of its own: a configured one
-// may not have the same name.
-func WithRule(name string) Option {
-	return func(d *document) { d.rules = append(d.rules, name) }
-}
-
-func builtinCacheStrategies() []string { return []string{"lru", "lfu", "ttl", "adaptive"} }
-
-// decodeFile reads file into v (a pointer to a struct of pointers and values
-// with yaml tags) and refuses unknown and doubled fields.
-func decodeFile(file string, v any, opts []Option) (*document, error) {
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
-	}
-	doc := &document{
-		file: file, root: &yaml.Node{},
-		strategies: balancing.NewRegistry(), cacheStrategies: builtinCacheStrategies(),
-	}
-	for _, opt := range opts {
-		opt(doc)
-	}
-	err = doc.decode(raw, v)
-	return doc, err
-}
-
-func (d *document) decode(raw []byte, v any) error {
+func (d *Document) decode(raw []byte, v any, list string) error {
 	dec := yaml.NewDecoder(bytes.NewReader(raw))
 	if err := dec.Decode(d.root); err != nil {
 		return d.yamlError(err)
@@ -84,8 +47,8 @@ func (d *document) decode(raw []byte, v any) error {
 	if err != nil && !errors.As(err, &types) {
 		return d.yamlError(err)
 	}
-	d.shape(path{}, d.root.Content[0], reflect.TypeOf(v).Elem(), listOfPods)
-	if refused := d.err(); refused != nil || err == nil {
+	d.shape(Path{}, d.root.Content[0], reflect.TypeOf(v).Elem(), list)
+	if refused := d.Err(); refused != nil || err == nil {
 		return refused
 	}
 	return d.yamlError(err)
@@ -94,7 +57,7 @@ func (d *document) decode(raw []byte, v any) error {
 var lineError = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
 
 // yamlError turns the library's messages into FILE:LINE: reason, one a line.
-func (d *document) yamlError(err error) error {
+func (d *Document) yamlError(err error) error {
 	if errors.Is(err, io.EOF) {
 		return fmt.Errorf("%s: the file is empty", d.file)
 	}
@@ -109,7 +72,7 @@ func (d *document) yamlError(err error) error {
 	return errors.Join(errs...)
 }
 
-func (d *document) lineError(text string) error {
+func (d *Document) lineError(text string) error {
 	m := lineError.FindStringSubmatch(text)
 	if m == nil {
 		return fmt.Errorf("%s: %s", d.file, strings.TrimPrefix(text, "yaml: "))
@@ -117,13 +80,13 @@ func (d *document) lineError(text string) error {
 	return fmt.Errorf("%s:%s: %s", d.file, m[1], m[2])
 }
 
-// refuse notes an error at a path of field names and list indexes.
-func (d *document) refuse(at path, format string, args ...any) {
+// Refuse notes an error at a path of field names and list indexes.
+func (d *Document) Refuse(at Path, format string, args ...any) {
 	d.refuseLine(d.line(at), at, format, args...)
 }
 
-// refuseLine is refuse where the line is known.
-func (d *document) refuseLine(line int, at path, format string, args ...any) {
+// refuseLine is Refuse where the line is known.
+func (d *Document) refuseLine(line int, at Path, format string, args ...any) {
 	where := fmt.Sprintf("%s:%d: ", d.file, line)
 	if len(at) > 0 {
 		where += at.String() + ": "
@@ -131,27 +94,27 @@ func (d *document) refuseLine(line int, at path, format string, args ...any) {
 	d.errs = append(d.errs, errors.New(where+fmt.Sprintf(format, args...)))
 }
 
-// beside resolves a relative file name against the document's own folder.
-func (d *document) beside(file string) string {
+// Beside resolves a relative file name against the document's own folder.
+func (d *Document) Beside(file string) string {
 	if filepath.IsAbs(file) || file == "" {
 		return file
 	}
 	return filepath.Join(filepath.Dir(d.file), file)
 }
 
-// known refuses a value that is not one of the names.
-func (d *document) known(at path, value string, names []string) {
+// Known refuses a value that is not one of the names.
+func (d *Document) Known(at Path, value string, names []string) {
 	if !slices.Contains(names, value) {
-		d.refuse(at, "%q must be one of %s", value, strings.Join(names, ", "))
+		d.Refuse(at, "%q must be one of %s", value, strings.Join(names, ", "))
 	}
 }
 
-// err returns what was refused, in the order it was found.
-func (d *document) err() error { return errors.Join(d.errs...) }
+// Err returns what was refused, in the order it was found.
+func (d *Document) Err() error { return errors.Join(d.errs...) }
 
 // line returns the line of the deepest node that the path reaches, so that a
 // missing field is reported at its parent.
-func (d *document) line(at path) int {
+func (d *Document) line(at Path) int {
 	node := d.root
 	if node.Kind == yaml.DocumentNode && len(node.Content) > 0 {
 		node = node.Content[0]
@@ -186,14 +149,14 @@ func descend(node *yaml.Node, step any) (child *yaml.Node, line int) {
 	return nil, 0
 }
 
-// path leads from the document's root to a field: names and list indexes.
-type path []any
+// Path leads from the document's root to a field: names and list indexes.
+type Path []any
 
-func (p path) with(steps ...any) path {
-	return append(append(path{}, p...), steps...)
+func (p Path) With(steps ...any) Path {
+	return append(append(Path{}, p...), steps...)
 }
 
-func (p path) String() string {
+func (p Path) String() string {
 	var b strings.Builder
 	for _, step := range p {
 		switch s := step.(type) {

@@ -1,0 +1,92 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/internal/strictyaml"
+)
+
+// document is a configuration file, and what its names may stand for.
+type document struct {
+	*strictyaml.Document
+
+	strategies      *balancing.Registry
+	cacheStrategies []string
+	rules           []string // of the program, not the configuration
+}
+
+// Option changes what a Load function accepts.
+type Option func(*document)
+
+// WithStrategies replaces the balancing strategies a service may name. The
+// default is the built-in ones.
+func WithStrategies(r *balancing.Registry) Option {
+	return func(d *document) { d.strategies = r }
+}
+
+// WithCacheStrategies replaces the affinity cache strategies extproc may name.
+// The default is the built-in ones.
+func WithCacheStrategies(names ...string) Option {
+	return func(d *document) { d.cacheStrategies = names }
+}
+
+// WithRule names an analyzer rule that the program has of its own: a configured one
+// may not have the same name.
+func WithRule(name string) Option {
+	return func(d *document) { d.rules = append(d.rules, name) }
+}
+
+func builtinCacheStrategies() []string { return []string{"lru", "lfu", "ttl", "adaptive"} }
+
+// decodeFile reads file into v (a pointer to a struct of pointers and values
+// with yaml tags) and refuses unknown and doubled fields.
+func decodeFile(file string, v any, opts []Option) (*document, error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	doc := &document{strategies: balancing.NewRegistry(), cacheStrategies: builtinCacheStrategies()}
+	for _, opt := range opts {
+		opt(doc)
+	}
+	doc.Document, err = strictyaml.Decode(file, raw, v, listOfPods)
+	return doc, err
+}
+
+func (d *document) refuse(at path, format string, args ...any) {
+	d.Refuse(strictyaml.Path(at), format, args...)
+}
+
+func (d *document) known(at path, value string, names []string) {
+	d.Known(strictyaml.Path(at), value, names)
+}
+
+func (d *document) beside(file string) string { return d.Beside(file) }
+
+func (d *document) err() error { return d.Err() }
+
+// path leads from the document's root to a field: names and list indexes.
+type path strictyaml.Path
+
+func (p path) with(steps ...any) path { return path(strictyaml.Path(p).With(steps...)) }
+
+type (
+	duration  = strictyaml.Duration
+	oneOrMore = strictyaml.OneOrMore
+)
+
+// or returns *v, or the default where the field is absent.
+func or[T any](v *T, absent T) T {
+	if v == nil {
+		return absent
+	}
+	return *v
+}
+
+// orDuration is or for durations.
+func orDuration(v *duration, absent time.Duration) time.Duration {
+	return time.Duration(or(v, duration(absent)))
+}
