@@ -3,7 +3,7 @@ package config
 import (
 	"time"
 
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/analysis"
 )
 
 type rawAnalyzer struct {
@@ -29,14 +29,14 @@ type rawRule struct {
 
 // ruleMetrics are the metrics a rule may watch, ruleSeverities what it may say.
 func ruleMetrics() (names []string) {
-	for _, m := range insight.Metrics() {
+	for _, m := range analysis.Metrics() {
 		names = append(names, string(m))
 	}
 	return names
 }
 
 func ruleSeverities() (names []string) {
-	for s := insight.Low; s <= insight.Critical; s++ {
+	for s := analysis.Low; s <= analysis.Critical; s++ {
 		names = append(names, s.String())
 	}
 	return names
@@ -71,27 +71,27 @@ func (raw *rawAnalyzer) check(doc *document, at path) Analyzer {
 	return a
 }
 
-func (raw *rawRule) check(doc *document, at path) insight.Rule {
+func (raw *rawRule) check(doc *document, at path) analysis.Rule {
 	if raw.Name == "" {
 		doc.refuse(at.with("name"), "a rule needs a name")
 	}
 	doc.known(at.with("metric"), raw.Metric, ruleMetrics())
 	doc.known(at.with("severity"), raw.Severity, ruleSeverities())
-	severity, _ := insight.ParseSeverity(raw.Severity) // refused above when it is unknown
+	severity, _ := analysis.ParseSeverity(raw.Severity) // refused above when it is unknown
 	if raw.For < 0 {
 		doc.refuse(at.with("for"), "must not be negative")
 	}
-	rule := insight.Rule{
-		Name: raw.Name, Metric: insight.Metric(raw.Metric), Severity: severity, For: time.Duration(raw.For),
+	rule := analysis.Rule{
+		Name: raw.Name, Metric: analysis.Metric(raw.Metric), Severity: severity, For: time.Duration(raw.For),
 		Suggestion: raw.Suggestion, Impact: raw.Impact, Effort: raw.Effort, Priority: raw.Priority,
 	}
 	switch {
 	case count(raw.Above != nil, raw.Below != nil) != 1:
 		doc.refuse(at, "exactly one of above and below is needed, found %d", count(raw.Above != nil, raw.Below != nil))
 	case raw.Above != nil:
-		rule.Compare, rule.Threshold = insight.Above, *raw.Above
+		rule.Compare, rule.Threshold = analysis.Above, *raw.Above
 	default:
-		rule.Compare, rule.Threshold = insight.Below, *raw.Below
+		rule.Compare, rule.Threshold = analysis.Below, *raw.Below
 	}
 	return rule
 }

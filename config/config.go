@@ -11,7 +11,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/analysis"
 )
 
 // XDSServer is the configuration of cmd/xds-server.
@@ -76,7 +76,7 @@ type Analyzer struct {
 	// Historical adds trends and changes over the history. Default true.
 	Historical bool
 	// Rules join the analyzer's own, or replace them by their names. Default none.
-	Rules []insight.Rule
+	Rules []analysis.Rule
 }
 
 // Extproc is the configuration of cmd/extproc.

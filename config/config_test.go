@@ -10,7 +10,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/analysis"
 )
 
 // Each *.bad.yml says in its first line what its refusal must read.
@@ -88,7 +88,7 @@ func TestFullFile(t *testing.T) {
 	if got := cfg.Envoy.Tracing; got != (Tracing{OTLP: "127.0.0.1:4317", Sample: 12.5}) {
 		t.Errorf("tracing: %+v", got)
 	}
-	if a := cfg.Analyzer; a.RealTime || !a.Historical || len(a.Rules) != 1 || a.Rules[0].Compare != insight.Above || a.Rules[0].Threshold != .5 || a.Rules[0].For != 10*time.Second {
+	if a := cfg.Analyzer; a.RealTime || !a.Historical || len(a.Rules) != 1 || a.Rules[0].Compare != analysis.Above || a.Rules[0].Threshold != .5 || a.Rules[0].For != 10*time.Second {
 		t.Errorf("analyzer: %+v", a)
 	}
 }

@@ -13,7 +13,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/analysis"
+	"github.com/stateful-route/stateful-route/insight/metrics"
 )
 
 type rulesFile struct {
@@ -99,7 +100,7 @@ func TestPanelsDoNotOverlap(t *testing.T) {
 // everything has happened, the recorded ones, and those of other programs.
 func served(t *testing.T) map[string]bool {
 	t.Helper()
-	m, err := insight.NewMonitor(insight.MonitorOptions{Process: "test"})
+	m, err := metrics.NewMonitor(metrics.MonitorOptions{Process: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,8 +115,8 @@ func served(t *testing.T) map[string]bool {
 	m.AnalysisIssues(nil)
 	m.ConfigReload(true)
 	m.Persistence().Report("bindings", nil)
-	if err := m.CacheStats(func() insight.CacheStats {
-		return insight.CacheStats{Evictions: map[string]uint64{"capacity": 1}}
+	if err := m.CacheStats(func() metrics.CacheStats {
+		return metrics.CacheStats{Evictions: map[string]uint64{"capacity": 1}}
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +198,7 @@ func TestEveryAlertHasItsRunbookAndEveryRunbookItsAlert(t *testing.T) {
 			if !pages[page] || !strings.HasSuffix(rule.Annotations["runbook_url"], "/dashboards/"+page) {
 				t.Errorf("alert %s: runbook_url %q, page exists: %v", rule.Alert, rule.Annotations["runbook_url"], pages[page])
 			}
-			if _, err := insight.ParseSeverity(rule.Labels["severity"]); err != nil || rule.Annotations["summary"] == "" {
+			if _, err := analysis.ParseSeverity(rule.Labels["severity"]); err != nil || rule.Annotations["summary"] == "" {
 				t.Errorf("alert %s: severity %v, summary %q", rule.Alert, err, rule.Annotations["summary"])
 			}
 			delete(pages, page)

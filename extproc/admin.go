@@ -11,7 +11,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/adminhttp"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/tracing"
 )
 
 // SessionLister pages through the session table.
@@ -54,7 +54,7 @@ type AdminOptions struct {
 	// of /api/v1/stats.
 	Freshness func() Freshness
 	// Tracer makes the spans of an operator's changes. nil makes none.
-	Tracer *insight.Tracer
+	Tracer *tracing.Tracer
 	// Log receives every change an operator makes, without the key. nil means silence.
 	Log *zap.Logger
 	// Now is the clock. nil means time.Now.

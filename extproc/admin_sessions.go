@@ -15,7 +15,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/adminhttp"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/tracing"
 )
 
 // Bounds of one page of sessions.
@@ -220,7 +220,7 @@ func (a *admin) forget(w http.ResponseWriter, r *http.Request, service, key stri
 }
 
 // span is that of an operator's change, below the operator's own if there is one.
-func (a *admin) span(r *http.Request, service string) insight.RequestSpan {
+func (a *admin) span(r *http.Request, service string) tracing.RequestSpan {
 	_, span := a.Tracer.Request(r.Context(), nil, r.Header.Get, service)
 	return span
 }

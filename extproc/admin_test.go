@@ -18,7 +18,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/affinity"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/tracing"
 )
 
 // operator is the admin API as routectl sees it.
@@ -38,7 +38,7 @@ func startAdmin(t *testing.T) *operator {
 		t: t, logs: logs, table: newTable(t),
 		directory: newDirectory(t, ServiceState{chat(), withState(pods(3), "chat-2", statefulroute.Maintenance)}),
 	}
-	var tracer *insight.Tracer
+	var tracer *tracing.Tracer
 	tracer, o.spans = newTestTracer(t)
 	h, err := NewAdmin(AdminOptions{
 		Directory: o.directory, Lister: MemoryTable{Cache: o.table}, Editor: MemoryTable{Cache: o.table},

@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/metrics"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -25,7 +25,7 @@ type early struct {
 }
 
 func startEarly(t *testing.T) *early {
-	m, err := insight.NewMonitor(insight.MonitorOptions{Process: "extproc"})
+	m, err := metrics.NewMonitor(metrics.MonitorOptions{Process: "extproc"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/metrics"
 )
 
 // IdleTimeouts is told how long each service keeps an unused binding; 0 means
@@ -30,7 +30,7 @@ type DirectoryOptions struct {
 	// Seed makes the balancers' random choices; replicas need different ones.
 	Seed uint64
 	// Monitor counts per service. Required.
-	Monitor *insight.Monitor
+	Monitor *metrics.Monitor
 	// IdleTimeouts, when set, follows each service's idle_timeout.
 	IdleTimeouts IdleTimeouts
 	// OnComplete, when set, is called once, when every service announced has
@@ -70,7 +70,7 @@ type service struct {
 	state     ServiceState // what it was made of
 	balancer  *balancing.Balancer
 	place     placer
-	metrics   *insight.ServiceMetrics
+	metrics   *metrics.ServiceMetrics
 	pods      map[string]*podView
 	newest    func() *service         // the service as it stands now; nil when it is gone
 	before    atomic.Pointer[service] // what the balancer may still choose from; nil but for a moment

@@ -14,7 +14,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/metrics"
 )
 
 type recordedTimeouts map[string]time.Duration
@@ -48,7 +48,7 @@ func TestDirectoryKeepsWhatItKnowsOfAServiceThatStays(t *testing.T) {
 }
 
 func TestDirectoryFollowsIdleTimeouts(t *testing.T) {
-	m, err := insight.NewMonitor(insight.MonitorOptions{Process: "extproc"})
+	m, err := metrics.NewMonitor(metrics.MonitorOptions{Process: "extproc"})
 	if err != nil {
 		t.Fatal(err)
 	}

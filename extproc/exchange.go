@@ -13,7 +13,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/tracing"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -22,7 +22,7 @@ import (
 type exchange struct {
 	server  *Server
 	service *service
-	span    insight.RequestSpan
+	span    tracing.RequestSpan
 	came    time.Time // of the stream
 	began   time.Time // of the decision: what the stream waited before is not the pod's
 

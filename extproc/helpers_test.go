@@ -10,7 +10,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/affinity"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/metrics"
 )
 
 // t0 is the beginning of time in tests of pure parts.
@@ -110,7 +110,7 @@ func newDirectory(t testing.TB, services ...ServiceState) *Directory {
 // newEmptyDirectory is one that was told nothing yet.
 func newEmptyDirectory(t testing.TB) *Directory {
 	t.Helper()
-	m, err := insight.NewMonitor(insight.MonitorOptions{Process: "extproc"})
+	m, err := metrics.NewMonitor(metrics.MonitorOptions{Process: "extproc"})
 	if err != nil {
 		t.Fatal(err)
 	}

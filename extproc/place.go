@@ -6,13 +6,13 @@ import (
 	"time"
 
 	"github.com/stateful-route/stateful-route/balancing"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/metrics"
 )
 
 // timedPlacer is a service's balancer with its choices counted and timed.
 type timedPlacer struct {
 	*balancing.Balancer
-	metrics *insight.ServiceMetrics
+	metrics *metrics.ServiceMetrics
 	now     func() time.Time
 }
 
@@ -46,7 +46,7 @@ func (d *Directory) CountSessions(table SessionCounter) {
 	defer d.mu.Unlock()
 	current := d.all()
 	d.opts.Monitor.KeepServices(slices.Collect(maps.Keys(current)))
-	sharing := map[*insight.ServiceMetrics][]*service{} // services past the monitor's bound share one
+	sharing := map[*metrics.ServiceMetrics][]*service{} // services past the monitor's bound share one
 	for name, s := range current {
 		for pod := range s.pods {
 			n := table.PodSessions(name, pod)

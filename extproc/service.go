@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/tracing"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -24,7 +24,7 @@ type ServerOptions struct {
 	// Table holds the bindings. Required.
 	Table Table
 	// Tracer makes the spans. nil makes none.
-	Tracer *insight.Tracer
+	Tracer *tracing.Tracer
 	// Log receives rebinds, refusals and misroutes. nil means silence.
 	Log *zap.Logger
 	// Now is the clock. nil means time.Now.
@@ -37,7 +37,7 @@ type Server struct {
 
 	directory *Directory
 	table     Table
-	tracer    *insight.Tracer
+	tracer    *tracing.Tracer
 	log       *zap.Logger
 	now       func() time.Time
 	hasher    *keyHasher

@@ -9,7 +9,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/tracing"
 )
 
 // cores returns the table and the balancer a decision works on: as they are
@@ -24,7 +24,7 @@ func (x *exchange) cores() (Table, placer) {
 
 type tracedTable struct {
 	Table
-	span   insight.RequestSpan
+	span   tracing.RequestSpan
 	hasher *keyHasher
 	now    func() time.Time
 }
@@ -64,7 +64,7 @@ func failureOf(err error) error {
 
 type tracedPlacer struct {
 	placer
-	span    insight.RequestSpan
+	span    tracing.RequestSpan
 	service *service
 	now     func() time.Time
 }

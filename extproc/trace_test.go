@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/stateful-route/stateful-route/affinity"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/tracing"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -27,11 +27,11 @@ const (
 )
 
 // newTestTracer records every span that is made.
-func newTestTracer(t *testing.T) (*insight.Tracer, *tracetest.SpanRecorder) {
+func newTestTracer(t *testing.T) (*tracing.Tracer, *tracetest.SpanRecorder) {
 	t.Helper()
 	spans := tracetest.NewSpanRecorder()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
-	tracer, err := insight.NewTracer(context.Background(), insight.TracerOptions{Process: "extproc", Provider: provider})
+	tracer, err := tracing.NewTracer(context.Background(), tracing.TracerOptions{Process: "extproc", Provider: provider})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestSpansGoByTheServersClock(t *testing.T) {
 	var now time.Time
 	clock := func() time.Time { now = now.Add(time.Second); return now }
 	spans := tracetest.NewSpanRecorder()
-	tracer, err := insight.NewTracer(context.Background(), insight.TracerOptions{
+	tracer, err := tracing.NewTracer(context.Background(), tracing.TracerOptions{
 		Process: "extproc", Now: clock, Provider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)),
 	})
 	if err != nil {

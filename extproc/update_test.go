@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/metrics"
 )
 
 // fleet is n services of two pods each; the generation is in the pods' names and
@@ -35,7 +35,7 @@ func fleet(n, generation int) []ServiceState {
 // finds a pod.
 func TestAllPodsReplacedAtOnceRefuseNobody(t *testing.T) {
 	const services = 100
-	m, err := insight.NewMonitor(insight.MonitorOptions{Process: "extproc"})
+	m, err := metrics.NewMonitor(metrics.MonitorOptions{Process: "extproc"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,25 +7,28 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/stateful-route/stateful-route/insight/analysis"
+	"github.com/stateful-route/stateful-route/insight/metrics"
 )
 
 // LoopOptions configures a Loop.
 type LoopOptions struct {
 	// Analyzer gets the samples. Required.
-	Analyzer *Analyzer
+	Analyzer *analysis.Analyzer
 	// Collect returns what happened since it was called before. It is called by
 	// the loop alone. Required.
-	Collect func(now time.Time) Sample
+	Collect func(now time.Time) analysis.Sample
 	// Interval is the time between two samples. 0 means 5 s.
 	Interval time.Duration
 	// Logger is told of the issues of high and critical severity, once when one
 	// opens and once when it is resolved. nil means nobody is.
 	Logger *zap.Logger
 	// Monitor, when set, shows the number of open issues.
-	Monitor *Monitor
+	Monitor *metrics.Monitor
 	// After, when set, is called after each sample with what it changed, for
 	// example to hand the findings to the balancing.
-	After func(now time.Time, events []Event)
+	After func(now time.Time, events []analysis.Event)
 }
 
 // Loop drives an Analyzer in real time.
@@ -65,7 +68,7 @@ func (l *Loop) Run(ctx context.Context) error {
 func (l *Loop) step(now time.Time) {
 	events := l.options.Analyzer.Observe(now, l.options.Collect(now))
 	for _, e := range events {
-		if e.Severity >= High {
+		if e.Severity >= analysis.High {
 			l.log(e)
 		}
 	}
@@ -77,7 +80,7 @@ func (l *Loop) step(now time.Time) {
 	}
 }
 
-func (l *Loop) log(e Event) {
+func (l *Loop) log(e analysis.Event) {
 	fields := []zap.Field{
 		zap.String("rule", e.Rule), zap.Stringer("severity", e.Severity), zap.String("service", e.Service),
 		zap.String("pod", e.Pod), zap.String("process", e.Process), zap.Float64("value", e.Value),

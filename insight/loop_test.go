@@ -6,32 +6,41 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/stateful-route/stateful-route/insight/analysis"
+	"github.com/stateful-route/stateful-route/insight/metrics"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestLoopLogsEachSevereIssueOnceWhenItOpensAndOnceWhenItIsResolved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, err := NewAnalyzer(AnalyzerOptions{Interval: time.Second})
+		a, err := analysis.NewAnalyzer(analysis.AnalyzerOptions{Interval: time.Second})
 		if err != nil {
 			t.Fatal(err)
 		}
 		core, logs := observer.New(zap.InfoLevel)
-		m := newTestMonitor(t, MonitorOptions{})
+		m, err := metrics.NewMonitor(metrics.MonitorOptions{Process: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
 		start := time.Now()
-		collect := func(now time.Time) Sample {
-			var times Durations
+		collect := func(now time.Time) analysis.Sample {
+			var times analysis.Durations
 			times.AddN(2*time.Second, 50) // medium: never logged
-			pod := PodSample{Requests: 50, ResponseTimes: times}
+			pod := analysis.PodSample{Requests: 50, ResponseTimes: times}
 			if s := now.Sub(start); s > 10*time.Second && s <= 20*time.Second {
 				pod.Errors = 25
 			}
-			return Sample{Services: map[string]ServiceSample{"chat": {Pods: map[string]PodSample{"chat-0": pod}}}}
+			return analysis.Sample{Services: map[string]analysis.ServiceSample{"chat": {Pods: map[string]analysis.PodSample{"chat-0": pod}}}}
 		}
 		var openAt []float64
 		loop, err := NewLoop(LoopOptions{
 			Analyzer: a, Collect: collect, Interval: time.Second, Logger: zap.New(core), Monitor: m,
-			After: func(time.Time, []Event) {
+			After: func(time.Time, []analysis.Event) {
 				values, err := m.Snapshot()
 				if err != nil {
 					t.Error(err)
@@ -61,11 +70,11 @@ func TestLoopLogsEachSevereIssueOnceWhenItOpensAndOnceWhenItIsResolved(t *testin
 }
 
 func TestLoopEndsWithItsContext(t *testing.T) {
-	a, err := NewAnalyzer(AnalyzerOptions{})
+	a, err := analysis.NewAnalyzer(analysis.AnalyzerOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	loop, err := NewLoop(LoopOptions{Analyzer: a, Collect: func(time.Time) Sample { return Sample{} }})
+	loop, err := NewLoop(LoopOptions{Analyzer: a, Collect: func(time.Time) analysis.Sample { return analysis.Sample{} }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +83,7 @@ func TestLoopEndsWithItsContext(t *testing.T) {
 	if err := loop.Run(ctx); err == nil {
 		t.Error("a deadline is reported as a clean end")
 	}
-	for name, o := range map[string]LoopOptions{"nothing": {}, "no collect": {Analyzer: a}, "negative": {Analyzer: a, Collect: func(time.Time) Sample { return Sample{} }, Interval: -1}} {
+	for name, o := range map[string]LoopOptions{"nothing": {}, "no collect": {Analyzer: a}, "negative": {Analyzer: a, Collect: func(time.Time) analysis.Sample { return analysis.Sample{} }, Interval: -1}} {
 		if _, err := NewLoop(o); err == nil {
 			t.Errorf("%s: accepted", name)
 		}

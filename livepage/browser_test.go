@@ -11,7 +11,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/stateful-route/stateful-route/adminhttp"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/analysis"
 	"github.com/stateful-route/stateful-route/internal/browser"
 )
 
@@ -23,7 +23,7 @@ func hostile(mark string) string {
 
 // hostileState has such text wherever a name or a message can be.
 func hostileState(now time.Time) State {
-	scope := insight.Scope{Service: hostile("service"), Pod: hostile("pod")}
+	scope := analysis.Scope{Service: hostile("service"), Pod: hostile("pod")}
 	return State{
 		Time: now, Process: Process{Version: hostile("version"), Started: now, ConfigError: hostile("config")}, Summary: hostile("summary"),
 		Services: []Service{{
@@ -35,8 +35,8 @@ func hostileState(now time.Time) State {
 			Node: hostile("node"), Kind: hostile("kind"), Protocol: hostile("protocol"),
 			Types: []Sync{{Type: "eds", Version: hostile("xds"), Status: hostile("status"), Reason: hostile("reason")}},
 		}},
-		Issues: []insight.Issue{{Rule: hostile("rule"), Severity: insight.High, Scope: scope, Message: hostile("message"), Since: now}},
-		Suggestions: []insight.Suggestion{{
+		Issues: []analysis.Issue{{Rule: hostile("rule"), Severity: analysis.High, Scope: scope, Message: hostile("message"), Since: now}},
+		Suggestions: []analysis.Suggestion{{
 			Rule: hostile("rule"), Scope: scope, Suggestion: hostile("suggestion"), Impact: hostile("impact"), Effort: hostile("effort"),
 		}},
 	}
@@ -152,10 +152,10 @@ func TestFocusSurvivesUpdates(t *testing.T) {
 }
 
 func TestOpenedAndResolvedIssuesAreSaid(t *testing.T) {
-	issue := insight.Issue{Rule: "High Error Rate", Severity: insight.High, Scope: insight.Scope{Service: "chat", Pod: "chat-1"}, Message: "pod chat-1 failed"}
+	issue := analysis.Issue{Rule: "High Error Rate", Severity: analysis.High, Scope: analysis.Scope{Service: "chat", Pod: "chat-1"}, Message: "pod chat-1 failed"}
 	var open atomic.Bool
 	page := newPage(t, Options{State: func(now time.Time) State {
-		s := State{Time: now, Issues: []insight.Issue{}}
+		s := State{Time: now, Issues: []analysis.Issue{}}
 		if open.Load() {
 			s.Issues = append(s.Issues, issue)
 		}

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/analysis"
 )
 
 const (
@@ -24,7 +24,7 @@ type Second struct {
 	// Requests and Failed count what ended; a failed request is a request too.
 	Requests, Failed uint64
 	// ResponseTimes holds those that were measured, which may be fewer.
-	ResponseTimes insight.Durations
+	ResponseTimes analysis.Durations
 	// Sessions is the number of sessions bound now.
 	Sessions int64
 }

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/analysis"
 )
 
 var epoch = time.Unix(1_000_000_000, 0) // begins a step
@@ -16,7 +16,7 @@ func feedSeconds(h *history, from, n int, second func(i int) map[string]Second) 
 	}
 }
 
-func durations(all ...time.Duration) (d insight.Durations) {
+func durations(all ...time.Duration) (d analysis.Durations) {
 	for _, v := range all {
 		d.Add(v)
 	}

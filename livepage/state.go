@@ -3,7 +3,7 @@ package livepage
 import (
 	"time"
 
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/analysis"
 )
 
 // State is all that the page shows of one moment, beside the charts.
@@ -11,11 +11,11 @@ type State struct {
 	Time    time.Time `json:"time"`
 	Process Process   `json:"process"`
 	// Summary is the analyzer's sentence on the whole.
-	Summary     string               `json:"summary"`
-	Services    []Service            `json:"services"`
-	Clients     []Client             `json:"clients"`
-	Issues      []insight.Issue      `json:"issues"`
-	Suggestions []insight.Suggestion `json:"suggestions"`
+	Summary     string                `json:"summary"`
+	Services    []Service             `json:"services"`
+	Clients     []Client              `json:"clients"`
+	Issues      []analysis.Issue      `json:"issues"`
+	Suggestions []analysis.Suggestion `json:"suggestions"`
 }
 
 // Process is what there is to say of the server itself.

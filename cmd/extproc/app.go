@@ -22,7 +22,8 @@ import (
 	"github.com/stateful-route/stateful-route/affinity/store"
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/extproc"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/metrics"
+	"github.com/stateful-route/stateful-route/insight/tracing"
 	"github.com/stateful-route/stateful-route/internal/cli"
 	"github.com/stateful-route/stateful-route/internal/extensions"
 	"github.com/stateful-route/stateful-route/internal/grpclimit"
@@ -80,8 +81,8 @@ type Options struct {
 type App struct {
 	opts      Options
 	log       *zap.Logger
-	monitor   *insight.Monitor
-	tracer    *insight.Tracer
+	monitor   *metrics.Monitor
+	tracer    *tracing.Tracer
 	store     *store.Store            // nil: bindings end with the process
 	found     []statefulroute.Binding // by openStore, for restore
 	storeSaid atomic.Pointer[string]  // the trouble that was logged last

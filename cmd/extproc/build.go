@@ -18,14 +18,15 @@ import (
 
 	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/extproc"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/metrics"
+	"github.com/stateful-route/stateful-route/insight/tracing"
 )
 
 func (a *App) observe(ctx context.Context) (err error) {
-	if a.monitor, err = insight.NewMonitor(insight.MonitorOptions{Process: "extproc", Version: a.opts.Version}); err != nil {
+	if a.monitor, err = metrics.NewMonitor(metrics.MonitorOptions{Process: "extproc", Version: a.opts.Version}); err != nil {
 		return err
 	}
-	if a.tracer, err = insight.NewTracer(ctx, insight.TracerOptions{Process: "extproc", Version: a.opts.Version}); err != nil {
+	if a.tracer, err = tracing.NewTracer(ctx, tracing.TracerOptions{Process: "extproc", Version: a.opts.Version}); err != nil {
 		return err
 	}
 	return errors.Join(a.monitor.LogLines(a.opts.LogLinesDropped), a.monitor.Spans(a.tracer))
@@ -50,9 +51,9 @@ func (a *App) buildTable(context.Context) (err error) {
 		return err
 	}
 	a.idle = newIdleTimeouts(a.table, c.DefaultExpiration)
-	return a.monitor.CacheStats(func() insight.CacheStats {
+	return a.monitor.CacheStats(func() metrics.CacheStats {
 		s := a.table.Stats()
-		return insight.CacheStats{Size: s.Size, Evictions: s.Evictions, Recalls: s.Recalls, Broken: s.Broken}
+		return metrics.CacheStats{Size: s.Size, Evictions: s.Evictions, Recalls: s.Recalls, Broken: s.Broken}
 	})
 }
 
@@ -104,7 +105,7 @@ func (a *App) buildWatcher(context.Context) (err error) {
 		Log:      a.log,
 
 		StateFile: a.opts.Config.State,
-		OnSaved:   func(err error) { a.monitor.Persistence().Report(insight.PersistedServices, err) },
+		OnSaved:   func(err error) { a.monitor.Persistence().Report(metrics.PersistedServices, err) },
 	})
 	if err != nil {
 		return err

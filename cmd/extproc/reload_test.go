@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/stateful-route/stateful-route/extproc"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/metrics"
 )
 
 type recordedTimeouts map[string]time.Duration
@@ -22,7 +22,7 @@ type countedReloads []bool
 func (c *countedReloads) ConfigReload(ok bool) { *c = append(*c, ok) }
 
 func TestReload(t *testing.T) {
-	monitor, err := insight.NewMonitor(insight.MonitorOptions{Process: "extproc"})
+	monitor, err := metrics.NewMonitor(metrics.MonitorOptions{Process: "extproc"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stateful-route/stateful-route/affinity/store"
 	"github.com/stateful-route/stateful-route/extproc"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/metrics"
 )
 
 // openStore opens the file that bindings outlive the process in, if there is
@@ -31,7 +31,7 @@ func (a *App) openStore(context.Context) (err error) {
 			zap.Error(found.Damage), zap.String("aside", found.Aside))
 	}
 	a.found = found.Bindings
-	a.monitor.Persistence().Report(insight.PersistedBindings, nil)
+	a.monitor.Persistence().Report(metrics.PersistedBindings, nil)
 	return nil
 }
 
@@ -75,7 +75,7 @@ func (a *App) sessions() extproc.MemoryTable {
 // storeTrouble keeps the state that bindings cannot be written, and logs when it
 // begins, changes and ends.
 func (a *App) storeTrouble(err error) {
-	a.monitor.Persistence().Report(insight.PersistedBindings, err)
+	a.monitor.Persistence().Report(metrics.PersistedBindings, err)
 	said := ""
 	if err != nil {
 		said = err.Error()

@@ -7,12 +7,12 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/stateful-route/stateful-route/extproc"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/internal/procstat"
 )
 
 // usage returns what tells xds-server's analyzer how this process is doing.
 func (a *App) usage() func(time.Time) extproc.Usage {
-	process := insight.NewProcessReader(os.DirFS("/"))
+	process := procstat.NewProcessReader(os.DirFS("/"))
 	return func(now time.Time) extproc.Usage {
 		s := a.table.Stats()
 		u := extproc.Usage{TableSize: s.Size, TableCapacity: s.Capacity, Evictions: s.EvictedForRoom()}

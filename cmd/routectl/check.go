@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/analysis"
 	"github.com/stateful-route/stateful-route/xds"
 )
 
@@ -154,9 +154,9 @@ func (r *checkReport) services(services []xds.ServiceReport) {
 	}
 }
 
-func (r *checkReport) issues(issues []insight.Issue) {
+func (r *checkReport) issues(issues []analysis.Issue) {
 	for _, i := range issues {
-		if i.Severity >= insight.High {
+		if i.Severity >= analysis.High {
 			r.add("issue", "%s issue, %s: %s", i.Severity, i.Rule, i.Message)
 		}
 	}

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/analysis"
 )
 
 func (c *ctl) reportCommand() *cobra.Command {
@@ -34,7 +34,7 @@ func (c *ctl) reportCommand() *cobra.Command {
 }
 
 // report is the whole report.
-func (c *ctl) report(ctx context.Context) (r insight.Report, err error) {
+func (c *ctl) report(ctx context.Context) (r analysis.Report, err error) {
 	err = c.xds().get(ctx, "/api/v1/report", &r)
 	return r, err
 }

@@ -12,37 +12,41 @@ import (
 
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/analysis"
+	"github.com/stateful-route/stateful-route/insight/metrics"
+	"github.com/stateful-route/stateful-route/insight/tracing"
+	"github.com/stateful-route/stateful-route/internal/procstat"
 	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds/load"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
-// analysis feeds the analyzer with what the load reports say, and balancing
+// analyzing feeds the analyzer with what the load reports say, and balancing
 // with what the analyzer finds.
-type analysis struct {
-	analyzer *insight.Analyzer
-	process  *insight.ProcessReader
+type analyzing struct {
+	analyzer *analysis.Analyzer
+	process  *procstat.ProcessReader
 	model    func() state.Model
 	log      *zap.Logger
 
 	mu       sync.Mutex
-	pending  insight.Sample            // since the last collect
-	replicas map[string]load.Replica   // as they reported last
-	findings map[insight.Scope]float64 // weight factor by pod
+	pending  analysis.Sample            // since the last collect
+	replicas map[string]load.Replica    // as they reported last
+	findings map[analysis.Scope]float64 // weight factor by pod
 
 	flaps *flaps
 }
 
-func newAnalysis(cfg config.Analyzer, own []insight.Rule, model func() state.Model, log *zap.Logger) (*analysis, error) {
-	analyzer, err := insight.NewAnalyzer(insight.AnalyzerOptions{
+func newAnalysis(cfg config.Analyzer, own []analysis.Rule, model func() state.Model, log *zap.Logger) (*analyzing, error) {
+	analyzer, err := analysis.NewAnalyzer(analysis.AnalyzerOptions{
 		Interval: cfg.Interval, History: cfg.History, Historical: cfg.Historical, Rules: slices.Concat(own, cfg.Rules),
 		Steered: func(service string) bool { return steered(model(), service) },
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &analysis{
-		analyzer: analyzer, process: insight.NewProcessReader(os.DirFS("/")),
+	return &analyzing{
+		analyzer: analyzer, process: procstat.NewProcessReader(os.DirFS("/")),
 		model: model, log: log, pending: emptySample(), flaps: newFlaps(),
 	}, nil
 }
@@ -54,15 +58,15 @@ func steered(m state.Model, service string) bool {
 	})
 }
 
-func emptySample() insight.Sample {
-	return insight.Sample{Services: map[string]insight.ServiceSample{}, Processes: map[string]insight.ProcessSample{}}
+func emptySample() analysis.Sample {
+	return analysis.Sample{Services: map[string]analysis.ServiceSample{}, Processes: map[string]analysis.ProcessSample{}}
 }
 
 // loop is the analyzer's real-time loop.
-func (a *analysis) loop(cfg config.Analyzer, monitor *insight.Monitor) (*insight.Loop, error) {
+func (a *analyzing) loop(cfg config.Analyzer, monitor *metrics.Monitor) (*insight.Loop, error) {
 	o := insight.LoopOptions{
 		Analyzer: a.analyzer, Collect: a.collect, Interval: cfg.Interval, Monitor: monitor,
-		After: func(time.Time, []insight.Event) { a.learn() },
+		After: func(time.Time, []analysis.Event) { a.learn() },
 	}
 	if cfg.RealTime {
 		o.Logger = a.log
@@ -71,7 +75,7 @@ func (a *analysis) loop(cfg config.Analyzer, monitor *insight.Monitor) (*insight
 }
 
 // observe adds a second's load reports to the sample that is being gathered.
-func (a *analysis) observe(taken load.Taken) {
+func (a *analyzing) observe(taken load.Taken) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, w := range taken.Windows {
@@ -79,7 +83,7 @@ func (a *analysis) observe(taken load.Taken) {
 		pod := svc.Pods[w.Pod]
 		pod.Requests += w.Succeeded + w.Failed
 		pod.Errors += w.Failed
-		pod.ResponseTimes.Merge(insight.BucketedDurations(wire.ResponseTimeBounds(), w.Buckets, w.ResponseTime))
+		pod.ResponseTimes.Merge(analysis.BucketedDurations(wire.ResponseTimeBounds(), w.Buckets, w.ResponseTime))
 		pod.InFlight, pod.Sessions = w.InFlight, w.Sessions
 		svc.Pods[w.Pod] = pod
 	}
@@ -97,9 +101,9 @@ func (a *analysis) observe(taken load.Taken) {
 
 // addReplicasLocked adds what the extprocs said last, which may be longer ago
 // than the last sample: one that said nothing since is not gone.
-func (a *analysis) addReplicasLocked(s *insight.Sample) {
+func (a *analyzing) addReplicasLocked(s *analysis.Sample) {
 	for name, r := range a.replicas {
-		s.Processes[name] = insight.ProcessSample{Memory: r.Memory, MemoryLimit: r.MemoryLimit, CPU: r.CPU, CPULimit: r.CPULimit}
+		s.Processes[name] = analysis.ProcessSample{Memory: r.Memory, MemoryLimit: r.MemoryLimit, CPU: r.CPU, CPULimit: r.CPULimit}
 		s.Table.Size += r.Size
 		s.Table.Capacity += r.Capacity
 		if r.Capacity > 0 { // it has said what it holds
@@ -109,7 +113,7 @@ func (a *analysis) addReplicasLocked(s *insight.Sample) {
 }
 
 // unwritten says which extprocs cannot write their bindings, as they said last.
-func (a *analysis) unwritten() (out []string) {
+func (a *analyzing) unwritten() (out []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(a.replicas)) {
@@ -120,10 +124,10 @@ func (a *analysis) unwritten() (out []string) {
 	return out
 }
 
-func (a *analysis) serviceLocked(name string) insight.ServiceSample {
+func (a *analyzing) serviceLocked(name string) analysis.ServiceSample {
 	svc, ok := a.pending.Services[name]
 	if !ok {
-		svc = insight.ServiceSample{Pods: map[string]insight.PodSample{}}
+		svc = analysis.ServiceSample{Pods: map[string]analysis.PodSample{}}
 		a.pending.Services[name] = svc
 	}
 	return svc
@@ -131,7 +135,7 @@ func (a *analysis) serviceLocked(name string) insight.ServiceSample {
 
 // collect returns the sample since the last one: every pod there is, those
 // that were asked nothing too, and this process.
-func (a *analysis) collect(now time.Time) insight.Sample {
+func (a *analyzing) collect(now time.Time) analysis.Sample {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, svc := range a.model().Services {
@@ -155,10 +159,10 @@ func (a *analysis) collect(now time.Time) insight.Sample {
 }
 
 // learn keeps what the open issues mean for the weights.
-func (a *analysis) learn() {
-	found := map[insight.Scope]float64{}
+func (a *analyzing) learn() {
+	found := map[analysis.Scope]float64{}
 	for _, f := range a.analyzer.Findings() {
-		scope := insight.Scope{Service: f.Service, Pod: f.Pod}
+		scope := analysis.Scope{Service: f.Service, Pod: f.Pod}
 		if have, ok := found[scope]; !ok || f.Factor < have {
 			found[scope] = f.Factor
 		}
@@ -169,10 +173,10 @@ func (a *analysis) learn() {
 }
 
 // penalty is the factor by which the analyzer lowers a pod's weight.
-func (a *analysis) penalty(service, pod string) float64 {
+func (a *analyzing) penalty(service, pod string) float64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if f, ok := a.findings[insight.Scope{Service: service, Pod: pod}]; ok {
+	if f, ok := a.findings[analysis.Scope{Service: service, Pod: pod}]; ok {
 		return f
 	}
 	return 1
@@ -180,7 +184,7 @@ func (a *analysis) penalty(service, pod string) float64 {
 
 // showWeights serves the weights of the pods there are, and nothing any more of
 // services and pods that are gone.
-func showWeights(monitor *insight.Monitor, services []*state.ServiceView) {
+func showWeights(monitor *metrics.Monitor, services []*state.ServiceView) {
 	names := make([]string, len(services))
 	for i, svc := range services {
 		names[i] = svc.Name
@@ -200,8 +204,8 @@ func showWeights(monitor *insight.Monitor, services []*state.ServiceView) {
 
 // probes counts and traces the health checks.
 type probes struct {
-	monitor *insight.Monitor
-	tracer  *insight.Tracer
+	monitor *metrics.Monitor
+	tracer  *tracing.Tracer
 	flaps   *flaps
 }
 

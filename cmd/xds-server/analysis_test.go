@@ -11,12 +11,13 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/config"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/analysis"
+	"github.com/stateful-route/stateful-route/insight/metrics"
 	"github.com/stateful-route/stateful-route/xds/load"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
-func newTestAnalysis(t *testing.T, strategy string) *analysis {
+func newTestAnalysis(t *testing.T, strategy string) *analyzing {
 	t.Helper()
 	traits, _ := balancing.NewRegistry().Traits(strategy)
 	policy := statefulroute.BalancingPolicy{Strategy: strategy, FixedWeights: traits.FixedWeights}
@@ -33,12 +34,12 @@ func newTestAnalysis(t *testing.T, strategy string) *analysis {
 }
 
 // observed is one step of the loop after a second's load reports.
-func (a *analysis) observed(now time.Time, taken load.Taken) insight.Report {
+func (a *analyzing) observed(now time.Time, taken load.Taken) analysis.Report {
 	a.observe(taken)
 	return a.sampled(now)
 }
 
-func (a *analysis) sampled(now time.Time) insight.Report {
+func (a *analyzing) sampled(now time.Time) analysis.Report {
 	a.analyzer.Observe(now, a.collect(now))
 	a.learn()
 	return a.analyzer.Report(now, "")
@@ -95,7 +96,7 @@ func TestAReplicaThatSaysNothingNewIsNotGone(t *testing.T) {
 			t.Fatalf("issues: %+v", report.Issues)
 		}
 	}
-	if s := a.collect(now); s.Table != (insight.TableSample{Size: 5, Capacity: 10, Replicas: 1}) {
+	if s := a.collect(now); s.Table != (analysis.TableSample{Size: 5, Capacity: 10, Replicas: 1}) {
 		t.Errorf("table: %+v, its evictions counted again or its size lost", s.Table)
 	}
 	for range 3 {
@@ -110,7 +111,7 @@ func TestAReplicaThatSaysNothingNewIsNotGone(t *testing.T) {
 // Pods with generated names, as a deployment of many versions leaves them: what
 // is served is about those that are there, and they never share one name.
 func TestMetricsFollowThePods(t *testing.T) {
-	monitor, err := insight.NewMonitor(insight.MonitorOptions{Process: "xds-server"})
+	monitor, err := metrics.NewMonitor(metrics.MonitorOptions{Process: "xds-server"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +159,7 @@ func TestASampleSaysInWhatStatePodsAre(t *testing.T) {
 // it has been well for a while.
 func TestAFlappingPodIsNamed(t *testing.T) {
 	a, now := newTestAnalysis(t, "round_robin"), time.Unix(1000, 0)
-	probe := func(healthy bool) insight.Report {
+	probe := func(healthy bool) analysis.Report {
 		now = now.Add(time.Second)
 		for _, pod := range []string{"chat-0", "chat-1", "gone"} {
 			a.flaps.probed(now, "chat", pod, healthy || pod == "chat-0")
@@ -172,7 +173,7 @@ func TestAFlappingPodIsNamed(t *testing.T) {
 		probe(false)
 	}
 	report := probe(false)
-	if len(report.Issues) != 1 || report.Issues[0].Rule != insight.FlappingPod || report.Issues[0].Pod != "chat-1" || report.Issues[0].Value != 3 {
+	if len(report.Issues) != 1 || report.Issues[0].Rule != analysis.FlappingPod || report.Issues[0].Pod != "chat-1" || report.Issues[0].Value != 3 {
 		t.Fatalf("issues: %+v", report.Issues)
 	}
 	if got := report.Suggestions; len(got) != 1 || !strings.Contains(got[0].Suggestion, "chat-1 began to fail its health checks 3 times within a minute") {

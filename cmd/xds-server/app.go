@@ -18,7 +18,9 @@ import (
 
 	"github.com/stateful-route/stateful-route/adminhttp"
 	"github.com/stateful-route/stateful-route/config"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/analysis"
+	"github.com/stateful-route/stateful-route/insight/metrics"
+	"github.com/stateful-route/stateful-route/insight/tracing"
 	"github.com/stateful-route/stateful-route/internal/cli"
 	"github.com/stateful-route/stateful-route/internal/extensions"
 	"github.com/stateful-route/stateful-route/livepage"
@@ -32,8 +34,8 @@ import (
 type app struct {
 	process  cli.Process
 	started  time.Time
-	monitor  *insight.Monitor
-	tracer   *insight.Tracer
+	monitor  *metrics.Monitor
+	tracer   *tracing.Tracer
 	server   *xds.Server
 	loads    *load.Loads
 	sources  *discovery.Sources
@@ -41,7 +43,7 @@ type app struct {
 	kept     state.State      // of the run before
 	prober   *xds.Prober
 	steering *xds.Steering
-	analysis *analysis
+	analysis *analyzing
 	reload   *reloader
 	page     *livepage.Page
 	ready    atomic.Bool
@@ -69,12 +71,12 @@ func program(known extensions.Set) cli.Program {
 	}
 }
 
-func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, rules []insight.Rule, read func(file string) (*config.XDSServer, error)) (*app, error) {
-	monitor, err := insight.NewMonitor(insight.MonitorOptions{Process: "xds-server", Version: p.Version})
+func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, rules []analysis.Rule, read func(file string) (*config.XDSServer, error)) (*app, error) {
+	monitor, err := metrics.NewMonitor(metrics.MonitorOptions{Process: "xds-server", Version: p.Version})
 	if err != nil {
 		return nil, err
 	}
-	tracer, err := insight.NewTracer(ctx, insight.TracerOptions{Process: "xds-server", Version: p.Version})
+	tracer, err := tracing.NewTracer(ctx, tracing.TracerOptions{Process: "xds-server", Version: p.Version})
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +121,7 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, rules []i
 	return a, nil
 }
 
-func newServer(p cli.Process, cfg *config.XDSServer, monitor *insight.Monitor, state *state.StateFile) (*xds.Server, error) {
+func newServer(p cli.Process, cfg *config.XDSServer, monitor *metrics.Monitor, state *state.StateFile) (*xds.Server, error) {
 	o := xds.Options{Logger: p.Logger.Named("xds"), Observer: monitor, Boot: rand.Text()[:8], Limits: xds.ClientLimits(cfg.Limits)}
 	if state != nil {
 		o.Orders = state
@@ -205,11 +207,11 @@ func (a *app) serve(ctx context.Context, cfg *config.XDSServer, listener net.Lis
 
 // openState opens the state file, if there is one, and returns what the run
 // before left there.
-func openState(cfg *config.XDSServer, log *zap.Logger, monitor *insight.Monitor) (*state.StateFile, state.State) {
+func openState(cfg *config.XDSServer, log *zap.Logger, monitor *metrics.Monitor) (*state.StateFile, state.State) {
 	if cfg.State == "" {
 		return nil, state.State{}
 	}
-	report := func(err error) { monitor.Persistence().Report(insight.PersistedOrders, err) }
+	report := func(err error) { monitor.Persistence().Report(metrics.PersistedOrders, err) }
 	state, kept, err := state.OpenStateFile(cfg.State, log.Named("state"), report)
 	if err != nil {
 		log.Error("orders and pods of the last run are lost", zap.Error(err))

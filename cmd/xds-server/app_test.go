@@ -19,7 +19,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/stateful-route/stateful-route/balancing"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/analysis"
 	"github.com/stateful-route/stateful-route/internal/cli"
 	"github.com/stateful-route/stateful-route/internal/extensions"
 )
@@ -50,7 +50,7 @@ func start(t *testing.T, more string) *running {
 
 // startIn starts xds-server with a configuration in dir, until stop or the end of
 // the test.
-func startIn(t *testing.T, dir string, text func(admin string) string, rules ...insight.Rule) *running {
+func startIn(t *testing.T, dir string, text func(admin string) string, rules ...analysis.Rule) *running {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -247,9 +247,9 @@ func TestAStrategyOfOnesOwn(t *testing.T) {
 // A rule that is of the build's own watches what no configured metric says, and the
 // configuration may not have another of its name.
 func TestARuleOfOnesOwn(t *testing.T) {
-	idle := insight.Rule{
-		Name: "Idle Pod", Compare: insight.AtMost, Severity: insight.Low, Suggestion: "Give it something to do",
-		Measure: func(w *insight.Window) (float64, bool) { return float64(w.Requests), w.Pod != "" },
+	idle := analysis.Rule{
+		Name: "Idle Pod", Compare: analysis.AtMost, Severity: analysis.Low, Suggestion: "Give it something to do",
+		Measure: func(w *analysis.Window) (float64, bool) { return float64(w.Requests), w.Pod != "" },
 	}
 	r := startIn(t, t.TempDir(), func(admin string) string {
 		return goodConfig(admin, 1, "analyzer: {interval: 100ms}\n")
@@ -266,7 +266,7 @@ func TestARuleOfOnesOwn(t *testing.T) {
 	if err := program(extensions.Set{}).Check(file); err != nil {
 		t.Error(err)
 	}
-	if err := program(extensions.Set{Rules: []insight.Rule{idle}}).Check(file); err == nil || !strings.Contains(err.Error(), `xds-server.yaml:4: analyzer.rules[0].name: there is a rule "Idle Pod" already`) {
+	if err := program(extensions.Set{Rules: []analysis.Rule{idle}}).Check(file); err == nil || !strings.Contains(err.Error(), `xds-server.yaml:4: analyzer.rules[0].name: there is a rule "Idle Pod" already`) {
 		t.Errorf("the name of a program's own rule was accepted: %v", err)
 	}
 }

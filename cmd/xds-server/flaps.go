@@ -4,14 +4,14 @@ import (
 	"sync"
 	"time"
 
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/analysis"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // flaps counts how often pods began to fail their health checks in the last minute.
 type flaps struct {
 	mu   sync.Mutex
-	pods map[insight.Scope]*flaky // those that failed
+	pods map[analysis.Scope]*flaky // those that failed
 }
 
 // flaky is a pod that failed a probe.
@@ -27,13 +27,13 @@ const (
 	mostFlaps = 128
 )
 
-func newFlaps() *flaps { return &flaps{pods: map[insight.Scope]*flaky{}} }
+func newFlaps() *flaps { return &flaps{pods: map[analysis.Scope]*flaky{}} }
 
 // probed books the result of a probe.
 func (f *flaps) probed(now time.Time, service, pod string, healthy bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	scope := insight.Scope{Service: service, Pod: pod}
+	scope := analysis.Scope{Service: service, Pod: pod}
 	p := f.pods[scope]
 	switch {
 	case p == nil && healthy:
@@ -53,16 +53,16 @@ func (f *flaps) probed(now time.Time, service, pod string, healthy bool) {
 
 // countInto adds the pods' flaps to a sample, and forgets pods that are not part of
 // it or have been well for long enough.
-func (f *flaps) countInto(now time.Time, services []*state.ServiceView, sample map[string]insight.ServiceSample) {
+func (f *flaps) countInto(now time.Time, services []*state.ServiceView, sample map[string]analysis.ServiceSample) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.pods) == 0 {
 		return
 	}
-	kept := make(map[insight.Scope]*flaky, len(f.pods))
+	kept := make(map[analysis.Scope]*flaky, len(f.pods))
 	for _, svc := range services {
 		for _, m := range svc.Members {
-			scope := insight.Scope{Service: svc.Name, Pod: m.Name}
+			scope := analysis.Scope{Service: svc.Name, Pod: m.Name}
 			p := f.pods[scope]
 			if p == nil {
 				continue

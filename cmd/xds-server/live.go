@@ -3,7 +3,7 @@ package main
 import (
 	"time"
 
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/analysis"
 	"github.com/stateful-route/stateful-route/livepage"
 	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds"
@@ -76,7 +76,7 @@ func liveSeconds(services []*state.ServiceView, taken load.Taken) map[string]liv
 		second.Requests += w.Succeeded + w.Failed
 		second.Failed += w.Failed
 		second.Sessions += w.Sessions
-		second.ResponseTimes.Merge(insight.BucketedDurations(wire.ResponseTimeBounds(), w.Buckets, w.ResponseTime))
+		second.ResponseTimes.Merge(analysis.BucketedDurations(wire.ResponseTimeBounds(), w.Buckets, w.ResponseTime))
 		out[w.Service] = second
 	}
 	return out

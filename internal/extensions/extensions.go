@@ -9,7 +9,7 @@ import (
 	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/config"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/analysis"
 )
 
 // Set is what the names in a configuration stand for. A nil registry means what
@@ -21,7 +21,7 @@ type Set struct {
 	Eviction *affinity.Registry
 	// Rules join those that the analyzer comes with and the configured ones: they
 	// watch what a Go function derives from what was observed.
-	Rules []insight.Rule
+	Rules []analysis.Rule
 }
 
 // All returns what Stateful Route comes with and what this build adds to it, one
@@ -29,8 +29,8 @@ type Set struct {
 func All() (Set, error) {
 	s := Set{
 		Balancing: balancing.NewRegistry(), Eviction: affinity.NewRegistry(),
-		Rules: []insight.Rule{
-			// {Name: "Mine", Severity: insight.Low, Compare: insight.Above, Threshold: 1, Measure: mine},
+		Rules: []analysis.Rule{
+			// {Name: "Mine", Severity: analysis.Low, Compare: analysis.Above, Threshold: 1, Measure: mine},
 		},
 	}
 	return s, errors.Join(

@@ -20,7 +20,7 @@ import (
 	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/extproc"
-	"github.com/stateful-route/stateful-route/insight"
+	"github.com/stateful-route/stateful-route/insight/metrics"
 )
 
 const (
@@ -74,7 +74,7 @@ func states(perService int) []extproc.ServiceState {
 
 func newDirectory(t testing.TB, s []extproc.ServiceState) *extproc.Directory {
 	t.Helper()
-	monitor, err := insight.NewMonitor(insight.MonitorOptions{Process: "extproc"})
+	monitor, err := metrics.NewMonitor(metrics.MonitorOptions{Process: "extproc"})
 	if err != nil {
 		t.Fatal(err)
 	}
