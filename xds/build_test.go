@@ -13,6 +13,7 @@ import (
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
@@ -39,13 +40,15 @@ func TestGoldenResources(t *testing.T) {
 			t.Fatal(err)
 		}
 		desk := state.NewDesk()
-		desk.SetConfig(t0, GatewayOf(cfg.Envoy), cfg.Services)
+		desk.SetConfig(t0, state.GatewayOf(cfg.Envoy), cfg.Services)
 		resources, err := Build(desk.Model())
 		if err != nil {
 			t.Fatal(err)
 		}
-		for typeURL := range resources {
-			name := strings.TrimSuffix(file, ".yaml") + "." + shortType(typeURL) + ".json"
+		for short, typeURL := range map[string]string{
+			"lds": resourcev3.ListenerType, "rds": resourcev3.RouteType, "cds": resourcev3.ClusterType, "eds": resourcev3.EndpointType,
+		} {
+			name := strings.TrimSuffix(file, ".yaml") + "." + short + ".json"
 			t.Run(filepath.Base(name), func(t *testing.T) { golden(t, name, asJSON(t, resources, typeURL)) })
 		}
 	}
@@ -101,6 +104,36 @@ func TestTheSameModelGivesTheSameBytes(t *testing.T) {
 				t.Fatalf("%s differs: %v and %v", typeURL, first[typeURL], again[typeURL])
 			}
 		}
+	}
+}
+
+// Clusters, and what pods are but for their weights, are used again: a second's
+// weights make none of them anew, nor does a pod that is back as it was.
+func TestWhatStaysAsItWasIsMadeOnce(t *testing.T) {
+	b, svc := newBuilder(), testModel(testPod("a", 1), testPod("b", 2)).Services[0]
+	build := func(edit func(*state.Member)) (*clusterv3.Cluster, []*endpointv3.LbEndpoint) {
+		members := slices.Clone(svc.Members)
+		edit(&members[0])
+		out, err := b.service(svc.WithMembers(members), Envoys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.trim(svc.Name)
+		return out.cluster, out.endpoints.Endpoints[0].LbEndpoints
+	}
+	cluster, before := build(func(*state.Member) {})
+	build(func(m *state.Member) { m.State = statefulroute.Unhealthy })
+	again, after := build(func(m *state.Member) { m.EffectiveWeight = 70 })
+	if again != cluster {
+		t.Error("the cluster was made anew")
+	}
+	for i := range before {
+		if before[i].Metadata != after[i].Metadata || before[i].HostIdentifier != after[i].HostIdentifier {
+			t.Errorf("pod %d was made anew", i)
+		}
+	}
+	if w := after[0].LoadBalancingWeight.GetValue(); w != 70 {
+		t.Errorf("the weight is %d", w)
 	}
 }
 

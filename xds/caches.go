@@ -16,8 +16,6 @@ import (
 	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"google.golang.org/protobuf/types/known/anypb"
-
-	"github.com/stateful-route/stateful-route/wire"
 )
 
 // caches serves the resources. It is the server's cachev3.Cache: a table per
@@ -494,14 +492,6 @@ func (r *deltaResponse) GetContext() context.Context { return context.Background
 // Fetch is REST xDS, which is not offered.
 func (c *caches) Fetch(context.Context, *cachev3.Request) (cachev3.Response, error) {
 	return nil, errors.New("xDS over REST is not offered: use gRPC")
-}
-
-// audienceOf tells an extproc by its user agent; anything else is an Envoy.
-func audienceOf(userAgent string) Audience {
-	if userAgent == wire.UserAgent {
-		return Extprocs
-	}
-	return Envoys
 }
 
 // shortType is a type's common name, for logs, labels and the admin API.

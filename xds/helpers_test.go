@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"go.uber.org/goleak"
 
@@ -60,10 +61,17 @@ func clone(m state.Model) state.Model {
 	return m
 }
 
+func endpointAddress(p statefulroute.Pod) *corev3.Address {
+	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+		Address:       p.Address.Addr().String(),
+		PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(p.Address.Port())},
+	}}}
+}
+
 // podStats is one pod's part of a report: requests as an Envoy counts them.
 func podStats(p statefulroute.Pod, ok, failed, inFlight uint64) *endpointv3.UpstreamEndpointStats {
 	return &endpointv3.UpstreamEndpointStats{
-		Address: addrPort(p.Address), TotalIssuedRequests: ok + failed, TotalSuccessfulRequests: ok,
+		Address: endpointAddress(p), TotalIssuedRequests: ok + failed, TotalSuccessfulRequests: ok,
 		TotalErrorRequests: failed, TotalRequestsInProgress: inFlight,
 	}
 }

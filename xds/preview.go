@@ -13,15 +13,6 @@ import (
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
-// GatewayOf is what a configuration says about every Envoy.
-func GatewayOf(e config.Envoy) state.Gateway {
-	return state.Gateway{
-		Listener: e.Listener, Extprocs: e.Extproc.Addresses,
-		MessageTimeout: e.Extproc.MessageTimeout, DebugHeaders: e.DebugHeaders,
-		Tracing: state.Tracing(e.Tracing),
-	}
-}
-
 // Preview returns what Envoys would get from a configuration file. It reads and
 // checks all a server does at its start, pod files included. Names of DNS
 // sources are looked up; without an answer their pods are missing.
@@ -36,7 +27,7 @@ func Preview(ctx context.Context, file string, opts ...config.Option) (Resources
 		return nil, err
 	}
 	desk, now := state.NewDesk(), time.Now()
-	desk.SetConfig(now, GatewayOf(cfg.Envoy), cfg.Services)
+	desk.SetConfig(now, state.GatewayOf(cfg.Envoy), cfg.Services)
 	for _, svc := range cfg.Services {
 		if list, ok := pods[svc.Name]; ok {
 			if err := desk.SetPods(now, svc.Name, svc.Pods, list); err != nil {

@@ -93,7 +93,6 @@ func validate(name string, res types.Resource) error {
 // their weights. So a change costs what it changes. Its owner is one goroutine.
 type builder struct {
 	services map[string]*builtService
-	made     int // clusters and pod parts, for tests: what was not used again
 }
 
 // builtService is what is remembered of a service.
@@ -168,7 +167,6 @@ func (b *builder) cluster(svc *state.ServiceView) (*clusterv3.Cluster, error) {
 			return c.cluster, nil
 		}
 	}
-	b.made++
 	cluster, err := buildCluster(svc)
 	if err != nil {
 		return nil, err
@@ -186,7 +184,6 @@ func (b *builder) part(service string, pod statefulroute.Pod) (*podPart, error) 
 	if part := s.parts[pod]; part != nil {
 		return part, nil
 	}
-	b.made++
 	part, err := newPodPart(pod)
 	if err != nil {
 		return nil, err

@@ -10,22 +10,6 @@ import (
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
-// Audience is one of the two kinds of xDS client.
-type Audience uint8
-
-// Envoys route requests; Extprocs choose the pods they are routed to.
-const (
-	Envoys Audience = iota
-	Extprocs
-)
-
-func (a Audience) String() string {
-	if a == Extprocs {
-		return "extproc"
-	}
-	return "envoy"
-}
-
 // Rollout brings changes to both audiences so that at every moment Envoys can
 // reach whatever extprocs may choose. Each service goes its own way, and within
 // it each address:

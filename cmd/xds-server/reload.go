@@ -13,8 +13,8 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/internal/filewatch"
-	"github.com/stateful-route/stateful-route/xds"
 	"github.com/stateful-route/stateful-route/xds/discovery"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // reloader keeps the configuration in force equal to the file, or, when the
@@ -98,7 +98,7 @@ func (r *reloader) same(cfg *config.XDSServer) bool {
 // apply brings cfg into force and starts following its pod sources.
 func (r *reloader) apply(ctx context.Context, cfg *config.XDSServer) error {
 	err := r.app.sources.Change(ctx, cfg.Services, func(pods map[string][]statefulroute.Pod) error {
-		if err := r.app.server.SetConfig(ctx, xds.GatewayOf(cfg.Envoy), cfg.Services, pods); err != nil {
+		if err := r.app.server.SetConfig(ctx, state.GatewayOf(cfg.Envoy), cfg.Services, pods); err != nil {
 			return fmt.Errorf("%s: %w", r.app.process.ConfigFile, err)
 		}
 		return nil

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/config"
 )
 
 // Model is everything the resources are made of. Like the views in it, it is
@@ -56,6 +57,15 @@ type Gateway struct {
 	DebugHeaders bool
 	// Tracing has Envoy export spans; the zero value is off.
 	Tracing Tracing
+}
+
+// GatewayOf is what a configuration says about every Envoy.
+func GatewayOf(e config.Envoy) Gateway {
+	return Gateway{
+		Listener: e.Listener, Extprocs: e.Extproc.Addresses,
+		MessageTimeout: e.Extproc.MessageTimeout, DebugHeaders: e.DebugHeaders,
+		Tracing: Tracing(e.Tracing),
+	}
 }
 
 // Tracing is where Envoy sends its spans.
