@@ -114,7 +114,7 @@ func TestWhatStaysAsItWasIsMadeOnce(t *testing.T) {
 	build := func(edit func(*state.Member)) (*clusterv3.Cluster, []*endpointv3.LbEndpoint) {
 		members := slices.Clone(svc.Members)
 		edit(&members[0])
-		out, err := b.service(svc.WithMembers(members), Envoys)
+		out, err := b.service(svc.WithMembers(members), wire.Envoys)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,8 @@ import (
 	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // caches serves the resources. It is the server's cachev3.Cache: a table per
@@ -37,7 +39,7 @@ type caches struct {
 }
 
 type cacheKey struct {
-	audience Audience
+	audience wire.Audience
 	typeURL  string
 }
 
@@ -102,7 +104,7 @@ func publishOrder() []string {
 // and a client that comes back must not take the new 7 for the old 7.
 func newCaches(prefix string, clients *clients) *caches {
 	c := &caches{prefix: prefix, clients: clients, tables: map[cacheKey]*table{}}
-	for _, audience := range []Audience{Envoys, Extprocs} {
+	for _, audience := range []wire.Audience{wire.Envoys, wire.Extprocs} {
 		for _, typeURL := range publishOrder() {
 			c.tables[cacheKey{audience, typeURL}] = &table{
 				typeURL: typeURL, entries: map[string]*entry{},
@@ -122,7 +124,7 @@ type changes struct {
 func newChanges() changes { return changes{set: newResources(), gone: map[string][]string{}} }
 
 // publish gives an audience what changed, as its publication number seq.
-func (c *caches) publish(to Audience, seq uint64, ch changes) {
+func (c *caches) publish(to wire.Audience, seq uint64, ch changes) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.seq[to] = seq

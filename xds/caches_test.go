@@ -11,6 +11,8 @@ import (
 	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	subscriptionv3 "github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
+
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // library stands for one stream of the library's server, whose steps a test takes
@@ -43,7 +45,7 @@ func (l *library) publish(seq uint64, names ...string) {
 	for _, name := range names {
 		ch.set[resourcev3.EndpointType][name] = &endpointv3.ClusterLoadAssignment{ClusterName: name, Endpoints: []*endpointv3.LocalityLbEndpoints{{Priority: uint32(seq)}}}
 	}
-	l.caches.publish(Envoys, seq, ch)
+	l.caches.publish(wire.Envoys, seq, ch)
 }
 
 // ask is a request, which is an answer once something was sent.
@@ -108,7 +110,7 @@ func (l *library) send() (names []string, version string) {
 	}
 }
 
-func (l *library) through() uint64 { return l.clients.progress(time.Now(), Envoys).Through }
+func (l *library) through() uint64 { return l.clients.progress(time.Now(), wire.Envoys).Through }
 
 // How far a stream is, from one publication to the next answer.
 func TestHowFarAStreamIs(t *testing.T) {

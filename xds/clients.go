@@ -11,6 +11,8 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	serverv3 "github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"google.golang.org/genproto/googleapis/rpc/status"
+
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // ClientStatus is how far one xDS client is with one resource type.
@@ -54,8 +56,8 @@ type clients struct {
 
 	mu       sync.Mutex
 	streams  map[streamKey]*stream
-	requests map[any]*stream        // by the last request of each
-	changes  map[Audience]time.Time // when what was published last was asked for
+	requests map[any]*stream             // by the last request of each
+	changes  map[wire.Audience]time.Time // when what was published last was asked for
 }
 
 const (
@@ -71,7 +73,7 @@ type streamKey struct {
 type stream struct {
 	key       streamKey
 	node      string
-	audience  Audience
+	audience  wire.Audience
 	connected time.Time
 	types     map[string]*progress
 	request   any // the last one
@@ -106,13 +108,13 @@ func newClients(observer PushObserver, refused func(ClientStatus), hold time.Dur
 		observer: observer, refused: refused, hold: hold,
 		sequence: func(string) uint64 { return 0 }, left: func(*stream) {},
 		changed: make(chan struct{}, 1),
-		streams: map[streamKey]*stream{}, requests: map[any]*stream{}, changes: map[Audience]time.Time{},
+		streams: map[streamKey]*stream{}, requests: map[any]*stream{}, changes: map[wire.Audience]time.Time{},
 	}
 }
 
 // publishing books that what an audience is given from now on comes of a change
 // at the time.
-func (c *clients) publishing(to Audience, change time.Time) {
+func (c *clients) publishing(to wire.Audience, change time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.changes[to] = change
@@ -120,7 +122,7 @@ func (c *clients) publishing(to Audience, change time.Time) {
 
 // progress is how far the clients of an audience are. Those that owe an answer for
 // longer than the hold are not waited for: they lag.
-func (c *clients) progress(now time.Time, audience Audience) Progress {
+func (c *clients) progress(now time.Time, audience wire.Audience) Progress {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := Progress{Through: AllAnswered}
@@ -252,7 +254,7 @@ func (c *clients) note(key streamKey, req any, node *corev3.Node, typeURL, nonce
 	delete(c.requests, s.request)
 	s.request, c.requests[req] = req, s
 	if node != nil {
-		s.node, s.audience = node.GetId(), audienceOf(node.GetUserAgentName())
+		s.node, s.audience = node.GetId(), wire.AudienceOf(node.GetUserAgentName())
 	}
 	t := s.types[typeURL]
 	if t == nil {
@@ -311,7 +313,7 @@ func (c *clients) wake() {
 }
 
 // any reports whether a client of the audience is connected.
-func (c *clients) any(audience Audience) bool {
+func (c *clients) any(audience wire.Audience) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range c.streams {

@@ -9,6 +9,8 @@ import (
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // A push takes from the change to the acknowledgement: a stage that waited for
@@ -20,7 +22,7 @@ func TestAPushTakesFromTheChangeToTheAnswer(t *testing.T) {
 		c := newClients(seen, func(ClientStatus) {}, time.Second)
 		key := streamKey{"delta", 1}
 		change := time.Now()
-		c.publishing(Envoys, change)
+		c.publishing(wire.Envoys, change)
 		time.Sleep(time.Hour)
 		c.open(key)
 		answered := func(nonce string, sentAfter time.Duration) {
@@ -33,9 +35,9 @@ func TestAPushTakesFromTheChangeToTheAnswer(t *testing.T) {
 		answered("1", 100*time.Millisecond)
 		time.Sleep(time.Hour)
 		change = time.Now()
-		c.publishing(Envoys, change)
+		c.publishing(wire.Envoys, change)
 		answered("2", 0)
-		c.publishing(Envoys, change)
+		c.publishing(wire.Envoys, change)
 		answered("3", 300*time.Millisecond)
 		want := []time.Duration{120 * time.Millisecond, 20 * time.Millisecond, 340 * time.Millisecond}
 		if !slices.Equal(seen.took, want) {

@@ -9,6 +9,7 @@ import (
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
@@ -99,7 +100,7 @@ type builder struct {
 type builtService struct {
 	clusters []builtCluster // at most two: of a policy and of the one before
 	parts    map[statefulroute.Pod]*podPart
-	last     map[Audience]built
+	last     map[wire.Audience]built
 }
 
 type builtCluster struct {
@@ -121,12 +122,12 @@ func (b *builder) target(svc *state.ServiceView) (built, error) {
 	if err := checkWeights(svc); err != nil {
 		return built{}, fmt.Errorf("service %q: %w", svc.Name, err)
 	}
-	return b.service(svc, Envoys)
+	return b.service(svc, wire.Envoys)
 }
 
 // service returns the resources of a service, checked by the rules of Envoy's
 // API.
-func (b *builder) service(svc *state.ServiceView, to Audience) (built, error) {
+func (b *builder) service(svc *state.ServiceView, to wire.Audience) (built, error) {
 	s := b.of(svc.Name)
 	if last := s.last[to]; last.view == svc {
 		return last, nil
@@ -139,7 +140,7 @@ func (b *builder) service(svc *state.ServiceView, to Audience) (built, error) {
 	return out, nil
 }
 
-func (b *builder) build(svc *state.ServiceView, to Audience) (built, error) {
+func (b *builder) build(svc *state.ServiceView, to wire.Audience) (built, error) {
 	cluster, err := b.cluster(svc)
 	if err != nil {
 		return built{}, err
@@ -151,7 +152,7 @@ func (b *builder) build(svc *state.ServiceView, to Audience) (built, error) {
 func (b *builder) of(service string) *builtService {
 	s := b.services[service]
 	if s == nil {
-		s = &builtService{parts: map[statefulroute.Pod]*podPart{}, last: map[Audience]built{}}
+		s = &builtService{parts: map[statefulroute.Pod]*podPart{}, last: map[wire.Audience]built{}}
 		b.services[service] = s
 	}
 	return s

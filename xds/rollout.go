@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
@@ -45,7 +46,7 @@ type Rollout struct {
 // Publication is what to give to one audience: a service, its end, or, to
 // Envoys, what the services share.
 type Publication struct {
-	To Audience
+	To wire.Audience
 	// Seq counts the audience's publications; those of one call of Next have the same.
 	Seq uint64
 	// Asked is when the change that it comes of was asked for.
@@ -122,14 +123,14 @@ func (r *Rollout) Idle() bool { return len(r.active) == 0 && r.shared.IsZero() }
 // Next returns what to publish now, Envoys first; the caller publishes it before
 // it asks again. wake is when to ask again even if nobody answers; zero means only
 // after Set.
-func (r *Rollout) Next(now time.Time, progress func(Audience) Progress) (pubs []Publication, wake time.Time) {
+func (r *Rollout) Next(now time.Time, progress func(wire.Audience) Progress) (pubs []Publication, wake time.Time) {
 	if r.Idle() {
 		return nil, time.Time{}
 	}
 	t := turn{
 		now: now, hold: r.Hold, grace: r.gateway.MessageTimeout, first: !r.started,
-		seq:      [2]uint64{r.seq[Envoys] + 1, r.seq[Extprocs] + 1},
-		progress: [2]Progress{progress(Envoys), progress(Extprocs)},
+		seq:      [2]uint64{r.seq[wire.Envoys] + 1, r.seq[wire.Extprocs] + 1},
+		progress: [2]Progress{progress(wire.Envoys), progress(wire.Extprocs)},
 	}
 	r.started = true
 	var told [2][]Publication
@@ -145,7 +146,7 @@ func (r *Rollout) Next(now time.Time, progress func(Audience) Progress) (pubs []
 		r.finish(s, &t)
 	}
 	if !r.shared.IsZero() {
-		told[Envoys] = append(told[Envoys], Publication{To: Envoys, Seq: t.seq[Envoys], Asked: r.shared, Shared: r.sharedModel()})
+		told[wire.Envoys] = append(told[wire.Envoys], Publication{To: wire.Envoys, Seq: t.seq[wire.Envoys], Asked: r.shared, Shared: r.sharedModel()})
 		r.shared = time.Time{}
 	}
 	for a, list := range told {
@@ -154,10 +155,10 @@ func (r *Rollout) Next(now time.Time, progress func(Audience) Progress) (pubs []
 		}
 	}
 	if !t.wake.IsZero() {
-		t.wakeAt(t.progress[Envoys].Again)
-		t.wakeAt(t.progress[Extprocs].Again)
+		t.wakeAt(t.progress[wire.Envoys].Again)
+		t.wakeAt(t.progress[wire.Extprocs].Again)
 	}
-	return append(told[Envoys], told[Extprocs]...), t.wake
+	return append(told[wire.Envoys], told[wire.Extprocs]...), t.wake
 }
 
 // finish takes a service with nothing left to do out of the active ones.
@@ -218,17 +219,17 @@ type wait struct {
 }
 
 // begin returns a wait for what is published to the audience in this turn.
-func (t *turn) begin(to Audience) wait { return wait{seq: t.seq[to], by: t.now.Add(t.hold)} }
+func (t *turn) begin(to wire.Audience) wait { return wait{seq: t.seq[to], by: t.now.Add(t.hold)} }
 
 // over reports whether the wait has ended.
-func (t *turn) over(to Audience, w wait) bool {
+func (t *turn) over(to wire.Audience, w wait) bool {
 	return t.progress[to].Through >= w.seq || !t.now.Before(w.by)
 }
 
 // end is when what the wait holds up may be done: a grace after the answers, and
 // without them when the wait ends. While nobody is there to answer, but expected,
 // it does not end.
-func (t *turn) end(to Audience, w *wait) time.Time {
+func (t *turn) end(to wire.Audience, w *wait) time.Time {
 	p := t.progress[to]
 	if w.answered.IsZero() && p.Through >= w.seq {
 		w.answered = t.now

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
@@ -47,7 +48,7 @@ func TestExtprocChoosesWhatEnvoysReach(t *testing.T) {
 			w.d.now = w.d.now.Add(50 * time.Millisecond)
 			w.settle(t)
 		}
-		for _, a := range []Audience{Envoys, Extprocs} {
+		for _, a := range []wire.Audience{wire.Envoys, wire.Extprocs} {
 			if got, want := show(w.d.model(a)), show(sorted(w.target)); got != want {
 				t.Fatalf("%s ends at %s, want %s", a, got, want)
 			}
@@ -82,7 +83,7 @@ type choice struct {
 
 // simulated is a client: what it has put into force, and what it was sent since.
 type simulated struct {
-	audience Audience
+	audience wire.Audience
 	has      content // nil: not known
 	sent     content // not answered; nil: nothing
 	sentSeq  uint64
@@ -103,9 +104,9 @@ func newWorld(t *rapid.T) *world {
 	w.d.step()
 	extprocs := rapid.IntRange(1, 2).Draw(t, "extprocs")
 	for i := range extprocs + rapid.IntRange(1, 4).Draw(t, "envoys") {
-		c := &simulated{audience: Envoys}
+		c := &simulated{audience: wire.Envoys}
 		if i < extprocs {
-			c.audience = Extprocs
+			c.audience = wire.Extprocs
 		}
 		w.clients = append(w.clients, c)
 		w.connect(c)
@@ -114,7 +115,7 @@ func newWorld(t *rapid.T) *world {
 }
 
 func (w *world) String() string {
-	return fmt.Sprintf("target %s; envoys %s; extprocs %s", show(w.target), show(w.d.model(Envoys)), show(w.d.model(Extprocs)))
+	return fmt.Sprintf("target %s; envoys %s; extprocs %s", show(w.target), show(w.d.model(wire.Envoys)), show(w.d.model(wire.Extprocs)))
 }
 
 func (w *world) happen(t *rapid.T) {
@@ -186,7 +187,7 @@ func (c *simulated) states(now time.Time) []content {
 }
 
 func (w *world) progress() {
-	for _, a := range []Audience{Envoys, Extprocs} {
+	for _, a := range []wire.Audience{wire.Envoys, wire.Extprocs} {
 		delete(w.d.through, a)
 		for _, c := range w.clients {
 			if c.audience != a || c.sent == nil || c.lags(w.d.now) {
@@ -213,7 +214,7 @@ func (w *world) told(p Publication) {
 
 // settle takes what is due and checks it.
 func (w *world) settle(t *rapid.T) {
-	before := choices(w.d.given[Extprocs])
+	before := choices(w.d.given[wire.Extprocs])
 	for range 1000 {
 		w.progress()
 		pubs, _ := w.d.Next(w.d.now, w.d.progress)
@@ -244,7 +245,7 @@ func choices(c content) map[choice]bool {
 
 func (w *world) book(before map[choice]bool) {
 	envoys := map[servedAt]time.Time{}
-	for name, svc := range w.d.given[Envoys] {
+	for name, svc := range w.d.given[wire.Envoys] {
 		for at := range served(svc) {
 			id := servedAt{name, at}
 			envoys[id] = w.d.now
@@ -254,7 +255,7 @@ func (w *world) book(before map[choice]bool) {
 		}
 	}
 	w.served = envoys
-	now := choices(w.d.given[Extprocs])
+	now := choices(w.d.given[wire.Extprocs])
 	for id := range before {
 		if !now[id] {
 			w.dropped[id] = w.d.now
@@ -283,7 +284,7 @@ func (w *world) hadAnothers(before map[choice]bool, id choice) bool {
 
 // checkTarget compares what was published with what is meant to be.
 func (w *world) checkTarget(t *rapid.T, before map[choice]bool) {
-	now := choices(w.d.given[Extprocs])
+	now := choices(w.d.given[wire.Extprocs])
 	named := map[podID]bool{}
 	for id := range now {
 		named[podID{id.service, id.pod}] = true
@@ -312,7 +313,7 @@ func (w *world) checkTarget(t *rapid.T, before map[choice]bool) {
 }
 
 func (w *world) checkUnbound(t *rapid.T) {
-	for name, given := range w.d.given[Envoys] {
+	for name, given := range w.d.given[wire.Envoys] {
 		svc, ok := w.target.Service(name)
 		if !ok {
 			continue
@@ -325,7 +326,7 @@ func (w *world) checkUnbound(t *rapid.T) {
 		}
 	}
 	for _, svc := range w.d.shared.Services {
-		if !svc.Unrouted && (w.d.given[Envoys][svc.Name] == nil || w.d.given[Extprocs][svc.Name] == nil) {
+		if !svc.Unrouted && (w.d.given[wire.Envoys][svc.Name] == nil || w.d.given[wire.Extprocs][svc.Name] == nil) {
 			t.Fatalf("%s has a route and is not known: %s", svc.Name, w)
 		}
 	}
@@ -334,13 +335,13 @@ func (w *world) checkUnbound(t *rapid.T) {
 // checkReached wants every Envoy that is waited for to reach what every such
 // extproc may choose. Only where somebody has had the hold to answer may it fail.
 func (w *world) checkReached(t *rapid.T) {
-	for id := range choices(w.d.given[Extprocs]) {
+	for id := range choices(w.d.given[wire.Extprocs]) {
 		if _, ok := w.served[servedAt{id.service, id.at}]; !ok {
 			t.Fatalf("Envoys are not told of %s: %s", id.pod, w)
 		}
 	}
 	for _, x := range w.clients {
-		if x.audience != Extprocs {
+		if x.audience != wire.Extprocs {
 			continue
 		}
 		for _, state := range x.states(w.d.now) {
@@ -362,7 +363,7 @@ func (w *world) checkChoice(t *rapid.T, id choice) {
 		return
 	}
 	for _, e := range w.clients {
-		if e.audience != Envoys {
+		if e.audience != wire.Envoys {
 			continue
 		}
 		for _, state := range e.states(w.d.now) {

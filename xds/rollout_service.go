@@ -8,6 +8,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
@@ -60,10 +61,10 @@ func (s *serviceRollout) step(t *turn) []Publication {
 	}
 	s.come(t, envoy)
 	if s.extproc == nil && extproc != nil {
-		w := t.begin(Extprocs)
+		w := t.begin(wire.Extprocs)
 		s.routing = &w
 	}
-	pubs := append(s.give(t, Envoys, envoy), s.give(t, Extprocs, extproc)...)
+	pubs := append(s.give(t, wire.Envoys, envoy), s.give(t, wire.Extprocs, extproc)...)
 	s.arrive(t)
 	return pubs
 }
@@ -85,44 +86,44 @@ func (s *serviceRollout) arrive(t *turn) {
 // routes gone.
 func (s *serviceRollout) begin(t *turn) []Publication {
 	s.routed, t.reshare, s.even = true, true, s.target
-	return append(s.give(t, Envoys, s.target), s.give(t, Extprocs, forExtprocs(s.target, s.target.Members))...)
+	return append(s.give(t, wire.Envoys, s.target), s.give(t, wire.Extprocs, forExtprocs(s.target, s.target.Members))...)
 }
 
 // reweigh goes the short way of what changes every second: extprocs hear nothing
 // of it.
 func (s *serviceRollout) reweigh(t *turn) []Publication {
 	s.even = s.target
-	return s.give(t, Envoys, s.target)
+	return s.give(t, wire.Envoys, s.target)
 }
 
 // remove takes the route away, and then the service.
 func (s *serviceRollout) remove(t *turn) []Publication {
 	s.even, s.routing = nil, nil
 	if s.routed {
-		w := t.begin(Envoys)
+		w := t.begin(wire.Envoys)
 		s.routed, s.unrouting, t.reshare = false, &w, true
 		return nil
 	}
-	if s.unrouting != nil && t.now.Before(t.end(Envoys, s.unrouting)) {
+	if s.unrouting != nil && t.now.Before(t.end(wire.Envoys, s.unrouting)) {
 		return nil
 	}
 	s.unrouting, t.reshare = nil, s.envoy != nil
-	return append(s.give(t, Envoys, nil), s.give(t, Extprocs, nil)...)
+	return append(s.give(t, wire.Envoys, nil), s.give(t, wire.Extprocs, nil)...)
 }
 
 func (s *serviceRollout) ended() bool { return s.target == nil && s.envoy == nil && s.extproc == nil }
 
 // give publishes what differs from what the audience has.
-func (s *serviceRollout) give(t *turn, to Audience, view *state.ServiceView) []Publication {
+func (s *serviceRollout) give(t *turn, to wire.Audience, view *state.ServiceView) []Publication {
 	last := &s.envoy
-	if to == Extprocs {
+	if to == wire.Extprocs {
 		last = &s.extproc
 	}
 	if *last == view {
 		return nil
 	}
 	if *last != nil && view != nil && (*last).SamePolicy(view) && slices.Equal((*last).Members, view.Members) {
-		if to == Envoys {
+		if to == wire.Envoys {
 			*last = view // equal, and known to be the target
 		}
 		return nil
@@ -133,18 +134,18 @@ func (s *serviceRollout) give(t *turn, to Audience, view *state.ServiceView) []P
 
 // endWaits forgets the waits that are over.
 func (s *serviceRollout) endWaits(t *turn) {
-	maps.DeleteFunc(s.coming, func(_ netip.AddrPort, w wait) bool { return t.over(Envoys, w) })
+	maps.DeleteFunc(s.coming, func(_ netip.AddrPort, w wait) bool { return t.over(wire.Envoys, w) })
 	for at, l := range s.leaving {
-		end := t.end(Extprocs, &l.wait)
+		end := t.end(wire.Extprocs, &l.wait)
 		s.leaving[at] = l
 		if !t.now.Before(end) {
 			delete(s.leaving, at)
 		}
 	}
-	if s.policy != nil && t.over(Envoys, *s.policy) {
+	if s.policy != nil && t.over(wire.Envoys, *s.policy) {
 		s.policy = nil
 	}
-	if s.routing != nil && t.over(Extprocs, *s.routing) {
+	if s.routing != nil && t.over(wire.Extprocs, *s.routing) {
 		s.routing = nil
 	}
 }
@@ -152,7 +153,7 @@ func (s *serviceRollout) endWaits(t *turn) {
 // renewPolicy has extprocs wait for a policy that Envoys are given in this turn.
 // What an earlier change waited for does not wait longer.
 func (s *serviceRollout) renewPolicy(t *turn) {
-	w := t.begin(Envoys)
+	w := t.begin(wire.Envoys)
 	if s.policy != nil && s.policy.by.Before(w.by) {
 		w.by = s.policy.by
 	}
@@ -258,7 +259,7 @@ func (s *serviceRollout) leave(t *turn, next *state.ServiceView) {
 		if s.leaving == nil {
 			s.leaving = map[netip.AddrPort]leavingPod{}
 		}
-		s.leaving[m.Address] = leavingPod{t.begin(Extprocs), m.Pod}
+		s.leaving[m.Address] = leavingPod{t.begin(wire.Extprocs), m.Pod}
 	}
 }
 
@@ -313,7 +314,7 @@ func (s *serviceRollout) come(t *turn, next *state.ServiceView) {
 		if s.coming == nil {
 			s.coming = map[netip.AddrPort]wait{}
 		}
-		s.coming[at] = t.begin(Envoys)
+		s.coming[at] = t.begin(wire.Envoys)
 	}
 }
 
@@ -328,7 +329,7 @@ func (s *serviceRollout) waits(t *turn) bool {
 		t.wakeAt(w.by)
 	}
 	for _, l := range s.leaving {
-		t.wakeAt(t.end(Extprocs, &l.wait))
+		t.wakeAt(t.end(wire.Extprocs, &l.wait))
 	}
 	for _, w := range []*wait{s.policy, s.routing} {
 		if w != nil {
@@ -336,7 +337,7 @@ func (s *serviceRollout) waits(t *turn) bool {
 		}
 	}
 	if s.unrouting != nil {
-		t.wakeAt(t.end(Envoys, s.unrouting))
+		t.wakeAt(t.end(wire.Envoys, s.unrouting))
 	}
 	return len(s.coming)+len(s.leaving) > 0 || s.policy != nil || s.routing != nil || s.unrouting != nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
@@ -40,14 +41,14 @@ type driven struct {
 	given   [2]map[string]*state.ServiceView
 	shared  state.Model
 	seq     [2]uint64
-	through map[Audience]uint64 // what was answered; not there: everything
+	through map[wire.Audience]uint64 // what was answered; not there: everything
 	log     []string
 	// told is called after each publication.
 	told func(Publication)
 }
 
 func newDriven(hold time.Duration) *driven {
-	return &driven{Rollout: Rollout{Hold: hold}, now: time.Unix(100, 0), given: [2]map[string]*state.ServiceView{{}, {}}, through: map[Audience]uint64{}}
+	return &driven{Rollout: Rollout{Hold: hold}, now: time.Unix(100, 0), given: [2]map[string]*state.ServiceView{{}, {}}, through: map[wire.Audience]uint64{}}
 }
 
 // set changes the target to a model made by hand, in which all may differ.
@@ -61,7 +62,7 @@ func (d *driven) set(m state.Model) {
 	d.Set(d.now, m, m.Services, gone)
 }
 
-func (d *driven) progress(a Audience) Progress {
+func (d *driven) progress(a wire.Audience) Progress {
 	through, held := d.through[a]
 	if !held {
 		through = AllAnswered
@@ -102,11 +103,11 @@ func (d *driven) take(p Publication) {
 }
 
 // model is what an audience has.
-func (d *driven) model(a Audience) state.Model {
+func (d *driven) model(a wire.Audience) state.Model {
 	m := state.Model{Gateway: testGateway()}
 	for _, name := range slices.Sorted(maps.Keys(d.given[a])) {
 		view := *d.given[a][name]
-		if a == Envoys {
+		if a == wire.Envoys {
 			routed := slices.ContainsFunc(d.shared.Services, func(svc *state.ServiceView) bool { return svc.Name == name && !svc.Unrouted })
 			view.Unrouted = !routed
 		}
@@ -179,8 +180,8 @@ func TestTheWayOfAChange(t *testing.T) {
 			d := newDriven(time.Second)
 			d.set(test.before)
 			d.finish()
-			if got, want := show(d.model(Extprocs)), show(test.before); got != want || show(d.model(Envoys)) != want {
-				t.Fatalf("the first model goes out at once to both: %s, %s", got, show(d.model(Envoys)))
+			if got, want := show(d.model(wire.Extprocs)), show(test.before); got != want || show(d.model(wire.Envoys)) != want {
+				t.Fatalf("the first model goes out at once to both: %s, %s", got, show(d.model(wire.Envoys)))
 			}
 			d.set(test.after)
 			if got := d.finish(); !slices.Equal(got, test.want) {
@@ -201,9 +202,9 @@ func TestNothingBeginsAWaitAnew(t *testing.T) {
 	pods := []statefulroute.Pod{testPod("a", 1), testPod("b", 2), testPod("c", 3)}
 	d.set(testModel(pods...))
 	d.finish()
-	d.through[Envoys] = 0
+	d.through[wire.Envoys] = 0
 	knows := func(pod string) bool {
-		return slices.ContainsFunc(d.given[Extprocs]["chat"].Members, func(m state.Member) bool { return m.Name == pod && m.State.ServesBound() })
+		return slices.ContainsFunc(d.given[wire.Extprocs]["chat"].Members, func(m state.Member) bool { return m.Name == pod && m.State.ServesBound() })
 	}
 	begun, joined := d.now, time.Duration(0)
 	pods = append(pods, testPod("late", 9))
@@ -243,7 +244,7 @@ func TestExtprocsHearNothingOfWeights(t *testing.T) {
 				t.Errorf("told: %s", line)
 			}
 		}
-		if got := d.given[Envoys]["chat"].Members[0].EffectiveWeight; got != 10+i {
+		if got := d.given[wire.Envoys]["chat"].Members[0].EffectiveWeight; got != 10+i {
 			t.Errorf("Envoys have weight %d, want %d", got, 10+i)
 		}
 	}
@@ -265,12 +266,12 @@ func TestWideningNeverWeighsTooMuch(t *testing.T) {
 	b := newBuilder()
 	told := 0
 	d.told = func(p Publication) {
-		if p.To != Envoys || p.View == nil {
+		if p.To != wire.Envoys || p.View == nil {
 			return
 		}
-		built, err := b.service(p.View, Envoys)
+		built, err := b.service(p.View, wire.Envoys)
 		if err != nil {
-			t.Fatalf("%s: %v", show(d.model(Envoys)), err)
+			t.Fatalf("%s: %v", show(d.model(wire.Envoys)), err)
 		}
 		var sum uint64
 		for _, l := range built.endpoints.Endpoints {
@@ -282,7 +283,7 @@ func TestWideningNeverWeighsTooMuch(t *testing.T) {
 			}
 		}
 		if sum > math.MaxUint32 {
-			t.Errorf("%s: the weights add up to %d", show(d.model(Envoys)), sum)
+			t.Errorf("%s: the weights add up to %d", show(d.model(wire.Envoys)), sum)
 		}
 		told++
 	}
@@ -305,12 +306,12 @@ func TestNarrowingWaitsForRequestsUnderWay(t *testing.T) {
 	d.finish()
 	d.set(testModel(testPod("a", 1)))
 	wake := d.step()
-	if want := d.now.Add(testGateway().MessageTimeout); !wake.Equal(want) || show(d.model(Envoys)) != "chat: a@1 b@2(draining)" {
-		t.Fatalf("while requests may be under way: %s, wake in %v", show(d.model(Envoys)), wake.Sub(d.now))
+	if want := d.now.Add(testGateway().MessageTimeout); !wake.Equal(want) || show(d.model(wire.Envoys)) != "chat: a@1 b@2(draining)" {
+		t.Fatalf("while requests may be under way: %s, wake in %v", show(d.model(wire.Envoys)), wake.Sub(d.now))
 	}
 	d.now = wake
-	if d.step(); show(d.model(Envoys)) != "chat: a@1" {
-		t.Errorf("afterwards: %s", show(d.model(Envoys)))
+	if d.step(); show(d.model(wire.Envoys)) != "chat: a@1" {
+		t.Errorf("afterwards: %s", show(d.model(wire.Envoys)))
 	}
 }
 
@@ -321,8 +322,8 @@ func TestExtprocsThatAreExpectedAreWaitedFor(t *testing.T) {
 	d.set(testModel(testPod("a", 1), testPod("b", 2)))
 	d.finish()
 	back := d.now.Add(5 * time.Second)
-	progress := func(a Audience) Progress {
-		if a == Extprocs {
+	progress := func(a wire.Audience) Progress {
+		if a == wire.Extprocs {
 			return Progress{Absent: back}
 		}
 		return Progress{Through: AllAnswered}
@@ -333,7 +334,7 @@ func TestExtprocsThatAreExpectedAreWaitedFor(t *testing.T) {
 		for _, p := range pubs {
 			d.take(p)
 		}
-		if show(d.model(Envoys)) == "chat: a@1" {
+		if show(d.model(wire.Envoys)) == "chat: a@1" {
 			break
 		}
 		if len(pubs) == 0 {

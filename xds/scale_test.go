@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds/load"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
@@ -156,7 +157,7 @@ func TestASecondsWeightsAreOneCheapPublication(t *testing.T) {
 			}
 			return nil
 		})
-		if srv.caches.seq != [2]uint64{seq[Envoys] + 1, seq[Extprocs]} {
+		if srv.caches.seq != [2]uint64{seq[wire.Envoys] + 1, seq[wire.Extprocs]} {
 			t.Errorf("publications went from %v to %v", seq, srv.caches.seq)
 		}
 		if w := srv.Model().Services[99].Members[9].EffectiveWeight; w != uint32(109+second) {

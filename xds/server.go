@@ -24,6 +24,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/internal/grpclimit"
+	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
@@ -215,9 +216,9 @@ func (s *Server) check(model state.Model, done state.Settled) error {
 
 // advance publishes everything that is due.
 func (s *Server) advance(now time.Time) (wake time.Time) {
-	progress := func(a Audience) Progress {
+	progress := func(a wire.Audience) Progress {
 		p := s.clients.progress(now, a)
-		if a == Extprocs && now.Before(s.reunion) && !s.clients.any(Extprocs) {
+		if a == wire.Extprocs && now.Before(s.reunion) && !s.clients.any(wire.Extprocs) {
 			p.Through, p.Absent = 0, s.reunion
 		}
 		return p
@@ -244,7 +245,7 @@ func (s *Server) publish(pubs []Publication) {
 	}
 }
 
-func (s *Server) publishTo(to Audience, pubs []Publication) {
+func (s *Server) publishTo(to wire.Audience, pubs []Publication) {
 	ch, asked := newChanges(), pubs[0].Asked
 	for _, p := range pubs {
 		if p.Asked.Before(asked) {
@@ -270,7 +271,7 @@ func (s *Server) publishTo(to Audience, pubs []Publication) {
 	s.caches.publish(to, pubs[0].Seq, ch)
 }
 
-func (s *Server) addService(ch changes, to Audience, svc *state.ServiceView) error {
+func (s *Server) addService(ch changes, to wire.Audience, svc *state.ServiceView) error {
 	built, err := s.builder.service(svc, to)
 	if err != nil {
 		return err
@@ -288,7 +289,7 @@ func (s *Server) addService(ch changes, to Audience, svc *state.ServiceView) err
 	return nil
 }
 
-func (s *Server) endService(ch changes, to Audience, name string) {
+func (s *Server) endService(ch changes, to wire.Audience, name string) {
 	had, ok := s.given[to][name]
 	if !ok {
 		return
@@ -302,8 +303,8 @@ func (s *Server) endService(ch changes, to Audience, name string) {
 }
 
 func (s *Server) isGiven(name string) bool {
-	_, envoys := s.given[Envoys][name]
-	_, extprocs := s.given[Extprocs][name]
+	_, envoys := s.given[wire.Envoys][name]
+	_, extprocs := s.given[wire.Extprocs][name]
 	return envoys || extprocs
 }
 

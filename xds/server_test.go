@@ -288,7 +288,7 @@ func TestExtprocHearsOfAPodAfterEnvoyAnswered(t *testing.T) {
 		srv.waitAnswered(t)
 		srv.clients.mu.Lock()
 		defer srv.clients.mu.Unlock()
-		if took := srv.observed.lastPush(); took < 50*time.Millisecond || srv.clients.changes[Extprocs].Before(before) {
+		if took := srv.observed.lastPush(); took < 50*time.Millisecond || srv.clients.changes[wire.Extprocs].Before(before) {
 			t.Errorf("extproc's answer came %v after the change, which waited for Envoy", took)
 		}
 	})

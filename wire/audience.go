@@ -1,6 +1,4 @@
-package xds
-
-import "github.com/stateful-route/stateful-route/wire"
+package wire
 
 // Audience is one of the two kinds of xDS client.
 type Audience uint8
@@ -18,9 +16,9 @@ func (a Audience) String() string {
 	return "envoy"
 }
 
-// audienceOf tells an extproc by its user agent; anything else is an Envoy.
-func audienceOf(userAgent string) Audience {
-	if userAgent == wire.UserAgent {
+// AudienceOf tells an extproc by its user agent; anything else is an Envoy.
+func AudienceOf(userAgent string) Audience {
+	if userAgent == UserAgent {
 		return Extprocs
 	}
 	return Envoys
