@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/stateful-route/stateful-route/wire"
+	"github.com/stateful-route/stateful-route/xds/build"
 )
 
 // caches serves the resources. It is the server's cachev3.Cache: a table per
@@ -117,11 +118,11 @@ func newCaches(prefix string, clients *clients) *caches {
 
 // changes are what a publication does to an audience's resources.
 type changes struct {
-	set  Resources
+	set  build.Resources
 	gone map[string][]string // by type
 }
 
-func newChanges() changes { return changes{set: newResources(), gone: map[string][]string{}} }
+func newChanges() changes { return changes{set: build.NewResources(), gone: map[string][]string{}} }
 
 // publish gives an audience what changed, as its publication number seq.
 func (c *caches) publish(to wire.Audience, seq uint64, ch changes) {

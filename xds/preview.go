@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/xds/build"
 	"github.com/stateful-route/stateful-route/xds/discovery"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
@@ -16,7 +17,7 @@ import (
 // Preview returns what Envoys would get from a configuration file. It reads and
 // checks all a server does at its start, pod files included. Names of DNS
 // sources are looked up; without an answer their pods are missing.
-func Preview(ctx context.Context, file string, opts ...config.Option) (Resources, error) {
+func Preview(ctx context.Context, file string, opts ...config.Option) (build.Resources, error) {
 	cfg, err := config.LoadXDSServer(file, opts...)
 	if err != nil {
 		return nil, err
@@ -35,7 +36,7 @@ func Preview(ctx context.Context, file string, opts ...config.Option) (Resources
 			}
 		}
 	}
-	built, err := Build(desk.Model())
+	built, err := build.Build(desk.Model())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}

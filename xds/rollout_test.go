@@ -11,6 +11,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/wire"
+	"github.com/stateful-route/stateful-route/xds/build"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
@@ -263,18 +264,18 @@ func TestWideningNeverWeighsTooMuch(t *testing.T) {
 		return m
 	}
 	d := newDriven(time.Second)
-	b := newBuilder()
+	b := build.NewBuilder()
 	told := 0
 	d.told = func(p Publication) {
 		if p.To != wire.Envoys || p.View == nil {
 			return
 		}
-		built, err := b.service(p.View, wire.Envoys)
+		built, err := b.Service(p.View, wire.Envoys)
 		if err != nil {
 			t.Fatalf("%s: %v", show(d.model(wire.Envoys)), err)
 		}
 		var sum uint64
-		for _, l := range built.endpoints.Endpoints {
+		for _, l := range built.Endpoints.Endpoints {
 			for _, e := range l.LbEndpoints {
 				if e.LoadBalancingWeight.Value == 0 {
 					t.Error("a weight of 0")

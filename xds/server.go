@@ -25,6 +25,7 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/internal/grpclimit"
 	"github.com/stateful-route/stateful-route/wire"
+	"github.com/stateful-route/stateful-route/xds/build"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
@@ -81,9 +82,9 @@ type Server struct {
 	// Owned by the loop.
 	desk    *state.Desk
 	rollout Rollout
-	builder *builder
+	builder *build.Builder
 	given   [2]map[string]given // what the audiences have of each service
-	shared  Resources           // what Envoys have of the rest
+	shared  build.Resources     // what Envoys have of the rest
 	reunion time.Time           // until then the absence of extprocs is not their end
 	obeyed  bool                // the orders of the run before are known
 }
@@ -118,9 +119,9 @@ func New(opts Options) (*Server, error) {
 		changed: make(chan struct{}, 1),
 		desk:    state.NewDesk(),
 		rollout: Rollout{Hold: opts.Hold},
-		builder: newBuilder(),
+		builder: build.NewBuilder(),
 		given:   [2]map[string]given{{}, {}},
-		shared:  newResources(),
+		shared:  build.NewResources(),
 		names:   grpclimit.NewPool(keptNames, sharedNames*opts.Limits.Streams),
 	}
 	s.current.Store(&view{index: state.NewIndex(state.Model{})})
@@ -201,7 +202,7 @@ func (s *Server) check(model state.Model, done state.Settled) error {
 	before := s.current.Load().model
 	shared := !reflect.DeepEqual(before.Gateway, model.Gateway)
 	for _, svc := range done.Changed {
-		if _, err := s.builder.target(svc); err != nil {
+		if _, err := s.builder.Target(svc); err != nil {
 			return err
 		}
 		had, ok := before.Service(svc.Name)
@@ -210,7 +211,7 @@ func (s *Server) check(model state.Model, done state.Settled) error {
 	if !shared {
 		return nil
 	}
-	_, err := buildShared(model)
+	_, err := build.BuildShared(model)
 	return err
 }
 
@@ -272,20 +273,20 @@ func (s *Server) publishTo(to wire.Audience, pubs []Publication) {
 }
 
 func (s *Server) addService(ch changes, to wire.Audience, svc *state.ServiceView) error {
-	built, err := s.builder.service(svc, to)
+	built, err := s.builder.Service(svc, to)
 	if err != nil {
 		return err
 	}
-	s.builder.trim(svc.Name)
-	had, name := s.given[to][svc.Name], built.endpoints.ClusterName
-	if built.cluster != had.cluster {
-		ch.set[resourcev3.ClusterType][svc.Name] = built.cluster
+	s.builder.Trim(svc.Name)
+	had, name := s.given[to][svc.Name], built.Endpoints.ClusterName
+	if built.Cluster != had.cluster {
+		ch.set[resourcev3.ClusterType][svc.Name] = built.Cluster
 	}
 	if had.endpoints != "" && had.endpoints != name {
 		ch.gone[resourcev3.EndpointType] = append(ch.gone[resourcev3.EndpointType], had.endpoints)
 	}
-	ch.set[resourcev3.EndpointType][name] = built.endpoints
-	s.given[to][svc.Name] = given{built.cluster, name}
+	ch.set[resourcev3.EndpointType][name] = built.Endpoints
+	s.given[to][svc.Name] = given{built.Cluster, name}
 	return nil
 }
 
@@ -298,7 +299,7 @@ func (s *Server) endService(ch changes, to wire.Audience, name string) {
 	ch.gone[resourcev3.ClusterType] = append(ch.gone[resourcev3.ClusterType], name)
 	ch.gone[resourcev3.EndpointType] = append(ch.gone[resourcev3.EndpointType], had.endpoints)
 	if !s.isGiven(name) {
-		s.builder.forget(name)
+		s.builder.Forget(name)
 	}
 }
 
@@ -309,7 +310,7 @@ func (s *Server) isGiven(name string) bool {
 }
 
 func (s *Server) addShared(ch changes, m state.Model) error {
-	built, err := buildShared(m)
+	built, err := build.BuildShared(m)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/wire"
+	"github.com/stateful-route/stateful-route/xds/build"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
@@ -324,7 +325,7 @@ func (r *running) waitAnswered(t *testing.T) {
 
 func endpointsName(t *testing.T, m state.Model) string {
 	t.Helper()
-	r, err := Build(m)
+	r, err := build.Build(m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -455,7 +456,7 @@ func TestWeightsOfTheLoadAreScaledToWhatEnvoyAccepts(t *testing.T) {
 	if err := srv.SetWeights(t.Context(), most); err != nil {
 		t.Fatal(err)
 	}
-	r, err := Build(srv.Model())
+	r, err := build.Build(srv.Model())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -90,7 +90,7 @@ func TestValidate(t *testing.T) {
 // Package xds keeps golden files of what Envoy gets: render prints the same.
 func TestRender(t *testing.T) {
 	for _, name := range []string{"sample", "wide"} {
-		base := filepath.Join("../../xds/testdata", name)
+		base := filepath.Join("../../xds/build/testdata", name)
 		code, stdout, stderr := offline("render", "xds", base+".yaml")
 		if code != 0 || stderr != "" {
 			t.Fatal(errorOf(code, "", stderr))

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/stateful-route/stateful-route/xds"
+	"github.com/stateful-route/stateful-route/xds/build"
 )
 
 func (c *ctl) renderCommand() *cobra.Command {
@@ -41,7 +42,7 @@ type rendered struct {
 	Endpoints map[string]json.RawMessage `json:"eds"`
 }
 
-func render(r xds.Resources) (out rendered, err error) {
+func render(r build.Resources) (out rendered, err error) {
 	for _, t := range []struct {
 		url  string
 		into *map[string]json.RawMessage

@@ -45,8 +45,8 @@ func runTests(m *testing.M) int {
 	return code
 }
 
-// build builds the servers that the tests talk to.
-var build = sync.OnceValue(func() error {
+// buildServers builds the servers that the tests talk to.
+var buildServers = sync.OnceValue(func() error {
 	out, err := exec.Command("go", "build", "-ldflags", "-X github.com/stateful-route/stateful-route/internal/cli.version=v0-test",
 		"-o", programDir+string(filepath.Separator), "../xds-server", "../extproc").CombinedOutput()
 	if err != nil {
@@ -70,7 +70,7 @@ type stack struct {
 func startStack(t *testing.T, analyzer string) *stack {
 	t.Helper()
 	t.Parallel()
-	if err := build(); err != nil {
+	if err := buildServers(); err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()

@@ -1,4 +1,4 @@
-package xds
+package build
 
 import (
 	"bytes"
@@ -83,7 +83,7 @@ func golden(t *testing.T, file string, got []byte) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs from what is built now (go test ./xds -rewrite writes it anew):\n%s", file, got)
+		t.Errorf("%s differs from what is built now (go test ./xds/build -rewrite writes it anew):\n%s", file, got)
 	}
 }
 
@@ -110,16 +110,16 @@ func TestTheSameModelGivesTheSameBytes(t *testing.T) {
 // Clusters, and what pods are but for their weights, are used again: a second's
 // weights make none of them anew, nor does a pod that is back as it was.
 func TestWhatStaysAsItWasIsMadeOnce(t *testing.T) {
-	b, svc := newBuilder(), testModel(testPod("a", 1), testPod("b", 2)).Services[0]
+	b, svc := NewBuilder(), testModel(testPod("a", 1), testPod("b", 2)).Services[0]
 	build := func(edit func(*state.Member)) (*clusterv3.Cluster, []*endpointv3.LbEndpoint) {
 		members := slices.Clone(svc.Members)
 		edit(&members[0])
-		out, err := b.service(svc.WithMembers(members), wire.Envoys)
+		out, err := b.Service(svc.WithMembers(members), wire.Envoys)
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.trim(svc.Name)
-		return out.cluster, out.endpoints.Endpoints[0].LbEndpoints
+		b.Trim(svc.Name)
+		return out.Cluster, out.Endpoints.Endpoints[0].LbEndpoints
 	}
 	cluster, before := build(func(*state.Member) {})
 	build(func(m *state.Member) { m.State = statefulroute.Unhealthy })

@@ -1,4 +1,4 @@
-package xds
+package build
 
 import (
 	"fmt"
@@ -16,7 +16,7 @@ import (
 // Resources are Envoy's resources by name, one map per type URL.
 type Resources map[string]map[string]types.Resource
 
-func newResources() Resources {
+func NewResources() Resources {
 	return Resources{
 		resourcev3.ListenerType: {}, resourcev3.RouteType: {},
 		resourcev3.ClusterType: {}, resourcev3.EndpointType: {},
@@ -26,25 +26,25 @@ func newResources() Resources {
 // Build makes the resources of a model. It is pure: the same model gives the
 // same bytes. What Envoy would refuse is an error here, before any push.
 func Build(m state.Model) (Resources, error) {
-	r, err := buildShared(m)
+	r, err := BuildShared(m)
 	if err != nil {
 		return nil, err
 	}
-	b := newBuilder()
+	b := NewBuilder()
 	for _, svc := range m.Services {
-		built, err := b.target(svc)
+		built, err := b.Target(svc)
 		if err != nil {
 			return nil, err
 		}
-		r[resourcev3.ClusterType][svc.Name] = built.cluster
-		r[resourcev3.EndpointType][built.endpoints.ClusterName] = built.endpoints
+		r[resourcev3.ClusterType][svc.Name] = built.Cluster
+		r[resourcev3.EndpointType][built.Endpoints.ClusterName] = built.Endpoints
 	}
 	return r, nil
 }
 
-// buildShared makes the resources that are not a service's own.
-func buildShared(m state.Model) (Resources, error) {
-	r := newResources()
+// BuildShared makes the resources that are not a service's own.
+func BuildShared(m state.Model) (Resources, error) {
+	r := NewResources()
 	listener, err := buildListener(m)
 	if err != nil {
 		return nil, err
@@ -89,10 +89,10 @@ func validate(name string, res types.Resource) error {
 	return nil
 }
 
-// builder makes the resources of services and remembers what it can use again:
+// Builder makes the resources of services and remembers what it can use again:
 // clusters, which change with a service's policy only, and what pods are but for
 // their weights. So a change costs what it changes. Its owner is one goroutine.
-type builder struct {
+type Builder struct {
 	services map[string]*builtService
 }
 
@@ -111,23 +111,23 @@ type builtCluster struct {
 // built are a service's own resources.
 type built struct {
 	view      *state.ServiceView
-	cluster   *clusterv3.Cluster
-	endpoints *endpointv3.ClusterLoadAssignment
+	Cluster   *clusterv3.Cluster
+	Endpoints *endpointv3.ClusterLoadAssignment
 }
 
-func newBuilder() *builder { return &builder{services: map[string]*builtService{}} }
+func NewBuilder() *Builder { return &Builder{services: map[string]*builtService{}} }
 
-// target returns the resources that Envoys are to have of a service in the end.
-func (b *builder) target(svc *state.ServiceView) (built, error) {
+// Target returns the resources that Envoys are to have of a service in the end.
+func (b *Builder) Target(svc *state.ServiceView) (built, error) {
 	if err := checkWeights(svc); err != nil {
 		return built{}, fmt.Errorf("service %q: %w", svc.Name, err)
 	}
-	return b.service(svc, wire.Envoys)
+	return b.Service(svc, wire.Envoys)
 }
 
-// service returns the resources of a service, checked by the rules of Envoy's
+// Service returns the resources of a service, checked by the rules of Envoy's
 // API.
-func (b *builder) service(svc *state.ServiceView, to wire.Audience) (built, error) {
+func (b *Builder) Service(svc *state.ServiceView, to wire.Audience) (built, error) {
 	s := b.of(svc.Name)
 	if last := s.last[to]; last.view == svc {
 		return last, nil
@@ -140,7 +140,7 @@ func (b *builder) service(svc *state.ServiceView, to wire.Audience) (built, erro
 	return out, nil
 }
 
-func (b *builder) build(svc *state.ServiceView, to wire.Audience) (built, error) {
+func (b *Builder) build(svc *state.ServiceView, to wire.Audience) (built, error) {
 	cluster, err := b.cluster(svc)
 	if err != nil {
 		return built{}, err
@@ -149,7 +149,7 @@ func (b *builder) build(svc *state.ServiceView, to wire.Audience) (built, error)
 	return built{svc, cluster, endpoints}, err
 }
 
-func (b *builder) of(service string) *builtService {
+func (b *Builder) of(service string) *builtService {
 	s := b.services[service]
 	if s == nil {
 		s = &builtService{parts: map[statefulroute.Pod]*podPart{}, last: map[wire.Audience]built{}}
@@ -158,10 +158,10 @@ func (b *builder) of(service string) *builtService {
 	return s
 }
 
-func (b *builder) forget(service string) { delete(b.services, service) }
+func (b *Builder) Forget(service string) { delete(b.services, service) }
 
 // cluster returns the same pointer for as long as the policy is the same.
-func (b *builder) cluster(svc *state.ServiceView) (*clusterv3.Cluster, error) {
+func (b *Builder) cluster(svc *state.ServiceView) (*clusterv3.Cluster, error) {
 	s := b.of(svc.Name)
 	for _, c := range s.clusters {
 		if c.view.SamePolicy(svc) {
@@ -180,7 +180,7 @@ func (b *builder) cluster(svc *state.ServiceView) (*clusterv3.Cluster, error) {
 	return cluster, nil
 }
 
-func (b *builder) part(service string, pod statefulroute.Pod) (*podPart, error) {
+func (b *Builder) part(service string, pod statefulroute.Pod) (*podPart, error) {
 	s := b.of(service)
 	if part := s.parts[pod]; part != nil {
 		return part, nil
@@ -193,9 +193,9 @@ func (b *builder) part(service string, pod statefulroute.Pod) (*podPart, error) 
 	return part, nil
 }
 
-// trim forgets what pods were that are not so any more. It may be called now and
+// Trim forgets what pods were that are not so any more. It may be called now and
 // then: what is forgotten is made again.
-func (b *builder) trim(service string) {
+func (b *Builder) Trim(service string) {
 	s := b.of(service)
 	members := 0
 	for _, last := range s.last {
