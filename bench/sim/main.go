@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/stateful-route/stateful-route/balancing/simulate"
+	simulate "github.com/stateful-route/stateful-route/bench/sim/balancing"
 )
 
 func main() {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/stateful-route/stateful-route/balancing/simulate"
+	simulate "github.com/stateful-route/stateful-route/bench/sim/balancing"
 )
 
 func ExampleRun() {
