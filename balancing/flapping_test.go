@@ -187,7 +187,8 @@ func TestAPodThatFlapsStaysOutLongerAndLonger(t *testing.T) {
 }
 
 // However pods flap, some pod always takes new sessions, and a session does not move
-// more often than there are pods that begin to flap, and once.
+// more often than there are pods that begin to flap, and once; up to three times as often where
+// probes come too seldom to see each time that a pod is down.
 func TestFlappingModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		n := rapid.IntRange(1, 8).Draw(rt, "pods")
@@ -198,14 +199,18 @@ func TestFlappingModel(t *testing.T) {
 				time.Duration(1e9 / rapid.Float64Range(.2, 5).Draw(rt, "hertz")),
 			}
 		}
+		interval, most := time.Duration(rapid.Int64Range(1e8, 2e9).Draw(rt, "interval")), max(2, len(flappers))
+		if slices.ContainsFunc(flappers, func(f flapper) bool { return interval > f.period/2 }) {
+			most = max(2, 3*len(flappers))
+		}
 		f := newFlapped(t, balancing.HealthOptions{
-			Interval:       time.Duration(rapid.Int64Range(1e8, 2e9).Draw(rt, "interval")),
+			Interval:       interval,
 			UnhealthyAfter: rapid.IntRange(1, 3).Draw(rt, "unhealthy after"),
 			HealthyAfter:   rapid.IntRange(1, 3).Draw(rt, "healthy after"),
 			Seed:           rapid.Uint64().Draw(rt, "seed"),
 		}, n, flappers...)
 		f.run(2 * time.Minute)
-		if worst := f.worst(); worst > max(2, len(flappers)) {
+		if worst := f.worst(); worst > most {
 			rt.Fatalf("a session moved %d times in a minute, and %d pods flap", worst, len(flappers))
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"container/heap"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -365,7 +366,7 @@ func (h *Health) Avoided(pod string) bool {
 
 // fraction is a repeatable random share of d.
 func (h *Health) fraction(pod string, n uint64, d time.Duration) time.Duration {
-	return time.Duration(unit(mix(xxhash.Sum64String(pod)^mix(h.opts.Seed+n))) * float64(d))
+	return time.Duration(rand.New(rand.NewPCG(xxhash.Sum64String(pod)^h.opts.Seed, n)).Float64() * float64(d))
 }
 
 func (p *probed) probing() bool { return p.place < 0 }

@@ -9,6 +9,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/balancing/slowstart"
 )
 
 // snapshot is one immutable set of pods. Only what its atomics hold changes.
@@ -87,7 +88,7 @@ func newSnapshot(old *snapshot, now int64, pods []statefulroute.Pod, opts Option
 			p = &pod{name: fact.Name}
 		}
 		var began int64
-		if i, was := before[fact.Name]; was && !starts(old.all[i], fact) {
+		if i, was := before[fact.Name]; was && !slowstart.Starts(old.all[i], fact) {
 			began = old.began[i]
 		} else if old.byName != nil && opts.SlowStart > 0 {
 			began = now

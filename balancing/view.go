@@ -1,6 +1,10 @@
 package balancing
 
-import "time"
+import (
+	"time"
+
+	"github.com/stateful-route/stateful-route/balancing/slowstart"
+)
 
 // View is what a strategy may see: the pods that take new sessions, by index from
 // 0 to Len()-1. It is valid for one pick.
@@ -48,16 +52,7 @@ func (v View) rampOf(i int) float64 {
 	if joined == 0 {
 		return 1
 	}
-	return ramp(float64(v.now-joined), v.snap.ramp)
-}
-
-// ramp is the share of its weight that a pod has after age of a slow start of
-// length whole: it rises from a tenth to one.
-func ramp(age, whole float64) float64 {
-	if age >= whole {
-		return 1
-	}
-	return 0.1 + 0.9*max(age, 0)/whole
+	return slowstart.Ramp(float64(v.now-joined), v.snap.ramp)
 }
 
 // Load returns pod i's in-flight requests over its weight.

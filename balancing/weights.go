@@ -6,6 +6,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/balancing/slowstart"
 )
 
 // Observation is what one reporter saw of one pod since its last report.
@@ -119,7 +120,7 @@ func (w *Weights) SetPods(now time.Time, pods []statefulroute.Pod) {
 				p.joined = now
 			}
 			w.dirty = true
-		} else if w.opts.SlowStart > 0 && starts(p.fact, fact) {
+		} else if w.opts.SlowStart > 0 && slowstart.Starts(p.fact, fact) {
 			p.joined, w.dirty = now, true
 		}
 		p.fact = fact
@@ -279,16 +280,9 @@ func (p *weighed) ruled(target float64) bool {
 	return p.penalty < 1 || target == 1 || target == p.least || p.far
 }
 
-// starts reports whether a pod that was one thing and is now another has to start
-// slowly: it serves again after it did not, or is another process under its name. A
-// pod that was only drained served its sessions all the while.
-func starts(was, is statefulroute.Pod) bool {
-	return was.Address != is.Address || !was.State.ServesBound() && is.State.ServesBound()
-}
-
 func (w *Weights) ramp(now time.Time, p *weighed) float64 {
 	if p.joined.IsZero() {
 		return 1
 	}
-	return ramp(float64(now.Sub(p.joined)), float64(w.opts.SlowStart))
+	return slowstart.Ramp(float64(now.Sub(p.joined)), float64(w.opts.SlowStart))
 }
