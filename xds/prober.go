@@ -11,7 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/balancing/health"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
@@ -55,7 +55,7 @@ type podID struct{ service, pod string }
 type checkedService struct {
 	name      string
 	check     statefulroute.HealthCheck
-	health    *balancing.Health
+	health    *health.Health
 	addresses map[string]netip.AddrPort
 	until     time.Time // of a check that only follows a doubt; zero: no end
 	due       time.Time // of the first probe
@@ -68,7 +68,7 @@ type checkedService struct {
 // probeResult is what one probe found, for whom and at which address.
 type probeResult struct {
 	id     podID
-	health *balancing.Health // that asked
+	health *health.Health // that asked
 	at     netip.AddrPort
 	err    error
 }
@@ -213,7 +213,7 @@ func (p *Prober) checkOf(svc *state.ServiceView) *checkedService {
 func (p *Prober) add(service string, check statefulroute.HealthCheck) *checkedService {
 	seed := fnv.New64a()
 	_, _ = seed.Write([]byte(service)) // a hash.Hash never fails
-	health, err := balancing.NewHealth(balancing.HealthOptions{
+	health, err := health.NewHealth(health.HealthOptions{
 		Interval: check.Interval, UnhealthyAfter: check.UnhealthyAfter,
 		HealthyAfter: check.HealthyAfter, Seed: seed.Sum64(),
 	})
@@ -231,11 +231,11 @@ func (p *Prober) add(service string, check statefulroute.HealthCheck) *checkedSe
 }
 
 // setMembers tells the service's state machine which pods there are.
-func (c *checkedService) setMembers(now time.Time, members []state.Member) []balancing.Transition {
-	pods := make([]balancing.HealthPod, len(members))
+func (c *checkedService) setMembers(now time.Time, members []state.Member) []health.Transition {
+	pods := make([]health.HealthPod, len(members))
 	c.addresses = make(map[string]netip.AddrPort, len(members))
 	for i, m := range members {
-		pods[i] = balancing.HealthPod{Name: m.Name, InService: m.Order == statefulroute.Ready, Down: m.Down}
+		pods[i] = health.HealthPod{Name: m.Name, InService: m.Order == statefulroute.Ready, Down: m.Down}
 		c.addresses[m.Name] = m.Address
 	}
 	return c.health.SetPods(now, pods)
@@ -339,7 +339,7 @@ func (p *Prober) take(ctx context.Context, now time.Time, found []probeResult) {
 
 // result books one result. One for a check that was replaced, or of a service that
 // is gone, says nothing; the pod of one from an old address is probed again.
-func (p *Prober) result(ctx context.Context, now time.Time, r probeResult) []balancing.Transition {
+func (p *Prober) result(ctx context.Context, now time.Time, r probeResult) []health.Transition {
 	c := p.checked[r.id.service]
 	if c == nil || c.health != r.health {
 		return nil
@@ -365,7 +365,7 @@ func (p *Prober) review(ctx context.Context, now time.Time, c *checkedService) {
 	p.end(ctx, c)
 }
 
-func (p *Prober) log(service string, probe error, changed []balancing.Transition) {
+func (p *Prober) log(service string, probe error, changed []health.Transition) {
 	for _, t := range changed {
 		p.Logger.Warn("pod health changed", zap.String("service", service), zap.String("pod", t.Pod),
 			zap.Bool("healthy", t.Healthy), zap.Bool("avoided", t.Avoid), zap.String("reason", t.Reason), zap.NamedError("probe", probe))

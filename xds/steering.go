@@ -8,7 +8,8 @@ import (
 	"go.uber.org/zap"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/balancing/health"
+	"github.com/stateful-route/stateful-route/balancing/weight"
 	"github.com/stateful-route/stateful-route/xds/load"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
@@ -45,10 +46,10 @@ type steered struct {
 	steers    bool
 	slowStart time.Duration
 	window    time.Duration
-	weights   *balancing.Weights
-	silence   *balancing.Silence
+	weights   *weight.Weights
+	silence   *health.Silence
 	view      *state.ServiceView // as of the last step; nil before the first
-	followed  *balancing.Weights // that know of its pods
+	followed  *weight.Weights    // that know of its pods
 	pushed    time.Time
 }
 
@@ -139,18 +140,18 @@ func (s *Steering) stateOf(svc *state.ServiceView) *steered {
 	}
 	b, steers := svc.Balancing, !svc.Balancing.FixedWeights
 	if st.weights == nil || st.slowStart != b.SlowStart || steers && !st.steers {
-		weights, err := balancing.NewWeights(balancing.WeightOptions{SlowStart: b.SlowStart, MinInterval: pushInterval})
+		weights, err := weight.NewWeights(weight.WeightOptions{SlowStart: b.SlowStart, MinInterval: pushInterval})
 		if err != nil {
 			s.Logger.Error("weights follow the defaults", zap.String("service", svc.Name), zap.Error(err))
-			weights, _ = balancing.NewWeights(balancing.WeightOptions{}) // these are valid
+			weights, _ = weight.NewWeights(weight.WeightOptions{}) // these are valid
 		}
 		st.weights, st.slowStart = weights, b.SlowStart
 	}
 	if st.silence == nil || st.window != b.ResponseTimeWindow {
-		silence, err := balancing.NewSilence(b.ResponseTimeWindow)
+		silence, err := health.NewSilence(b.ResponseTimeWindow)
 		if err != nil {
 			s.Logger.Error("pods that do not answer are not noticed by their silence", zap.String("service", svc.Name), zap.Error(err))
-			silence, _ = balancing.NewSilence(30 * time.Second) // this is valid
+			silence, _ = health.NewSilence(30 * time.Second) // this is valid
 		}
 		st.silence, st.window = silence, b.ResponseTimeWindow
 	}

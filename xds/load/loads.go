@@ -10,7 +10,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/balancing/weight"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -354,8 +354,8 @@ func (r *recent) see(seconds, share float64) {
 }
 
 // Observation is the window as balancing takes it.
-func (w Window) Observation(interval time.Duration) balancing.Observation {
-	o := balancing.Observation{
+func (w Window) Observation(interval time.Duration) weight.Observation {
+	o := weight.Observation{
 		Interval: interval, Issued: w.Issued, Succeeded: w.Succeeded, Failed: w.Failed,
 		InProgress: uint64(max(w.InFlight, 0)),
 	}

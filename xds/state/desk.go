@@ -66,7 +66,7 @@ type podFacts struct {
 // HealthVerdict is what the health checks say of a pod.
 type HealthVerdict struct {
 	Healthy bool
-	// Avoid asks for new sessions to go elsewhere: see balancing.Health.
+	// Avoid asks for new sessions to go elsewhere: see health.Health.
 	Avoid bool
 }
 

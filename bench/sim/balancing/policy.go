@@ -9,10 +9,11 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/balancing/weight"
 )
 
 // Policies that are not strategies of package balancing: Envoy's own LEAST_REQUEST
-// with equal weights and with those of balancing.Weights, and the smooth weighted
+// with equal weights and with those of weight.Weights, and the smooth weighted
 // round robin told the true speeds.
 const (
 	EnvoyLeastRequest = "envoy_least_request"
@@ -32,7 +33,7 @@ type policy struct {
 	setting  Setting
 	replicas []router
 	counts   []counts // by pod, since the last tick
-	weights  *balancing.Weights
+	weights  *weight.Weights
 	pushed   []map[string]uint32
 	pushes   int
 	samplers map[samplerKey]*sampler // nil: response times are not reported
@@ -46,7 +47,7 @@ type counts struct {
 func newPolicy(name string, s Setting) (*policy, error) {
 	p := &policy{setting: s, counts: make([]counts, s.Pods+1)}
 	if slices.Contains([]string{EDSLeastRequest, EDSSampled, EDSRoundRobin}, name) {
-		w, err := balancing.NewWeights(balancing.WeightOptions{SlowStart: 10 * time.Second})
+		w, err := weight.NewWeights(weight.WeightOptions{SlowStart: 10 * time.Second})
 		if err != nil {
 			return nil, fmt.Errorf("weights: %w", err)
 		}
@@ -99,7 +100,7 @@ func (p *policy) tick(now time.Time, measured bool) {
 	}
 	for i := range p.counts {
 		c := &p.counts[i]
-		o := balancing.Observation{
+		o := weight.Observation{
 			Interval: time.Second, Issued: c.issued, Succeeded: c.succeeded, Failed: c.failed, InProgress: c.active,
 		}
 		if c.timed > 0 {

@@ -1,4 +1,4 @@
-package balancing_test
+package weight_test
 
 import (
 	"container/heap"
@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/balancing/weight"
 )
 
 // envoy is a model of Envoy's LEAST_REQUEST over weights, event by event: each
@@ -16,7 +16,7 @@ import (
 // pods takes as long as slow says, the others 20 ms, all with as much noise as a
 // queue has.
 type envoy struct {
-	w       *balancing.Weights
+	w       *weight.Weights
 	random  *rand.Rand
 	now     float64 // seconds
 	rate    float64 // requests a second, all pods together
@@ -40,7 +40,7 @@ type podCounts struct {
 
 func newEnvoy(t *testing.T, seed uint64, rate float64) *envoy {
 	t.Helper()
-	w, err := balancing.NewWeights(balancing.WeightOptions{})
+	w, err := weight.NewWeights(weight.WeightOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func (e *envoy) report() {
 	now := t0.Add(time.Duration(e.now * float64(time.Second)))
 	for i := range e.pods {
 		p := &e.pods[i]
-		o := balancing.Observation{Interval: time.Second, Issued: p.issued, Succeeded: p.ended, Failed: p.bad, InProgress: uint64(p.active), Responses: p.timed}
+		o := weight.Observation{Interval: time.Second, Issued: p.issued, Succeeded: p.ended, Failed: p.bad, InProgress: uint64(p.active), Responses: p.timed}
 		if p.timed > 0 {
 			o.ResponseTime = time.Duration(p.tookTimed / float64(p.timed) * float64(time.Second))
 		}

@@ -1,4 +1,4 @@
-package balancing_test
+package weight_test
 
 import (
 	"math"
@@ -8,15 +8,15 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/balancing/weight"
 )
 
-func newWeights(t testing.TB, opts balancing.WeightOptions) *balancing.Weights {
+func newWeights(t testing.TB, opts weight.WeightOptions) *weight.Weights {
 	t.Helper()
 	if opts.Scale == 0 {
 		opts.Scale = 100 // weights to read as per cent
 	}
-	w, err := balancing.NewWeights(opts)
+	w, err := weight.NewWeights(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,13 +27,13 @@ func newWeights(t testing.TB, opts balancing.WeightOptions) *balancing.Weights {
 // 50 requests each with 30 % noise, and returns the weights.
 type reports struct {
 	t      testing.TB
-	w      *balancing.Weights
+	w      *weight.Weights
 	now    time.Time
 	random *rand.Rand
 	pushes int
 }
 
-func newReports(t testing.TB, opts balancing.WeightOptions, pods int) *reports {
+func newReports(t testing.TB, opts weight.WeightOptions, pods int) *reports {
 	r := &reports{t: t, w: newWeights(t, opts), now: t0, random: rand.New(rand.NewPCG(1, 1))}
 	r.w.SetPods(t0, makePods(pods))
 	r.w.Next(t0)
@@ -44,7 +44,7 @@ func (r *reports) second(times ...time.Duration) map[string]uint32 {
 	r.now = r.now.Add(time.Second)
 	for i, took := range times {
 		noisy := time.Duration(float64(took) * (1 + 0.3*r.random.NormFloat64()/math.Sqrt(50)))
-		r.w.Observe(r.now, podName(i), balancing.Observation{
+		r.w.Observe(r.now, podName(i), weight.Observation{
 			Interval: time.Second, Issued: 50, Succeeded: 50, InProgress: 2, ResponseTime: max(noisy, 1),
 		})
 	}
@@ -60,7 +60,7 @@ func (r *reports) second(times ...time.Duration) map[string]uint32 {
 // between the weights hardly move.
 func TestASlowPodsWeightFallsSettlesAndReturns(t *testing.T) {
 	const ms = time.Millisecond
-	r := newReports(t, balancing.WeightOptions{}, 3)
+	r := newReports(t, weight.WeightOptions{}, 3)
 	for range 60 {
 		r.second(10*ms, 10*ms, 10*ms)
 	}
@@ -99,13 +99,13 @@ func TestASlowPodsWeightFallsSettlesAndReturns(t *testing.T) {
 
 // Without measured response times the number in progress tells, by Little's law.
 func TestWeightsFollowInProgress(t *testing.T) {
-	w := newWeights(t, balancing.WeightOptions{})
+	w := newWeights(t, weight.WeightOptions{})
 	w.SetPods(t0, makePods(3))
 	var weights map[string]uint32
 	for i := range 15 {
 		now := t0.Add(time.Duration(i) * time.Second)
 		for pod, ended := range []uint64{100, 100, 10} {
-			w.Observe(now, podName(pod), balancing.Observation{Succeeded: ended, InProgress: 5})
+			w.Observe(now, podName(pod), weight.Observation{Succeeded: ended, InProgress: 5})
 		}
 		weights, _ = w.Next(now)
 	}
@@ -115,14 +115,14 @@ func TestWeightsFollowInProgress(t *testing.T) {
 }
 
 func TestWeightsLowerAFailingPod(t *testing.T) {
-	w := newWeights(t, balancing.WeightOptions{})
+	w := newWeights(t, weight.WeightOptions{})
 	w.SetPods(t0, makePods(3))
 	var weights map[string]uint32
 	for i := range 30 {
 		now := t0.Add(time.Duration(i) * time.Second)
-		w.Observe(now, "pod-0", balancing.Observation{Succeeded: 100, ResponseTime: 10 * time.Millisecond})
-		w.Observe(now, "pod-1", balancing.Observation{Succeeded: 100, ResponseTime: 10 * time.Millisecond})
-		w.Observe(now, "pod-2", balancing.Observation{Failed: 100, ResponseTime: time.Millisecond})
+		w.Observe(now, "pod-0", weight.Observation{Succeeded: 100, ResponseTime: 10 * time.Millisecond})
+		w.Observe(now, "pod-1", weight.Observation{Succeeded: 100, ResponseTime: 10 * time.Millisecond})
+		w.Observe(now, "pod-2", weight.Observation{Failed: 100, ResponseTime: time.Millisecond})
 		weights, _ = w.Next(now)
 	}
 	if weights["pod-2"] > 10 || weights["pod-0"] != 100 {
@@ -131,7 +131,7 @@ func TestWeightsLowerAFailingPod(t *testing.T) {
 }
 
 func TestPanicGuard(t *testing.T) {
-	w := newWeights(t, balancing.WeightOptions{})
+	w := newWeights(t, weight.WeightOptions{})
 	w.SetPods(t0, makePods(4))
 	for _, pod := range []string{"pod-0", "pod-1"} {
 		w.Penalty(pod, 0.1)
@@ -159,7 +159,7 @@ func TestPanicGuard(t *testing.T) {
 }
 
 func TestWeightsAtMostOnePushASecondInBoundedSteps(t *testing.T) {
-	w := newWeights(t, balancing.WeightOptions{})
+	w := newWeights(t, weight.WeightOptions{})
 	w.SetPods(t0, makePods(3))
 	w.Next(t0)
 	w.Penalty("pod-1", 0.02)
@@ -184,7 +184,7 @@ func TestWeightsAtMostOnePushASecondInBoundedSteps(t *testing.T) {
 }
 
 func TestWeightsSlowStartAndTheUnknown(t *testing.T) {
-	r := newReports(t, balancing.WeightOptions{SlowStart: 10 * time.Second}, 2)
+	r := newReports(t, weight.WeightOptions{SlowStart: 10 * time.Second}, 2)
 	for range 60 {
 		r.second(10*time.Millisecond, 10*time.Millisecond)
 	}
@@ -200,7 +200,7 @@ func TestWeightsSlowStartAndTheUnknown(t *testing.T) {
 }
 
 func TestNoReportsNoPushes(t *testing.T) {
-	w := newWeights(t, balancing.WeightOptions{})
+	w := newWeights(t, weight.WeightOptions{})
 	w.SetPods(t0, makePods(2, 3, 1))
 	weights, push := w.Next(t0)
 	if !push || weights["pod-0"] != 300 || weights["pod-1"] != 100 {
@@ -214,11 +214,11 @@ func TestNoReportsNoPushes(t *testing.T) {
 }
 
 func TestWeightOptionsAreChecked(t *testing.T) {
-	for _, opts := range []balancing.WeightOptions{
+	for _, opts := range []weight.WeightOptions{
 		{MinInterval: -1}, {DeadBand: 1}, {DeadBand: math.NaN()}, {MaxStep: 1}, {MaxStep: math.Inf(1)}, {ReturnStep: 1}, {MinRate: -1}, {MinRate: math.NaN()},
 		{MinFactor: 2}, {MaxFactor: 0.5}, {MaxFactor: math.NaN()},
 	} {
-		if _, err := balancing.NewWeights(opts); err == nil {
+		if _, err := weight.NewWeights(opts); err == nil {
 			t.Errorf("NewWeights(%+v) = nil error", opts)
 		}
 	}
@@ -227,7 +227,7 @@ func TestWeightOptionsAreChecked(t *testing.T) {
 // Whatever is reported, weights are at least 1 and fit in 32 bits together.
 func TestWeightsProperties(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		w := newWeights(t, balancing.WeightOptions{SlowStart: time.Duration(rapid.Int64Range(0, 1e11).Draw(rt, "slow start"))})
+		w := newWeights(t, weight.WeightOptions{SlowStart: time.Duration(rapid.Int64Range(0, 1e11).Draw(rt, "slow start"))})
 		now := t0
 		n := 0
 		setPods := func(rt *rapid.T) {
@@ -243,7 +243,7 @@ func TestWeightsProperties(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"pods": setPods,
 			"observe": func(rt *rapid.T) {
-				w.Observe(now, pod(rt), balancing.Observation{
+				w.Observe(now, pod(rt), weight.Observation{
 					Interval:     time.Duration(rapid.Int64().Draw(rt, "interval")),
 					Succeeded:    rapid.Uint64().Draw(rt, "succeeded"),
 					Failed:       rapid.Uint64().Draw(rt, "failed"),
@@ -275,14 +275,14 @@ func TestWeightsProperties(t *testing.T) {
 func TestWeightStepsAreBounded(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		n := rapid.IntRange(1, 8).Draw(rt, "pods")
-		w := newWeights(t, balancing.WeightOptions{Scale: 1000, ReturnStep: 8})
+		w := newWeights(t, weight.WeightOptions{Scale: 1000, ReturnStep: 8})
 		w.SetPods(t0, makePods(n, rapid.SliceOfN(rapid.Uint32Range(1, 100), n, n).Draw(rt, "weights")...))
 		last, _ := w.Next(t0)
 		now := t0
 		rt.Repeat(map[string]func(*rapid.T){
 			"observe": func(rt *rapid.T) {
 				for i := range n {
-					w.Observe(now, podName(i), balancing.Observation{
+					w.Observe(now, podName(i), weight.Observation{
 						Interval: time.Second, Succeeded: rapid.Uint64Range(0, 500).Draw(rt, "succeeded"),
 						Failed:       rapid.Uint64Range(0, 50).Draw(rt, "failed"),
 						InProgress:   rapid.Uint64Range(0, 100).Draw(rt, "in progress"),

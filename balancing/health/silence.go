@@ -1,9 +1,11 @@
-package balancing
+package health
 
 import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/stateful-route/stateful-route/balancing/weight"
 )
 
 // Silence finds pods that were sent requests throughout a window and answered none
@@ -38,7 +40,7 @@ func NewSilence(window time.Duration) (*Silence, error) {
 // Answers is the number of good answers that others than the reporters saw begin,
 // 0 when nobody else looks: Envoy counts a request as succeeded at its response
 // headers, but a gRPC stream only at its end.
-func (s *Silence) Observe(now time.Time, pod string, o Observation, answers uint64) {
+func (s *Silence) Observe(now time.Time, pod string, o weight.Observation, answers uint64) {
 	p := s.pods[pod]
 	if p == nil {
 		p = &asked{}
@@ -60,7 +62,7 @@ func (s *Silence) Observe(now time.Time, pod string, o Observation, answers uint
 
 // count keeps the number of unanswered requests. Those that their clients gave up
 // are never reported as ended, so it is bounded by what is in progress.
-func (p *asked) count(o Observation, answers int64) {
+func (p *asked) count(o weight.Observation, answers int64) {
 	if p.unanswered < 0 && o.Issued == 0 {
 		p.unanswered = 0
 	}

@@ -1,4 +1,4 @@
-package balancing_test
+package health_test
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/balancing/health"
 )
 
 // flapper is a pod that is up and down for half a period each, from begin on.
@@ -35,7 +35,7 @@ type flapped struct {
 	random   *rand.Rand
 }
 
-func newFlapped(t testing.TB, opts balancing.HealthOptions, n int, flappers ...flapper) *flapped {
+func newFlapped(t testing.TB, opts health.HealthOptions, n int, flappers ...flapper) *flapped {
 	f := &flapped{
 		t: t, flappers: map[string]flapper{}, moves: map[int][]time.Time{}, outs: map[string]int{},
 		random: rand.New(rand.NewPCG(opts.Seed, 3)),
@@ -124,7 +124,7 @@ func TestFlappingPodsHardlyMoveSessions(t *testing.T) {
 					for i := range flappers {
 						flappers[i] = flapper{time.Duration(10+seed)*time.Second/4 + time.Duration(float64(i)/float64(c.flapping)*float64(period)), period}
 					}
-					opts := balancing.HealthOptions{Interval: 100 * time.Millisecond << (seed % 4), UnhealthyAfter: 1 + int(seed/4%2), Seed: seed}
+					opts := health.HealthOptions{Interval: 100 * time.Millisecond << (seed % 4), UnhealthyAfter: 1 + int(seed/4%2), Seed: seed}
 					f := newFlapped(t, opts, c.pods, flappers...)
 					f.run(2 * time.Minute)
 					worst = max(worst, f.worst())
@@ -144,7 +144,7 @@ func TestFlappingPodsHardlyMoveSessions(t *testing.T) {
 // An outage that does not come again costs nothing more than it did, and a pod that
 // flapped is as good as any a while after.
 func TestAPodThatFailsOnceIsBackAtOnce(t *testing.T) {
-	opts := balancing.HealthOptions{Interval: time.Second, UnhealthyAfter: 2}
+	opts := health.HealthOptions{Interval: time.Second, UnhealthyAfter: 2}
 	p := newProber(newHealth(t, opts, "a", "b", "c"), 1)
 	p.run(t0.Add(5*time.Second), failing())
 	for i := range 3 {
@@ -161,7 +161,7 @@ func TestAPodThatFailsOnceIsBackAtOnce(t *testing.T) {
 }
 
 func TestAPodThatFlapsStaysOutLongerAndLonger(t *testing.T) {
-	opts := balancing.HealthOptions{Interval: 100 * time.Millisecond, UnhealthyAfter: 1, EjectionTime: 10 * time.Second}
+	opts := health.HealthOptions{Interval: 100 * time.Millisecond, UnhealthyAfter: 1, EjectionTime: 10 * time.Second}
 	p := newProber(newHealth(t, opts, "a", "b", "c"), 1)
 	var outs []time.Duration
 	for range 6 {
@@ -203,7 +203,7 @@ func TestFlappingModel(t *testing.T) {
 		if slices.ContainsFunc(flappers, func(f flapper) bool { return interval > f.period/2 }) {
 			most = max(2, 3*len(flappers))
 		}
-		f := newFlapped(t, balancing.HealthOptions{
+		f := newFlapped(t, health.HealthOptions{
 			Interval:       interval,
 			UnhealthyAfter: rapid.IntRange(1, 3).Draw(rt, "unhealthy after"),
 			HealthyAfter:   rapid.IntRange(1, 3).Draw(rt, "healthy after"),

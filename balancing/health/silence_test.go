@@ -1,21 +1,22 @@
-package balancing_test
+package health_test
 
 import (
 	"fmt"
 	"testing"
 	"time"
 
-	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/balancing/health"
+	"github.com/stateful-route/stateful-route/balancing/weight"
 )
 
 // A second's report of a pod, and the answers that extprocs saw begin in it.
 type second struct {
-	balancing.Observation
+	weight.Observation
 	answers uint64
 }
 
 func TestSilence(t *testing.T) {
-	hung := balancing.Observation{Issued: 5, Failed: 2, InProgress: 3}
+	hung := weight.Observation{Issued: 5, Failed: 2, InProgress: 3}
 	for _, c := range []struct {
 		name string
 		at   func(i int) second
@@ -24,83 +25,83 @@ func TestSilence(t *testing.T) {
 		{"answers nothing", func(int) second { return second{hung, 0} }, "[9 19 29]"},
 		{"answers now and then", func(i int) second {
 			if i%7 == 0 {
-				return second{balancing.Observation{Issued: 5, Succeeded: 1, InProgress: 3}, 0}
+				return second{weight.Observation{Issued: 5, Succeeded: 1, InProgress: 3}, 0}
 			}
 			return second{hung, 0}
 		}, "[]"},
-		{"fails everything", func(int) second { return second{balancing.Observation{Issued: 5, Failed: 5}, 0} }, "[9 19 29]"},
-		{"refuses connections", func(int) second { return second{balancing.Observation{Failed: 5}, 0} }, "[9 19 29]"},
+		{"fails everything", func(int) second { return second{weight.Observation{Issued: 5, Failed: 5}, 0} }, "[9 19 29]"},
+		{"refuses connections", func(int) second { return second{weight.Observation{Failed: 5}, 0} }, "[9 19 29]"},
 		{"is asked nothing", func(int) second { return second{} }, "[]"},
 		{"hangs with all its clients waiting", func(i int) second {
 			if i == 0 {
-				return second{balancing.Observation{Issued: 50, Succeeded: 40, InProgress: 10}, 0}
+				return second{weight.Observation{Issued: 50, Succeeded: 40, InProgress: 10}, 0}
 			}
-			return second{balancing.Observation{InProgress: 10}, 0}
+			return second{weight.Observation{InProgress: 10}, 0}
 		}, "[10 20 30]"},
 		{"has answered websockets open", func(i int) second {
 			if i == 0 {
-				return second{balancing.Observation{Issued: 5, Succeeded: 5, InProgress: 5}, 0}
+				return second{weight.Observation{Issued: 5, Succeeded: 5, InProgress: 5}, 0}
 			}
-			return second{balancing.Observation{InProgress: 5}, 0}
+			return second{weight.Observation{InProgress: 5}, 0}
 		}, "[]"},
 		{"has gRPC streams open that extproc saw begin", func(i int) second {
 			if i == 0 {
-				return second{balancing.Observation{Issued: 5, InProgress: 5}, 5}
+				return second{weight.Observation{Issued: 5, InProgress: 5}, 5}
 			}
-			return second{balancing.Observation{InProgress: 5}, 0}
+			return second{weight.Observation{InProgress: 5}, 0}
 		}, "[]"},
 		{"the same, and extproc reports a second earlier", func(i int) second {
 			switch i {
 			case 0:
-				return second{balancing.Observation{}, 5}
+				return second{weight.Observation{}, 5}
 			case 1:
-				return second{balancing.Observation{Issued: 5, InProgress: 5}, 0}
+				return second{weight.Observation{Issued: 5, InProgress: 5}, 0}
 			}
-			return second{balancing.Observation{InProgress: 5}, 0}
+			return second{weight.Observation{InProgress: 5}, 0}
 		}, "[]"},
 		{"the same, and extproc reports a second later", func(i int) second {
 			switch i {
 			case 0:
-				return second{balancing.Observation{Issued: 5, InProgress: 5}, 0}
+				return second{weight.Observation{Issued: 5, InProgress: 5}, 0}
 			case 1:
-				return second{balancing.Observation{InProgress: 5}, 5}
+				return second{weight.Observation{InProgress: 5}, 5}
 			}
-			return second{balancing.Observation{InProgress: 5}, 0}
+			return second{weight.Observation{InProgress: 5}, 0}
 		}, "[]"},
 		{"hangs with answered streams and a waiting client", func(i int) second {
 			switch i {
 			case 0:
-				return second{balancing.Observation{Issued: 5, Succeeded: 5, InProgress: 5}, 5}
+				return second{weight.Observation{Issued: 5, Succeeded: 5, InProgress: 5}, 5}
 			case 3:
-				return second{balancing.Observation{Issued: 1, InProgress: 6}, 0}
+				return second{weight.Observation{Issued: 1, InProgress: 6}, 0}
 			case 1, 2:
-				return second{balancing.Observation{InProgress: 5}, 0}
+				return second{weight.Observation{InProgress: 5}, 0}
 			}
-			return second{balancing.Observation{InProgress: 6}, 0}
+			return second{weight.Observation{InProgress: 6}, 0}
 		}, "[12 22 32]"},
 		{"hangs and is asked every four seconds", func(i int) second {
 			switch i % 4 {
 			case 0:
-				return second{balancing.Observation{Issued: 1, InProgress: 1}, 0}
+				return second{weight.Observation{Issued: 1, InProgress: 1}, 0}
 			case 1:
-				return second{balancing.Observation{Failed: 1}, 0}
+				return second{weight.Observation{Failed: 1}, 0}
 			}
 			return second{}
 		}, "[9 20 32]"},
 		{"hangs, and its clients give up within the second", func(i int) second {
 			if i%4 == 0 {
-				return second{balancing.Observation{Issued: 1}, 0}
+				return second{weight.Observation{Issued: 1}, 0}
 			}
 			return second{}
 		}, "[12 24]"},
 		{"was left unanswered twice, long ago and now", func(i int) second {
 			if i == 0 || i == 30 {
-				return second{balancing.Observation{Issued: 1}, 0}
+				return second{weight.Observation{Issued: 1}, 0}
 			}
 			return second{}
 		}, "[]"},
 	} {
-		s, err := balancing.NewSilence(10 * time.Second)
+		s, err := health.NewSilence(10 * time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -120,12 +121,12 @@ func TestSilence(t *testing.T) {
 }
 
 func TestSilenceForgetsAPodAndRefusesNoWindow(t *testing.T) {
-	s, err := balancing.NewSilence(10 * time.Second)
+	s, err := health.NewSilence(10 * time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range 12 {
-		s.Observe(t0.Add(time.Duration(i)*time.Second), "gone", balancing.Observation{Issued: 1, Interval: time.Second}, 0)
+		s.Observe(t0.Add(time.Duration(i)*time.Second), "gone", weight.Observation{Issued: 1, Interval: time.Second}, 0)
 		if i == 5 {
 			s.Forget("gone")
 		}
@@ -133,7 +134,7 @@ func TestSilenceForgetsAPodAndRefusesNoWindow(t *testing.T) {
 			t.Errorf("doubts %v at %d s", d, i)
 		}
 	}
-	if _, err := balancing.NewSilence(0); err == nil {
+	if _, err := health.NewSilence(0); err == nil {
 		t.Error("NewSilence(0) = nil error")
 	}
 }

@@ -1,4 +1,4 @@
-package balancing
+package weight
 
 import (
 	"math"

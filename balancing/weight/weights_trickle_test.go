@@ -1,4 +1,4 @@
-package balancing_test
+package weight_test
 
 import (
 	"fmt"
@@ -7,14 +7,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/balancing/weight"
 )
 
 // trickle closes the loop: what a pod is reported for next follows its weight, as
 // Envoy's LEAST_REQUEST deals requests out, so a slow pod is soon measured on very
 // few.
 type trickle struct {
-	w        *balancing.Weights
+	w        *weight.Weights
 	random   *rand.Rand
 	now      time.Time
 	measured bool // response times are reported, not only requests in progress
@@ -26,7 +26,7 @@ const trickleRate = 600 // requests a second
 
 func newTrickle(t *testing.T, seed uint64, measured bool) *trickle {
 	t.Helper()
-	w, err := balancing.NewWeights(balancing.WeightOptions{})
+	w, err := weight.NewWeights(weight.WeightOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,8 +60,8 @@ func (tr *trickle) second(slow time.Duration) {
 	tr.weights, _ = tr.w.Next(tr.now)
 }
 
-func (tr *trickle) report(rate float64, took time.Duration) balancing.Observation {
-	o := balancing.Observation{Interval: time.Second, Succeeded: tr.poisson(rate), InProgress: tr.poisson(rate * took.Seconds())}
+func (tr *trickle) report(rate float64, took time.Duration) weight.Observation {
+	o := weight.Observation{Interval: time.Second, Succeeded: tr.poisson(rate), InProgress: tr.poisson(rate * took.Seconds())}
 	if tr.measured && o.Succeeded > 0 {
 		noise := 1 + .4*tr.random.NormFloat64()/math.Sqrt(float64(o.Succeeded))
 		o.ResponseTime = time.Duration(float64(took) * max(noise, .2))

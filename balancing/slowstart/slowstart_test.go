@@ -1,12 +1,15 @@
-package balancing_test
+package slowstart_test
 
 import (
 	"net/netip"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/balancing/weight"
 )
 
 // rejoinings are ways in which pod-2 of three comes to take its share, long after
@@ -29,8 +32,9 @@ var rejoinings = []struct {
 // rejoin feeds set with the pods as they change, and returns when pod-2 is ready
 // again.
 func rejoin(set func(time.Time, []statefulroute.Pod), via []statefulroute.PodState, moves bool) time.Time {
-	now, pods := t0, makePods(3)
+	now, pods := time.Unix(1_000_000, 0), make([]statefulroute.Pod, 3)
 	for i := range pods {
+		pods[i] = statefulroute.Pod{Name: "pod-" + strconv.Itoa(i), Weight: 1}
 		pods[i].Address = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 80)
 	}
 	set(now, pods)
@@ -54,7 +58,10 @@ func rejoin(set func(time.Time, []statefulroute.Pod), via []statefulroute.PodSta
 func TestWhoStartsSlowlyInTheWeights(t *testing.T) {
 	for _, c := range rejoinings {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWeights(t, balancing.WeightOptions{SlowStart: time.Minute})
+			w, err := weight.NewWeights(weight.WeightOptions{SlowStart: time.Minute})
+			if err != nil {
+				t.Fatal(err)
+			}
 			now := rejoin(func(now time.Time, pods []statefulroute.Pod) {
 				w.SetPods(now, pods)
 				w.Next(now)
@@ -83,9 +90,13 @@ func TestWhoStartsSlowlyInTheBalancer(t *testing.T) {
 				t.Fatal(err) // what else changes is no start
 			}
 			for range 300 {
-				mustPick(t, b, now, "")
+				if _, err := b.Pick(now, ""); err != nil {
+					t.Fatal(err)
+				}
 			}
-			if got := loadOf(t, b, "pod-2").InFlight; got < 50 != c.slow {
+			loads := b.Loads()
+			at := slices.IndexFunc(loads, func(l balancing.PodLoad) bool { return l.Pod == "pod-2" })
+			if got := loads[at].InFlight; got < 50 != c.slow {
 				t.Errorf("it got %d of 300, want a slow start: %v", got, c.slow)
 			}
 		})
