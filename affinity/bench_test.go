@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+
+	"github.com/stateful-route/stateful-route/affinity/evict"
 )
 
 // BenchmarkHit is the path of every request of a bound session. What it takes beside
@@ -29,7 +31,7 @@ func TestMemoryPerBinding(t *testing.T) {
 		t.Skip("the race detector's own memory is counted too")
 	}
 	const n, most = 200_000, 200
-	for _, strategy := range NewRegistry().Names() {
+	for _, strategy := range evict.NewRegistry().Names() {
 		before := heap()
 		c := newCache(t, Options{Strategy: strategy, Capacity: n})
 		for i := range 2 * n {

@@ -55,7 +55,7 @@ func TestWalksAreInSmallSteps(t *testing.T) {
 	seen, steps := map[uint64]int{}, 0
 	for at, size := 0, 0; at != 0 || steps == 0; steps++ {
 		looked := 0
-		if at, size = sh.someEntries(at, size, func(e *Entry) { looked++; seen[e.id]++ }); looked > walkStep {
+		if at, size = sh.someEntries(at, size, func(e *entry) { looked++; seen[e.ID]++ }); looked > walkStep {
 			t.Fatalf("%d entries in one step", looked)
 		}
 	}
@@ -63,7 +63,7 @@ func TestWalksAreInSmallSteps(t *testing.T) {
 	for list := range 2 {
 		for at := -1; at != 0; {
 			looked := 0
-			if at = sh.walkSome(g, list, at, func(e *Entry) { looked++; seen[e.id]++ }); looked > walkStep {
+			if at = sh.walkSome(g, list, at, func(e *entry) { looked++; seen[e.ID]++ }); looked > walkStep {
 				t.Fatalf("%d entries in one step", looked)
 			}
 		}
@@ -87,8 +87,8 @@ func TestAWalkWhileTheSlabGrows(t *testing.T) {
 		claim(t, c, "chat", fmt.Sprint(i), "pod", t0)
 	}
 	more := n
-	for at, size := sh.someEntries(0, 0, func(*Entry) {}); at != 0; {
-		if at, size = sh.someEntries(at, size, func(e *Entry) { seen[sh.slab.keyOf(e)] = true }); at > len(sh.slab.entries)/2 {
+	for at, size := sh.someEntries(0, 0, func(*entry) {}); at != 0; {
+		if at, size = sh.someEntries(at, size, func(e *entry) { seen[sh.slab.keyOf(e)] = true }); at > len(sh.slab.entries)/2 {
 			for before := len(sh.slab.entries); grown < 2 && len(sh.slab.entries) == before; more++ {
 				claim(t, c, "chat", fmt.Sprint(more), "pod", t0)
 			}

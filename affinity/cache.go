@@ -1,7 +1,6 @@
 package affinity
 
 import (
-	"errors"
 	"hash/maphash"
 	"math"
 	"math/bits"
@@ -9,15 +8,8 @@ import (
 	"unique"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/affinity/evict"
 	"github.com/stateful-route/stateful-route/internal/monotonic"
-)
-
-var (
-	// ErrFull means that the strategy keeps what it has and has no room for a
-	// new binding: the session has to be served unbound.
-	ErrFull = errors.New("affinity: the table is full")
-	// ErrNotFound means that there is no live binding of the key.
-	ErrNotFound = errors.New("affinity: no such binding")
 )
 
 // Cache is the session table. Its methods may be called concurrently.
@@ -41,7 +33,7 @@ func New(o Options) (*Cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cache{
+	t := &Cache{
 		services: services{dflt: o.DefaultExpiration},
 		shards:   make([]shard, o.Shards),
 		seed:     maphash.MakeSeed(),
@@ -50,25 +42,22 @@ func New(o Options) (*Cache, error) {
 		numbers:  newPodNumbers(mostNumbered),
 		clock:    &monotonic.Clock{},
 	}
-	c.lay(strategy)
-	return c, nil
+	t.lay(strategy)
+	return t, nil
 }
 
 // lay makes the shards.
-func (c *Cache) lay(strategy Strategy) {
-	o := c.options
-	most := shareOf(o.Capacity, o.Shards, 0)
-	stubPool := newStubPool(most, o.Shards)
-	entryPool := &pool[Entry]{parts: o.Shards, each: slotsFor(most + headroom(most, o.Shards))}
-	all := &total{capacity: int64(o.Capacity), numbers: c.numbers, journal: o.Journal, clock: c.clock}
-	for i := range c.shards {
+func (t *Cache) lay(strategy evict.Strategy) {
+	o := t.options
+	all := &total{capacity: int64(o.Capacity), numbers: t.numbers, journal: o.Journal, clock: t.clock}
+	for i := range t.shards {
 		share := shareOf(o.Capacity, o.Shards, i)
-		sh := &c.shards[i]
+		sh := &t.shards[i]
 		sh.total, sh.limit = all, share+headroom(share, o.Shards)
-		sh.slab, sh.stubs = newSlab(sh.limit, entryPool, i), stubs{pool: stubPool, shard: i}
+		sh.slab, sh.stubs = newSlab(sh.limit), stubs{entries: sh.limit}
 		sh.groups, sh.previous = map[groupKey]*group{}, map[uint64]unique.Handle[string]{}
-		sh.policy = strategy.NewPolicy(Room{slab: &sh.slab, Capacity: share})
-		sh.slab.open()
+		sh.room = evict.NewRoom(&sh.slab, share)
+		sh.policy = strategy.NewPolicy(sh.room)
 	}
 }
 
@@ -92,48 +81,48 @@ func headroom(share, shards int) int {
 }
 
 // nanos is now on the clock of the entries.
-func (c *Cache) nanos(now time.Time) int64 { return c.clock.Nanos(now) }
+func (t *Cache) nanos(now time.Time) int64 { return t.clock.Nanos(now) }
 
 // id is the hash of a key of a service.
-func (c *Cache) id(s *service, key string) uint64 { return maphash.String(c.seed, key) ^ s.salt }
+func (t *Cache) id(s *service, key string) uint64 { return maphash.String(t.seed, key) ^ s.salt }
 
 // at returns where a key of a service lives.
-func (c *Cache) at(s *service, key string) (*shard, uint64) {
-	id := c.id(s, key)
-	return &c.shards[c.shardOf(id)], id
+func (t *Cache) at(s *service, key string) (*shard, uint64) {
+	id := t.id(s, key)
+	return &t.shards[t.shardOf(id)], id
 }
 
 // shardOf spreads the ids evenly over the shards and in their order, so that a
 // page of a list needs one shard after the other.
-func (c *Cache) shardOf(id uint64) int {
-	hi, _ := bits.Mul64(id, uint64(len(c.shards)))
+func (t *Cache) shardOf(id uint64) int {
+	hi, _ := bits.Mul64(id, uint64(len(t.shards)))
 	return int(hi)
 }
 
 // Lookup returns the binding of a session's request and renews it. A binding that
 // was evicted is made anew, on its pod, if the table remembers it: it then begins
 // at now, with two requests. Lookup does not allocate.
-func (c *Cache) Lookup(service, key string, now time.Time) (b statefulroute.Binding, ok bool) {
-	s := c.services.get(service)
+func (t *Cache) Lookup(service, key string, now time.Time) (b statefulroute.Binding, ok bool) {
+	s := t.services.get(service)
 	if s == nil {
-		c.shards[0].miss()
+		t.shards[0].miss()
 		return b, false
 	}
-	sh, id := c.at(s, key)
-	ok = sh.lookup(&b, s, id, key, c.nanos(now))
+	sh, id := t.at(s, key)
+	ok = sh.lookup(&b, s, id, key, t.nanos(now))
 	return b, ok
 }
 
 // Peek returns a live binding and leaves it as it is, uncounted.
-func (c *Cache) Peek(service, key string, now time.Time) (statefulroute.Binding, bool) {
-	s := c.services.get(service)
+func (t *Cache) Peek(service, key string, now time.Time) (statefulroute.Binding, bool) {
+	s := t.services.get(service)
 	if s == nil {
 		return statefulroute.Binding{}, false
 	}
-	sh, id := c.at(s, key)
+	sh, id := t.at(s, key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if e := sh.peekLocked(s, id, key, c.nanos(now)); e != nil {
+	if e := sh.peekLocked(s, id, key, t.nanos(now)); e != nil {
 		return sh.bindingLocked(e, key), true
 	}
 	return statefulroute.Binding{}, false
@@ -141,53 +130,53 @@ func (c *Cache) Peek(service, key string, now time.Time) (statefulroute.Binding,
 
 // Remembered returns the pod of a binding that was evicted, to which a Lookup would
 // bind the key again.
-func (c *Cache) Remembered(service, key string, now time.Time) (pod string, ok bool) {
-	s := c.services.get(service)
+func (t *Cache) Remembered(service, key string, now time.Time) (pod string, ok bool) {
+	s := t.services.get(service)
 	if s == nil {
 		return "", false
 	}
-	sh, id := c.at(s, key)
-	return sh.remembered(s, id, c.nanos(now))
+	sh, id := t.at(s, key)
+	return sh.remembered(s, id, t.nanos(now))
 }
 
 // Claim binds a key to a pod if it has no live binding, be it one that was evicted and is
 // remembered. It returns the binding in force and whether this call made it; ErrFull
 // where the strategy refuses.
-func (c *Cache) Claim(service, key, pod string, now time.Time) (b statefulroute.Binding, won bool, err error) {
-	s := c.services.getOrAdd(service)
+func (t *Cache) Claim(service, key, pod string, now time.Time) (b statefulroute.Binding, won bool, err error) {
+	s := t.services.getOrAdd(service)
 	s.inUse()
-	sh, id := c.at(s, key)
-	won, err = sh.claim(&b, s, id, key, pod, c.nanos(now))
+	sh, id := t.at(s, key)
+	won, err = sh.claim(&b, s, id, key, pod, t.nanos(now))
 	return b, won, err
 }
 
 // Rebind binds a key to another pod if it is still bound to from, be it by a binding
 // that was evicted and is remembered. It returns the binding in force and whether this
-// call made it; ErrNotFound if there is none. It is not counted as a use: the Lookup
+// call made it; ErrGone if there is none. It is not counted as a use: the Lookup
 // before it was.
-func (c *Cache) Rebind(service, key, from, to string, now time.Time) (b statefulroute.Binding, won bool, err error) {
-	s := c.services.get(service)
+func (t *Cache) Rebind(service, key, from, to string, now time.Time) (b statefulroute.Binding, won bool, err error) {
+	s := t.services.get(service)
 	if s == nil {
-		return statefulroute.Binding{}, false, ErrNotFound
+		return statefulroute.Binding{}, false, statefulroute.ErrGone
 	}
-	sh, id := c.at(s, key)
-	return sh.rebind(s, id, key, from, to, c.nanos(now))
+	sh, id := t.at(s, key)
+	return sh.rebind(s, id, key, from, to, t.nanos(now))
 }
 
 // Move binds a key to a pod, whatever it was bound to, for an operator. It is
 // not a use of the session: neither its idle time nor its requests change.
-func (c *Cache) Move(service, key, to string, now time.Time) (statefulroute.Binding, error) {
-	s := c.services.getOrAdd(service)
-	sh, id := c.at(s, key)
-	return sh.move(s, id, key, to, c.nanos(now))
+func (t *Cache) Move(service, key, to string, now time.Time) (statefulroute.Binding, error) {
+	s := t.services.getOrAdd(service)
+	sh, id := t.at(s, key)
+	return sh.move(s, id, key, to, t.nanos(now))
 }
 
 // GiveUp evicts a session of the pod that was used only once, for the sake of a new one
 // where the pod may have no more sessions, and reports whether there was any. The session
 // keeps its pod, as every evicted one, in case that it comes back. It looks into each
 // shard at most once, at a few entries, and into none if no session was used once.
-func (c *Cache) GiveUp(service, pod string, now time.Time) bool {
-	s := c.services.get(service)
+func (t *Cache) GiveUp(service, pod string, now time.Time) bool {
+	s := t.services.get(service)
 	if s == nil || s.totals.once.Load() == 0 {
 		return false
 	}
@@ -195,9 +184,9 @@ func (c *Cache) GiveUp(service, pod string, now time.Time) bool {
 	if p == nil || p.once.Load() == 0 {
 		return false
 	}
-	at, first := c.nanos(now), int(p.turn.Add(1))
-	for i := range c.shards {
-		if c.shards[(first+i)%len(c.shards)].giveUp(s, pod, at) {
+	at, first := t.nanos(now), int(p.turn.Add(1))
+	for i := range t.shards {
+		if t.shards[(first+i)%len(t.shards)].giveUp(s, pod, at) {
 			return true
 		}
 	}
@@ -205,25 +194,25 @@ func (c *Cache) GiveUp(service, pod string, now time.Time) bool {
 }
 
 // Delete forgets a binding, evicted or not, and reports whether there was one.
-func (c *Cache) Delete(service, key string) bool {
-	s := c.services.get(service)
+func (t *Cache) Delete(service, key string) bool {
+	s := t.services.get(service)
 	if s == nil {
 		return false
 	}
-	sh, id := c.at(s, key)
+	sh, id := t.at(s, key)
 	return sh.delete(s, id, key)
 }
 
 // Checkpoint tells the journal of all uses that it does not know yet, for an owner
 // that is about to stop. It never holds a lock for more than a few hundred entries.
-func (c *Cache) Checkpoint() {
-	for i := range c.shards {
-		c.shards[i].checkpoint()
+func (t *Cache) Checkpoint() {
+	for i := range t.shards {
+		t.shards[i].checkpoint()
 	}
 }
 
 // SetIdleTimeout sets how long an unused binding of the service is kept, for
 // the present bindings too; 0 means Options.DefaultExpiration.
-func (c *Cache) SetIdleTimeout(service string, d time.Duration) {
-	c.services.getOrAdd(service).idle.Store(int64(max(d, 0)))
+func (t *Cache) SetIdleTimeout(service string, d time.Duration) {
+	t.services.getOrAdd(service).idle.Store(int64(max(d, 0)))
 }

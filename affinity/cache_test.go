@@ -63,7 +63,7 @@ func TestRebindReplacesOnlyWhatItNames(t *testing.T) {
 	if err != nil || !won || b.Pod != "b" || b.PreviousPod != "a" {
 		t.Fatalf("rebind: %+v, %v, %v", b, won, err)
 	}
-	if _, _, err := c.Rebind("chat", "none", "a", "b", t0); !errors.Is(err, ErrNotFound) {
+	if _, _, err := c.Rebind("chat", "none", "a", "b", t0); !errors.Is(err, statefulroute.ErrGone) {
 		t.Fatalf("rebind of nothing: %v", err)
 	}
 	if a, b := c.PodSessions("chat", "a"), c.PodSessions("chat", "b"); a != 0 || b != 1 {
@@ -105,8 +105,8 @@ func TestAskingMakesNoService(t *testing.T) {
 	if _, ok := c.Peek("made-up", "a", now); ok {
 		t.Error("a service that is not there has a binding")
 	}
-	if _, _, err := c.Rebind("made-up", "a", "x", "y", now); !errors.Is(err, ErrNotFound) {
-		t.Errorf("rebind: %v, want ErrNotFound", err)
+	if _, _, err := c.Rebind("made-up", "a", "x", "y", now); !errors.Is(err, statefulroute.ErrGone) {
+		t.Errorf("rebind: %v, want ErrGone", err)
 	}
 	if c.Delete("made-up", "a") {
 		t.Error("a binding that is not there was deleted")

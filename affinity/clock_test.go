@@ -5,13 +5,14 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/affinity/evict"
 	"github.com/stateful-route/stateful-route/internal/monotonic/clocktest"
 )
 
 // Nothing becomes older or younger when the wall clock is set: not what is bound, not
 // what is remembered of the evicted, and not what the journal was told.
 func TestTheWallClockMayBeSet(t *testing.T) {
-	for _, strategy := range NewRegistry().Names() {
+	for _, strategy := range evict.NewRegistry().Names() {
 		for _, set := range []time.Duration{time.Hour, -time.Hour, 24 * time.Hour} {
 			began := time.Now()
 			at := func(d time.Duration) time.Time { return clocktest.Set(began.Add(d), set) }
@@ -128,7 +129,7 @@ func TestAVeryOldSessionLeavesNoStub(t *testing.T) {
 // called; those that are young enough stay.
 func TestTheSweepOfStubsMissesNone(t *testing.T) {
 	for _, buckets := range []int{1, 7, 1000} {
-		s := stubs{pool: newStubPool(buckets*stubsOfBucket/stubsPerEntry, 1)}
+		s := stubs{entries: buckets * stubsOfBucket / stubsPerEntry}
 		now := t0.UnixNano()
 		for i := range buckets * stubsOfBucket {
 			id := uint64(i+1) * 0x9E3779B97F4A7C15

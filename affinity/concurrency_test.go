@@ -10,6 +10,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/affinity/evict"
 )
 
 // TestOneWinnerOfManyClaims: whoever claims a key at the same instant as
@@ -44,7 +45,7 @@ func TestOneWinnerOfManyClaims(t *testing.T) {
 // TestCountsAreExactWhileOthersRun checks the identity at moments of full
 // traffic, for every strategy, and the pods' counts after it.
 func TestCountsAreExactWhileOthersRun(t *testing.T) {
-	for _, strategy := range NewRegistry().Names() {
+	for _, strategy := range evict.NewRegistry().Names() {
 		t.Run(strategy, func(t *testing.T) {
 			c := newCache(t, Options{Strategy: strategy, Capacity: 2000, Shards: 8, DefaultExpiration: 100 * time.Millisecond})
 			var workers sync.WaitGroup

@@ -106,8 +106,8 @@ func TestKeysOfEveryLength(t *testing.T) {
 			t.Fatalf("a key of %d bytes is lost", n)
 		}
 	}
-	if sh := &c.shards[0]; len(b) != 0 || len(sh.slab.long) != 0 || sh.slab.index.n != 0 {
-		t.Fatalf("left: %d in the journal, %d long keys, %d entries", len(b), len(sh.slab.long), sh.slab.index.n)
+	if st := checkIdentity(t, c); len(b) != 0 || st.Size != 0 {
+		t.Fatalf("left: %d in the journal, %d entries", len(b), st.Size)
 	}
 }
 

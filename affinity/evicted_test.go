@@ -8,16 +8,50 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/affinity/evict"
 )
 
 // refusing returns a table that has no place for k, which it evicted from chat-1 before.
 func refusing(t testing.TB) *Cache {
 	t.Helper()
-	c := newCache(t, Options{Strategy: "adaptive", Capacity: 100, Shards: 1})
+	registry, adaptive := newAdaptive(t)
+	c := newCache(t, Options{Registry: registry, Strategy: "adaptive under test", Capacity: 100, Shards: 1})
 	claim(t, c, "chat", "k", "chat-1", t0)
 	fill(t, c, "filler", 100, "chat-2", t0.Add(time.Second))
-	c.tuner.strategy.(*adaptive).expiry.Store(true)
+	setMode(t, adaptive, evict.ModeExpiry)
 	return c
+}
+
+// newAdaptive returns the adaptive strategy, and a registry that has it as "adaptive
+// under test".
+func newAdaptive(t testing.TB) (*evict.Registry, evict.Adaptive) {
+	t.Helper()
+	registry := evict.NewRegistry()
+	strategy, err := registry.New("adaptive")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := registry.Register("adaptive under test", func() evict.Strategy { return strategy }); err != nil {
+		t.Fatal(err)
+	}
+	return registry, strategy.(evict.Adaptive)
+}
+
+// setMode shows the adaptive strategy such rates that it changes to the mode.
+func setMode(t testing.TB, a evict.Adaptive, mode string) {
+	t.Helper()
+	rates := map[string]evict.Rates{
+		evict.ModeExpiry:  {Lookups: 10_000, Hits: 9000, Inserts: 1000},
+		evict.ModeRecency: {Lookups: 10_000, Hits: 1000},
+	}[mode]
+	for range 10 {
+		if is, _ := a.Observe(rates); is == mode {
+			return
+		}
+	}
+	t.Fatalf("the adaptive strategy does not change to %s", mode)
 }
 
 // Where the table has no place for an evicted session, it is rebound all the same when
@@ -53,7 +87,7 @@ func TestAnEvictedSessionIsReboundWithoutAPlace(t *testing.T) {
 	if b, ok := c.Lookup("chat", "k", now); !ok || b.Pod != "chat-5" {
 		t.Errorf("after the move: %+v, %v", b, ok)
 	}
-	if _, _, err := c.Rebind("chat", "unknown", "chat-1", "chat-3", now); !errors.Is(err, ErrNotFound) {
+	if _, _, err := c.Rebind("chat", "unknown", "chat-1", "chat-3", now); !errors.Is(err, statefulroute.ErrGone) {
 		t.Errorf("rebind of nothing: %v", err)
 	}
 }

@@ -3,6 +3,8 @@ package affinity
 import (
 	"testing"
 	"time"
+
+	"github.com/stateful-route/stateful-route/affinity/evict"
 )
 
 // FuzzKeys binds whatever bytes a client may send as a key, and its neighbours.
@@ -11,7 +13,7 @@ func FuzzKeys(f *testing.F) {
 	f.Add("", "", "\xff\xfe", uint8(1))
 	f.Add("a\x00b", "c", "b\x00c", uint8(2))
 	f.Fuzz(func(t *testing.T, service, one, two string, strategy uint8) {
-		names := NewRegistry().Names()
+		names := evict.NewRegistry().Names()
 		c := newCache(t, Options{Strategy: names[int(strategy)%len(names)], Capacity: 8, Shards: 2})
 		claim(t, c, service, one, "pod-1", t0)
 		if one != two {

@@ -24,37 +24,46 @@ type groupKey struct {
 func (g *group) size() int { return len(g.members[usedOnce]) + len(g.members[usedMore]) }
 
 // of is the list that an entry is in.
-func (g *group) of(e *Entry) *[]uint32 {
+func (g *group) of(e *entry) *[]uint32 {
 	if e.seat&onceFlag != 0 {
 		return &g.members[usedOnce]
 	}
 	return &g.members[usedMore]
 }
 
-func (g *group) add(e *Entry, slot uint32) {
+func (g *group) add(e *entry, slot uint32) {
 	members := g.of(e)
-	e.group = g.number
+	e.Group = g.number
 	e.setIndex(len(*members))
 	*members = append(*members, slot)
 }
 
 // remove fills the gap with the last member, so a walk from the last index to
 // the first, interrupted at will, meets every member that stays.
-func (g *group) remove(e *Entry, sl *slab) {
+func (g *group) remove(e *entry, sl *slab) {
 	members := g.of(e)
 	last := len(*members) - 1
 	moved := (*members)[last]
 	(*members)[e.index()] = moved
 	sl.at(moved).setIndex(e.index())
 	*members = (*members)[:last]
-	e.group = 0
+	e.Group = 0
 	if size := cap(*members); size > 64 && last < size/4 {
 		*members = append(make([]uint32, 0, size/2), *members...)
 	}
 }
 
+// relocate replaces old slots by the new ones.
+func (g *group) relocate(slots []uint32) {
+	for _, members := range g.members {
+		for i, slot := range members {
+			members[i] = slots[slot]
+		}
+	}
+}
+
 // joinLocked puts e into the group of the pod, making one if there is none.
-func (sh *shard) joinLocked(e *Entry, slot uint32, s *service, podName string) {
+func (sh *shard) joinLocked(e *entry, slot uint32, s *service, podName string) {
 	k := groupKey{s, podName}
 	g := sh.groups[k]
 	if g == nil {
@@ -68,7 +77,7 @@ func (sh *shard) joinLocked(e *Entry, slot uint32, s *service, podName string) {
 	g.count(e, 1)
 }
 
-func (sh *shard) leaveLocked(e *Entry) {
+func (sh *shard) leaveLocked(e *entry) {
 	g := sh.slab.groupOf(e)
 	g.count(e, -1)
 	g.remove(e, &sh.slab)
@@ -81,11 +90,11 @@ func (sh *shard) leaveLocked(e *Entry) {
 
 // provenLocked notes that the session of an entry is more than an id that was used
 // once.
-func (sh *shard) provenLocked(e *Entry) {
+func (sh *shard) provenLocked(e *entry) {
 	if e.seat&onceFlag == 0 {
 		return
 	}
-	g, slot := sh.slab.groupOf(e), e.slot
+	g, slot := sh.slab.groupOf(e), e.Slot
 	g.remove(e, &sh.slab)
 	e.seat &^= onceFlag
 	g.add(e, slot)
@@ -99,7 +108,7 @@ const walkStep = 256
 // every walkStep entries; some it may visit twice. A member that goes over to the
 // second list meanwhile goes to its end, which is visited later. The visitor may
 // remove the entry.
-func (sh *shard) walk(g *group, visit func(*Entry)) {
+func (sh *shard) walk(g *group, visit func(*entry)) {
 	for list := range g.members {
 		for i := -1; i != 0; {
 			i = sh.walkSome(g, list, i, visit)
@@ -109,7 +118,7 @@ func (sh *shard) walk(g *group, visit func(*Entry)) {
 
 // walkSome visits members below end, all of them if that is -1, and returns where to
 // go on.
-func (sh *shard) walkSome(g *group, list, end int, visit func(*Entry)) (next int) {
+func (sh *shard) walkSome(g *group, list, end int, visit func(*entry)) (next int) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	n := len(g.members[list])
@@ -127,7 +136,7 @@ func (sh *shard) walkSome(g *group, list, end int, visit func(*Entry)) (next int
 // lock held for walkStep slots at most. It returns where to go on, 0 at the end. An
 // entry keeps its slot, but when the slab grows: then it begins anew, as it does not
 // know the size, so it may visit an entry twice. The visitor may remove the entry.
-func (sh *shard) someEntries(at, size int, visit func(*Entry)) (next, sizeNow int) {
+func (sh *shard) someEntries(at, size int, visit func(*entry)) (next, sizeNow int) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	entries := sh.slab.entries
@@ -136,7 +145,7 @@ func (sh *shard) someEntries(at, size int, visit func(*Entry)) (next, sizeNow in
 	}
 	end := min(at+walkStep, len(entries))
 	for ; at < end; at++ {
-		if e := &entries[at]; e.group != 0 {
+		if e := &entries[at]; e.Group != 0 {
 			visit(e)
 		}
 	}
@@ -147,7 +156,7 @@ func (sh *shard) someEntries(at, size int, visit func(*Entry)) (next, sizeNow in
 }
 
 // eachEntry is someEntries until all that are there all the while were visited.
-func (sh *shard) eachEntry(visit func(*Entry)) {
+func (sh *shard) eachEntry(visit func(*entry)) {
 	at, size := sh.someEntries(0, 0, visit)
 	for at != 0 {
 		at, size = sh.someEntries(at, size, visit)

@@ -13,7 +13,6 @@ import "math/bits"
 type index struct {
 	buckets []bucket
 	n       int
-	first   uint32 // the slot of the first bucket's first entry
 }
 
 // bucket is 15 tags, 0 for a slot that is free, and in the uppermost byte the
@@ -21,6 +20,9 @@ type index struct {
 type bucket [2]uint64
 
 const (
+	// firstSlot is that of the first bucket's first entry; 0 is no entry's.
+	firstSlot = 1
+
 	bucketSlots = 15
 	// A bucket has 13 entries at most on average before the index grows.
 	bucketFill = 13
@@ -35,9 +37,7 @@ const (
 // bucketsFor is the number of buckets for n ids.
 func bucketsFor(n int) int { return max((n+bucketFill-1)/bucketFill, 1) }
 
-func newIndex(buckets int, first uint32) index {
-	return index{buckets: make([]bucket, buckets), first: first}
-}
+func newIndex(buckets int) index { return index{buckets: make([]bucket, buckets)} }
 
 // full reports whether one more id is too many.
 func (x *index) full() bool { return x.n >= len(x.buckets)*bucketFill }
@@ -59,18 +59,18 @@ func equal(w, b uint64) uint64 {
 func (b *bucket) more() uint64 { return b[1] >> 56 }
 
 // find returns the entry of an id, nil if there is none.
-func (x *index) find(id uint64, entries []Entry) *Entry {
+func (x *index) find(id uint64, entries []entry) *entry {
 	t, at := tag(id), x.home(id)
 	for range x.buckets { // the entries that went on may go round all of a small index
 		b := &x.buckets[at]
-		slots := entries[int(x.first)+at*bucketSlots:][:bucketSlots]
+		slots := entries[firstSlot+at*bucketSlots:][:bucketSlots]
 		for m := equal(b[0], t); m != 0; m &= m - 1 {
-			if e := &slots[bits.TrailingZeros64(m)>>3]; e.id == id {
+			if e := &slots[bits.TrailingZeros64(m)>>3]; e.ID == id {
 				return e
 			}
 		}
 		for m := equal(b[1], t) & tagsOfTwo; m != 0; m &= m - 1 {
-			if e := &slots[8+bits.TrailingZeros64(m)>>3]; e.id == id {
+			if e := &slots[8+bits.TrailingZeros64(m)>>3]; e.ID == id {
 				return e
 			}
 		}
@@ -102,7 +102,7 @@ func (x *index) add(id uint64) (slot uint32) {
 			if free != 0 {
 				i := bits.TrailingZeros64(free) >> 3
 				b[w] |= tag(id) << (8 * i)
-				return x.first + uint32(at*bucketSlots+8*w+i)
+				return uint32(firstSlot + at*bucketSlots + 8*w + i)
 			}
 		}
 		if b.more() < mostMore {
@@ -114,7 +114,7 @@ func (x *index) add(id uint64) (slot uint32) {
 // remove takes out the id in a slot.
 func (x *index) remove(id uint64, slot uint32) {
 	x.n--
-	in, i := int(slot-x.first)/bucketSlots, int(slot-x.first)%bucketSlots
+	in, i := int(slot-firstSlot)/bucketSlots, int(slot-firstSlot)%bucketSlots
 	x.buckets[in][i/8] &^= 0xff << (8 * (i % 8))
 	for at := x.home(id); at != in; at = x.next(at) {
 		// A count that is at its most may have missed some: it stays.

@@ -35,9 +35,9 @@ func parseCursor(after string) (first uint64, err error) {
 // hashes; next is where to go on, and empty on the last page. Whoever follows
 // it sees each binding that exists all the while exactly once. A cursor is of
 // no use in another process; one that is not valid lists nothing.
-func (c *Cache) List(service, pod string, limit int, after string) (bs []statefulroute.Binding, next string) {
+func (t *Cache) List(service, pod string, limit int, after string) (bs []statefulroute.Binding, next string) {
 	first, err := parseCursor(after)
-	s := c.services.get(service)
+	s := t.services.get(service)
 	if err != nil || (service != "" && s == nil) {
 		return nil, ""
 	}
@@ -45,8 +45,8 @@ func (c *Cache) List(service, pod string, limit int, after string) (bs []statefu
 		limit = DefaultPage
 	}
 	last := uint64(0)
-	for i := c.shardOf(first); i < len(c.shards); i++ {
-		page := c.shards[i].page(s, pod, first, limit+1-len(bs))
+	for i := t.shardOf(first); i < len(t.shards); i++ {
+		page := t.shards[i].page(s, pod, first, limit+1-len(bs))
 		for _, e := range page {
 			if len(bs) == limit {
 				return bs, fmt.Sprintf("%016x", last)
@@ -61,9 +61,9 @@ func (c *Cache) List(service, pod string, limit int, after string) (bs []statefu
 const allPage = 4096
 
 // All yields every binding, page by page as List does.
-func (c *Cache) All() iter.Seq[statefulroute.Binding] {
+func (t *Cache) All() iter.Seq[statefulroute.Binding] {
 	return func(yield func(statefulroute.Binding) bool) {
-		for page, next := c.List("", "", allPage, ""); ; page, next = c.List("", "", allPage, next) {
+		for page, next := t.List("", "", allPage, ""); ; page, next = t.List("", "", allPage, next) {
 			for _, b := range page {
 				if !yield(b) {
 					return
@@ -135,9 +135,9 @@ func (l *lowest) trim() {
 // the while is found.
 func (sh *shard) collect(s *service, pod string, low *lowest) {
 	ids := make([]uint64, 0, walkStep)
-	take := func(e *Entry) {
+	take := func(e *entry) {
 		if sh.matchesLocked(e, s, pod) {
-			ids = append(ids, e.id)
+			ids = append(ids, e.ID)
 		}
 	}
 	if s != nil && pod != "" {
@@ -160,7 +160,7 @@ func (sh *shard) collect(s *service, pod string, low *lowest) {
 	}
 }
 
-func (sh *shard) matchesLocked(e *Entry, s *service, pod string) bool {
+func (sh *shard) matchesLocked(e *entry, s *service, pod string) bool {
 	g := sh.slab.groupOf(e)
 	return (pod == "" || g.pod.name == pod) && (s == nil || g.service == s)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/affinity/evict"
 )
 
 // stepsEnv sets the number of steps of TestModel, for each strategy.
@@ -38,6 +39,8 @@ type model struct {
 	recalls  uint64 // of them, those that got a place
 	rebinds  uint64
 	givenUp  int
+	adaptive evict.Adaptive // the strategy, if it is that
+	mode     string
 
 	// stubs are the evicted that the table may remember, as it is bounded.
 	stubs   map[modelKey]statefulroute.Binding
@@ -174,7 +177,7 @@ func (m *model) claim(k modelKey, pod string) {
 		m.same(got, want)
 		return
 	}
-	if errors.Is(err, ErrFull) && !known && len(m.bound) >= m.capacity {
+	if errors.Is(err, statefulroute.ErrFull) && !known && len(m.bound) >= m.capacity {
 		return
 	}
 	if err != nil || won == known {
@@ -211,7 +214,7 @@ func (m *model) rebind(k modelKey, from, to string) {
 		m.rebinds++
 	}
 	if !known {
-		if !errors.Is(err, ErrNotFound) {
+		if !errors.Is(err, statefulroute.ErrGone) {
 			m.t.Fatalf("%s: %v", m.during, err)
 		}
 		return
@@ -237,7 +240,7 @@ func (m *model) move(k modelKey, to string) {
 		m.same(got, m.revive(k, to, kept))
 		return
 	}
-	if errors.Is(err, ErrFull) && !known && len(m.bound) >= m.capacity {
+	if errors.Is(err, statefulroute.ErrFull) && !known && len(m.bound) >= m.capacity {
 		return
 	}
 	if err != nil {
@@ -386,9 +389,11 @@ func (m *model) giveUp(service, pod string) {
 
 // switchMode has adaptive reclaim the other way from now on.
 func (m *model) switchMode() {
-	if a, ok := m.c.tuner.strategy.(*adaptive); ok {
-		a.expiry.Store(!a.expiry.Load())
+	if m.adaptive == nil {
+		return
 	}
+	m.mode = map[string]string{evict.ModeRecency: evict.ModeExpiry, evict.ModeExpiry: evict.ModeRecency}[m.mode]
+	setMode(m.t, m.adaptive, m.mode)
 }
 
 // compare checks everything that can be asked of the table as a whole.
@@ -464,7 +469,7 @@ func TestModel(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, strategy := range NewRegistry().Names() {
+	for _, strategy := range evict.NewRegistry().Names() {
 		for _, capacity := range []int{1, 40, 500} {
 			t.Run(fmt.Sprintf("%s/%d", strategy, capacity), func(t *testing.T) {
 				t.Parallel()
@@ -477,7 +482,12 @@ func TestModel(t *testing.T) {
 					vouched: map[modelKey]bool{},
 				}
 				// One shard, so that full means full.
-				m.c = newCache(t, Options{Strategy: strategy, Capacity: capacity, Shards: 1, DefaultExpiration: 30 * time.Second, Journal: m})
+				registry, name := evict.NewRegistry(), strategy
+				if strategy == "adaptive" {
+					registry, m.adaptive = newAdaptive(t)
+					m.mode, name = evict.ModeRecency, "adaptive under test"
+				}
+				m.c = newCache(t, Options{Registry: registry, Strategy: name, Capacity: capacity, Shards: 1, DefaultExpiration: 30 * time.Second, Journal: m})
 				rnd := rand.New(rand.NewPCG(7, uint64(capacity)))
 				for range steps {
 					m.step(rnd)

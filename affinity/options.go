@@ -5,6 +5,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/affinity/evict"
 )
 
 // The defaults of Options.
@@ -22,7 +23,7 @@ const (
 	// perShard is the number of entries a shard has when there are many: few enough
 	// for it to grow in a millisecond.
 	perShard = 12_500
-	// maxPerShard is what Entry.seat can count.
+	// maxPerShard is what entry.seat can count.
 	maxPerShard = 1 << 24
 	// enoughShards are enough for many cores to rarely meet.
 	enoughShards = 64
@@ -35,7 +36,7 @@ type Options struct {
 	// Strategy is the name of a registered strategy; empty means "lru".
 	Strategy string
 	// Registry knows the strategies by name; nil means the built-in ones.
-	Registry *Registry
+	Registry *evict.Registry
 	// Capacity is the largest number of bindings kept; 0 means 1,000,000.
 	Capacity int
 	// DefaultExpiration is how long a binding that is not used is kept, where
@@ -73,7 +74,7 @@ func (o *Options) withDefaults() Options {
 		out.Strategy = DefaultStrategy
 	}
 	if out.Registry == nil {
-		out.Registry = NewRegistry()
+		out.Registry = evict.NewRegistry()
 	}
 	if out.Capacity == 0 {
 		out.Capacity = DefaultCapacity

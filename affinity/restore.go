@@ -6,6 +6,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/affinity/evict"
 )
 
 // Restore puts back bindings that a store kept and returns by how many bindings the
@@ -15,14 +16,14 @@ import (
 // counts as seen an eighth of its idle timeout later than it says, but not later than
 // now. Where its times have a monotonic reading, that is what tells its age. The bindings of a
 // service whose idle timeout was not set yet are all taken: set it soon.
-func (c *Cache) Restore(bs []statefulroute.Binding, now time.Time) (n int) {
-	at := c.nanos(now)
-	kept := c.worthKeeping(bs, at, now)
+func (t *Cache) Restore(bs []statefulroute.Binding, now time.Time) (n int) {
+	at := t.nanos(now)
+	kept := t.worthKeeping(bs, at, now)
 	for i := range kept {
 		k, b := &kept[i], &bs[kept[i].at]
-		facts := Entry{id: k.id, created: nanosOf(b.Created, at, now), lastSeen: k.seen}
-		facts.requests = uint32(min(b.Requests, 1<<32-1))
-		n += c.shards[k.shard].restore(k.service, facts, b, at)
+		facts := entry{Entry: evict.Entry{ID: k.id, LastSeen: k.seen}, created: nanosOf(b.Created, at, now)}
+		facts.Requests = uint32(min(b.Requests, 1<<32-1))
+		n += t.shards[k.shard].restore(k.service, facts, b, at)
 	}
 	return n
 }
@@ -38,18 +39,18 @@ type kept struct {
 // worthKeeping chooses the bindings to be restored. They are in the order of their
 // shards, whose memory then is in the processor's cache, and then of their last use,
 // which a policy is to learn.
-func (c *Cache) worthKeeping(bs []statefulroute.Binding, now int64, is time.Time) []kept {
+func (t *Cache) worthKeeping(bs []statefulroute.Binding, now int64, is time.Time) []kept {
 	out := make([]kept, 0, len(bs))
 	for i := range bs {
-		s := c.services.getOrRestore(bs[i].Service)
+		s := t.services.getOrRestore(bs[i].Service)
 		seen := nanosOf(bs[i].LastSeen, now, is)
 		if seen = min(seen+s.restored(now), now); now-seen > s.idleNanos() {
 			continue
 		}
-		id := c.id(s, bs[i].Key)
-		out = append(out, kept{service: s, id: id, seen: seen, shard: int32(c.shardOf(id)), at: int32(i)})
+		id := t.id(s, bs[i].Key)
+		out = append(out, kept{service: s, id: id, seen: seen, shard: int32(t.shardOf(id)), at: int32(i)})
 	}
-	if more := len(out) - c.options.Capacity; more > 0 {
+	if more := len(out) - t.options.Capacity; more > 0 {
 		slices.SortFunc(out, func(a, b kept) int { return cmp.Compare(a.seen, b.seen) })
 		out = out[more:]
 	}
@@ -59,26 +60,26 @@ func (c *Cache) worthKeeping(bs []statefulroute.Binding, now int64, is time.Time
 
 // restore puts back what the journal kept, unless something newer is there, and
 // returns by how many bindings the shard grew.
-func (sh *shard) restore(s *service, facts Entry, b *statefulroute.Binding, now int64) int {
+func (sh *shard) restore(s *service, facts entry, b *statefulroute.Binding, now int64) int {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if sh.peekLocked(s, facts.id, b.Key, now) != nil {
+	if sh.peekLocked(s, facts.ID, b.Key, now) != nil {
 		return 0
 	}
-	before := sh.slab.index.n
+	before := sh.slab.len()
 	e, err := sh.insertLocked(facts, s, b.Key, b.Pod, now)
 	if err != nil {
 		sh.counts.refused++
 		return 0
 	}
-	sh.stubs.take(facts.id)
+	sh.stubs.take(facts.ID)
 	if b.PreviousPod != "" {
 		sh.setPreviousLocked(e, b.PreviousPod)
 	}
-	if e.requests > 1 {
-		sh.policy.Used(e)
+	if e.Requests > 1 {
+		sh.policy.Used(&e.Entry)
 	}
-	return sh.slab.index.n - before
+	return sh.slab.len() - before
 }
 
 // nanosOf is a time on the table's clock, which says now when it is the time is. A zero

@@ -54,7 +54,7 @@ type counters struct {
 }
 
 // count counts an entry that joins or leaves the group.
-func (g *group) count(e *Entry, n int64) {
+func (g *group) count(e *entry, n int64) {
 	g.pod.sessions.Add(n)
 	if e.seat&onceFlag != 0 {
 		g.countOnce(n)

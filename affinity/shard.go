@@ -7,6 +7,7 @@ import (
 	"unique"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/affinity/evict"
 	"github.com/stateful-route/stateful-route/internal/monotonic"
 )
 
@@ -19,7 +20,8 @@ type shard struct {
 	counts counts
 
 	slab     slab
-	policy   Policy
+	room     evict.Room
+	policy   evict.Policy
 	groups   map[groupKey]*group
 	previous map[uint64]unique.Handle[string] // of entries with movedFlag, by id
 	stubs    stubs
@@ -82,7 +84,7 @@ func (sh *shard) miss() {
 }
 
 // useLocked finds the live entry of key and counts the use.
-func (sh *shard) useLocked(s *service, id uint64, key string, now int64) *Entry {
+func (sh *shard) useLocked(s *service, id uint64, key string, now int64) *entry {
 	e := sh.slab.find(id)
 	if e == nil || !sh.slab.is(e, s, key) {
 		return nil
@@ -91,7 +93,7 @@ func (sh *shard) useLocked(s *service, id uint64, key string, now int64) *Entry 
 		sh.removeLocked(e, &sh.counts.expired)
 		return nil
 	}
-	sh.policy.Used(e)
+	sh.policy.Used(&e.Entry)
 	sh.provenLocked(e)
 	if e.seat |= staleFlag; e.used(now, s) {
 		sh.tellLocked(e)
@@ -115,7 +117,7 @@ func (sh *shard) recallLocked(b *statefulroute.Binding, s *service, id uint64, k
 func (sh *shard) reviveLocked(b *statefulroute.Binding, s *service, id uint64, key, pod, previous string, now int64) {
 	old := sh.stubs.take(id)
 	// Of its requests two are known: one before it was evicted, and this one.
-	facts := Entry{id: id, created: now, lastSeen: now, requests: 2}
+	facts := entry{Entry: evict.Entry{ID: id, LastSeen: now, Requests: 2}, created: now}
 	e, err := sh.insertLocked(facts, s, key, pod, now)
 	if err != nil {
 		number := old.pod()
@@ -126,13 +128,13 @@ func (sh *shard) reviveLocked(b *statefulroute.Binding, s *service, id uint64, k
 		at := sh.total.clock.Time(now)
 		*b = statefulroute.Binding{
 			Service: s.name, Key: key, Pod: pod, PreviousPod: previous,
-			Created: at, LastSeen: at, Requests: uint64(facts.requests),
+			Created: at, LastSeen: at, Requests: uint64(facts.Requests),
 		}
 		return
 	}
 	sh.counts.recalls++
 	sh.learnLocked(old)
-	sh.policy.Used(e)
+	sh.policy.Used(&e.Entry)
 	if previous != "" {
 		sh.setPreviousLocked(e, previous)
 	}
@@ -142,7 +144,7 @@ func (sh *shard) reviveLocked(b *statefulroute.Binding, s *service, id uint64, k
 
 // learnLocked tells the policy of a session that came back after it was evicted.
 func (sh *shard) learnLocked(old stub) {
-	if l, ok := sh.policy.(Learner); ok {
+	if l, ok := sh.policy.(evict.Learner); ok {
 		l.Broke(old.mark())
 	}
 }
@@ -163,21 +165,21 @@ func (sh *shard) rememberedLocked(s *service, id uint64, now int64) (podName str
 
 // rememberLocked leaves a stub of an entry that is about to be evicted. One that is
 // older than a stub can tell is forgotten.
-func (sh *shard) rememberLocked(e *Entry, why Reason, now int64) {
-	if now-e.lastSeen > stubMost {
+func (sh *shard) rememberLocked(e *entry, why evict.Reason, now int64) {
+	if now-e.LastSeen > stubMost {
 		return
 	}
 	g := sh.slab.groupOf(e)
-	old := newStub(e.id, sh.total.numbers.ofPod(g.service, g.pod), e.lastSeen, e.Proven(), e.Mark())
-	if why == ReasonFlood {
-		sh.stubs.putFlood(e.id, old)
+	old := newStub(e.ID, sh.total.numbers.ofPod(g.service, g.pod), e.LastSeen, e.CameBack(), e.Mark())
+	if why == evict.ReasonFlood {
+		sh.stubs.putFlood(e.ID, old)
 		return
 	}
-	sh.stubs.put(e.id, old)
+	sh.stubs.put(e.ID, old)
 }
 
 // peekLocked finds the live entry of key and leaves it as it is.
-func (sh *shard) peekLocked(s *service, id uint64, key string, now int64) *Entry {
+func (sh *shard) peekLocked(s *service, id uint64, key string, now int64) *entry {
 	e := sh.slab.find(id)
 	if e == nil || !sh.slab.is(e, s, key) || sh.slab.expired(e, now) {
 		return nil
@@ -205,7 +207,7 @@ func (sh *shard) claim(b *statefulroute.Binding, s *service, id uint64, key, pod
 }
 
 // bindLocked makes the binding of a session that has none.
-func (sh *shard) bindLocked(s *service, id uint64, key, podName string, now int64) (*Entry, error) {
+func (sh *shard) bindLocked(s *service, id uint64, key, podName string, now int64) (*entry, error) {
 	old := sh.stubs.take(id)
 	known := old.alive(s, now)
 	if known {
@@ -214,7 +216,7 @@ func (sh *shard) bindLocked(s *service, id uint64, key, podName string, now int6
 			sh.learnLocked(old)
 		}
 	}
-	e, err := sh.insertLocked(Entry{id: id, created: now, lastSeen: now, requests: 1}, s, key, podName, now)
+	e, err := sh.insertLocked(entry{Entry: evict.Entry{ID: id, LastSeen: now, Requests: 1}, created: now}, s, key, podName, now)
 	if err != nil {
 		sh.counts.refused++
 		if !known {
@@ -228,46 +230,38 @@ func (sh *shard) bindLocked(s *service, id uint64, key, podName string, now int6
 }
 
 // insertLocked puts a new entry in, at the cost of another one if need be.
-func (sh *shard) insertLocked(facts Entry, s *service, key, podName string, now int64) (*Entry, error) {
-	if other := sh.slab.find(facts.id); other != nil {
+func (sh *shard) insertLocked(facts entry, s *service, key, podName string, now int64) (*entry, error) {
+	if other := sh.slab.find(facts.ID); other != nil {
 		// Two keys with one 64-bit hash, or an expired entry of this key: an
 		// entry is found by its hash alone, so only one can stay.
-		sh.evictLocked(other, ReasonCollision, now)
+		sh.evictLocked(other, evict.ReasonCollision, now)
 	} else if err := sh.makeRoomLocked(now); err != nil {
 		return nil, err
 	}
 	if sh.slab.tight() {
-		sh.growLocked()
+		sh.room.Relocate(sh.policy, sh.slab.grow())
 	}
-	if facts.requests == 1 {
+	if facts.Requests == 1 {
 		facts.seat = onceFlag
 	}
 	e := sh.slab.take(facts, key)
-	sh.joinLocked(e, e.slot, s, podName)
-	sh.policy.Add(e)
+	sh.joinLocked(e, e.Slot, s, podName)
+	sh.policy.Add(&e.Entry)
 	sh.counts.inserts++
 	return e, nil
 }
 
-// growLocked enlarges the slab, which moves its entries.
-func (sh *shard) growLocked() {
-	slots := sh.slab.grow()
-	if r, ok := sh.policy.(relocater); ok {
-		r.relocated(slots)
-	}
-}
-
 // makeRoomLocked counts one more entry, or gives it the place of one that has to go.
 func (sh *shard) makeRoomLocked(now int64) error {
-	if sh.slab.index.n < sh.limit && sh.total.add() {
+	if sh.slab.len() < sh.limit && sh.total.add() {
 		return nil
 	}
-	err := ErrFull // of a shard that has nothing to give
-	if sh.slab.index.n > 0 {
-		var victim *Entry
-		var why Reason
-		if victim, why, err = sh.policy.Victim(time.Unix(0, now)); err == nil {
-			sh.evictLocked(victim, why, now)
+	err := statefulroute.ErrFull // of a shard that has nothing to give
+	if sh.slab.len() > 0 {
+		var victim *evict.Entry
+		var why evict.Reason
+		if victim, why, err = sh.policy.Victim(now); err == nil {
+			sh.evictLocked(sh.slab.at(victim.Slot), why, now)
 			return nil
 		}
 	}
@@ -280,32 +274,32 @@ func (sh *shard) makeRoomLocked(now int64) error {
 
 // evictLocked removes an entry for the reason, or as expired if it is, in favour of
 // another.
-func (sh *shard) evictLocked(e *Entry, why Reason, now int64) {
+func (sh *shard) evictLocked(e *entry, why evict.Reason, now int64) {
 	if sh.slab.expired(e, now) {
 		sh.takeOutLocked(e, &sh.counts.expired)
 		return
 	}
-	if why != ReasonCollision { // the id is another key's from now on
+	if why != evict.ReasonCollision { // the id is another key's from now on
 		sh.rememberLocked(e, why, now)
 	}
 	sh.takeOutLocked(e, &sh.counts.evicted[why])
 }
 
 // removeLocked takes an entry out and counts it with counter.
-func (sh *shard) removeLocked(e *Entry, counter *uint64) {
+func (sh *shard) removeLocked(e *entry, counter *uint64) {
 	sh.total.n.Add(-1)
 	sh.takeOutLocked(e, counter)
 }
 
 // takeOutLocked is removeLocked of an entry whose place is given to another.
-func (sh *shard) takeOutLocked(e *Entry, counter *uint64) {
+func (sh *shard) takeOutLocked(e *entry, counter *uint64) {
 	*counter++
-	sh.policy.Remove(e)
+	sh.policy.Remove(&e.Entry)
 	if sh.total.journal != nil {
 		sh.total.journal.Delete(sh.slab.groupOf(e).service.name, sh.slab.keyOf(e))
 	}
 	if e.seat&movedFlag != 0 {
-		delete(sh.previous, e.id)
+		delete(sh.previous, e.ID)
 	}
 	sh.leaveLocked(e)
 	sh.slab.giveBack(e)
@@ -363,7 +357,7 @@ func (sh *shard) rebindStubLocked(s *service, id uint64, key, from, to string, n
 	podName, ok := sh.rememberedLocked(s, id, now)
 	switch {
 	case !ok:
-		return b, false, ErrNotFound
+		return b, false, statefulroute.ErrGone
 	case podName != from:
 		sh.reviveLocked(&b, s, id, key, podName, "", now)
 		return b, false, nil
@@ -376,19 +370,19 @@ func (sh *shard) rebindStubLocked(s *service, id uint64, key, from, to string, n
 }
 
 // reseatLocked binds an entry to another pod.
-func (sh *shard) reseatLocked(e *Entry, key, to string) statefulroute.Binding {
+func (sh *shard) reseatLocked(e *entry, key, to string) statefulroute.Binding {
 	if g := sh.slab.groupOf(e); g.pod.name != to {
 		sh.leaveLocked(e)
 		sh.setPreviousLocked(e, g.pod.name)
-		sh.joinLocked(e, e.slot, g.service, to)
+		sh.joinLocked(e, e.Slot, g.service, to)
 	}
 	sh.tellLocked(e)
 	return sh.bindingLocked(e, key)
 }
 
-func (sh *shard) setPreviousLocked(e *Entry, pod string) {
+func (sh *shard) setPreviousLocked(e *entry, pod string) {
 	e.seat |= movedFlag
-	sh.previous[e.id] = unique.Make(pod)
+	sh.previous[e.ID] = unique.Make(pod)
 }
 
 func (sh *shard) move(s *service, id uint64, key, to string, now int64) (b statefulroute.Binding, err error) {
@@ -408,13 +402,13 @@ func (sh *shard) move(s *service, id uint64, key, to string, now int64) (b state
 		sh.reviveLocked(&b, s, id, key, to, podName, now)
 		return b, nil
 	}
-	e, err := sh.insertLocked(Entry{id: id, created: now, lastSeen: now}, s, key, to, now)
+	e, err := sh.insertLocked(entry{Entry: evict.Entry{ID: id, LastSeen: now}, created: now}, s, key, to, now)
 	if err != nil {
 		sh.counts.refused++
 		return b, err
 	}
 	sh.stubs.take(id)
-	sh.policy.Used(e)
+	sh.policy.Used(&e.Entry)
 	sh.tellLocked(e)
 	return sh.bindingLocked(e, key), nil
 }
@@ -433,7 +427,7 @@ func (sh *shard) delete(s *service, id uint64, key string) bool {
 
 // checkpoint tells the journal of the uses that it does not know yet.
 func (sh *shard) checkpoint() {
-	sh.eachEntry(func(e *Entry) {
+	sh.eachEntry(func(e *entry) {
 		if e.seat&staleFlag != 0 {
 			sh.tellLocked(e)
 		}
@@ -453,7 +447,7 @@ func (sh *shard) giveUp(s *service, podName string, now int64) bool {
 	some = some[:min(len(some), giveUpLook)]
 	victim := sh.slab.at(some[0])
 	for _, slot := range some[1:] {
-		if e := sh.slab.at(slot); e.lastSeen < victim.lastSeen {
+		if e := sh.slab.at(slot); e.LastSeen < victim.LastSeen {
 			victim = e
 		}
 	}
@@ -461,8 +455,8 @@ func (sh *shard) giveUp(s *service, podName string, now int64) bool {
 		sh.removeLocked(victim, &sh.counts.expired)
 		return true
 	}
-	sh.rememberLocked(victim, ReasonSessions, now)
-	sh.removeLocked(victim, &sh.counts.evicted[ReasonSessions])
+	sh.rememberLocked(victim, evict.ReasonSessions, now)
+	sh.removeLocked(victim, &sh.counts.evicted[evict.ReasonSessions])
 	return true
 }
 

@@ -1,34 +1,13 @@
 package affinity
 
-// Reason says why a live binding was evicted.
-type Reason uint8
-
-const (
-	// ReasonCapacity is a session that came back before, dropped for a new one.
-	ReasonCapacity Reason = iota
-	// ReasonProbation is an id that was used only once, dropped for a new one.
-	ReasonProbation
-	// ReasonFlood is an id that was used only once and lately, dropped for another
-	// such while far more of them come than usual.
-	ReasonFlood
-	// ReasonCollision is a key with the same 64-bit hash as a new one.
-	ReasonCollision
-	// ReasonSessions is an id that was used only once, given up by Cache.GiveUp.
-	ReasonSessions
-	reasons
-)
-
-// String returns the reason as a metric label value.
-func (r Reason) String() string {
-	return [...]string{"capacity", "probation", "flood", "collision", "max_sessions", "unknown"}[min(r, reasons)]
-}
+import "github.com/stateful-route/stateful-route/affinity/evict"
 
 // counts are one shard's, guarded by its lock.
 type counts struct {
 	hits, misses     uint64
 	inserts          uint64
 	deleted, expired uint64
-	evicted          [reasons]uint64
+	evicted          [evict.Reasons]uint64
 	rebinds, moves   uint64
 	refused, broken  uint64
 	recalls          uint64
@@ -74,28 +53,28 @@ type Stats struct {
 }
 
 // Stats returns the counts. Each shard is locked for a moment, one by one.
-func (c *Cache) Stats() Stats {
-	st := Stats{Capacity: c.options.Capacity, Strategy: c.options.Strategy, Evictions: map[string]uint64{}}
-	for r := range reasons {
+func (t *Cache) Stats() Stats {
+	st := Stats{Capacity: t.options.Capacity, Strategy: t.options.Strategy, Evictions: map[string]uint64{}}
+	for r := range evict.Reasons {
 		st.Evictions[r.String()] = 0
 	}
-	for i := range c.shards {
-		sh := &c.shards[i]
+	for i := range t.shards {
+		sh := &t.shards[i]
 		sh.mu.Lock()
-		n, size := sh.counts, sh.slab.index.n
+		n, size := sh.counts, sh.slab.len()
 		sh.mu.Unlock()
 		st.add(n, size)
 	}
 	if lookups := st.Hits + st.Misses; lookups > 0 {
 		st.HitRate = float64(st.Hits) / float64(lookups)
 	}
-	st.Mode, st.Switches = c.tuner.state()
+	st.Mode, st.Switches = t.tuner.state()
 	return st
 }
 
 // EvictedForRoom is Evicted without what a larger table would not have kept.
 func (st *Stats) EvictedForRoom() uint64 {
-	return st.Evicted - st.Evictions[ReasonSessions.String()]
+	return st.Evicted - st.Evictions[evict.ReasonSessions.String()]
 }
 
 func (st *Stats) add(n counts, size int) {
@@ -112,14 +91,14 @@ func (st *Stats) add(n counts, size int) {
 	st.Recalls += n.recalls
 	for r, v := range n.evicted {
 		st.Evicted += v
-		st.Evictions[Reason(r).String()] += v
+		st.Evictions[evict.Reason(r).String()] += v
 	}
 }
 
 // PodSessions is the number of sessions bound to a pod. It costs the same however
 // many sessions and pods there are, and waits for no shard.
-func (c *Cache) PodSessions(service, pod string) int {
-	s := c.services.get(service)
+func (t *Cache) PodSessions(service, pod string) int {
+	s := t.services.get(service)
 	if s == nil {
 		return 0
 	}
@@ -132,9 +111,9 @@ func (c *Cache) PodSessions(service, pod string) int {
 
 // PodSessionCounts is the number of sessions of each pod that has any, as
 // PodSessions. It costs as much as the service has such pods.
-func (c *Cache) PodSessionCounts(service string) map[string]int {
+func (t *Cache) PodSessionCounts(service string) map[string]int {
 	counts := map[string]int{}
-	s := c.services.get(service)
+	s := t.services.get(service)
 	if s == nil {
 		return counts
 	}

@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/affinity/evict"
 )
 
 func TestLRUDropsTheLeastRecentlyUsed(t *testing.T) {
@@ -86,10 +89,15 @@ func TestOperatorsBindingIsNotOnProbation(t *testing.T) {
 	if _, err := c.Move("s", "pinned", "p", t0); err != nil {
 		t.Fatal(err)
 	}
-	s, sh := c.services.getOrAdd("s"), &c.shards[0]
-	_, id := c.at(s, "pinned")
-	if m := sh.peekLocked(s, id, "pinned", t0.UnixNano()).Mark(); m != proven {
-		t.Fatalf("mark %d", m)
+	claim(t, c, "s", "once", "p", t0)
+	for i := range 1000 {
+		claim(t, c, "s", fmt.Sprint(i), "p", t0)
+	}
+	if _, ok := c.Peek("s", "once", t0); ok {
+		t.Error("an id that was used once is still there")
+	}
+	if _, ok := c.Peek("s", "pinned", t0); !ok {
+		t.Error("ids that were used once pushed out what an operator bound")
 	}
 }
 
@@ -117,61 +125,16 @@ func TestTTLRefusesWhenFull(t *testing.T) {
 	c.SetIdleTimeout("long", time.Hour)
 	claim(t, c, "long", "a", "p", t0)
 	claim(t, c, "s", "b", "p", t0)
-	if _, _, err := c.Claim("s", "c", "p", t0.Add(time.Minute)); !errors.Is(err, ErrFull) {
+	if _, _, err := c.Claim("s", "c", "p", t0.Add(time.Minute)); !errors.Is(err, statefulroute.ErrFull) {
 		t.Fatalf("Claim: %v", err)
 	}
-	if _, err := c.Move("s", "c", "p", t0.Add(time.Minute)); !errors.Is(err, ErrFull) {
+	if _, err := c.Move("s", "c", "p", t0.Add(time.Minute)); !errors.Is(err, statefulroute.ErrFull) {
 		t.Fatalf("Move: %v", err)
 	}
 	// b has expired now, though a was used as long ago.
 	claim(t, c, "s", "c", "p", t0.Add(61*time.Second))
 	if st := checkIdentity(t, c); st.Refused != 2 || st.Expirations != 1 || st.Evicted != 0 {
 		t.Fatalf("%+v", st)
-	}
-}
-
-// observe plays windows of rates to a strategy and returns the modes.
-func observe(s Strategy, n int, r Rates) (modes string, why []string) {
-	for range n {
-		mode, w := s.(Adaptive).Observe(r)
-		modes += mode[:1]
-		if w != "" {
-			why = append(why, w)
-		}
-	}
-	return modes, why
-}
-
-func TestAdaptiveFollowsTheRatesWithHysteresis(t *testing.T) {
-	a := newAdaptive()
-	good := Rates{Lookups: 10_000, Hits: 9000, Inserts: 1000}
-	steps := []struct {
-		name  string
-		n     int
-		rates Rates
-		modes string
-		why   string
-	}{
-		{"few lookups say nothing", 5, Rates{Lookups: 10, Hits: 10}, "rrrrr", ""},
-		{"below one half: recency", 3, Rates{Lookups: 10_000, Hits: 4000}, "rrr", ""},
-		{"in the band: no change", 5, Rates{Lookups: 10_000, Hits: 5200}, "rrrrr", ""},
-		{"above, but nothing expires", 5, Rates{Lookups: 10_000, Hits: 9000, Inserts: 1000, Evicted: 900}, "rrrrr", ""},
-		{"above: expiry from the third window on", 5, good, "rreee", "hit rate 0.90"},
-		{"in the band: no change", 5, Rates{Lookups: 10_000, Hits: 4800}, "eeeee", ""},
-		{"two windows are not enough", 2, Rates{Lookups: 10_000, Hits: 4000}, "ee", ""},
-		{"nor after one that differs", 1, good, "e", ""},
-		{"below: recency from the third window on", 4, Rates{Lookups: 10_000, Hits: 4000}, "eerr", "hit rate 0.40"},
-		{"above: expiry again", 3, good, "rre", "hit rate 0.90"},
-		{"it breaks too many: recency at once", 1, Rates{Lookups: 10_000, Hits: 9000, Broken: 300}, "r", "broken rate 0.03"},
-		{"and recency is held", firstHold + 3, good, strings.Repeat("r", firstHold+2) + "e", "hit rate 0.90"},
-		{"fails again", 1, Rates{Lookups: 10_000, Hits: 9000, Broken: 300}, "r", "broken rate 0.03"},
-		{"held twice as long", 2*firstHold + 3, good, strings.Repeat("r", 2*firstHold+2) + "e", "hit rate 0.90"},
-	}
-	for _, s := range steps {
-		modes, why := observe(a, s.n, s.rates)
-		if modes != s.modes || len(why) > 1 || !strings.Contains(strings.Join(why, ""), s.why) || (s.why == "") != (len(why) == 0) {
-			t.Fatalf("%s: %s %q, want %s %q", s.name, modes, why, s.modes, s.why)
-		}
 	}
 }
 
@@ -182,27 +145,14 @@ func TestAdaptiveSwitchIsReportedAndCounted(t *testing.T) {
 	}})
 	claim(t, c, "s", "k", "p", t0)
 	for i := range 5 {
-		for range 2 * minLookups {
+		for range 2000 {
 			c.Lookup("s", "k", t0)
 		}
 		c.Expire(t0.Add(time.Duration(i) * time.Minute))
 	}
 	st := c.Stats()
-	if len(reports) != 1 || !strings.HasPrefix(reports[0], "recency→expiry: hit rate 1.00") || st.Switches != 1 || st.Mode != ModeExpiry {
+	if len(reports) != 1 || !strings.HasPrefix(reports[0], "recency→expiry: hit rate 1.00") || st.Switches != 1 || st.Mode != evict.ModeExpiry {
 		t.Fatalf("reports %q, %+v", reports, st)
-	}
-}
-
-func TestRegistry(t *testing.T) {
-	r := NewRegistry()
-	if err := r.Register("lru", func() Strategy { return lruStrategy{} }); err == nil {
-		t.Error("a name was taken twice")
-	}
-	if err := r.Register("", func() Strategy { return lruStrategy{} }); err == nil {
-		t.Error("no name was accepted")
-	}
-	if _, err := New(Options{Strategy: "mru"}); err == nil || !strings.Contains(err.Error(), "adaptive, lfu, lru, ttl") {
-		t.Errorf("an unknown strategy: %v", err)
 	}
 }
 

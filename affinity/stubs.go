@@ -5,7 +5,7 @@ import "math/bits"
 // stubs remember the pods of bindings that were evicted while their session was
 // alive: 8 bytes for each instead of an entry, so that there are four times as many
 // of them as entries. A session that comes back goes to its pod again, and what it
-// lost is its record. Without them this would be the list of ghosts of ARC (Megiddo
+// lost is its record. Without them this would be the list of stubs of ARC (Megiddo
 // and Modha, FAST '03), which tells what should have been kept.
 //
 // They lie in buckets of a cache line, the newest first. The last place is for ids
@@ -13,9 +13,8 @@ import "math/bits"
 // others, a new stub takes the place of the oldest of its kind, came back before or
 // not, if that kind has half of them.
 type stubs struct {
-	pool  *pool[uint64]
-	shard int
-	cells []uint64 // nil until the first one, as most tables are large enough
+	entries int      // of the shard
+	cells   []uint64 // nil until the first one, as most tables are large enough
 
 	next    int   // bucket to be swept next
 	sweptAt int64 // when sweep was called last; 0: never
@@ -39,6 +38,7 @@ const (
 	stubPodShift  = 21
 	stubTimeShift = 5
 	stubCameBack  = 1 << 4
+	stubMarkMask  = 1<<4 - 1
 
 	// stubRange is when a stub's age begins anew. Before that, from stubMost on, it
 	// is forgotten: sweep sees each stub at least once in between.
@@ -49,7 +49,7 @@ const (
 )
 
 func newStub(id uint64, pod uint16, lastSeen int64, cameBack bool, mark uint8) stub {
-	s := stubTag(id)<<stubTagShift | stub(pod)<<stubPodShift | stub(stubTime(lastSeen))<<stubTimeShift | stub(mark&markMask)
+	s := stubTag(id)<<stubTagShift | stub(pod)<<stubPodShift | stub(stubTime(lastSeen))<<stubTimeShift | stub(mark&stubMarkMask)
 	if cameBack {
 		s |= stubCameBack
 	}
@@ -67,7 +67,7 @@ func (s stub) is(id uint64) bool { return s != 0 && s>>stubTagShift == stubTag(i
 func (s stub) pod() uint16       { return uint16(s >> stubPodShift) }
 func (s stub) time() uint16      { return uint16(s>>stubTimeShift) & (1<<stubTimeBits - 1) }
 func (s stub) cameBack() bool    { return s&stubCameBack != 0 }
-func (s stub) mark() uint8       { return uint8(s & markMask) }
+func (s stub) mark() uint8       { return uint8(s & stubMarkMask) }
 
 // idle is for how long the session has not been seen, or up to a unit more: none
 // that expired is taken for alive. It is right for stubs up to stubRange old.
@@ -76,15 +76,10 @@ func (s stub) idle(now int64) int64 {
 	return int64(units)<<stubUnitBits | now&(1<<stubUnitBits-1)
 }
 
-// newStubPool is for the stubs of shards with so many entries each.
-func newStubPool(entries, shards int) *pool[uint64] {
-	buckets := (entries*stubsPerEntry + stubsOfBucket - 1) / stubsOfBucket
-	return &pool[uint64]{parts: shards, each: buckets * stubsOfBucket}
-}
-
 func (t *stubs) bucket(id uint64) []uint64 {
 	if t.cells == nil {
-		t.cells = t.pool.part(t.shard)
+		n := (t.entries*stubsPerEntry + stubsOfBucket - 1) / stubsOfBucket
+		t.cells = make([]uint64, n*stubsOfBucket)
 	}
 	n, _ := bits.Mul64(id<<32, uint64(len(t.cells)/stubsOfBucket))
 	return t.cells[n*stubsOfBucket:][:stubsOfBucket]

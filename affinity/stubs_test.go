@@ -118,10 +118,7 @@ func TestADroppedPodIsRememberedAnew(t *testing.T) {
 // Where the strategy came to refuse places, a session that it evicted before keeps its
 // pod all the same.
 func TestARefusedSessionKeepsThePodItHad(t *testing.T) {
-	c := newCache(t, Options{Strategy: "adaptive", Capacity: 100, Shards: 1})
-	claim(t, c, "chat", "k", "chat-1", t0)
-	fill(t, c, "filler", 100, "chat-2", t0.Add(time.Second))
-	c.tuner.strategy.(*adaptive).expiry.Store(true)
+	c := refusing(t)
 	for i := range 3 {
 		// Longer than the idle timeout after it was evicted, not after its last request.
 		now := t0.Add(time.Duration(i+1) * 20 * time.Minute)
@@ -159,7 +156,7 @@ func TestARefusedSessionHasNoPod(t *testing.T) {
 // hold at least: the newest three of each kind, whatever a flood brings.
 func TestStubsKeepBothKinds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := stubs{pool: newStubPool(2, 1)}
+		s := stubs{entries: 2}
 		var kinds [2][]uint64 // ids, the newest last
 		now := int64(1_800_000_000_000_000_000)
 		for i := range rapid.IntRange(1, 60).Draw(t, "steps") {
@@ -188,7 +185,7 @@ func TestStubsKeepBothKinds(t *testing.T) {
 		for k := range kinds {
 			for _, id := range kinds[k] {
 				old := s.find(id)
-				if i := id>>32 - 1; old == 0 || old.pod() != uint16(i+1) || old.mark() != uint8(i)&markMask || old.cameBack() != (k == 1) {
+				if i := id>>32 - 1; old == 0 || old.pod() != uint16(i+1) || old.mark() != uint8(i)&stubMarkMask || old.cameBack() != (k == 1) {
 					t.Fatalf("%x of kind %d: %x", id, k, uint64(old))
 				}
 			}

@@ -5,11 +5,11 @@ import "time"
 // Expire removes the bindings that have been idle for too long, lets an
 // adaptive strategy look at the rates since the last call, and returns how many
 // it removed. It never holds a lock for more than a few hundred entries.
-func (c *Cache) Expire(now time.Time) (n int) {
-	at := c.nanos(now)
-	for i := range c.shards {
-		sh := &c.shards[i]
-		sh.eachEntry(func(e *Entry) {
+func (t *Cache) Expire(now time.Time) (n int) {
+	at := t.nanos(now)
+	for i := range t.shards {
+		sh := &t.shards[i]
+		sh.eachEntry(func(e *entry) {
 			if sh.slab.expired(e, at) {
 				sh.removeLocked(e, &sh.counts.expired)
 				n++
@@ -17,7 +17,7 @@ func (c *Cache) Expire(now time.Time) (n int) {
 		})
 		sh.sweepStubs(at)
 	}
-	c.tuner.observe(c.Stats(), c.options.OnSwitch)
+	t.tuner.observe(t.Stats(), t.options.OnSwitch)
 	return n
 }
 
@@ -36,47 +36,47 @@ func (sh *shard) sweepStubs(now int64) {
 
 // DropPod forgets every binding to a pod and returns how many there were. It
 // costs as much as the pod has bindings.
-func (c *Cache) DropPod(service, pod string) int {
-	s := c.services.get(service)
+func (t *Cache) DropPod(service, pod string) int {
+	s := t.services.get(service)
 	if s == nil || pod == "" {
 		return 0
 	}
-	n := c.deleteAll(s, pod)
-	c.numbers.retire(podName{s, pod})
+	n := t.deleteAll(s, pod)
+	t.numbers.retire(podName{s, pod})
 	return n
 }
 
 // Flush forgets every binding of a service, or of all with "", and returns how
 // many there were.
-func (c *Cache) Flush(service string) (n int) {
+func (t *Cache) Flush(service string) (n int) {
 	if service == "" {
-		for i := range c.shards {
-			sh := &c.shards[i]
-			sh.eachEntry(func(e *Entry) {
+		for i := range t.shards {
+			sh := &t.shards[i]
+			sh.eachEntry(func(e *entry) {
 				sh.removeLocked(e, &sh.counts.deleted)
 				n++
 			})
 		}
-		c.numbers.retire(podName{})
+		t.numbers.retire(podName{})
 		return n
 	}
-	s := c.services.get(service)
+	s := t.services.get(service)
 	if s == nil {
 		return 0
 	}
 	for _, pod := range s.podNames() {
-		n += c.deleteAll(s, pod)
+		n += t.deleteAll(s, pod)
 	}
-	c.numbers.retire(podName{s, ""})
+	t.numbers.retire(podName{s, ""})
 	return n
 }
 
 // deleteAll removes the bindings of a pod.
-func (c *Cache) deleteAll(s *service, pod string) (n int) {
-	for i := range c.shards {
-		sh := &c.shards[i]
+func (t *Cache) deleteAll(s *service, pod string) (n int) {
+	for i := range t.shards {
+		sh := &t.shards[i]
 		if g := sh.group(s, pod); g != nil {
-			sh.walk(g, func(e *Entry) {
+			sh.walk(g, func(e *entry) {
 				sh.removeLocked(e, &sh.counts.deleted)
 				n++
 			})

@@ -1,10 +1,14 @@
 package affinity
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/stateful-route/stateful-route/affinity/evict"
+)
 
 // tuner shows an adaptive strategy what happened since it was last shown.
 type tuner struct {
-	strategy Strategy
+	strategy evict.Strategy
 
 	mu       sync.Mutex
 	seen     Stats
@@ -13,7 +17,7 @@ type tuner struct {
 }
 
 func (t *tuner) observe(st Stats, onSwitch func(from, to, why string)) {
-	a, ok := t.strategy.(Adaptive)
+	a, ok := t.strategy.(evict.Adaptive)
 	if !ok {
 		return
 	}
@@ -36,8 +40,8 @@ func (t *tuner) state() (mode string, switches uint64) {
 	return t.mode, t.switches
 }
 
-func ratesBetween(a, b Stats) Rates {
-	return Rates{
+func ratesBetween(a, b Stats) evict.Rates {
+	return evict.Rates{
 		Lookups: b.Hits + b.Misses - a.Hits - a.Misses,
 		Hits:    b.Hits - a.Hits,
 		Broken:  b.Broken - a.Broken,

@@ -5,6 +5,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/stateful-route/stateful-route/affinity/evict"
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/internal/strictyaml"
 )
@@ -39,8 +40,6 @@ func WithRule(name string) Option {
 	return func(d *document) { d.rules = append(d.rules, name) }
 }
 
-func builtinCacheStrategies() []string { return []string{"lru", "lfu", "ttl", "adaptive"} }
-
 // decodeFile reads file into v (a pointer to a struct of pointers and values
 // with yaml tags) and refuses unknown and doubled fields.
 func decodeFile(file string, v any, opts []Option) (*document, error) {
@@ -48,7 +47,7 @@ func decodeFile(file string, v any, opts []Option) (*document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	doc := &document{strategies: balancing.NewRegistry(), cacheStrategies: builtinCacheStrategies()}
+	doc := &document{strategies: balancing.NewRegistry(), cacheStrategies: evict.NewRegistry().Names()}
 	for _, opt := range opts {
 		opt(doc)
 	}

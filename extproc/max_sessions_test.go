@@ -10,6 +10,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/affinity"
+	"github.com/stateful-route/stateful-route/affinity/evict"
 	"github.com/stateful-route/stateful-route/balancing"
 )
 
@@ -70,7 +71,7 @@ func capped(most uint32, strategy string) func(*statefulroute.Service) {
 // whatever strategy keeps the table.
 func TestMadeUpIDsDoNotFillMaxSessions(t *testing.T) {
 	for _, balancer := range balancing.NewRegistry().Names() {
-		for _, keeps := range affinity.NewRegistry().Names() {
+		for _, keeps := range evict.NewRegistry().Names() {
 			for _, n := range []int{1, 4} {
 				t.Run(fmt.Sprintf("%s/%s/%d", balancer, keeps, n), func(t *testing.T) {
 					table := newTable(t, func(o *affinity.Options) { o.Strategy, o.Capacity = keeps, 5000 })
@@ -165,30 +166,30 @@ func TestARebindGetsAPlaceToo(t *testing.T) {
 type refusing struct{ now atomic.Bool }
 
 type refusingPolicy struct {
-	all     *affinity.List
+	all     *evict.List
 	refuses *atomic.Bool
 }
 
-func (r *refusing) NewPolicy(room affinity.Room) affinity.Policy {
+func (r *refusing) NewPolicy(room evict.Room) evict.Policy {
 	return &refusingPolicy{room.NewList(), &r.now}
 }
 
-func (p *refusingPolicy) Add(e *affinity.Entry)    { p.all.PushFront(e) }
-func (p *refusingPolicy) Used(e *affinity.Entry)   { p.all.MoveToFront(e) }
-func (p *refusingPolicy) Remove(e *affinity.Entry) { p.all.Remove(e) }
+func (p *refusingPolicy) Add(e *evict.Entry)    { p.all.PushFront(e) }
+func (p *refusingPolicy) Used(e *evict.Entry)   { p.all.MoveToFront(e) }
+func (p *refusingPolicy) Remove(e *evict.Entry) { p.all.Remove(e) }
 
-func (p *refusingPolicy) Victim(time.Time) (*affinity.Entry, affinity.Reason, error) {
+func (p *refusingPolicy) Victim(int64) (*evict.Entry, evict.Reason, error) {
 	if p.refuses.Load() {
-		return nil, 0, affinity.ErrFull
+		return nil, 0, statefulroute.ErrFull
 	}
-	return p.all.Back(), affinity.ReasonCapacity, nil
+	return p.all.Back(), evict.ReasonCapacity, nil
 }
 
 // Under a table that has come to refuse places, an evicted session whose pod is lost is
 // rebound once, visibly, and known there from then on.
 func TestAnEvictedSessionOfALostPodIsReboundOnce(t *testing.T) {
-	strategy, registry := &refusing{}, affinity.NewRegistry()
-	if err := registry.Register("refusing", func() affinity.Strategy { return strategy }); err != nil {
+	strategy, registry := &refusing{}, evict.NewRegistry()
+	if err := registry.Register("refusing", func() evict.Strategy { return strategy }); err != nil {
 		t.Fatal(err)
 	}
 	table := newTable(t, func(o *affinity.Options) { o.Registry, o.Strategy, o.Capacity = registry, "refusing", 10 })

@@ -2,7 +2,6 @@ package extproc
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
@@ -51,8 +50,7 @@ func (t MemoryTable) List(_ context.Context, service, pod string, limit int, aft
 
 // Move implements SessionEditor.
 func (t MemoryTable) Move(_ context.Context, service, key, to string, now time.Time) (statefulroute.Binding, error) {
-	b, err := t.Cache.Move(service, key, to, now)
-	return b, tableError(err)
+	return t.Cache.Move(service, key, to, now)
 }
 
 // Peek implements SessionEditor.
@@ -87,16 +85,5 @@ func orConflict(b statefulroute.Binding, won bool, err error) (statefulroute.Bin
 	if err == nil && !won {
 		err = statefulroute.ErrConflict
 	}
-	return b, tableError(err)
-}
-
-// tableError says the core's errors in the words of a Table's.
-func tableError(err error) error {
-	switch {
-	case errors.Is(err, affinity.ErrNotFound):
-		return statefulroute.ErrGone
-	case errors.Is(err, affinity.ErrFull):
-		return statefulroute.ErrFull
-	}
-	return err
+	return b, err
 }

@@ -9,6 +9,11 @@
 // there is none, binds it: 95 of 100 ask for one of the million by Zipf's law,
 // whose ranks are spread at random over the order in which they were bound, and 5
 // are of a session that is new. It prints a table in Markdown.
+//
+// Two states of the code are compared in one run, too: lru as another build of this
+// command has it joins with -builds.
+//
+//	$ go run ./bench/affinity -peers lru -builds before=/tmp/before
 package main
 
 import (
@@ -27,15 +32,16 @@ func main() {
 	rounds := flag.Int("rounds", 9, "rounds for each table and number of goroutines")
 	ops := flag.Int("ops", 1_000_000, "requests a round")
 	only := flag.String("peers", strings.Join(peerNames(), ","), "tables to compare, the first one is compared with the others")
+	builds := flag.String("builds", "", "other builds of this command whose lru joins, as `NAME=PROGRAM,...`")
 	child := flag.String("child", "", "serve rounds of one table from standard input (internal)")
 	flag.Parse()
-	if err := run(*child, strings.Split(*only, ","), *rounds, *ops); err != nil {
+	if err := run(*child, strings.Split(*only, ","), *builds, *rounds, *ops); err != nil {
 		fmt.Fprintln(os.Stderr, "affinity:", err)
 		os.Exit(1)
 	}
 }
 
-func run(child string, names []string, rounds, ops int) error {
+func run(child string, names []string, builds string, rounds, ops int) error {
 	if child != "" {
 		return serveRounds(child, ops, os.Stdin, os.Stdout)
 	}
@@ -45,8 +51,23 @@ func run(child string, names []string, rounds, ops int) error {
 			p.stop()
 		}
 	}()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
 	for _, name := range names {
-		p, err := startProcess(name, ops)
+		p, err := startProcess(name, self, name, ops)
+		if err != nil {
+			return err
+		}
+		children = append(children, p)
+	}
+	for build := range strings.SplitSeq(builds, ",") {
+		name, program, found := strings.Cut(build, "=")
+		if !found {
+			continue
+		}
+		p, err := startProcess(name, program, "lru", ops)
 		if err != nil {
 			return err
 		}
@@ -76,14 +97,12 @@ type process struct {
 	cpu   map[int][]float64
 }
 
-func startProcess(name string, ops int) (*process, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
+// startProcess starts a program for one table, which the report calls name.
+func startProcess(name, program, table string, ops int) (*process, error) {
 	p := &process{name: name, wall: map[int][]float64{}, cpu: map[int][]float64{}}
-	p.cmd = exec.Command(self, "-child", name, "-ops", strconv.Itoa(ops))
+	p.cmd = exec.Command(program, "-child", table, "-ops", strconv.Itoa(ops))
 	p.cmd.Stderr = os.Stderr
+	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}

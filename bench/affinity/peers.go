@@ -41,18 +41,18 @@ func peerNames() (names []string) {
 	return names
 }
 
-type affinityTable struct{ cache *affinity.Cache }
+type affinityTable struct{ table *affinity.Cache }
 
 func ours(strategy string) func() (table, error) {
 	return func() (table, error) {
-		c, err := affinity.New(affinity.Options{Strategy: strategy, Capacity: bindings})
-		return affinityTable{c}, err
+		table, err := affinity.New(affinity.Options{Strategy: strategy, Capacity: bindings})
+		return affinityTable{table}, err
 	}
 }
 
 func (t affinityTable) serve(key string, now time.Time) {
-	if _, ok := t.cache.Lookup("chat", key, now); !ok {
-		_, _, _ = t.cache.Claim("chat", key, "chat-0", now) // ttl refuses
+	if _, ok := t.table.Lookup("chat", key, now); !ok {
+		_, _, _ = t.table.Claim("chat", key, "chat-0", now) // ttl refuses
 	}
 }
 

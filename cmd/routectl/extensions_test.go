@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stateful-route/stateful-route/affinity"
+	"github.com/stateful-route/stateful-route/affinity/evict"
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/internal/extensions"
 )
@@ -14,14 +14,14 @@ import (
 // What a build registers may be named in what routectl reads, and its traits shape
 // what Envoy would get.
 func TestStrategiesOfOnesOwn(t *testing.T) {
-	known := extensions.Set{Balancing: balancing.NewRegistry(), Eviction: affinity.NewRegistry()}
+	known := extensions.Set{Balancing: balancing.NewRegistry(), Eviction: evict.NewRegistry()}
 	build := func(balancing.Options) (balancing.Strategy, error) { return nil, nil }
 	for name, traits := range map[string]balancing.Traits{"busy_last": {}, "one_by_one": {FixedWeights: true}} {
 		if err := known.Balancing.Register(name, build, traits); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := known.Eviction.Register("largest", func() affinity.Strategy { return nil }); err != nil {
+	if err := known.Eviction.Register("largest", func() evict.Strategy { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "config.yaml")

@@ -6,7 +6,7 @@ package extensions
 import (
 	"errors"
 
-	"github.com/stateful-route/stateful-route/affinity"
+	"github.com/stateful-route/stateful-route/affinity/evict"
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/insight/analysis"
@@ -18,7 +18,7 @@ type Set struct {
 	// Balancing has what services[].balancing.strategy may name.
 	Balancing *balancing.Registry
 	// Eviction has what affinity.strategy may name.
-	Eviction *affinity.Registry
+	Eviction *evict.Registry
 	// Rules join those that the analyzer comes with and the configured ones: they
 	// watch what a Go function derives from what was observed.
 	Rules []analysis.Rule
@@ -28,7 +28,7 @@ type Set struct {
 // line for each.
 func All() (Set, error) {
 	s := Set{
-		Balancing: balancing.NewRegistry(), Eviction: affinity.NewRegistry(),
+		Balancing: balancing.NewRegistry(), Eviction: evict.NewRegistry(),
 		Rules: []analysis.Rule{
 			// {Name: "Mine", Severity: analysis.Low, Compare: analysis.Above, Threshold: 1, Measure: mine},
 		},

@@ -1,9 +1,8 @@
-package affinity
+package evict
 
 import (
 	"fmt"
 	"sync/atomic"
-	"time"
 )
 
 // The modes of the adaptive strategy.
@@ -52,21 +51,21 @@ type adaptive struct {
 func newAdaptive() Strategy { return &adaptive{hold: firstHold} }
 
 func (a *adaptive) NewPolicy(room Room) Policy {
-	return &adaptivePolicy{lru: lru{newRecency(room), newProbation(room)}, expiry: &a.expiry}
+	return &adaptivePolicy{lru: newLRU(room), expiry: &a.expiry}
 }
 
 // adaptivePolicy keeps the same entries in the same order in both modes, so
 // that a change costs nothing.
 type adaptivePolicy struct {
-	lru
+	*lru
 	expiry *atomic.Bool
 }
 
-func (p *adaptivePolicy) Victim(now time.Time) (*Entry, Reason, error) {
+func (p *adaptivePolicy) Victim(now int64) (*Entry, Reason, error) {
 	if !p.expiry.Load() {
 		return p.lru.Victim(now)
 	}
-	e, err := p.expired(now.UnixNano())
+	e, err := p.expired(now)
 	return e, 0, err
 }
 

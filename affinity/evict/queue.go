@@ -1,4 +1,4 @@
-package affinity
+package evict
 
 // queue is references to entries in chunks, so that it needs little more memory
 // than those. Entries that lost their interest stay in it until they are met.
@@ -12,13 +12,11 @@ type queue struct {
 // again.
 type ref struct{ slot, tag uint32 }
 
-func tagOf(e *Entry) uint32 { return uint32(e.id) }
-
-func (s *slab) ref(e *Entry) ref { return ref{e.slot, tagOf(e)} }
+func refTo(e *Entry) ref { return ref{e.Slot, uint32(e.ID)} }
 
 // entry returns what is in the slot, nil if that is another entry by now.
-func (s *slab) entry(r ref) *Entry {
-	if e := s.at(r.slot); tagOf(e) == r.tag && e.group != 0 {
+func (r ref) entry(of Entries) *Entry {
+	if e := of.At(r.slot); uint32(e.ID) == r.tag && e.Group != 0 {
 		return e
 	}
 	return nil

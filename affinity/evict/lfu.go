@@ -1,9 +1,6 @@
-package affinity
+package evict
 
-import (
-	"math/bits"
-	"time"
-)
+import "math/bits"
 
 // lfuStrategy drops the least frequently used entry, with aging: without it an
 // entry that was busy long ago would never leave, and a new session never stay.
@@ -36,8 +33,8 @@ type lfu struct {
 	ring [ringSize]*List // by priority, most recently used first
 }
 
-func (l *lfu) Add(e *Entry)    { l.levelOf(e.requests).PushFront(e) }
-func (l *lfu) Used(e *Entry)   { l.levelOf(e.requests + 1).MoveToFront(e) }
+func (l *lfu) Add(e *Entry)    { l.levelOf(e.Requests).PushFront(e) }
+func (l *lfu) Used(e *Entry)   { l.levelOf(e.Requests + 1).MoveToFront(e) }
 func (l *lfu) Remove(e *Entry) { l.ring[0].Remove(e) }
 
 // levelOf is where a number of uses belongs at the present age.
@@ -47,11 +44,11 @@ func (l *lfu) levelOf(uses uint32) *List {
 }
 
 // Victim is the entry of the lowest priority, which becomes the age.
-func (l *lfu) Victim(time.Time) (*Entry, Reason, error) {
+func (l *lfu) Victim(int64) (*Entry, Reason, error) {
 	for {
 		if e := l.ring[l.age%ringSize].Back(); e == nil {
 			l.age++
-		} else if e.Proven() {
+		} else if e.CameBack() {
 			return e, ReasonCapacity, nil
 		} else {
 			return e, ReasonProbation, nil

@@ -1,4 +1,6 @@
-package affinity
+package evict
+
+import statefulroute "github.com/stateful-route/stateful-route"
 
 // recency keeps entries in the order of their last use, or nearly so. It is the base
 // of the strategies that look at nothing else to find the oldest.
@@ -8,20 +10,21 @@ package affinity
 // newest eighth, which most uses find it in. And those that are to be moved are
 // moved together: the waits for many entries' neighbours then are one.
 type recency struct {
+	room    Room
 	entries *List
-	placed  uint32 // counts the entries that were put in front, or are to be
+	places  uint32 // counts the entries that were put in front, or are to be, modulo orders
 	newest  uint32
 
-	later   []uint32 // slots of entries to be moved, which have laterFlag
+	pending []uint32 // slots of entries to be moved, which have pendingFlag
 	touched uint32
 }
 
-// mostLater is how many entries are moved together. Memory serves some ten reads at
+// mostPending is how many entries are moved together. Memory serves some ten reads at
 // a time.
-const mostLater = 32
+const mostPending = 32
 
 func newRecency(room Room) recency {
-	return recency{entries: room.NewList(), newest: uint32(room.Capacity / 8), later: make([]uint32, 0, mostLater)}
+	return recency{room: room, entries: room.NewList(), newest: uint32(room.Capacity / 8), pending: make([]uint32, 0, mostPending)}
 }
 
 func (r *recency) Add(e *Entry) {
@@ -30,12 +33,12 @@ func (r *recency) Add(e *Entry) {
 }
 
 func (r *recency) Used(e *Entry) {
-	if r.placed-e.placed < r.newest || e.seat&laterFlag != 0 {
+	if (r.places-e.place())%orders < r.newest || e.order&pendingFlag != 0 {
 		return
 	}
 	r.place(e)
-	e.seat |= laterFlag
-	if r.later = append(r.later, e.slot); len(r.later) == mostLater {
+	e.order |= pendingFlag
+	if r.pending = append(r.pending, e.Slot); len(r.pending) == mostPending {
 		r.settle()
 	}
 }
@@ -43,34 +46,39 @@ func (r *recency) Used(e *Entry) {
 func (r *recency) Remove(e *Entry) { r.entries.Remove(e) }
 
 func (r *recency) place(e *Entry) {
-	r.placed++
-	e.placed = r.placed
+	r.places = (r.places + 1) % orders
+	e.setPlace(r.places)
 }
 
 // settle moves what is to be moved. Entries that were removed meanwhile have lost
-// their flag, their slots' new ones never had it.
+// their flag, and the new ones in their slots never had it.
 func (r *recency) settle() {
-	s := r.entries.slab
-	for _, slot := range r.later {
-		e := s.at(slot)
-		r.touched += s.at(e.prev).next + s.at(e.next).prev // so that all are read at once
+	at := r.entries.heads.at
+	for _, slot := range r.pending {
+		if e := at(slot); e.next != 0 {
+			r.touched += at(e.prev).next + at(e.next).prev // so that all are read at once
+		}
 	}
-	for _, slot := range r.later {
-		if e := s.at(slot); e.seat&laterFlag != 0 {
-			e.seat &^= laterFlag
+	for _, slot := range r.pending {
+		if e := at(slot); e.order&pendingFlag != 0 {
+			e.order &^= pendingFlag
 			r.entries.MoveToFront(e)
 		}
 	}
-	r.later = r.later[:0]
+	r.pending = r.pending[:0]
 }
 
-// relocated implements relocater.
-func (r *recency) relocated(slots []uint32) { relocate(r.later, slots) }
+// relocated implements relocater. An entry that was removed has no new slot, but 0.
+func (r *recency) relocated(slots []uint32) {
+	for i, slot := range r.pending {
+		r.pending[i] = slots[slot]
+	}
+}
 
 // oldest returns the least recently used entry.
 func (r *recency) oldest() *Entry {
 	e := r.entries.Back()
-	if e.seat&laterFlag != 0 {
+	if e.order&pendingFlag != 0 {
 		r.settle()
 		e = r.entries.Back()
 	}
@@ -81,8 +89,8 @@ func (r *recency) oldest() *Entry {
 // not. Where services differ in their idle timeouts others may have expired too:
 // the shard looks for those.
 func (r *recency) expired(now int64) (*Entry, error) {
-	if e := r.oldest(); r.entries.slab.expired(e, now) {
+	if e := r.oldest(); r.room.Expired(e, now) {
 		return e, nil
 	}
-	return nil, ErrFull
+	return nil, statefulroute.ErrFull
 }

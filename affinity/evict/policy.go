@@ -1,0 +1,38 @@
+package evict
+
+// Policy orders the entries of one shard and chooses what to drop. It is called
+// with the shard's lock held, by one goroutine at a time, and must be quick.
+type Policy interface {
+	// Add takes note of a new entry.
+	Add(e *Entry)
+	// Used takes note of a use. The entry's facts are those before it.
+	Used(e *Entry)
+	// Victim chooses the entry to drop for a new one, and why; the shard then
+	// removes it. It is only called with at least one entry in the shard.
+	// statefulroute.ErrFull keeps them all and refuses the new one. Now is by the table's clock, as
+	// is Entry.LastSeen.
+	Victim(now int64) (e *Entry, why Reason, err error)
+	// Remove forgets an entry that is about to leave the table.
+	Remove(e *Entry)
+}
+
+// Learner is a Policy that wants to hear of its mistakes.
+type Learner interface {
+	Policy
+	// Broke says that a session came back whose entry had been evicted, and
+	// which mark the entry had.
+	Broke(mark uint8)
+}
+
+// Strategy makes the policies of one table, one for each shard.
+type Strategy interface {
+	NewPolicy(room Room) Policy
+}
+
+// Adaptive is a Strategy that changes its way on what is measured.
+type Adaptive interface {
+	Strategy
+	// Observe is given the rates since the last call. It returns the mode it is
+	// in from now on, and why if that is another one than before.
+	Observe(Rates) (mode, why string)
+}

@@ -1,5 +1,0 @@
-//go:build !linux
-
-package affinity
-
-func adviseHuge([]byte) {}
