@@ -12,7 +12,7 @@ import (
 // other tables, with a million bindings and new ones coming, is what ./bench/affinity
 // measures.
 func BenchmarkHit(b *testing.B) {
-	c := newCache(b, Options{Capacity: 100_000})
+	c := newTable(b, Options{Capacity: 100_000})
 	keys := make([]string, 50_000)
 	for i := range keys {
 		keys[i] = fmt.Sprintf("session-%016x", i*7919)
@@ -25,7 +25,7 @@ func BenchmarkHit(b *testing.B) {
 }
 
 // TestMemoryPerBinding fills a table twice over, so that everything that grows has
-// grown and the stubs' memory was taken. Keys are counted.
+// grown and the ghosts' memory was taken. Keys are counted.
 func TestMemoryPerBinding(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector's own memory is counted too")
@@ -33,7 +33,7 @@ func TestMemoryPerBinding(t *testing.T) {
 	const n, most = 200_000, 200
 	for _, strategy := range evict.NewRegistry().Names() {
 		before := heap()
-		c := newCache(t, Options{Strategy: strategy, Capacity: n})
+		c := newTable(t, Options{Strategy: strategy, Capacity: n})
 		for i := range 2 * n {
 			_, _, _ = c.Claim("chat", fmt.Sprintf("session-%016x", i), "chat-0", t0) // ttl refuses
 		}

@@ -11,7 +11,7 @@ import (
 // Counting sessions must not wait for shards, nor cost what they hold: it is done for
 // every pod every second.
 func TestCountingLooksIntoNoShard(t *testing.T) {
-	c := newCache(t, Options{})
+	c := newTable(t, Options{})
 	for i := range 1000 {
 		claim(t, c, "chat", fmt.Sprint(i), fmt.Sprint("pod-", i%10), t0)
 	}
@@ -46,7 +46,7 @@ func TestCountingLooksIntoNoShard(t *testing.T) {
 // entry.
 func TestWalksAreInSmallSteps(t *testing.T) {
 	const n = 5000
-	c := newCache(t, Options{Capacity: 20_000, Shards: 1})
+	c := newTable(t, Options{Capacity: 20_000, Shards: 1})
 	fill(t, c, "a", n, "pod", t0)
 	for i := range n {
 		claim(t, c, "chat", fmt.Sprint("b", i), "pod", t0)
@@ -81,7 +81,7 @@ func TestWalksAreInSmallSteps(t *testing.T) {
 // An entry is seen also if the slab grows, which moves it, in the midst of a walk.
 func TestAWalkWhileTheSlabGrows(t *testing.T) {
 	const n = 2500
-	c := newCache(t, Options{Capacity: 100_000, Shards: 1})
+	c := newTable(t, Options{Capacity: 100_000, Shards: 1})
 	sh, seen, grown := &c.shards[0], map[string]bool{}, 0
 	for i := range n {
 		claim(t, c, "chat", fmt.Sprint(i), "pod", t0)
@@ -108,7 +108,7 @@ func TestAWalkWhileTheSlabGrows(t *testing.T) {
 // A page costs the memory of a page, not of a shard.
 func TestAPageAllocatesNoMoreThanItHolds(t *testing.T) {
 	const n, limit, most = 100_000, 100, 200 << 10
-	c := newCache(t, Options{Capacity: n, Shards: 1})
+	c := newTable(t, Options{Capacity: n, Shards: 1})
 	for i := range n {
 		claim(t, c, "chat", fmt.Sprint(i), fmt.Sprint("pod-", i%2), t0)
 	}
@@ -128,7 +128,7 @@ func TestAPageAllocatesNoMoreThanItHolds(t *testing.T) {
 func TestListWhileTheTableGrows(t *testing.T) {
 	const stay = 2000
 	for _, filter := range [][2]string{{"", ""}, {"chat", "pod"}} {
-		c := newCache(t, Options{Capacity: 100_000, Shards: 2})
+		c := newTable(t, Options{Capacity: 100_000, Shards: 2})
 		for i := range stay {
 			claim(t, c, "chat", fmt.Sprint("stays-", i), "pod", t0)
 		}

@@ -17,7 +17,7 @@ func TestTheWallClockMayBeSet(t *testing.T) {
 			began := time.Now()
 			at := func(d time.Duration) time.Time { return clocktest.Set(began.Add(d), set) }
 			b := book{}
-			c := newCache(t, Options{Strategy: strategy, Capacity: 100, Shards: 1, DefaultExpiration: 30 * time.Minute, Journal: b})
+			c := newTable(t, Options{Strategy: strategy, Capacity: 100, Shards: 1, DefaultExpiration: 30 * time.Minute, Journal: b})
 			claim(t, c, "chat", "evicted", "chat-1", began)
 			if strategy != "ttl" {
 				fill(t, c, "filler", 100, "chat-2", began)
@@ -57,7 +57,7 @@ func TestTheWallClockMayBeSet(t *testing.T) {
 // A binding from the future, as a wall clock that was set back leaves them in a file, is
 // one that was used just now.
 func TestABindingFromTheFuture(t *testing.T) {
-	c := newCache(t, Options{DefaultExpiration: 30 * time.Minute})
+	c := newTable(t, Options{DefaultExpiration: 30 * time.Minute})
 	c.SetIdleTimeout("chat", 30*time.Minute)
 	kept := statefulroute.Binding{Service: "chat", Key: "k", Pod: "a", Created: t0, LastSeen: t0.Add(time.Hour), Requests: 9}
 	if n := c.Restore([]statefulroute.Binding{kept}, t0); n != 1 {
@@ -112,8 +112,8 @@ func TestLongAgesOfEvictedSessions(t *testing.T) {
 
 // A session that was idle for longer than can be kept when it was evicted is forgotten:
 // it would look young.
-func TestAVeryOldSessionLeavesNoStub(t *testing.T) {
-	c := newCache(t, Options{Capacity: 100, Shards: 1, DefaultExpiration: 365 * 24 * time.Hour})
+func TestAVeryOldSessionLeavesNoGhost(t *testing.T) {
+	c := newTable(t, Options{Capacity: 100, Shards: 1, DefaultExpiration: 365 * 24 * time.Hour})
 	claim(t, c, "chat", "k", "chat-1", t0)
 	now := t0.Add(7 * 24 * time.Hour)
 	fill(t, c, "filler", 100, "chat-2", now)
@@ -125,16 +125,16 @@ func TestAVeryOldSessionLeavesNoStub(t *testing.T) {
 	}
 }
 
-// Every stub is seen in each pass, however many there are and however unevenly it is
+// Every ghost is seen in each pass, however many there are and however unevenly it is
 // called; those that are young enough stay.
-func TestTheSweepOfStubsMissesNone(t *testing.T) {
+func TestTheSweepOfGhostsMissesNone(t *testing.T) {
 	for _, buckets := range []int{1, 7, 1000} {
-		s := stubs{entries: buckets * stubsOfBucket / stubsPerEntry}
+		s := ghosts{entries: buckets * ghostsOfBucket / ghostsPerEntry}
 		now := t0.UnixNano()
-		for i := range buckets * stubsOfBucket {
+		for i := range buckets * ghostsOfBucket {
 			id := uint64(i+1) * 0x9E3779B97F4A7C15
-			s.put(id, newStub(id, 1, now, i%2 == 0, 0))
-			s.putFlood(id+1, newStub(id+1, 1, now, false, 0))
+			s.put(id, newGhost(id, 1, now, i%2 == 0, 0))
+			s.putFlood(id+1, newGhost(id+1, 1, now, false, 0))
 		}
 		count := func() (n int) {
 			for _, c := range s.cells {
@@ -146,13 +146,13 @@ func TestTheSweepOfStubsMissesNone(t *testing.T) {
 		}
 		all := count()
 		s.due(now)
-		for i, age := 0, int64(0); age < stubRange; i++ {
+		for i, age := 0, int64(0); age < ghostRange; i++ {
 			age += int64(1+i%7) * int64(time.Hour) / 2
 			s.sweep(s.due(now+age), now+age)
 			switch n := count(); {
-			case age <= stubMost && n != all:
+			case age <= ghostMost && n != all:
 				t.Fatalf("%d buckets: %d of %d left after %s", buckets, n, all, time.Duration(age))
-			case age > stubRange-int64(time.Hour) && n != 0:
+			case age > ghostRange-int64(time.Hour) && n != 0:
 				t.Fatalf("%d buckets: %d left after %s", buckets, n, time.Duration(age))
 			}
 		}

@@ -16,7 +16,7 @@ import (
 // TestOneWinnerOfManyClaims: whoever claims a key at the same instant as
 // others is told the same pod as they are.
 func TestOneWinnerOfManyClaims(t *testing.T) {
-	c := newCache(t, Options{})
+	c := newTable(t, Options{})
 	for round := range 200 {
 		key := strconv.Itoa(round)
 		var wg sync.WaitGroup
@@ -47,7 +47,7 @@ func TestOneWinnerOfManyClaims(t *testing.T) {
 func TestCountsAreExactWhileOthersRun(t *testing.T) {
 	for _, strategy := range evict.NewRegistry().Names() {
 		t.Run(strategy, func(t *testing.T) {
-			c := newCache(t, Options{Strategy: strategy, Capacity: 2000, Shards: 8, DefaultExpiration: 100 * time.Millisecond})
+			c := newTable(t, Options{Strategy: strategy, Capacity: 2000, Shards: 8, DefaultExpiration: 100 * time.Millisecond})
 			var workers sync.WaitGroup
 			for w := range 4 {
 				workers.Go(func() { churn(c, rand.New(rand.NewPCG(3, uint64(w)))) })
@@ -67,7 +67,7 @@ func TestCountsAreExactWhileOthersRun(t *testing.T) {
 	}
 }
 
-func churn(c *Cache, rnd *rand.Rand) {
+func churn(c *Table, rnd *rand.Rand) {
 	for i := range 20_000 {
 		now := t0.Add(time.Duration(i) * 20 * time.Microsecond)
 		key, pod := strconv.Itoa(rnd.IntN(6000)), fmt.Sprint("pod-", rnd.IntN(5))
@@ -96,7 +96,7 @@ func churn(c *Cache, rnd *rand.Rand) {
 }
 
 // checkPods compares the pods' counts with the table's content.
-func checkPods(t *testing.T, c *Cache) {
+func checkPods(t *testing.T, c *Table) {
 	t.Helper()
 	want := map[string]int{}
 	for b := range c.All() {
@@ -116,7 +116,7 @@ func checkPods(t *testing.T, c *Cache) {
 // TestListWhileItChanges: bindings that are there all the time are listed
 // exactly once, whatever happens to others meanwhile.
 func TestListWhileItChanges(t *testing.T) {
-	c := newCache(t, Options{Capacity: 50_000})
+	c := newTable(t, Options{Capacity: 50_000})
 	for i := range 3000 {
 		claim(t, c, "chat", fmt.Sprint("stays-", i), "a", t0)
 	}
@@ -156,7 +156,7 @@ func TestListWhileItChanges(t *testing.T) {
 }
 
 func TestListFilters(t *testing.T) {
-	c := newCache(t, Options{Capacity: 50_000})
+	c := newTable(t, Options{Capacity: 50_000})
 	for i := range 100 {
 		claim(t, c, fmt.Sprint("s", i%2), strconv.Itoa(i), fmt.Sprint("p", i%5), t0)
 	}
@@ -180,7 +180,7 @@ func TestListFilters(t *testing.T) {
 }
 
 func TestRestore(t *testing.T) {
-	c := newCache(t, Options{Capacity: 4, Shards: 1, DefaultExpiration: time.Minute})
+	c := newTable(t, Options{Capacity: 4, Shards: 1, DefaultExpiration: time.Minute})
 	c.SetIdleTimeout("chat", time.Minute)
 	claim(t, c, "chat", "newer", "now", t0)
 	at := func(key string, idle time.Duration) statefulroute.Binding {
@@ -215,7 +215,7 @@ func TestRestore(t *testing.T) {
 }
 
 func TestCollidingKeysDoNotShareABinding(t *testing.T) {
-	c := newCache(t, Options{Capacity: 100, Shards: 1})
+	c := newTable(t, Options{Capacity: 100, Shards: 1})
 	s, sh := c.services.getOrAdd("chat"), &c.shards[0]
 	for _, key := range []string{"one", "two"} {
 		var b statefulroute.Binding
@@ -233,7 +233,7 @@ func TestCollidingKeysDoNotShareABinding(t *testing.T) {
 }
 
 func TestAHitDoesNotAllocate(t *testing.T) {
-	c := newCache(t, Options{})
+	c := newTable(t, Options{})
 	claim(t, c, "chat", "k", "a", t0)
 	if n := testing.AllocsPerRun(1000, func() { c.Lookup("chat", "k", t0) }); n != 0 {
 		t.Fatalf("%v allocations", n)
@@ -241,7 +241,7 @@ func TestAHitDoesNotAllocate(t *testing.T) {
 }
 
 func TestNamesOfPodsLongGoneAreFreed(t *testing.T) {
-	c := newCache(t, Options{})
+	c := newTable(t, Options{})
 	for i := range 1000 {
 		pod := fmt.Sprint("pod-", i)
 		claim(t, c, "chat", "k", pod, t0)
@@ -263,7 +263,7 @@ func TestNamesOfPodsLongGoneAreFreed(t *testing.T) {
 // A binding that moves between pods is listed all the while, also when its shard's
 // groups are walked at that moment.
 func TestListMissesNothingThatMoves(t *testing.T) {
-	c := newCache(t, Options{Capacity: 1000, Shards: 1})
+	c := newTable(t, Options{Capacity: 1000, Shards: 1})
 	for i := range 50 {
 		claim(t, c, "chat", fmt.Sprint(i), "a", t0)
 	}

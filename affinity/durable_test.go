@@ -25,7 +25,7 @@ func TestAFullTableIsRestoredWhole(t *testing.T) {
 		kept[i] = statefulroute.Binding{Service: "chat", Key: fmt.Sprint("key-", i), Pod: "a", Created: t0, LastSeen: t0, Requests: 2}
 	}
 	for range 5 {
-		c := newCache(t, Options{Capacity: n})
+		c := newTable(t, Options{Capacity: n})
 		if got := c.Restore(kept, t0); got != n {
 			t.Fatalf("restored %d of %d", got, n)
 		}
@@ -36,7 +36,7 @@ func TestAFullTableIsRestoredWhole(t *testing.T) {
 }
 
 func TestRestoreCountsWhatIsKept(t *testing.T) {
-	c := newCache(t, Options{Capacity: 10, Shards: 1})
+	c := newTable(t, Options{Capacity: 10, Shards: 1})
 	var kept []statefulroute.Binding
 	for i := range 15 {
 		kept = append(kept, statefulroute.Binding{Service: "chat", Key: fmt.Sprint(i), Pod: "a", Created: t0, LastSeen: t0, Requests: 2})
@@ -50,7 +50,7 @@ func TestRestoreCountsWhatIsKept(t *testing.T) {
 // prove it again.
 func TestTheJournalHearsOfTheFirstReturn(t *testing.T) {
 	b := book{}
-	c := newCache(t, Options{Journal: b, DefaultExpiration: time.Hour})
+	c := newTable(t, Options{Journal: b, DefaultExpiration: time.Hour})
 	claim(t, c, "chat", "k", "a", t0)
 	c.Lookup("chat", "k", t0.Add(time.Second))
 	if b["k"].Requests != 2 {
@@ -76,7 +76,7 @@ func TestTheJournalHearsOfTheFirstReturn(t *testing.T) {
 // A service's idle timeout is known only after its bindings are restored. By then
 // they must not have expired early, however much longer than the default it is.
 func TestALongIdleTimeoutAfterARestart(t *testing.T) {
-	c := newCache(t, Options{DefaultExpiration: 30 * time.Minute})
+	c := newTable(t, Options{DefaultExpiration: 30 * time.Minute})
 	// Used every hour; the journal heard of it up to an eighth of a day ago.
 	kept := statefulroute.Binding{Service: "chat", Key: "k", Pod: "a", Created: t0, LastSeen: t0, Requests: 9}
 	restart := t0.Add(3*time.Hour - time.Minute)
@@ -93,7 +93,7 @@ func TestALongIdleTimeoutAfterARestart(t *testing.T) {
 // Keys that an entry has room for, and those that it has not.
 func TestKeysOfEveryLength(t *testing.T) {
 	b := book{}
-	c := newCache(t, Options{Capacity: 5000, Shards: 1, Journal: b})
+	c := newTable(t, Options{Capacity: 5000, Shards: 1, Journal: b})
 	for n := range 4097 {
 		key := strings.Repeat("k", n)
 		claim(t, c, "chat", key, "a", t0)
@@ -115,7 +115,7 @@ func TestKeysOfEveryLength(t *testing.T) {
 // whatever their order, shards and services.
 func TestTheNewestAreRestored(t *testing.T) {
 	const capacity = 20_000
-	c := newCache(t, Options{Capacity: capacity})
+	c := newTable(t, Options{Capacity: capacity})
 	bs := make([]statefulroute.Binding, 3*capacity)
 	for i := range bs {
 		seen := t0.Add(time.Duration(i*7919%len(bs)) * time.Millisecond) // each once

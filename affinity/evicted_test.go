@@ -14,10 +14,10 @@ import (
 )
 
 // refusing returns a table that has no place for k, which it evicted from chat-1 before.
-func refusing(t testing.TB) *Cache {
+func refusing(t testing.TB) *Table {
 	t.Helper()
 	registry, adaptive := newAdaptive(t)
-	c := newCache(t, Options{Registry: registry, Strategy: "adaptive under test", Capacity: 100, Shards: 1})
+	c := newTable(t, Options{Registry: registry, Strategy: "adaptive under test", Capacity: 100, Shards: 1})
 	claim(t, c, "chat", "k", "chat-1", t0)
 	fill(t, c, "filler", 100, "chat-2", t0.Add(time.Second))
 	setMode(t, adaptive, evict.ModeExpiry)
@@ -95,7 +95,7 @@ func TestAnEvictedSessionIsReboundWithoutAPlace(t *testing.T) {
 // A claim of a session that was bound and evicted since its caller looked is told where
 // it was bound.
 func TestAClaimHeedsWhatIsRemembered(t *testing.T) {
-	for name, table := range map[string]func(testing.TB) *Cache{"with a place": evicted, "without": refusing} {
+	for name, table := range map[string]func(testing.TB) *Table{"with a place": evicted, "without": refusing} {
 		c, now := table(t), t0.Add(time.Minute)
 		b, won, err := c.Claim("chat", "k", "chat-9", now)
 		if err != nil || won || b.Pod != "chat-1" {
@@ -112,7 +112,7 @@ func TestAClaimHeedsWhatIsRemembered(t *testing.T) {
 func TestRacersOfOneEvictedSession(t *testing.T) {
 	for _, strategy := range []string{"lru", "lfu", "adaptive"} {
 		const sessions, workers, requests = 110, 8, 4000
-		c := newCache(t, Options{Strategy: strategy, Capacity: 100, Shards: 1})
+		c := newTable(t, Options{Strategy: strategy, Capacity: 100, Shards: 1})
 		var mu sync.Mutex
 		owner := map[string]string{}
 		var all sync.WaitGroup
@@ -150,7 +150,7 @@ func TestRacersOfOneEvictedSession(t *testing.T) {
 // What GiveUp takes is what was used once, oldest first among a few, and it comes back
 // to its pod.
 func TestGiveUp(t *testing.T) {
-	c := newCache(t, Options{Capacity: 10_000, Shards: 8})
+	c := newTable(t, Options{Capacity: 10_000, Shards: 8})
 	now := t0
 	for i := range 300 {
 		now = t0.Add(time.Duration(i) * time.Second)

@@ -14,7 +14,7 @@ func FuzzKeys(f *testing.F) {
 	f.Add("a\x00b", "c", "b\x00c", uint8(2))
 	f.Fuzz(func(t *testing.T, service, one, two string, strategy uint8) {
 		names := evict.NewRegistry().Names()
-		c := newCache(t, Options{Strategy: names[int(strategy)%len(names)], Capacity: 8, Shards: 2})
+		c := newTable(t, Options{Strategy: names[int(strategy)%len(names)], Capacity: 8, Shards: 2})
 		claim(t, c, service, one, "pod-1", t0)
 		if one != two {
 			claim(t, c, service, two, "pod-2", t0)

@@ -27,26 +27,26 @@ func TestTheTableKeepsNoPieceOfARequest(t *testing.T) {
 		t.Skip("the race detector's own memory is counted too")
 	}
 	const n, whole, most = 2000, 16 << 10, 2000
-	ways := map[string]func(c *Cache, key string){
-		"Claim": func(c *Cache, key string) { c.Claim("chat", key, "a", t0) },
-		"Claim, then Lookup": func(c *Cache, key string) {
+	ways := map[string]func(c *Table, key string){
+		"Claim": func(c *Table, key string) { c.Claim("chat", key, "a", t0) },
+		"Claim, then Lookup": func(c *Table, key string) {
 			c.Claim("chat", key, "a", t0)
 			c.Lookup("chat", key, t0)
 		},
-		"Move":   func(c *Cache, key string) { c.Move("chat", key, "a", t0) },
-		"Rebind": func(c *Cache, key string) { c.Claim("chat", key, "a", t0); c.Rebind("chat", key, "a", "b", t0) },
-		"Restore": func(c *Cache, key string) {
+		"Move":   func(c *Table, key string) { c.Move("chat", key, "a", t0) },
+		"Rebind": func(c *Table, key string) { c.Claim("chat", key, "a", t0); c.Rebind("chat", key, "a", "b", t0) },
+		"Restore": func(c *Table, key string) {
 			c.Restore([]statefulroute.Binding{{Service: "chat", Key: key, Pod: "a", PreviousPod: "b", LastSeen: t0}}, t0)
 		},
-		"evicted and refused": func(c *Cache, key string) {
+		"evicted and refused": func(c *Table, key string) {
 			c.Claim("chat", "other"+key[5:], "a", t0)
 			c.Claim("chat", key, "a", t0)
 		},
-		"names of pods": func(c *Cache, key string) {
+		"names of pods": func(c *Table, key string) {
 			c.Claim("chat", key, key, t0)
 			c.Move("chat", key, key[1:], t0)
 		},
-		"names of services": func(c *Cache, key string) {
+		"names of services": func(c *Table, key string) {
 			if strings.HasSuffix(key, "00") { // their names are few
 				c.Claim(key, key, "a", t0)
 			}
@@ -55,7 +55,7 @@ func TestTheTableKeepsNoPieceOfARequest(t *testing.T) {
 	for name, keep := range ways {
 		for _, size := range []int{43, 44, 100} { // in the entry, or beside it
 			journal := book{}
-			c := newCache(t, Options{Capacity: n, Shards: 1, Journal: journal})
+			c := newTable(t, Options{Capacity: n, Shards: 1, Journal: journal})
 			before := heap()
 			for _, key := range pieces(n, size, whole) {
 				keep(c, key)

@@ -24,7 +24,7 @@ type modelKey struct{ service, key string }
 // evicted, and checks that it did so only when it was full.
 type model struct {
 	t        *testing.T
-	c        *Cache
+	c        *Table
 	now      time.Time
 	idle     map[string]time.Duration
 	bound    map[modelKey]statefulroute.Binding
@@ -42,8 +42,8 @@ type model struct {
 	adaptive evict.Adaptive // the strategy, if it is that
 	mode     string
 
-	// stubs are the evicted that the table may remember, as it is bounded.
-	stubs   map[modelKey]statefulroute.Binding
+	// ghosts are the evicted that the table may remember, as it is bounded.
+	ghosts  map[modelKey]statefulroute.Binding
 	journal map[modelKey]statefulroute.Binding
 }
 
@@ -61,7 +61,7 @@ func (m *model) Delete(service, key string) {
 	}
 	if !m.expired(b) {
 		m.evicted++
-		m.stubs[k] = b
+		m.ghosts[k] = b
 		if len(m.bound) < m.capacity && !m.giving {
 			m.t.Fatalf("%s: %v evicted from %d of %d", m.during, k, len(m.bound), m.capacity)
 		}
@@ -115,7 +115,7 @@ func (m *model) lookup(k modelKey) {
 // recall is the binding of a session that was evicted, if it may have one again: in
 // the table, or in a full one only remembered.
 func (m *model) recall(k modelKey, placed bool) (statefulroute.Binding, bool) {
-	b, ok := m.stubs[k]
+	b, ok := m.ghosts[k]
 	if !ok || m.expired(b) {
 		return b, false
 	}
@@ -125,7 +125,7 @@ func (m *model) recall(k modelKey, placed bool) (statefulroute.Binding, bool) {
 // revive is the binding that a remembered session must have now: again, or on another
 // pod than previous.
 func (m *model) revive(k modelKey, pod, previous string) statefulroute.Binding {
-	if kept, ok := m.stubs[k]; !ok || m.expired(kept) || previous != "" && kept.Pod != previous || previous == "" && kept.Pod != pod {
+	if kept, ok := m.ghosts[k]; !ok || m.expired(kept) || previous != "" && kept.Pod != previous || previous == "" && kept.Pod != pod {
 		m.t.Fatalf("%s: revived on %s after %q, want %+v, %v", m.during, pod, previous, kept, ok)
 	}
 	delete(m.vouched, k)
@@ -138,9 +138,9 @@ func (m *model) placed(k modelKey, pod, previous string, placed bool) statefulro
 	b := statefulroute.Binding{Service: k.service, Key: k.key, Pod: pod, PreviousPod: previous, Created: m.now, LastSeen: m.now, Requests: 2}
 	if placed {
 		m.recalls++
-		delete(m.stubs, k)
+		delete(m.ghosts, k)
 		m.bound[k] = b
-	} else if m.stubs[k] = b; len(m.bound) < m.capacity {
+	} else if m.ghosts[k] = b; len(m.bound) < m.capacity {
 		m.t.Fatalf("%s: only remembered, in a table with room", m.during)
 	}
 	return b
@@ -148,7 +148,7 @@ func (m *model) placed(k modelKey, pod, previous string, placed bool) statefulro
 
 func (m *model) remembered(k modelKey) {
 	pod, ok := m.c.Remembered(k.service, k.key, m.now)
-	if want, known := m.stubs[k]; ok && (!known || m.expired(want) || pod != want.Pod) {
+	if want, known := m.ghosts[k]; ok && (!known || m.expired(want) || pod != want.Pod) {
 		m.t.Fatalf("%s: remembered on %s, want %v, %+v", m.during, pod, known, want)
 	}
 }
@@ -186,7 +186,7 @@ func (m *model) claim(k modelKey, pod string) {
 	if !known {
 		want = statefulroute.Binding{Service: k.service, Key: k.key, Pod: pod, Created: m.now, LastSeen: m.now, Requests: 1}
 		m.bound[k] = want
-		delete(m.stubs, k)
+		delete(m.ghosts, k)
 		delete(m.vouched, k)
 	}
 	m.same(got, want)
@@ -253,7 +253,7 @@ func (m *model) move(k modelKey, to string) {
 		want.Pod, want.PreviousPod = to, want.Pod
 	}
 	m.bound[k] = want
-	delete(m.stubs, k)
+	delete(m.ghosts, k)
 	m.same(got, want)
 }
 
@@ -293,9 +293,9 @@ func (m *model) step(rnd *rand.Rand) {
 		m.peek(k)
 	case op < 970:
 		_, known := m.bound[k]
-		_, maybe := m.stubs[k]
+		_, maybe := m.ghosts[k]
 		delete(m.bound, k)
-		delete(m.stubs, k)
+		delete(m.ghosts, k)
 		if got := m.c.Delete(k.service, k.key); got != known && (!got || !maybe) {
 			m.t.Fatalf("%s: %v, known %v", m.during, got, known)
 		}
@@ -307,12 +307,12 @@ func (m *model) step(rnd *rand.Rand) {
 		m.remove(m.c.DropPod(k.service, pod), func(mk modelKey, b statefulroute.Binding) bool {
 			return mk.service == k.service && b.Pod == pod
 		})
-		maps.DeleteFunc(m.stubs, func(mk modelKey, b statefulroute.Binding) bool {
+		maps.DeleteFunc(m.ghosts, func(mk modelKey, b statefulroute.Binding) bool {
 			return mk.service == k.service && b.Pod == pod
 		})
 	case op == 996 && rnd.IntN(m.capacity) < 2:
 		m.remove(m.c.Flush(k.service), func(mk modelKey, _ statefulroute.Binding) bool { return mk.service == k.service })
-		maps.DeleteFunc(m.stubs, func(mk modelKey, _ statefulroute.Binding) bool { return mk.service == k.service })
+		maps.DeleteFunc(m.ghosts, func(mk modelKey, _ statefulroute.Binding) bool { return mk.service == k.service })
 	case op == 997:
 		d := time.Duration(1+rnd.IntN(60)) * time.Second
 		m.idle[k.service] = d
@@ -359,7 +359,7 @@ func (m *model) restore(k modelKey, pod, previous string) {
 		}
 		m.same(got, kept)
 		m.bound[k] = kept
-		delete(m.stubs, k)
+		delete(m.ghosts, k)
 		m.journal[k] = kept // a store goes on keeping what it gave
 	}
 }
@@ -478,7 +478,7 @@ func TestModel(t *testing.T) {
 					idle:    map[string]time.Duration{"s0": 30 * time.Second, "s1": 30 * time.Second},
 					bound:   map[modelKey]statefulroute.Binding{},
 					journal: map[modelKey]statefulroute.Binding{},
-					stubs:   map[modelKey]statefulroute.Binding{},
+					ghosts:  map[modelKey]statefulroute.Binding{},
 					vouched: map[modelKey]bool{},
 				}
 				// One shard, so that full means full.
@@ -487,7 +487,7 @@ func TestModel(t *testing.T) {
 					registry, m.adaptive = newAdaptive(t)
 					m.mode, name = evict.ModeRecency, "adaptive under test"
 				}
-				m.c = newCache(t, Options{Registry: registry, Strategy: name, Capacity: capacity, Shards: 1, DefaultExpiration: 30 * time.Second, Journal: m})
+				m.c = newTable(t, Options{Registry: registry, Strategy: name, Capacity: capacity, Shards: 1, DefaultExpiration: 30 * time.Second, Journal: m})
 				rnd := rand.New(rand.NewPCG(7, uint64(capacity)))
 				for range steps {
 					m.step(rnd)

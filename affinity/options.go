@@ -31,7 +31,7 @@ const (
 	maxCapacity  = maxShards * perShard
 )
 
-// Options configure a Cache. The zero value is valid.
+// Options configure a Table. The zero value is valid.
 type Options struct {
 	// Strategy is the name of a registered strategy; empty means "lru".
 	Strategy string

@@ -8,9 +8,9 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// podNumbers gives the pods that stubs name numbers of 16 bits. A process meets any
+// podNumbers gives the pods that ghosts name numbers of 16 bits. A process meets any
 // number of pods in its life, so the pods that were asked for longest ago lose
-// theirs. A number is given again only after all others were: by then no stub is
+// theirs. A number is given again only after all others were: by then no ghost is
 // left of it, but by chance, and that one leads to a pod as good as any.
 type podNumbers struct {
 	mu       sync.Mutex
@@ -86,7 +86,7 @@ func (p *podNumbers) pod(s *service, number uint16) (name string, ok bool) {
 }
 
 // retire takes the numbers of a pod of a service, of all its pods with an empty
-// name, and of all there are without a service: what stubs say of them is over.
+// name, and of all there are without a service: what ghosts say of them is over.
 func (p *podNumbers) retire(of podName) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

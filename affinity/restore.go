@@ -16,7 +16,7 @@ import (
 // counts as seen an eighth of its idle timeout later than it says, but not later than
 // now. Where its times have a monotonic reading, that is what tells its age. The bindings of a
 // service whose idle timeout was not set yet are all taken: set it soon.
-func (t *Cache) Restore(bs []statefulroute.Binding, now time.Time) (n int) {
+func (t *Table) Restore(bs []statefulroute.Binding, now time.Time) (n int) {
 	at := t.nanos(now)
 	kept := t.worthKeeping(bs, at, now)
 	for i := range kept {
@@ -39,7 +39,7 @@ type kept struct {
 // worthKeeping chooses the bindings to be restored. They are in the order of their
 // shards, whose memory then is in the processor's cache, and then of their last use,
 // which a policy is to learn.
-func (t *Cache) worthKeeping(bs []statefulroute.Binding, now int64, is time.Time) []kept {
+func (t *Table) worthKeeping(bs []statefulroute.Binding, now int64, is time.Time) []kept {
 	out := make([]kept, 0, len(bs))
 	for i := range bs {
 		s := t.services.getOrRestore(bs[i].Service)
@@ -72,7 +72,7 @@ func (sh *shard) restore(s *service, facts entry, b *statefulroute.Binding, now 
 		sh.counts.refused++
 		return 0
 	}
-	sh.stubs.take(facts.ID)
+	sh.ghosts.take(facts.ID)
 	if b.PreviousPod != "" {
 		sh.setPreviousLocked(e, b.PreviousPod)
 	}

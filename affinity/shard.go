@@ -24,7 +24,7 @@ type shard struct {
 	policy   evict.Policy
 	groups   map[groupKey]*group
 	previous map[uint64]unique.Handle[string] // of entries with movedFlag, by id
-	stubs    stubs
+	ghosts   ghosts
 
 	limit int    // of entries here
 	total *total // of all shards
@@ -65,7 +65,7 @@ func (sh *shard) lookup(b *statefulroute.Binding, s *service, id uint64, key str
 		sh.describeLocked(b, e, key)
 		ok = true
 	} else {
-		ok = sh.recallLocked(b, s, id, key, now)
+		ok = sh.restoreGhostLocked(b, s, id, key, now)
 	}
 	if ok {
 		sh.counts.hits++
@@ -101,10 +101,10 @@ func (sh *shard) useLocked(s *service, id uint64, key string, now int64) *entry 
 	return e
 }
 
-// recallLocked binds a session that was evicted to its pod again. Where the policy
-// refuses it a place, its stub is its binding. It reports false if nothing is known of
+// restoreGhostLocked binds a session that was evicted to its pod again. Where the policy
+// refuses it a place, its ghost is its binding. It reports false if nothing is known of
 // the session.
-func (sh *shard) recallLocked(b *statefulroute.Binding, s *service, id uint64, key string, now int64) bool {
+func (sh *shard) restoreGhostLocked(b *statefulroute.Binding, s *service, id uint64, key string, now int64) bool {
 	podName, ok := sh.rememberedLocked(s, id, now)
 	if ok {
 		sh.reviveLocked(b, s, id, key, podName, "", now)
@@ -115,7 +115,7 @@ func (sh *shard) recallLocked(b *statefulroute.Binding, s *service, id uint64, k
 // reviveLocked binds a remembered session to a pod: to its own or, if it has to leave
 // that, previous, to another.
 func (sh *shard) reviveLocked(b *statefulroute.Binding, s *service, id uint64, key, pod, previous string, now int64) {
-	old := sh.stubs.take(id)
+	old := sh.ghosts.take(id)
 	// Of its requests two are known: one before it was evicted, and this one.
 	facts := entry{Entry: evict.Entry{ID: id, LastSeen: now, Requests: 2}, created: now}
 	e, err := sh.insertLocked(facts, s, key, pod, now)
@@ -124,7 +124,7 @@ func (sh *shard) reviveLocked(b *statefulroute.Binding, s *service, id uint64, k
 		if previous != "" {
 			number = sh.total.numbers.of(podName{s, pod}).number
 		}
-		sh.stubs.put(id, newStub(id, number, now, true, old.mark()))
+		sh.ghosts.put(id, newGhost(id, number, now, true, old.mark()))
 		at := sh.total.clock.Time(now)
 		*b = statefulroute.Binding{
 			Service: s.name, Key: key, Pod: pod, PreviousPod: previous,
@@ -143,7 +143,7 @@ func (sh *shard) reviveLocked(b *statefulroute.Binding, s *service, id uint64, k
 }
 
 // learnLocked tells the policy of a session that came back after it was evicted.
-func (sh *shard) learnLocked(old stub) {
+func (sh *shard) learnLocked(old ghost) {
 	if l, ok := sh.policy.(evict.Learner); ok {
 		l.Broke(old.mark())
 	}
@@ -156,26 +156,26 @@ func (sh *shard) remembered(s *service, id uint64, now int64) (podName string, o
 }
 
 func (sh *shard) rememberedLocked(s *service, id uint64, now int64) (podName string, ok bool) {
-	old := sh.stubs.find(id)
+	old := sh.ghosts.find(id)
 	if old.pod() == 0 || !old.alive(s, now) {
 		return "", false
 	}
 	return sh.total.numbers.pod(s, old.pod())
 }
 
-// rememberLocked leaves a stub of an entry that is about to be evicted. One that is
-// older than a stub can tell is forgotten.
+// rememberLocked leaves a ghost of an entry that is about to be evicted. One that is
+// older than a ghost can tell is forgotten.
 func (sh *shard) rememberLocked(e *entry, why evict.Reason, now int64) {
-	if now-e.LastSeen > stubMost {
+	if now-e.LastSeen > ghostMost {
 		return
 	}
 	g := sh.slab.groupOf(e)
-	old := newStub(e.ID, sh.total.numbers.ofPod(g.service, g.pod), e.LastSeen, e.CameBack(), e.Mark())
+	old := newGhost(e.ID, sh.total.numbers.ofPod(g.service, g.pod), e.LastSeen, e.CameBack(), e.Mark())
 	if why == evict.ReasonFlood {
-		sh.stubs.putFlood(e.ID, old)
+		sh.ghosts.putFlood(e.ID, old)
 		return
 	}
-	sh.stubs.put(e.ID, old)
+	sh.ghosts.put(e.ID, old)
 }
 
 // peekLocked finds the live entry of key and leaves it as it is.
@@ -195,7 +195,7 @@ func (sh *shard) claim(b *statefulroute.Binding, s *service, id uint64, key, pod
 		return false, nil
 	}
 	// It may have been bound and evicted since the caller looked.
-	if sh.recallLocked(b, s, id, key, now) {
+	if sh.restoreGhostLocked(b, s, id, key, now) {
 		return false, nil
 	}
 	e, err := sh.bindLocked(s, id, key, podName, now)
@@ -208,7 +208,7 @@ func (sh *shard) claim(b *statefulroute.Binding, s *service, id uint64, key, pod
 
 // bindLocked makes the binding of a session that has none.
 func (sh *shard) bindLocked(s *service, id uint64, key, podName string, now int64) (*entry, error) {
-	old := sh.stubs.take(id)
+	old := sh.ghosts.take(id)
 	known := old.alive(s, now)
 	if known {
 		sh.counts.broken++
@@ -220,9 +220,9 @@ func (sh *shard) bindLocked(s *service, id uint64, key, podName string, now int6
 	if err != nil {
 		sh.counts.refused++
 		if !known {
-			old = newStub(id, 0, now, false, 0)
+			old = newGhost(id, 0, now, false, 0)
 		}
-		sh.stubs.put(id, old)
+		sh.ghosts.put(id, old)
 		return nil, err
 	}
 	sh.tellLocked(e)
@@ -343,7 +343,7 @@ func (sh *shard) rebind(s *service, id uint64, key, from, to string, now int64) 
 	// The look-up that found the pod lost has counted this request.
 	e := sh.peekLocked(s, id, key, now)
 	if e == nil {
-		return sh.rebindStubLocked(s, id, key, from, to, now)
+		return sh.rebindGhostLocked(s, id, key, from, to, now)
 	}
 	if sh.slab.groupOf(e).pod.name != from {
 		return sh.bindingLocked(e, key), false, nil
@@ -352,8 +352,8 @@ func (sh *shard) rebind(s *service, id uint64, key, from, to string, now int64) 
 	return sh.reseatLocked(e, key, to), true, nil
 }
 
-// rebindStubLocked is rebind of a session that is only remembered.
-func (sh *shard) rebindStubLocked(s *service, id uint64, key, from, to string, now int64) (b statefulroute.Binding, won bool, err error) {
+// rebindGhostLocked is rebind of a session that is only remembered.
+func (sh *shard) rebindGhostLocked(s *service, id uint64, key, from, to string, now int64) (b statefulroute.Binding, won bool, err error) {
 	podName, ok := sh.rememberedLocked(s, id, now)
 	switch {
 	case !ok:
@@ -407,7 +407,7 @@ func (sh *shard) move(s *service, id uint64, key, to string, now int64) (b state
 		sh.counts.refused++
 		return b, err
 	}
-	sh.stubs.take(id)
+	sh.ghosts.take(id)
 	sh.policy.Used(&e.Entry)
 	sh.tellLocked(e)
 	return sh.bindingLocked(e, key), nil
@@ -418,7 +418,7 @@ func (sh *shard) delete(s *service, id uint64, key string) bool {
 	defer sh.mu.Unlock()
 	e := sh.slab.find(id)
 	if e == nil || !sh.slab.is(e, s, key) {
-		_, known := sh.total.numbers.pod(s, sh.stubs.take(id).pod())
+		_, known := sh.total.numbers.pod(s, sh.ghosts.take(id).pod())
 		return known
 	}
 	sh.removeLocked(e, &sh.counts.deleted)

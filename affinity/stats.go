@@ -53,7 +53,7 @@ type Stats struct {
 }
 
 // Stats returns the counts. Each shard is locked for a moment, one by one.
-func (t *Cache) Stats() Stats {
+func (t *Table) Stats() Stats {
 	st := Stats{Capacity: t.options.Capacity, Strategy: t.options.Strategy, Evictions: map[string]uint64{}}
 	for r := range evict.Reasons {
 		st.Evictions[r.String()] = 0
@@ -97,7 +97,7 @@ func (st *Stats) add(n counts, size int) {
 
 // PodSessions is the number of sessions bound to a pod. It costs the same however
 // many sessions and pods there are, and waits for no shard.
-func (t *Cache) PodSessions(service, pod string) int {
+func (t *Table) PodSessions(service, pod string) int {
 	s := t.services.get(service)
 	if s == nil {
 		return 0
@@ -111,7 +111,7 @@ func (t *Cache) PodSessions(service, pod string) int {
 
 // PodSessionCounts is the number of sessions of each pod that has any, as
 // PodSessions. It costs as much as the service has such pods.
-func (t *Cache) PodSessionCounts(service string) map[string]int {
+func (t *Table) PodSessionCounts(service string) map[string]int {
 	counts := map[string]int{}
 	s := t.services.get(service)
 	if s == nil {

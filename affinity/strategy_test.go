@@ -12,7 +12,7 @@ import (
 )
 
 func TestLRUDropsTheLeastRecentlyUsed(t *testing.T) {
-	c := newCache(t, Options{Capacity: 3, Shards: 1})
+	c := newTable(t, Options{Capacity: 3, Shards: 1})
 	for i, key := range []string{"a", "b", "c"} {
 		claim(t, c, "s", key, "p", t0.Add(time.Duration(i)*time.Second))
 	}
@@ -33,7 +33,7 @@ func TestLRUDropsTheLeastRecentlyUsed(t *testing.T) {
 // A full ttl table finds the places of expired entries before a sweep does, a moment
 // after they expired.
 func TestTTLReclaimsBetweenSweeps(t *testing.T) {
-	c := newCache(t, Options{Strategy: "ttl", Capacity: 100, Shards: 1})
+	c := newTable(t, Options{Strategy: "ttl", Capacity: 100, Shards: 1})
 	c.SetIdleTimeout("short", time.Minute)
 	for i := range 100 {
 		// The oldest entry is of a service with a longer timeout.
@@ -59,7 +59,7 @@ func TestTTLReclaimsBetweenSweeps(t *testing.T) {
 func TestFloodCannotPushOutProvenSessions(t *testing.T) {
 	const n = 20_000
 	for _, strategy := range []string{"lru", "adaptive"} {
-		c := newCache(t, Options{Strategy: strategy, Capacity: n, Shards: 1})
+		c := newTable(t, Options{Strategy: strategy, Capacity: n, Shards: 1})
 		for i := range n {
 			claim(t, c, "s", fmt.Sprint(i), "p", t0.Add(time.Duration(i)*time.Millisecond))
 		}
@@ -85,7 +85,7 @@ func TestFloodCannotPushOutProvenSessions(t *testing.T) {
 }
 
 func TestOperatorsBindingIsNotOnProbation(t *testing.T) {
-	c := newCache(t, Options{Capacity: 100, Shards: 1})
+	c := newTable(t, Options{Capacity: 100, Shards: 1})
 	if _, err := c.Move("s", "pinned", "p", t0); err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestOperatorsBindingIsNotOnProbation(t *testing.T) {
 }
 
 func TestLFUKeepsTheFrequentAndForgetsThemInTime(t *testing.T) {
-	c := newCache(t, Options{Strategy: "lfu", Capacity: 100, Shards: 1})
+	c := newTable(t, Options{Strategy: "lfu", Capacity: 100, Shards: 1})
 	claim(t, c, "s", "busy", "p", t0)
 	for range 100 {
 		c.Lookup("s", "busy", t0)
@@ -121,7 +121,7 @@ func TestLFUKeepsTheFrequentAndForgetsThemInTime(t *testing.T) {
 }
 
 func TestTTLRefusesWhenFull(t *testing.T) {
-	c := newCache(t, Options{Strategy: "ttl", Capacity: 2, Shards: 1, DefaultExpiration: time.Minute})
+	c := newTable(t, Options{Strategy: "ttl", Capacity: 2, Shards: 1, DefaultExpiration: time.Minute})
 	c.SetIdleTimeout("long", time.Hour)
 	claim(t, c, "long", "a", "p", t0)
 	claim(t, c, "s", "b", "p", t0)
@@ -140,7 +140,7 @@ func TestTTLRefusesWhenFull(t *testing.T) {
 
 func TestAdaptiveSwitchIsReportedAndCounted(t *testing.T) {
 	var reports []string
-	c := newCache(t, Options{Strategy: "adaptive", OnSwitch: func(from, to, why string) {
+	c := newTable(t, Options{Strategy: "adaptive", OnSwitch: func(from, to, why string) {
 		reports = append(reports, fmt.Sprintf("%s→%s: %s", from, to, why))
 	}})
 	claim(t, c, "s", "k", "p", t0)
@@ -169,7 +169,7 @@ func TestOptionsAreChecked(t *testing.T) {
 
 func TestCapacityIsNeverExceeded(t *testing.T) {
 	for _, capacity := range []int{1, 7, 1023, 3000, 70_000} {
-		c := newCache(t, Options{Capacity: capacity})
+		c := newTable(t, Options{Capacity: capacity})
 		for i := range 2*capacity + 10 {
 			claim(t, c, "s", fmt.Sprint(i), "p", t0)
 		}

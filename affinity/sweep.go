@@ -5,7 +5,7 @@ import "time"
 // Expire removes the bindings that have been idle for too long, lets an
 // adaptive strategy look at the rates since the last call, and returns how many
 // it removed. It never holds a lock for more than a few hundred entries.
-func (t *Cache) Expire(now time.Time) (n int) {
+func (t *Table) Expire(now time.Time) (n int) {
 	at := t.nanos(now)
 	for i := range t.shards {
 		sh := &t.shards[i]
@@ -15,28 +15,28 @@ func (t *Cache) Expire(now time.Time) (n int) {
 				n++
 			}
 		})
-		sh.sweepStubs(at)
+		sh.sweepGhosts(at)
 	}
 	t.tuner.observe(t.Stats(), t.options.OnSwitch)
 	return n
 }
 
-// sweepStubs forgets stubs before their ages begin anew, a few under each hold of the
+// sweepGhosts forgets ghosts before their ages begin anew, a few under each hold of the
 // lock.
-func (sh *shard) sweepStubs(now int64) {
+func (sh *shard) sweepGhosts(now int64) {
 	sh.mu.Lock()
-	left := sh.stubs.due(now)
+	left := sh.ghosts.due(now)
 	sh.mu.Unlock()
-	for ; left > 0; left -= stubsStep {
+	for ; left > 0; left -= ghostsStep {
 		sh.mu.Lock()
-		sh.stubs.sweep(min(left, stubsStep), now)
+		sh.ghosts.sweep(min(left, ghostsStep), now)
 		sh.mu.Unlock()
 	}
 }
 
 // DropPod forgets every binding to a pod and returns how many there were. It
 // costs as much as the pod has bindings.
-func (t *Cache) DropPod(service, pod string) int {
+func (t *Table) DropPod(service, pod string) int {
 	s := t.services.get(service)
 	if s == nil || pod == "" {
 		return 0
@@ -48,7 +48,7 @@ func (t *Cache) DropPod(service, pod string) int {
 
 // Flush forgets every binding of a service, or of all with "", and returns how
 // many there were.
-func (t *Cache) Flush(service string) (n int) {
+func (t *Table) Flush(service string) (n int) {
 	if service == "" {
 		for i := range t.shards {
 			sh := &t.shards[i]
@@ -72,7 +72,7 @@ func (t *Cache) Flush(service string) (n int) {
 }
 
 // deleteAll removes the bindings of a pod.
-func (t *Cache) deleteAll(s *service, pod string) (n int) {
+func (t *Table) deleteAll(s *service, pod string) (n int) {
 	for i := range t.shards {
 		sh := &t.shards[i]
 		if g := sh.group(s, pod); g != nil {

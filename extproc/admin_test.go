@@ -26,7 +26,7 @@ type operator struct {
 	t         *testing.T
 	url       string
 	directory *Directory
-	table     *affinity.Cache
+	table     *affinity.Table
 	logs      *observer.ObservedLogs
 	spans     *tracetest.SpanRecorder
 	notReady  error
@@ -41,7 +41,7 @@ func startAdmin(t *testing.T) *operator {
 	var tracer *tracing.Tracer
 	tracer, o.spans = newTestTracer(t)
 	h, err := NewAdmin(AdminOptions{
-		Directory: o.directory, Lister: MemoryTable{Cache: o.table}, Editor: MemoryTable{Cache: o.table},
+		Directory: o.directory, Lister: MemoryTable{Table: o.table}, Editor: MemoryTable{Table: o.table},
 		Metrics:    o.directory.opts.Monitor.Handler(),
 		CacheStats: func() any { return map[string]int{"size": o.table.Stats().Size} },
 		Ready:      func() error { return o.notReady },

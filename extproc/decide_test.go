@@ -185,7 +185,7 @@ func (r *racingTable) Rebind(ctx context.Context, service, key, from, to string,
 func TestDecideLoserOfARaceJoinsTheWinner(t *testing.T) {
 	w := newWorld(t, chat(), pods(3))
 	table := newTable(t)
-	w.table = &racingTable{MemoryTable{Cache: table}, func(string) { table.Claim("chat", "a", "chat-2", t0) }}
+	w.table = &racingTable{MemoryTable{Table: table}, func(string) { table.Claim("chat", "a", "chat-2", t0) }}
 	w.expect("a", joined, "chat-2")
 	total := w.inFlight("chat-0") + w.inFlight("chat-1")
 	if total != 0 || w.inFlight("chat-2") != 1 {
@@ -197,7 +197,7 @@ func TestDecideLoserOfARebindFollowsTheWinner(t *testing.T) {
 	w := newWorld(t, chat(), pods(3))
 	table := newTable(t)
 	table.Claim("chat", "a", "gone", t0)
-	w.table = &racingTable{MemoryTable{Cache: table}, func(string) { table.Move("chat", "a", "chat-1", t0) }}
+	w.table = &racingTable{MemoryTable{Table: table}, func(string) { table.Move("chat", "a", "chat-1", t0) }}
 	w.expect("a", known, "chat-1")
 }
 
@@ -205,7 +205,7 @@ func TestDecideSessionForgottenDuringARebindIsNew(t *testing.T) {
 	w := newWorld(t, chat(), pods(3))
 	table := newTable(t)
 	table.Claim("chat", "a", "gone", t0)
-	w.table = &racingTable{MemoryTable{Cache: table}, func(call string) {
+	w.table = &racingTable{MemoryTable{Table: table}, func(call string) {
 		if call == "rebind" {
 			table.Delete("chat", "a")
 		}
@@ -218,7 +218,7 @@ func TestDecideEndsHoweverThePodsFlap(t *testing.T) {
 	table := newTable(t)
 	table.Claim("chat", "a", "gone", t0)
 	n := 0
-	w.table = &racingTable{MemoryTable{Cache: table}, func(string) {
+	w.table = &racingTable{MemoryTable{Table: table}, func(string) {
 		n++
 		table.Move("chat", "a", fmt.Sprint("gone-", n), t0)
 	}}
@@ -260,7 +260,7 @@ func (p *scriptedPlacer) Pick(time.Time, string, func(string) bool) (balancing.T
 
 func TestDecideConcurrentFirstRequestsAgree(t *testing.T) {
 	w := newWorld(t, chat(), pods(7))
-	w.table = MemoryTable{Cache: newTable(t, func(o *affinity.Options) { o.Shards = 16; o.Capacity = 100000 })}
+	w.table = MemoryTable{Table: newTable(t, func(o *affinity.Options) { o.Shards = 16; o.Capacity = 100000 })}
 	for i := range 300 {
 		key := fmt.Sprint("s", i)
 		names := make([]string, 8)
@@ -285,7 +285,7 @@ func TestDecideProperties(t *testing.T) {
 		}
 		w := newWorld(t, svc, pods(4))
 		table := newTable(t)
-		w.table = MemoryTable{Cache: table}
+		w.table = MemoryTable{Table: table}
 		states := pods(4)
 		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			if rapid.IntRange(0, 3).Draw(rt, "step") == 0 {

@@ -38,7 +38,7 @@ func busyPod(t *testing.T, key []string, took time.Duration, failing float64) (f
 	d := newDirectory(t, ServiceState{chat(), pods(1)})
 	table := newTable(t)
 	table.Move("chat", "a", "chat-0", now)
-	server, err := NewServer(ServerOptions{Directory: d, Table: MemoryTable{Cache: table}, Now: func() time.Time { return now }})
+	server, err := NewServer(ServerOptions{Directory: d, Table: MemoryTable{Table: table}, Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,7 @@ func without(p []statefulroute.Pod, name string) []statefulroute.Pod {
 	return out
 }
 
-func newTable(t testing.TB, change ...func(*affinity.Options)) *affinity.Cache {
+func newTable(t testing.TB, change ...func(*affinity.Options)) *affinity.Table {
 	t.Helper()
 	o := affinity.Options{Capacity: 1000, Shards: 1}
 	for _, c := range change {
@@ -97,7 +97,7 @@ func newTable(t testing.TB, change ...func(*affinity.Options)) *affinity.Cache {
 // newMemory is a table as a server is given it.
 func newMemory(t testing.TB) MemoryTable {
 	t.Helper()
-	return MemoryTable{Cache: newTable(t)}
+	return MemoryTable{Table: newTable(t)}
 }
 
 func newDirectory(t testing.TB, services ...ServiceState) *Directory {

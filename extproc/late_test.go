@@ -32,7 +32,7 @@ func TestLateAnswer(t *testing.T) {
 	p := startProcessor(t, ServiceState{chat(), pods(1)})
 	envoy, cancel := context.WithCancel(metadata.AppendToOutgoingContext(t.Context(), wire.ServiceMetadata, "chat"))
 	ended := make(chan context.Context, 1)
-	p.server.table = &stallingTable{MemoryTable{Cache: p.table}, func() {
+	p.server.table = &stallingTable{MemoryTable{Table: p.table}, func() {
 		cancel()
 		<-(<-ended).Done() // the server has been told
 	}}

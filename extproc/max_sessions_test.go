@@ -18,14 +18,14 @@ import (
 type clients struct {
 	t      *testing.T
 	server *Server
-	table  *affinity.Cache
+	table  *affinity.Table
 	now    time.Time
 	pods   map[string]string // of each session, as of its first request
 }
 
-func newClients(t *testing.T, table *affinity.Cache, services ...ServiceState) *clients {
+func newClients(t *testing.T, table *affinity.Table, services ...ServiceState) *clients {
 	t.Helper()
-	server, err := NewServer(ServerOptions{Directory: newDirectory(t, services...), Table: MemoryTable{Cache: table}})
+	server, err := NewServer(ServerOptions{Directory: newDirectory(t, services...), Table: MemoryTable{Table: table}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 // admin API edits. It is always there and waits for nobody, so contexts are not
 // looked at.
 type MemoryTable struct {
-	Cache *affinity.Cache
+	Table *affinity.Table
 	// Expedite, when set, is told of a session that an operator deleted: the file that
 	// keeps the bindings is to forget it before those that just expire, or it would
 	// come back after a crash.
@@ -21,22 +21,22 @@ type MemoryTable struct {
 
 // Lookup implements Table.
 func (t MemoryTable) Lookup(_ context.Context, service, key string, now time.Time) (statefulroute.Binding, error) {
-	return orGone(t.Cache.Lookup(service, key, now))
+	return orGone(t.Table.Lookup(service, key, now))
 }
 
 // Claim implements Table.
 func (t MemoryTable) Claim(_ context.Context, service, key, pod string, now time.Time) (statefulroute.Binding, error) {
-	return orConflict(t.Cache.Claim(service, key, pod, now))
+	return orConflict(t.Table.Claim(service, key, pod, now))
 }
 
 // Rebind implements Table.
 func (t MemoryTable) Rebind(_ context.Context, service, key, from, to string, now time.Time) (statefulroute.Binding, error) {
-	return orConflict(t.Cache.Rebind(service, key, from, to, now))
+	return orConflict(t.Table.Rebind(service, key, from, to, now))
 }
 
 // GiveUp implements Table.
 func (t MemoryTable) GiveUp(_ context.Context, service, pod string, now time.Time) bool {
-	return t.Cache.GiveUp(service, pod, now)
+	return t.Table.GiveUp(service, pod, now)
 }
 
 // List implements SessionLister.
@@ -44,28 +44,28 @@ func (t MemoryTable) List(_ context.Context, service, pod string, limit int, aft
 	if after != "" && !affinity.ValidCursor(after) {
 		return nil, "", statefulroute.ErrCursor
 	}
-	page, next = t.Cache.List(service, pod, limit, after)
+	page, next = t.Table.List(service, pod, limit, after)
 	return page, next, nil
 }
 
 // Move implements SessionEditor.
 func (t MemoryTable) Move(_ context.Context, service, key, to string, now time.Time) (statefulroute.Binding, error) {
-	return t.Cache.Move(service, key, to, now)
+	return t.Table.Move(service, key, to, now)
 }
 
 // Peek implements SessionEditor.
 func (t MemoryTable) Peek(_ context.Context, service, key string, now time.Time) (statefulroute.Binding, error) {
-	return orGone(t.Cache.Peek(service, key, now))
+	return orGone(t.Table.Peek(service, key, now))
 }
 
 // Remembered implements SessionEditor.
 func (t MemoryTable) Remembered(_ context.Context, service, key string, now time.Time) (pod string, err error) {
-	return orGone(t.Cache.Remembered(service, key, now))
+	return orGone(t.Table.Remembered(service, key, now))
 }
 
 // Delete implements SessionEditor.
 func (t MemoryTable) Delete(_ context.Context, service, key string) error {
-	if !t.Cache.Delete(service, key) {
+	if !t.Table.Delete(service, key) {
 		return statefulroute.ErrGone
 	}
 	if t.Expedite != nil {

@@ -84,7 +84,7 @@ func TestNoTrafficGrowsTheNumberOfSeries(t *testing.T) {
 	lost.Name = "lost"
 	directory := newDirectory(t, ServiceState{Service: chat(), Pods: pods(10)}, ServiceState{Service: lost, Pods: withState(pods(1), "chat-0", statefulroute.Maintenance)})
 	table := newTable(t, func(o *affinity.Options) { o.Capacity = 4000 })
-	server, err := NewServer(ServerOptions{Directory: directory, Table: MemoryTable{Cache: table}})
+	server, err := NewServer(ServerOptions{Directory: directory, Table: MemoryTable{Table: table}})
 	if err != nil {
 		t.Fatal(err)
 	}

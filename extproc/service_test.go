@@ -35,7 +35,7 @@ import (
 type processor struct {
 	t         testing.TB
 	directory *Directory
-	table     *affinity.Cache
+	table     *affinity.Table
 	logs      *observer.ObservedLogs
 	server    *Server
 	client    extprocv3.ExternalProcessorClient
@@ -45,7 +45,7 @@ type processor struct {
 func startProcessor(t testing.TB, services ...ServiceState) *processor {
 	core, logs := observer.New(zap.DebugLevel)
 	p := &processor{t: t, directory: newDirectory(t, services...), table: newTable(t), logs: logs}
-	server, err := NewServer(ServerOptions{Directory: p.directory, Table: MemoryTable{Cache: p.table}, Log: zap.New(core)})
+	server, err := NewServer(ServerOptions{Directory: p.directory, Table: MemoryTable{Table: p.table}, Log: zap.New(core)})
 	if err != nil {
 		t.Fatal(err)
 	}

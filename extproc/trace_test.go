@@ -42,7 +42,7 @@ func newTestTracer(t *testing.T) (*tracing.Tracer, *tracetest.SpanRecorder) {
 type traced struct {
 	t      *testing.T
 	server *Server
-	table  *affinity.Cache
+	table  *affinity.Table
 	spans  *tracetest.SpanRecorder
 }
 
@@ -50,7 +50,7 @@ func newTraced(t *testing.T, services ...ServiceState) *traced {
 	t.Helper()
 	tracer, spans := newTestTracer(t)
 	table := newTable(t)
-	server, err := NewServer(ServerOptions{Directory: newDirectory(t, services...), Table: MemoryTable{Cache: table}, Tracer: tracer})
+	server, err := NewServer(ServerOptions{Directory: newDirectory(t, services...), Table: MemoryTable{Table: table}, Tracer: tracer})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,14 +117,14 @@ func TestSpansGoByTheServersClock(t *testing.T) {
 	}
 	now = t0
 	d, table := newDirectory(t, ServiceState{chat(), pods(2)}), newTable(t)
-	server, err := NewServer(ServerOptions{Directory: d, Table: MemoryTable{Cache: table}, Tracer: tracer, Now: clock})
+	server, err := NewServer(ServerOptions{Directory: d, Table: MemoryTable{Table: table}, Tracer: tracer, Now: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
 	x := &traced{t: t, server: server, table: table, spans: spans}
 	x.play([]string{"x-session-id", "a"}, "127.0.0.1:9100", []string{":status", "503"})
 	handler, err := NewAdmin(AdminOptions{
-		Directory: d, Lister: MemoryTable{Cache: table}, Editor: MemoryTable{Cache: table}, Metrics: http.NotFoundHandler(), CacheStats: func() any { return nil },
+		Directory: d, Lister: MemoryTable{Table: table}, Editor: MemoryTable{Table: table}, Metrics: http.NotFoundHandler(), CacheStats: func() any { return nil },
 		Ready: func() error { return nil }, Tracer: tracer, Now: clock,
 	})
 	if err != nil {

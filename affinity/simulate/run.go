@@ -81,10 +81,10 @@ func (r *Result) count(e Event, known bool) {
 var Epoch = time.Unix(1_800_000_000, 0)
 
 // Affinity drives the project's own table, with its sweep once a minute.
-func Affinity(c *affinity.Cache) Table { return &affinityTable{cache: c} }
+func Affinity(c *affinity.Table) Table { return &affinityTable{cache: c} }
 
 type affinityTable struct {
-	cache *affinity.Cache
+	cache *affinity.Table
 	swept time.Duration
 }
 

@@ -1,4 +1,4 @@
-// Package store keeps the bindings of an affinity.Cache in a file, so that a
+// Package store keeps the bindings of an affinity.Table in a file, so that a
 // restarted or killed process finds its sessions where they were.
 //
 // The request path never waits for the disk. The cache tells its journal every

@@ -41,7 +41,7 @@ func peerNames() (names []string) {
 	return names
 }
 
-type affinityTable struct{ table *affinity.Cache }
+type affinityTable struct{ table *affinity.Table }
 
 func ours(strategy string) func() (table, error) {
 	return func() (table, error) {

@@ -86,7 +86,7 @@ type App struct {
 	store     *store.Store            // nil: bindings end with the process
 	found     []statefulroute.Binding // by openStore, for restore
 	storeSaid atomic.Pointer[string]  // the trouble that was logged last
-	table     *affinity.Cache
+	table     *affinity.Table
 	idle      *idleTimeouts
 	directory *extproc.Directory
 	watcher   *extproc.Watcher

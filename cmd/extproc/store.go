@@ -65,7 +65,7 @@ func (a *App) forgetUnrestored(now time.Time) {
 
 // sessions is the table as the server and the admin API see it.
 func (a *App) sessions() extproc.MemoryTable {
-	t := extproc.MemoryTable{Cache: a.table}
+	t := extproc.MemoryTable{Table: a.table}
 	if a.store != nil {
 		t.Expedite = a.store.Expedite
 	}

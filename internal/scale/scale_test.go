@@ -42,7 +42,7 @@ var t0 = time.Unix(1_800_000_000, 0)
 // fleet is what all tests share. They may change it as long as they leave it as it was.
 type fleet struct {
 	states    []extproc.ServiceState
-	table     *affinity.Cache
+	table     *affinity.Table
 	directory *extproc.Directory
 	heap      uint64 // of table
 }
@@ -86,7 +86,7 @@ func newDirectory(t testing.TB, s []extproc.ServiceState) *extproc.Directory {
 	return d
 }
 
-func newTable(t testing.TB) *affinity.Cache {
+func newTable(t testing.TB) *affinity.Table {
 	t.Helper()
 	table, err := affinity.New(affinity.Options{Capacity: sessions()})
 	if err != nil {

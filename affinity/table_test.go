@@ -10,7 +10,7 @@ import (
 
 var t0 = time.Unix(1_800_000_000, 0)
 
-func newCache(t testing.TB, o Options) *Cache {
+func newTable(t testing.TB, o Options) *Table {
 	t.Helper()
 	c, err := New(o)
 	if err != nil {
@@ -20,7 +20,7 @@ func newCache(t testing.TB, o Options) *Cache {
 }
 
 // claim binds key to pod and fails the test if it was not free.
-func claim(t testing.TB, c *Cache, service, key, pod string, now time.Time) {
+func claim(t testing.TB, c *Table, service, key, pod string, now time.Time) {
 	t.Helper()
 	b, won, err := c.Claim(service, key, pod, now)
 	if err != nil || !won || b.Pod != pod {
@@ -28,7 +28,7 @@ func claim(t testing.TB, c *Cache, service, key, pod string, now time.Time) {
 	}
 }
 
-func checkIdentity(t testing.TB, c *Cache) Stats {
+func checkIdentity(t testing.TB, c *Table) Stats {
 	t.Helper()
 	st := c.Stats()
 	if st.Inserts != uint64(st.Size)+st.Evicted+st.Expirations+st.Deletes {
@@ -39,7 +39,7 @@ func checkIdentity(t testing.TB, c *Cache) Stats {
 }
 
 func TestFirstWriterWins(t *testing.T) {
-	c := newCache(t, Options{})
+	c := newTable(t, Options{})
 	claim(t, c, "chat", "k", "a", t0)
 	b, won, err := c.Claim("chat", "k", "b", t0.Add(time.Second))
 	if err != nil || won || b.Pod != "a" || b.Requests != 2 {
@@ -54,7 +54,7 @@ func TestFirstWriterWins(t *testing.T) {
 }
 
 func TestRebindReplacesOnlyWhatItNames(t *testing.T) {
-	c := newCache(t, Options{})
+	c := newTable(t, Options{})
 	claim(t, c, "chat", "k", "a", t0)
 	if b, won, err := c.Rebind("chat", "k", "b", "c", t0); err != nil || won || b.Pod != "a" {
 		t.Fatalf("rebind of another pod's binding: %+v, %v, %v", b, won, err)
@@ -72,7 +72,7 @@ func TestRebindReplacesOnlyWhatItNames(t *testing.T) {
 }
 
 func TestIdleTimeoutSlides(t *testing.T) {
-	c := newCache(t, Options{DefaultExpiration: time.Minute})
+	c := newTable(t, Options{DefaultExpiration: time.Minute})
 	c.SetIdleTimeout("short", time.Second)
 	claim(t, c, "chat", "k", "a", t0)
 	claim(t, c, "short", "k", "a", t0)
@@ -98,7 +98,7 @@ func TestIdleTimeoutSlides(t *testing.T) {
 
 // Whoever can ask could otherwise fill the memory with made-up names of services.
 func TestAskingMakesNoService(t *testing.T) {
-	c, now := newCache(t, Options{}), t0
+	c, now := newTable(t, Options{}), t0
 	if _, ok := c.Lookup("made-up", "a", now); ok {
 		t.Error("a service that is not there has a binding")
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/stateful-route/stateful-route/internal/monotonic"
 )
 
-// Cache is the session table. Its methods may be called concurrently.
-type Cache struct {
+// Table is the session table. Its methods may be called concurrently.
+type Table struct {
 	services services
 	shards   []shard
 	seed     maphash.Seed
@@ -24,7 +24,7 @@ type Cache struct {
 }
 
 // New returns an empty table, or an error that says which option is wrong.
-func New(o Options) (*Cache, error) {
+func New(o Options) (*Table, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -33,7 +33,7 @@ func New(o Options) (*Cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Cache{
+	t := &Table{
 		services: services{dflt: o.DefaultExpiration},
 		shards:   make([]shard, o.Shards),
 		seed:     maphash.MakeSeed(),
@@ -47,14 +47,14 @@ func New(o Options) (*Cache, error) {
 }
 
 // lay makes the shards.
-func (t *Cache) lay(strategy evict.Strategy) {
+func (t *Table) lay(strategy evict.Strategy) {
 	o := t.options
 	all := &total{capacity: int64(o.Capacity), numbers: t.numbers, journal: o.Journal, clock: t.clock}
 	for i := range t.shards {
 		share := shareOf(o.Capacity, o.Shards, i)
 		sh := &t.shards[i]
 		sh.total, sh.limit = all, share+headroom(share, o.Shards)
-		sh.slab, sh.stubs = newSlab(sh.limit), stubs{entries: sh.limit}
+		sh.slab, sh.ghosts = newSlab(sh.limit), ghosts{entries: sh.limit}
 		sh.groups, sh.previous = map[groupKey]*group{}, map[uint64]unique.Handle[string]{}
 		sh.room = evict.NewRoom(&sh.slab, share)
 		sh.policy = strategy.NewPolicy(sh.room)
@@ -81,20 +81,20 @@ func headroom(share, shards int) int {
 }
 
 // nanos is now on the clock of the entries.
-func (t *Cache) nanos(now time.Time) int64 { return t.clock.Nanos(now) }
+func (t *Table) nanos(now time.Time) int64 { return t.clock.Nanos(now) }
 
 // id is the hash of a key of a service.
-func (t *Cache) id(s *service, key string) uint64 { return maphash.String(t.seed, key) ^ s.salt }
+func (t *Table) id(s *service, key string) uint64 { return maphash.String(t.seed, key) ^ s.salt }
 
 // at returns where a key of a service lives.
-func (t *Cache) at(s *service, key string) (*shard, uint64) {
+func (t *Table) at(s *service, key string) (*shard, uint64) {
 	id := t.id(s, key)
 	return &t.shards[t.shardOf(id)], id
 }
 
 // shardOf spreads the ids evenly over the shards and in their order, so that a
 // page of a list needs one shard after the other.
-func (t *Cache) shardOf(id uint64) int {
+func (t *Table) shardOf(id uint64) int {
 	hi, _ := bits.Mul64(id, uint64(len(t.shards)))
 	return int(hi)
 }
@@ -102,7 +102,7 @@ func (t *Cache) shardOf(id uint64) int {
 // Lookup returns the binding of a session's request and renews it. A binding that
 // was evicted is made anew, on its pod, if the table remembers it: it then begins
 // at now, with two requests. Lookup does not allocate.
-func (t *Cache) Lookup(service, key string, now time.Time) (b statefulroute.Binding, ok bool) {
+func (t *Table) Lookup(service, key string, now time.Time) (b statefulroute.Binding, ok bool) {
 	s := t.services.get(service)
 	if s == nil {
 		t.shards[0].miss()
@@ -114,7 +114,7 @@ func (t *Cache) Lookup(service, key string, now time.Time) (b statefulroute.Bind
 }
 
 // Peek returns a live binding and leaves it as it is, uncounted.
-func (t *Cache) Peek(service, key string, now time.Time) (statefulroute.Binding, bool) {
+func (t *Table) Peek(service, key string, now time.Time) (statefulroute.Binding, bool) {
 	s := t.services.get(service)
 	if s == nil {
 		return statefulroute.Binding{}, false
@@ -130,7 +130,7 @@ func (t *Cache) Peek(service, key string, now time.Time) (statefulroute.Binding,
 
 // Remembered returns the pod of a binding that was evicted, to which a Lookup would
 // bind the key again.
-func (t *Cache) Remembered(service, key string, now time.Time) (pod string, ok bool) {
+func (t *Table) Remembered(service, key string, now time.Time) (pod string, ok bool) {
 	s := t.services.get(service)
 	if s == nil {
 		return "", false
@@ -142,7 +142,7 @@ func (t *Cache) Remembered(service, key string, now time.Time) (pod string, ok b
 // Claim binds a key to a pod if it has no live binding, be it one that was evicted and is
 // remembered. It returns the binding in force and whether this call made it; ErrFull
 // where the strategy refuses.
-func (t *Cache) Claim(service, key, pod string, now time.Time) (b statefulroute.Binding, won bool, err error) {
+func (t *Table) Claim(service, key, pod string, now time.Time) (b statefulroute.Binding, won bool, err error) {
 	s := t.services.getOrAdd(service)
 	s.inUse()
 	sh, id := t.at(s, key)
@@ -154,7 +154,7 @@ func (t *Cache) Claim(service, key, pod string, now time.Time) (b statefulroute.
 // that was evicted and is remembered. It returns the binding in force and whether this
 // call made it; ErrGone if there is none. It is not counted as a use: the Lookup
 // before it was.
-func (t *Cache) Rebind(service, key, from, to string, now time.Time) (b statefulroute.Binding, won bool, err error) {
+func (t *Table) Rebind(service, key, from, to string, now time.Time) (b statefulroute.Binding, won bool, err error) {
 	s := t.services.get(service)
 	if s == nil {
 		return statefulroute.Binding{}, false, statefulroute.ErrGone
@@ -165,7 +165,7 @@ func (t *Cache) Rebind(service, key, from, to string, now time.Time) (b stateful
 
 // Move binds a key to a pod, whatever it was bound to, for an operator. It is
 // not a use of the session: neither its idle time nor its requests change.
-func (t *Cache) Move(service, key, to string, now time.Time) (statefulroute.Binding, error) {
+func (t *Table) Move(service, key, to string, now time.Time) (statefulroute.Binding, error) {
 	s := t.services.getOrAdd(service)
 	sh, id := t.at(s, key)
 	return sh.move(s, id, key, to, t.nanos(now))
@@ -175,7 +175,7 @@ func (t *Cache) Move(service, key, to string, now time.Time) (statefulroute.Bind
 // where the pod may have no more sessions, and reports whether there was any. The session
 // keeps its pod, as every evicted one, in case that it comes back. It looks into each
 // shard at most once, at a few entries, and into none if no session was used once.
-func (t *Cache) GiveUp(service, pod string, now time.Time) bool {
+func (t *Table) GiveUp(service, pod string, now time.Time) bool {
 	s := t.services.get(service)
 	if s == nil || s.totals.once.Load() == 0 {
 		return false
@@ -194,7 +194,7 @@ func (t *Cache) GiveUp(service, pod string, now time.Time) bool {
 }
 
 // Delete forgets a binding, evicted or not, and reports whether there was one.
-func (t *Cache) Delete(service, key string) bool {
+func (t *Table) Delete(service, key string) bool {
 	s := t.services.get(service)
 	if s == nil {
 		return false
@@ -205,7 +205,7 @@ func (t *Cache) Delete(service, key string) bool {
 
 // Checkpoint tells the journal of all uses that it does not know yet, for an owner
 // that is about to stop. It never holds a lock for more than a few hundred entries.
-func (t *Cache) Checkpoint() {
+func (t *Table) Checkpoint() {
 	for i := range t.shards {
 		t.shards[i].checkpoint()
 	}
@@ -213,6 +213,6 @@ func (t *Cache) Checkpoint() {
 
 // SetIdleTimeout sets how long an unused binding of the service is kept, for
 // the present bindings too; 0 means Options.DefaultExpiration.
-func (t *Cache) SetIdleTimeout(service string, d time.Duration) {
+func (t *Table) SetIdleTimeout(service string, d time.Duration) {
 	t.services.getOrAdd(service).idle.Store(int64(max(d, 0)))
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // fill claims n sessions that are used twice, so that they are worth keeping.
-func fill(t testing.TB, c *Cache, name string, n int, pod string, now time.Time) {
+func fill(t testing.TB, c *Table, name string, n int, pod string, now time.Time) {
 	t.Helper()
 	for i := range n {
 		key := fmt.Sprint(name, i)
@@ -20,9 +20,9 @@ func fill(t testing.TB, c *Cache, name string, n int, pod string, now time.Time)
 }
 
 // evicted returns a table in which k was bound to chat-1 and evicted.
-func evicted(t testing.TB) *Cache {
+func evicted(t testing.TB) *Table {
 	t.Helper()
-	c := newCache(t, Options{Capacity: 100, Shards: 1})
+	c := newTable(t, Options{Capacity: 100, Shards: 1})
 	claim(t, c, "chat", "k", "chat-1", t0)
 	fill(t, c, "filler", 100, "chat-2", t0.Add(time.Second))
 	if b, ok := c.Peek("chat", "k", t0.Add(time.Second)); ok {
@@ -52,7 +52,7 @@ func TestAnEvictedSessionComesBackToItsPod(t *testing.T) {
 // ten of the others find their pod: the README says so.
 func TestHowManyEvictedSessionsAreRemembered(t *testing.T) {
 	const capacity = 20_000
-	c := newCache(t, Options{Capacity: capacity})
+	c := newTable(t, Options{Capacity: capacity})
 	fill(t, c, "s", 4*capacity, "chat-1", t0)
 	bound, remembered := 0, 0
 	for i := range 4 * capacity {
@@ -69,18 +69,18 @@ func TestHowManyEvictedSessionsAreRemembered(t *testing.T) {
 }
 
 func TestWhatEndsTheMemoryOfASession(t *testing.T) {
-	for name, end := range map[string]func(c *Cache) (now time.Time){
-		"idle timeout": func(*Cache) time.Time { return t0.Add(31 * time.Minute) },
-		"Delete": func(c *Cache) time.Time {
+	for name, end := range map[string]func(c *Table) (now time.Time){
+		"idle timeout": func(*Table) time.Time { return t0.Add(31 * time.Minute) },
+		"Delete": func(c *Table) time.Time {
 			if !c.Delete("chat", "k") || c.Delete("chat", "k") {
 				t.Error("an evicted binding is to be deleted once")
 			}
 			return t0.Add(time.Second)
 		},
-		"DropPod":          func(c *Cache) time.Time { c.DropPod("chat", "chat-1"); return t0.Add(time.Second) },
-		"Flush":            func(c *Cache) time.Time { c.Flush("chat"); return t0.Add(time.Second) },
-		"Flush everything": func(c *Cache) time.Time { c.Flush(""); return t0.Add(time.Second) },
-		"a new binding": func(c *Cache) time.Time {
+		"DropPod":          func(c *Table) time.Time { c.DropPod("chat", "chat-1"); return t0.Add(time.Second) },
+		"Flush":            func(c *Table) time.Time { c.Flush("chat"); return t0.Add(time.Second) },
+		"Flush everything": func(c *Table) time.Time { c.Flush(""); return t0.Add(time.Second) },
+		"a new binding": func(c *Table) time.Time {
 			if b, err := c.Move("chat", "k", "chat-3", t0.Add(time.Second)); err != nil || b.PreviousPod != "chat-1" {
 				t.Errorf("moved: %+v, %v", b, err)
 			}
@@ -137,7 +137,7 @@ func TestARefusedSessionKeepsThePodItHad(t *testing.T) {
 
 // A session that a full table refused is not made to look as if it had a pod.
 func TestARefusedSessionHasNoPod(t *testing.T) {
-	c := newCache(t, Options{Strategy: "ttl", Capacity: 1, Shards: 1})
+	c := newTable(t, Options{Strategy: "ttl", Capacity: 1, Shards: 1})
 	claim(t, c, "chat", "first", "chat-0", t0)
 	for range 2 {
 		if _, _, err := c.Claim("chat", "second", "chat-1", t0); err == nil {
@@ -152,11 +152,11 @@ func TestARefusedSessionHasNoPod(t *testing.T) {
 	}
 }
 
-// TestStubsKeepBothKinds plays random ids to a bucket and to a list of what it must
+// TestGhostsKeepBothKinds plays random ids to a bucket and to a list of what it must
 // hold at least: the newest three of each kind, whatever a flood brings.
-func TestStubsKeepBothKinds(t *testing.T) {
+func TestGhostsKeepBothKinds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := stubs{entries: 2}
+		s := ghosts{entries: 2}
 		var kinds [2][]uint64 // ids, the newest last
 		now := int64(1_800_000_000_000_000_000)
 		for i := range rapid.IntRange(1, 60).Draw(t, "steps") {
@@ -165,8 +165,8 @@ func TestStubsKeepBothKinds(t *testing.T) {
 			if back {
 				kind = 1
 			}
-			s.put(id, newStub(id, uint16(i+1), now, back, uint8(i)))
-			s.putFlood(uint64(i+1)<<50, newStub(uint64(i+1)<<50, 1, now, back, 0))
+			s.put(id, newGhost(id, uint16(i+1), now, back, uint8(i)))
+			s.putFlood(uint64(i+1)<<50, newGhost(uint64(i+1)<<50, 1, now, back, 0))
 			kinds[kind] = append(kinds[kind], id)
 			kinds[kind] = kinds[kind][max(len(kinds[kind])-floodPlace/2, 0):]
 			if len(kinds[kind]) > 0 && rapid.IntRange(0, 4).Draw(t, "take") == 0 {
@@ -185,7 +185,7 @@ func TestStubsKeepBothKinds(t *testing.T) {
 		for k := range kinds {
 			for _, id := range kinds[k] {
 				old := s.find(id)
-				if i := id>>32 - 1; old == 0 || old.pod() != uint16(i+1) || old.mark() != uint8(i)&stubMarkMask || old.cameBack() != (k == 1) {
+				if i := id>>32 - 1; old == 0 || old.pod() != uint16(i+1) || old.mark() != uint8(i)&ghostMarkMask || old.cameBack() != (k == 1) {
 					t.Fatalf("%x of kind %d: %x", id, k, uint64(old))
 				}
 			}
@@ -193,12 +193,12 @@ func TestStubsKeepBothKinds(t *testing.T) {
 	})
 }
 
-func TestStubIdleIsNeverTooShort(t *testing.T) {
+func TestGhostIdleIsNeverTooShort(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		seen := rapid.Int64Range(0, 1<<61).Draw(t, "seen")
-		idle := rapid.Int64Range(0, stubMost).Draw(t, "idle")
-		got := newStub(1<<32, 1, seen, false, 0).idle(seen + idle)
-		if late := got - idle; late < 0 || late >= 1<<stubUnitBits {
+		idle := rapid.Int64Range(0, ghostMost).Draw(t, "idle")
+		got := newGhost(1<<32, 1, seen, false, 0).idle(seen + idle)
+		if late := got - idle; late < 0 || late >= 1<<ghostUnitBits {
 			t.Fatalf("idle for %s, taken for %s", time.Duration(idle), time.Duration(got))
 		}
 	})
@@ -231,13 +231,13 @@ func TestPodNumbers(t *testing.T) {
 	}
 }
 
-// Ids of one shard and one bucket differ in nearly all bits of their stubs' tags, else a
+// Ids of one shard and one bucket differ in nearly all bits of their ghosts' tags, else a
 // new session would be taken for an evicted one far more often than is said.
-func TestStubTagsTellIDsOfOneBucketApart(t *testing.T) {
+func TestGhostTagsTellIDsOfOneBucketApart(t *testing.T) {
 	const ids, fixed = 30_000, 0x7f<<57 | 0x1fff<<19 // what chooses shard and bucket
-	rnd, tags := rand.New(rand.NewPCG(1, 1)), map[stub]bool{}
+	rnd, tags := rand.New(rand.NewPCG(1, 1)), map[ghost]bool{}
 	for range ids {
-		tags[stubTag(rnd.Uint64()&^fixed)] = true
+		tags[ghostTag(rnd.Uint64()&^fixed)] = true
 	}
 	// By chance n² / 2²⁸ pairs are equal, three or four.
 	if same := ids - len(tags); same > 15 {

@@ -35,7 +35,7 @@ func parseCursor(after string) (first uint64, err error) {
 // hashes; next is where to go on, and empty on the last page. Whoever follows
 // it sees each binding that exists all the while exactly once. A cursor is of
 // no use in another process; one that is not valid lists nothing.
-func (t *Cache) List(service, pod string, limit int, after string) (bs []statefulroute.Binding, next string) {
+func (t *Table) List(service, pod string, limit int, after string) (bs []statefulroute.Binding, next string) {
 	first, err := parseCursor(after)
 	s := t.services.get(service)
 	if err != nil || (service != "" && s == nil) {
@@ -61,7 +61,7 @@ func (t *Cache) List(service, pod string, limit int, after string) (bs []statefu
 const allPage = 4096
 
 // All yields every binding, page by page as List does.
-func (t *Cache) All() iter.Seq[statefulroute.Binding] {
+func (t *Table) All() iter.Seq[statefulroute.Binding] {
 	return func(yield func(statefulroute.Binding) bool) {
 		for page, next := t.List("", "", allPage, ""); ; page, next = t.List("", "", allPage, next) {
 			for _, b := range page {
