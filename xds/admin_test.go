@@ -16,7 +16,7 @@ func TestAdminAPI(t *testing.T) {
 	odd := testPod("<script>/x", 2)
 	srv.config(t, testPod("a", 1), odd)
 	loads := load.NewLoads()
-	loads.Report(time.Now(), "envoy", clusterStats(podStats(testPod("a", 1), 3, 1, 5)), srv.Index())
+	loads.Report(time.Now(), "envoy", clusterStats(podStats(testPod("a", 1), 3, 1, 5)), srv.Model())
 	mux := http.NewServeMux()
 	(&Admin{Server: srv.Server, Loads: loads}).Register(mux)
 	call := func(method, path string, want int, into any) {

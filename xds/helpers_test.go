@@ -101,7 +101,7 @@ func await(t *testing.T, what string, ok func() bool) {
 
 // loadService is the server's load service.
 func loadService(srv *Server) *load.LoadService {
-	return &load.LoadService{Loads: load.NewLoads(), Pods: func() load.Pods { return srv.Index() }}
+	return &load.LoadService{Loads: load.NewLoads(), Pods: func() load.Pods { return srv.Model() }}
 }
 
 // t0 is when nothing depends on the time.

@@ -48,7 +48,7 @@ func equalLoad(l *load.Loads, pods []statefulroute.Pod) {
 		})
 	}
 	report := []*endpointv3.ClusterStats{{ClusterName: "chat", UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{locality}}}
-	l.Report(time.Now(), "envoy", report, state.NewIndex(state.Model{Services: []*state.ServiceView{view}}))
+	l.Report(time.Now(), "envoy", report, state.Model{Services: []*state.ServiceView{view}})
 }
 
 // What the analyzer finds lowers a pod's weight by itself: the loads of these pods

@@ -34,8 +34,7 @@ type Rollout struct {
 	// Hold bounds each wait for answers.
 	Hold time.Duration
 
-	gateway  state.Gateway
-	layout   *state.Layout // of the services that are meant to be
+	target   state.Model
 	services map[string]*serviceRollout
 	active   map[string]*serviceRollout // those with something to do or to wait for
 	seq      [2]uint64                  // the last number by audience
@@ -78,14 +77,13 @@ const AllAnswered = math.MaxUint64
 // changed may differ from before, and those in gone are no longer in it.
 func (r *Rollout) Set(now time.Time, model state.Model, changed []*state.ServiceView, gone []string) {
 	if r.services == nil {
-		r.services, r.active, r.layout = map[string]*serviceRollout{}, map[string]*serviceRollout{}, state.NewLayout(nil)
+		r.services, r.active = map[string]*serviceRollout{}, map[string]*serviceRollout{}
 		r.reshare(now)
 	}
-	next := model.LayoutOf()
-	if next != r.layout && !slices.Equal(next.Names, r.layout.Names) || !reflect.DeepEqual(r.gateway, model.Gateway) {
+	if !r.target.SameServices(model) || !reflect.DeepEqual(r.target.Gateway, model.Gateway) {
 		r.reshare(now)
 	}
-	r.gateway, r.layout = model.Gateway, next
+	r.target = model
 	for _, svc := range changed {
 		s := r.services[svc.Name]
 		if s == nil {
@@ -128,7 +126,7 @@ func (r *Rollout) Next(now time.Time, progress func(wire.Audience) Progress) (pu
 		return nil, time.Time{}
 	}
 	t := turn{
-		now: now, hold: r.Hold, grace: r.gateway.MessageTimeout, first: !r.started,
+		now: now, hold: r.Hold, grace: r.target.Gateway.MessageTimeout, first: !r.started,
 		seq:      [2]uint64{r.seq[wire.Envoys] + 1, r.seq[wire.Extprocs] + 1},
 		progress: [2]Progress{progress(wire.Envoys), progress(wire.Extprocs)},
 	}
@@ -176,14 +174,14 @@ func (r *Rollout) finish(s *serviceRollout, t *turn) {
 // sharedModel is what listener and routes are made of: the services as Envoys
 // have them, those that go away after the others and without a route.
 func (r *Rollout) sharedModel() state.Model {
-	m := state.Model{Gateway: r.gateway, Services: make([]*state.ServiceView, 0, len(r.services))}
-	for _, name := range r.layout.Names {
-		if s := r.services[name]; s != nil && s.envoy != nil {
+	m := state.Model{Gateway: r.target.Gateway, Services: make([]*state.ServiceView, 0, len(r.services))}
+	for _, svc := range r.target.Services {
+		if s := r.services[svc.Name]; s != nil && s.envoy != nil {
 			m.Services = append(m.Services, s.policyView())
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.services)) {
-		if _, meant := r.layout.Places[name]; !meant && r.services[name].envoy != nil {
+		if !r.target.HasService(name) && r.services[name].envoy != nil {
 			m.Services = append(m.Services, r.services[name].policyView())
 		}
 	}

@@ -320,7 +320,9 @@ func (s *serviceRollout) come(t *turn, next *state.ServiceView) {
 
 // policyView is the service's policy as Envoys have it, and whether it has a route.
 func (s *serviceRollout) policyView() *state.ServiceView {
-	return &state.ServiceView{Service: s.envoy.Service, Spec: s.envoy.Spec, Unrouted: !s.routed}
+	view := s.envoy.WithMembers(nil)
+	view.Unrouted = !s.routed
+	return view
 }
 
 // waits reports whether something is waited for, and tells the turn until when.

@@ -35,9 +35,9 @@ func manyPods(n int) (*state.Desk, []*endpointv3.ClusterStats) {
 // aSecond is what every second costs beside Envoy's resources: a report, the
 // look at which pods are left, and new weights.
 func aSecond(tb testing.TB, d *state.Desk, l *load.Loads, stats []*endpointv3.ClusterStats, weights map[string]uint32) {
-	index := state.NewIndex(d.Model())
-	l.Report(t0, "envoy", stats, index)
-	l.Keep(index.Has)
+	model := d.Model()
+	l.Report(t0, "envoy", stats, model)
+	l.Keep(model.HasPod)
 	for pod, w := range weights {
 		if err := d.SetWeight("chat", pod, w); err != nil {
 			tb.Fatal(err)

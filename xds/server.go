@@ -76,7 +76,7 @@ type Server struct {
 	guard   *grpclimit.Guard
 	names   *grpclimit.Pool // that clients subscribe to
 	edits   chan edit
-	current atomic.Pointer[view]
+	current atomic.Pointer[state.Model]
 	changed chan struct{}
 
 	// Owned by the loop.
@@ -87,12 +87,6 @@ type Server struct {
 	shared  build.Resources     // what Envoys have of the rest
 	reunion time.Time           // until then the absence of extprocs is not their end
 	obeyed  bool                // the orders of the run before are known
-}
-
-// view is a model with its index.
-type view struct {
-	model state.Model
-	index *state.Index
 }
 
 // given are the names under which an audience has a service.
@@ -124,7 +118,7 @@ func New(opts Options) (*Server, error) {
 		shared:  build.NewResources(),
 		names:   grpclimit.NewPool(keptNames, sharedNames*opts.Limits.Streams),
 	}
-	s.current.Store(&view{index: state.NewIndex(state.Model{})})
+	s.current.Store(&state.Model{})
 	s.clients = newClients(opts.Observer, s.refused, opts.Hold)
 	s.caches = newCaches(opts.Boot+"-", s.clients)
 	s.clients.sequence, s.clients.left = s.caches.sequence, s.caches.forget
@@ -171,23 +165,16 @@ func (s *Server) Run(ctx context.Context) error {
 // built: what Envoy would refuse never becomes the target.
 func (s *Server) edit(apply func(*state.Desk, time.Time) error) error {
 	now := time.Now()
-	s.desk.Begin()
-	if err := apply(s.desk, now); err != nil {
-		s.desk.Rollback()
+	done, err := s.desk.Edit(func(d *state.Desk) error { return apply(d, now) }, s.check)
+	if err != nil {
 		return err
 	}
-	done := s.desk.Settle()
-	model := s.desk.Model()
-	if err := s.check(model, done); err != nil {
-		s.desk.Rollback()
-		return err
-	}
-	s.desk.Commit()
-	if s.opts.Orders != nil && s.obeyed && s.desk.TakeOrdered() {
+	if s.opts.Orders != nil && s.obeyed && done.Orders {
 		s.opts.Orders.Keep(s.desk.Orders())
 	}
-	s.current.Store(&view{model, state.NewIndex(model)})
-	s.rollout.Set(now, model, done.Changed, done.Gone)
+	model := s.desk.Model()
+	s.current.Store(&model)
+	s.rollout.Set(now, model, done.Services, done.Gone)
 	if done.Facts {
 		select {
 		case s.changed <- struct{}{}:
@@ -198,10 +185,10 @@ func (s *Server) edit(apply func(*state.Desk, time.Time) error) error {
 }
 
 // check builds what an edit changed.
-func (s *Server) check(model state.Model, done state.Settled) error {
-	before := s.current.Load().model
+func (s *Server) check(model state.Model, done state.Change) error {
+	before := s.Model()
 	shared := !reflect.DeepEqual(before.Gateway, model.Gateway)
-	for _, svc := range done.Changed {
+	for _, svc := range done.Services {
 		if _, err := s.builder.Target(svc); err != nil {
 			return err
 		}
@@ -422,10 +409,7 @@ func (s *Server) Changed() <-chan struct{} { return s.changed }
 
 // Model returns the services and pods as they are meant to be now. The result
 // is shared: read only.
-func (s *Server) Model() state.Model { return s.current.Load().model }
-
-// Index finds the pods of the model.
-func (s *Server) Index() *state.Index { return s.current.Load().index }
+func (s *Server) Model() state.Model { return *s.current.Load() }
 
 // Clients returns a row per connected client and resource type.
 func (s *Server) Clients() []ClientStatus { return s.clients.list(time.Now()) }

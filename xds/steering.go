@@ -77,10 +77,9 @@ func (s *Steering) Run(ctx context.Context) error {
 
 func (s *Steering) step(ctx context.Context, now time.Time, interval time.Duration) {
 	model := s.Model()
-	index := state.NewIndex(model)
-	s.follow(now, model, index)
+	s.follow(now, model)
 	taken := s.Loads.Take()
-	s.Loads.Keep(index.Has)
+	s.Loads.Keep(model.HasPod)
 	byPod := make(map[podID]load.Window, len(taken.Windows))
 	for _, w := range taken.Windows {
 		byPod[podID{w.Service, w.Pod}] = w
@@ -102,7 +101,7 @@ func (s *Steering) step(ctx context.Context, now time.Time, interval time.Durati
 }
 
 // follow brings the state of the services in line with the model.
-func (s *Steering) follow(now time.Time, model state.Model, index *state.Index) {
+func (s *Steering) follow(now time.Time, model state.Model) {
 	for name := range s.steered {
 		if _, ok := model.Service(name); !ok {
 			delete(s.steered, name)
@@ -119,7 +118,7 @@ func (s *Steering) follow(now time.Time, model state.Model, index *state.Index) 
 			pods[i] = m.Pod
 		}
 		for _, m := range st.members() {
-			if !index.Has(svc.Name, m.Name) {
+			if !model.HasPod(svc.Name, m.Name) {
 				st.silence.Forget(m.Name)
 			}
 		}

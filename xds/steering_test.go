@@ -26,7 +26,7 @@ func TestSteeringFollowsTheLoad(t *testing.T) {
 		Logger: zap.NewNop(), Loads: load.NewLoads(), Set: set, Doubter: doubted, Model: func() state.Model { return model },
 		Observe: func(load.Taken) { taken++ }, steered: map[string]*steered{},
 	}
-	pods := state.NewIndex(model)
+	pods := model
 	now := time.Unix(1000, 0)
 	// c answers ten times slower than its peers: as many in flight for a tenth
 	// of the answers.
@@ -106,7 +106,7 @@ func (l *loadLoop) SetWeights(_ context.Context, weights map[string]map[string]u
 }
 
 func (l *loadLoop) run(seconds int) {
-	pods := state.NewIndex(l.desk.Model())
+	pods := l.desk.Model()
 	for range seconds {
 		l.now = l.now.Add(time.Second)
 		l.s.Loads.Report(l.now, "envoy", clusterStats(podStats(l.pods[0], 100, 0, 4), podStats(l.pods[1], 100, 0, 4), podStats(l.pods[2], 10, 0, 4)), pods)
@@ -172,7 +172,7 @@ func TestOneLiarMovesNoWeight(t *testing.T) {
 		} {
 			t.Run(fmt.Sprintf("%s beside %d", name, honest), func(t *testing.T) {
 				l := newLoadLoop(t)
-				pods := state.NewIndex(l.desk.Model())
+				pods := l.desk.Model()
 				for range 60 {
 					l.now = l.now.Add(time.Second)
 					for client := range honest {

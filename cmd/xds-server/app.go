@@ -199,7 +199,7 @@ func (a *app) serve(ctx context.Context, cfg *config.XDSServer, listener net.Lis
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { a.reload.run(ctx); return nil })
 	group.Go(func() error {
-		lrs := &load.LoadService{Loads: a.loads, Pods: func() load.Pods { return a.server.Index() }}
+		lrs := &load.LoadService{Loads: a.loads, Pods: func() load.Pods { return a.server.Model() }}
 		return a.server.Serve(ctx, listener, lrs.RegisterOn)
 	})
 	return group.Wait()

@@ -22,25 +22,24 @@ var ErrOtherSource = errors.New("the pods of the service come from elsewhere now
 // the operator (drain, maintenance), the health checks and the load. Model is
 // the sum. It is pure and not safe for concurrent use.
 //
-// Whatever is said of one service touches that service alone: begin, settle and
-// then commit or rollback cost what the touched services cost, however many
-// others there are.
+// Whatever is said of one service touches that service alone: an edit costs what
+// the touched services cost, however many others there are.
 type Desk struct {
 	gateway  Gateway
-	layout   *Layout        // in the order of the configuration
+	layout   *layout        // in the order of the configuration
 	views    []*ServiceView // of the layout's services, as of the last settle; replaced, never changed
 	services map[string]*deskService
 
 	touched map[string]struct{} // since the last settle
 	undo    *deskUndo           // between begin and commit or rollback
 	facts   uint64              // the last ServiceView.facts that was given
-	ordered bool                // orders may differ since takeOrdered
+	ordered bool                // orders may differ since the last edit
 }
 
 // deskUndo is what a rollback puts back.
 type deskUndo struct {
 	gateway  Gateway
-	layout   *Layout
+	layout   *layout
 	views    []*ServiceView
 	ordered  bool
 	services map[string]*deskService // nil for those that were not there
@@ -72,17 +71,33 @@ type HealthVerdict struct {
 
 // NewDesk returns an empty desk.
 func NewDesk() *Desk {
-	return &Desk{layout: NewLayout(nil), services: map[string]*deskService{}, touched: map[string]struct{}{}}
+	return &Desk{layout: newLayout(nil), services: map[string]*deskService{}, touched: map[string]struct{}{}}
 }
 
-// Begin starts a change that rollback can take back.
-func (d *Desk) Begin() {
+// Edit makes a change, and takes it back should it fail or check refuse what comes
+// of it.
+func (d *Desk) Edit(change func(*Desk) error, check func(Model, Change) error) (Change, error) {
+	d.begin()
+	if err := change(d); err != nil {
+		d.rollback()
+		return Change{}, err
+	}
+	done := d.settle()
+	if err := check(d.model(), done); err != nil {
+		d.rollback()
+		return Change{}, err
+	}
+	d.undo = nil
+	done.Orders, d.ordered = d.ordered, false
+	return done, nil
+}
+
+// begin starts a change that rollback can take back.
+func (d *Desk) begin() {
 	d.undo = &deskUndo{gateway: d.gateway, layout: d.layout, views: d.views, ordered: d.ordered, services: map[string]*deskService{}}
 }
 
-func (d *Desk) Commit() { d.undo = nil }
-
-func (d *Desk) Rollback() {
+func (d *Desk) rollback() {
 	d.gateway, d.layout, d.views, d.ordered = d.undo.gateway, d.undo.layout, d.undo.views, d.undo.ordered
 	for name, s := range d.undo.services {
 		if s == nil {
@@ -126,15 +141,15 @@ func (d *Desk) SetConfig(now time.Time, g Gateway, services []statefulroute.Serv
 		names[i] = svc.Name
 		d.setService(now, svc)
 	}
-	next := NewLayout(names)
-	for _, name := range d.layout.Names {
-		if _, ok := next.Places[name]; !ok {
+	next := newLayout(names)
+	for _, name := range d.layout.names {
+		if _, ok := next.places[name]; !ok {
 			left := d.touch(name) // also where it is known that orders changed
 			d.ordered = d.ordered || len(left.orders) > 0
 			delete(d.services, name)
 		}
 	}
-	if !slices.Equal(names, d.layout.Names) {
+	if !slices.Equal(names, d.layout.names) {
 		d.layout, d.views, d.ordered = next, nil, true
 	}
 }
@@ -230,16 +245,20 @@ func (d *Desk) mustHave(service, pod string) error {
 	return nil
 }
 
-// Settled is what changed since the last settle.
-type Settled struct {
-	Changed []*ServiceView // those that are new among them
-	Gone    []string
-	Facts   bool // something else than weights changed
+// Change is what came of an edit.
+type Change struct {
+	// Services are the new views, of new services as well.
+	Services []*ServiceView
+	Gone     []string
+	// Facts: something else than weights changed.
+	Facts bool
+	// Orders: those in force may be others.
+	Orders bool
 }
 
-// Settle brings the views of the touched services up to date.
-func (d *Desk) Settle() Settled {
-	var out Settled
+// settle brings the views of the touched services up to date.
+func (d *Desk) settle() Change {
+	var out Change
 	for _, name := range slices.Sorted(maps.Keys(d.touched)) {
 		s := d.services[name]
 		if s == nil {
@@ -249,12 +268,12 @@ func (d *Desk) Settle() Settled {
 		before := s.view
 		s.view = d.look(s)
 		if s.view != before {
-			out.Changed = append(out.Changed, s.view)
+			out.Services = append(out.Services, s.view)
 			out.Facts = out.Facts || before == nil || !s.view.SameButWeights(before)
 		}
 	}
 	clear(d.touched)
-	d.arrange(out.Changed)
+	d.arrange(out.Services)
 	return out
 }
 
@@ -262,14 +281,14 @@ func (d *Desk) Settle() Settled {
 func (d *Desk) arrange(changed []*ServiceView) {
 	switch {
 	case d.views == nil: // other services, or another order
-		d.views = make([]*ServiceView, len(d.layout.Names))
-		for i, name := range d.layout.Names {
+		d.views = make([]*ServiceView, len(d.layout.names))
+		for i, name := range d.layout.names {
 			d.views[i] = d.services[name].view
 		}
 	case len(changed) > 0:
 		d.views = slices.Clone(d.views)
 		for _, v := range changed {
-			d.views[d.layout.Places[v.Name]] = v
+			d.views[d.layout.places[v.Name]] = v
 		}
 	}
 }
@@ -278,7 +297,7 @@ func (d *Desk) arrange(changed []*ServiceView) {
 // still true.
 func (d *Desk) look(s *deskService) *ServiceView {
 	members := make([]Member, len(s.pods))
-	facts := s.view != nil && s.view.Spec == s.spec && s.view.pods == s.index
+	facts := s.view != nil && s.view.spec == s.spec && s.view.index == s.index
 	weights := facts
 	for i, p := range s.pods {
 		f, ordered := s.facts[p.Name], s.orders[p.Name].state
@@ -300,7 +319,7 @@ func (d *Desk) look(s *deskService) *ServiceView {
 	if facts && weights {
 		return s.view
 	}
-	view := &ServiceView{Service: *s.spec, Members: members, Spec: s.spec, pods: s.index}
+	view := &ServiceView{Service: *s.spec, Members: members, spec: s.spec, index: s.index}
 	if facts {
 		view.facts = s.view.facts
 	} else {
@@ -313,10 +332,12 @@ func (d *Desk) look(s *deskService) *ServiceView {
 // Model returns the services with their pods as they are to be published.
 func (d *Desk) Model() Model {
 	if d.undo == nil {
-		d.Settle()
+		d.settle()
 	}
-	return Model{Gateway: d.gateway, Services: d.views, layout: d.layout}
+	return d.model()
 }
+
+func (d *Desk) model() Model { return Model{Gateway: d.gateway, Services: d.views, layout: d.layout} }
 
 // rank weighs what was said: an operator's maintenance over a failed check,
 // and that over a drain.

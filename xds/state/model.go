@@ -1,7 +1,9 @@
 package state
 
 import (
+	"net/netip"
 	"reflect"
+	"slices"
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
@@ -16,33 +18,30 @@ type Model struct {
 
 	// layout is the same pointer in all models of the same services in the same
 	// order; nil in a model made by hand.
-	layout *Layout
+	layout *layout
 }
 
-// Layout is which services there are, and where in a model. It is never changed.
-type Layout struct {
-	Names  []string
-	Places map[string]int
+// layout is which services there are, and where in a model. It is never changed.
+type layout struct {
+	names  []string
+	places map[string]int
 }
 
-func NewLayout(names []string) *Layout {
-	l := &Layout{Names: names, Places: make(map[string]int, len(names))}
+func newLayout(names []string) *layout {
+	l := &layout{names: names, places: make(map[string]int, len(names))}
 	for i, name := range names {
-		l.Places[name] = i
+		l.places[name] = i
 	}
 	return l
 }
 
-// LayoutOf is the model's layout.
-func (m Model) LayoutOf() *Layout {
-	if m.layout != nil {
-		return m.layout
+// SameServices reports whether two models have services of the same names in the
+// same order.
+func (m Model) SameServices(other Model) bool {
+	if m.layout != nil && m.layout == other.layout {
+		return true
 	}
-	names := make([]string, len(m.Services))
-	for i, svc := range m.Services {
-		names[i] = svc.Name
-	}
-	return NewLayout(names)
+	return slices.EqualFunc(m.Services, other.Services, func(a, b *ServiceView) bool { return a.Name == b.Name })
 }
 
 // Gateway is what every Envoy is told beside the services.
@@ -86,13 +85,13 @@ type ServiceView struct {
 	// removed.
 	Unrouted bool
 
-	// Spec is where Service was copied from: views with the same one have the same
+	// spec is where Service was copied from: views with the same one have the same
 	// policy. nil in a view made by hand.
-	Spec *statefulroute.Service
+	spec *statefulroute.Service
 	// facts is the same number in views of a service that differ in the weights
 	// their load gave them at most; 0: not known.
 	facts uint64
-	pods  *podIndex // by name and by address; nil in a view made by hand
+	index *podIndex // of the members; nil in a view made by hand
 }
 
 // Member is a pod with the weight its load gave it.
@@ -108,7 +107,7 @@ type Member struct {
 
 // SamePolicy reports whether two views differ in their pods at most.
 func (v *ServiceView) SamePolicy(other *ServiceView) bool {
-	if v.Spec != nil && v.Spec == other.Spec {
+	if v.spec != nil && v.spec == other.spec {
 		return true
 	}
 	a, b := v.Service, other.Service
@@ -125,12 +124,13 @@ func (v *ServiceView) SameButWeights(other *ServiceView) bool {
 
 // WithMembers returns a view of the same policy with other pods.
 func (v *ServiceView) WithMembers(members []Member) *ServiceView {
-	return &ServiceView{Service: v.Service, Spec: v.Spec, Members: members}
+	return &ServiceView{Service: v.Service, spec: v.spec, Members: members}
 }
 
+// Service finds a service by its name.
 func (m Model) Service(name string) (*ServiceView, bool) {
 	if m.layout != nil {
-		i, ok := m.layout.Places[name]
+		i, ok := m.layout.places[name]
 		if !ok {
 			return nil, false
 		}
@@ -142,4 +142,55 @@ func (m Model) Service(name string) (*ServiceView, bool) {
 		}
 	}
 	return nil, false
+}
+
+// HasService reports whether there is the service.
+func (m Model) HasService(name string) bool {
+	_, ok := m.Service(name)
+	return ok
+}
+
+// HasPod reports whether the service has the pod.
+func (m Model) HasPod(service, pod string) bool {
+	svc, ok := m.Service(service)
+	return ok && svc.indexed().has(pod)
+}
+
+// PodAt names the pod at an address of a service.
+func (m Model) PodAt(service string, at netip.AddrPort) (pod string, ok bool) {
+	svc, ok := m.Service(service)
+	if !ok {
+		return "", false
+	}
+	pod, ok = svc.indexed().addresses[at]
+	return pod, ok
+}
+
+// indexed finds the pods of the view. One that was made by hand has no index.
+func (v *ServiceView) indexed() *podIndex {
+	if v.index != nil {
+		return v.index
+	}
+	return newPodIndex(v.Members)
+}
+
+// podIndex finds a service's pods. It is shared by all views of the same pods at
+// the same addresses, and never changed.
+type podIndex struct {
+	names     map[string]struct{}
+	addresses map[netip.AddrPort]string
+}
+
+func newPodIndex(members []Member) *podIndex {
+	x := &podIndex{names: make(map[string]struct{}, len(members)), addresses: make(map[netip.AddrPort]string, len(members))}
+	for _, m := range members {
+		x.names[m.Name] = struct{}{}
+		x.addresses[m.Address] = m.Name
+	}
+	return x
+}
+
+func (x *podIndex) has(pod string) bool {
+	_, ok := x.names[pod]
+	return ok
 }

@@ -88,20 +88,13 @@ func (d *Desk) ageOrders(now time.Time, s *deskService) {
 // then of names; those on pods that are gone for a while are among them.
 func (d *Desk) Orders() []Order {
 	orders := []Order{}
-	for _, name := range d.layout.Names {
+	for _, name := range d.layout.names {
 		s := d.services[name]
 		for _, pod := range slices.Sorted(maps.Keys(s.orders)) {
 			orders = append(orders, Order{name, pod, s.orders[pod].state.String()})
 		}
 	}
 	return orders
-}
-
-// TakeOrdered reports whether orders may differ since it was asked last.
-func (d *Desk) TakeOrdered() bool {
-	ordered := d.ordered
-	d.ordered = false
-	return ordered
 }
 
 // Obey repeats kept orders. Those on pods that are gone are dropped, but where
