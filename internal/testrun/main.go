@@ -1,11 +1,15 @@
 // Command testrun runs `go test` and says how much of it did not run: it passes
 // its arguments on, shows the output of what failed, then counts the skipped
-// tests with their reasons, and ends with go test's own lines and exit status:
+// tests with their reasons, names the slowest ones, and ends with go test's own
+// lines and exit status:
 //
 //	$ testrun -count=1 ./...
 //	…
 //	1 test was skipped:
 //	  e2e.TestScrape: prometheus is not on PATH: scripts/test-deps.sh installs it
+//	the slowest tests:
+//	    31.4s e2e.TestPodsThatFlapHardlyMoveSessions
+//	  …
 //	ok  	github.com/stateful-route/stateful-route/config	0.021s
 //	ok  	github.com/stateful-route/stateful-route/e2e	93.412s
 //

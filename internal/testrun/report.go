@@ -23,15 +23,16 @@ type report struct {
 	w       io.Writer
 	output  map[[2]string][]string // by package and test, of those not ended
 	skipped []skip
-	results []string // go test's own line for each package
-	err     error    // the first failure to write
+	times   map[[2]string]float64 // seconds, by package and test
+	results []string              // go test's own line for each package
+	err     error                 // the first failure to write
 }
 
 // skip is a test that did not run.
 type skip struct{ test, reason string }
 
 func newReport(w io.Writer) *report {
-	return &report{w: w, output: map[[2]string][]string{}}
+	return &report{w: w, output: map[[2]string][]string{}, times: map[[2]string]float64{}}
 }
 
 func (r *report) read(events io.Reader) error {
@@ -67,8 +68,13 @@ func (r *report) add(e event) {
 	case "pass":
 		delete(r.output, id)
 	}
-	if e.Test == "" && (e.Action == "pass" || e.Action == "fail") {
+	if e.Action != "pass" && e.Action != "fail" {
+		return
+	}
+	if e.Test == "" {
 		r.print(fmt.Sprintf("testrun: %s: %s after %.1fs\n", e.Package, e.Action, e.Elapsed))
+	} else {
+		r.times[id] = e.Elapsed
 	}
 }
 
@@ -125,6 +131,7 @@ func (r *report) close(failed bool) error {
 	for _, s := range r.skipped {
 		r.print("  " + s.test + ": " + s.reason + "\n")
 	}
+	r.printSlowest()
 	r.print(r.results...)
 	if failed {
 		r.print("FAIL\n")

@@ -14,7 +14,10 @@ const events = `
 {"Action":"run","Package":"m/a","Test":"TestGood"}
 {"Action":"output","Package":"m/a","Test":"TestGood","Output":"=== RUN   TestGood\n"}
 {"Action":"output","Package":"m/a","Test":"TestGood","Output":"    a_test.go:3: chatter\n"}
-{"Action":"pass","Package":"m/a","Test":"TestGood","Elapsed":0}
+{"Action":"pass","Package":"m/a","Test":"TestGood/part","Elapsed":1.5}
+{"Action":"pass","Package":"m/a","Test":"TestGood","Elapsed":2.25}
+{"Action":"pass","Package":"m/a","Test":"TestParts/parallel","Elapsed":31}
+{"Action":"pass","Package":"m/a","Test":"TestParts","Elapsed":0}
 {"Action":"output","Package":"m/a","Test":"TestAway","Output":"=== RUN   TestAway\n"}
 {"Action":"output","Package":"m/a","Test":"TestAway","Output":"    a_test.go:9: prometheus is not on PATH\n"}
 {"Action":"output","Package":"m/a","Test":"TestAway","Output":"--- SKIP: TestAway (0.00s)\n"}
@@ -43,6 +46,9 @@ testrun: m/b: fail after 0.0s
 d/d.go:3:1: syntax error
 1 test was skipped:
   a.TestAway: a_test.go:9: prometheus is not on PATH
+the slowest tests:
+    31.0s a.TestParts/parallel
+     2.2s a.TestGood
 ok  	m/a	0.004s
 FAIL	m/b	0.003s
 ?   	m/c	[no test files]
