@@ -6,6 +6,7 @@ FUZZTIME  ?= 20s
 BENCHTIME ?= 200ms
 DURATION  ?= 10m
 PACKAGES  ?= ./...
+FIRST     := $(if $(filter ./...,$(PACKAGES)),./e2e)
 
 GO       ?= go
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -26,16 +27,17 @@ run: build ## demo pods, xds-server, extproc and a real Envoy on this machine; C
 	@exec bin/run $(RUNFLAGS)
 
 # -count=1: the end-to-end tests depend on programs that the test cache does not see.
-# -p 1: one package at a time, or simulations disturb the tests that watch the clock.
+# ./e2e first: it takes longest and mostly waits, so that the others run beside it.
+# E2E_PROGRAMS: where all test programs have what they start built, once.
 .PHONY: test
 test: ## every test that needs no container engine, the end-to-end tests included
 	@$(GO) build -o bin/ ./internal/testrun
-	bin/testrun -p 1 -count=1 -timeout 20m $(PACKAGES)
+	E2E_PROGRAMS=$(CURDIR)/bin/test bin/testrun -count=1 -timeout 20m $(FIRST) $(PACKAGES)
 
 .PHONY: race
 race: ## the same with the race detector, also in the programs that the end-to-end tests start
 	@$(GO) build -o bin/ ./internal/testrun
-	E2E_RACE=1 bin/testrun -p 1 -race -count=1 -timeout 40m $(PACKAGES)
+	E2E_RACE=1 E2E_PROGRAMS=$(CURDIR)/bin/test-race bin/testrun -race -count=1 -timeout 40m $(FIRST) $(PACKAGES)
 
 .PHONY: model
 model: ## the session table against a plain map, a million steps a strategy, with the race detector

@@ -21,7 +21,7 @@ func TestSessionsStayOnTheirPod(t *testing.T) {
 	s := start(t, harness.Options{})
 	for _, source := range sources {
 		t.Run(source.name, func(t *testing.T) {
-			owners := s.Load(harness.Keys(200), 50, 32, source.put).Owners(t)
+			owners := s.Load(harness.Keys(200), 10, 32, source.put).Owners(t)
 			if len(owners) != 200 {
 				t.Errorf("%d sessions were served, want 200", len(owners))
 			}
@@ -130,7 +130,7 @@ func TestUnboundRequestsFollowTheWeights(t *testing.T) {
 				svc.Pods.Static[i].Weight = weight
 			}
 			s := start(t, harness.Options{Services: []harness.Service{svc}})
-			const blocks, perBlock = 50, 100
+			const blocks, perBlock = 50, 60
 			want, got := map[string]float64{}, map[string]float64{}
 			for block := range blocks {
 				shares := weightShares(t, s)

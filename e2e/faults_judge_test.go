@@ -13,18 +13,25 @@ import (
 	"github.com/stateful-route/stateful-route/e2e/harness"
 )
 
-// What a killed pod excuses. Envoy learns of the death by the connections that
-// break, extproc by the health check: after two failures half a second apart, of
-// 300 ms at most each. A request to the pod that begins in between is refused, for
-// no other pod may have it. The rest is for a machine that is slow; a short run
-// shares it with other tests.
-const (
-	deathKnown      = 3 * time.Second
-	deathKnownShort = 10 * time.Second
+// leniency is what a killed pod excuses. Envoy learns of the death by the connections
+// that break, extproc by the health check: after two failures half a second apart. A
+// request to the pod that begins in between is refused, for no other pod may have it.
+type leniency struct {
+	// deathKnown is how long after the kill a request may be refused.
+	deathKnown time.Duration
 	// breaking is how long after the kill a request may still be sent on a connection
 	// whose end Envoy has not read yet.
-	breaking = 200 * time.Millisecond
-)
+	breaking time.Duration
+}
+
+// leniencyOf is more than that takes, and much more in a short run, which shares the
+// machine with other tests.
+func leniencyOf(long bool) leniency {
+	if long {
+		return leniency{deathKnown: 3 * time.Second, breaking: 200 * time.Millisecond}
+	}
+	return leniency{deathKnown: 10 * time.Second, breaking: 3 * time.Second}
+}
 
 // Sums of one event.
 type faultSums struct {
@@ -40,18 +47,15 @@ type verdict struct {
 	events []faultEvent
 	sums   []faultSums // one for each event, and the last for what fell in none
 	growth []growth
-	known  time.Duration // deathKnown, or the short run's
+	leniency
 }
 
 // judgeFaults says of everything odd to which event it belongs and whether that
 // excuses it.
 func judgeFaults(l *faultLoad, events []faultEvent, usage map[string][]harness.Usage, long bool) verdict {
-	v := verdict{events: events, sums: make([]faultSums, len(events)+1), known: deathKnown}
-	if !long {
-		v.known = deathKnownShort
-	}
+	v := verdict{events: events, sums: make([]faultSums, len(events)+1), leniency: leniencyOf(long)}
 	for _, odd := range l.oddness {
-		at, excuse := excused(odd, events, v.known)
+		at, excuse := v.excused(odd, events)
 		sums := &v.sums[at]
 		switch {
 		case excuse == "moved":
@@ -76,7 +80,7 @@ func judgeFaults(l *faultLoad, events []faultEvent, usage map[string][]harness.U
 
 // excused finds the kill that explains what was odd, or else the last event that
 // had begun when the request ended.
-func excused(odd oddity, events []faultEvent, known time.Duration) (at int, excuse string) {
+func (l leniency) excused(odd oddity, events []faultEvent) (at int, excuse string) {
 	at = len(events)
 	for i, e := range events {
 		if !e.At.After(odd.Ended) {
@@ -93,10 +97,10 @@ func excused(odd oddity, events []faultEvent, known time.Duration) (at int, excu
 			if odd.Pod == e.Pod && !odd.Last.After(e.At) {
 				return i, "moved"
 			}
-		case odd.Began.Before(e.At.Add(breaking)) && (odd.Pod == e.Pod || odd.Pod == ""):
+		case odd.Began.Before(e.At.Add(l.breaking)) && (odd.Pod == e.Pod || odd.Pod == ""):
 			// Which pod had a request without a session, or a session's first one, is not known.
 			return i, "on the pod"
-		case odd.Pod == e.Pod && odd.Began.Before(e.At.Add(known)) && strings.HasPrefix(odd.Failure, "status 503"):
+		case odd.Pod == e.Pod && odd.Began.Before(e.At.Add(l.deathKnown)) && strings.HasPrefix(odd.Failure, "status 503"):
 			return i, "before known"
 		}
 	}
@@ -206,7 +210,7 @@ func (v verdict) text(plan faultPlan, l *faultLoad) string {
 	}
 	w.Flush()
 	fmt.Fprintf(&b, "\nIn flight on the pod: a request of one of its sessions, or of a client whose pod is not known, that began no later than %v after the kill.\n"+
-		"Before its death was known: a 503 to one of its sessions within %v of the kill. Strayed: an answer of another pod than the session's.\n\n", breaking, v.known)
+		"Before its death was known: a 503 to one of its sessions within %v of the kill. Strayed: an answer of another pod than the session's.\n\n", v.breaking, v.deathKnown)
 	w = tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "program\tsamples\tMB\tgoroutines\tdescriptors\t(medians of the first and the last third)")
 	for _, g := range v.growth {
@@ -244,7 +248,7 @@ func TestFaultsAreJudged(t *testing.T) {
 		{"long after", oddity{Key: "k", Pod: "chat-0", Began: at(14), Ended: at(14.1), Failure: refused}, 0, ""},
 		{"extproc restarts", oddity{Key: "k", Pod: "chat-1", Began: at(30.1), Ended: at(30.2), Failure: refused}, 1, ""},
 	} {
-		if event, excuse := excused(c.odd, events, deathKnown); event != c.event || excuse != c.excuse {
+		if event, excuse := leniencyOf(true).excused(c.odd, events); event != c.event || excuse != c.excuse {
 			t.Errorf("%s: event %d, %q; want %d, %q", c.name, event, excuse, c.event, c.excuse)
 		}
 	}

@@ -44,7 +44,7 @@ func TestFaults(t *testing.T) {
 	t.Parallel()
 	plan := planFaults(*faultTime)
 	svc := harness.Chat(3)
-	svc.HealthCheck = map[string]any{"http": "/healthz", "interval": "500ms", "timeout": "300ms", "unhealthy_after": 2, "healthy_after": 1}
+	svc.HealthCheck = map[string]any{"http": "/healthz", "interval": "500ms", "timeout": "500ms", "unhealthy_after": 2, "healthy_after": 1}
 	s := start(t, harness.Options{Services: []harness.Service{svc}})
 	rate := *faultRate
 	if *faultTime == 0 {

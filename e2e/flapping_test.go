@@ -8,20 +8,20 @@ import (
 	"github.com/stateful-route/stateful-route/e2e/harness"
 )
 
-// Two of three pods fail and pass their checks in turn, once a second. No session
+// Two of three pods fail and pass their checks in turn, every two seconds. No session
 // moves more than twice in half a minute, and the report names both pods.
 func TestPodsThatFlapHardlyMoveSessions(t *testing.T) {
 	t.Parallel()
 	svc := harness.Chat(3)
-	svc.HealthCheck = map[string]any{"http": "/healthz", "interval": "200ms", "timeout": "150ms", "unhealthy_after": 2, "healthy_after": 1}
+	svc.HealthCheck = map[string]any{"http": "/healthz", "interval": "400ms", "timeout": "400ms", "unhealthy_after": 2, "healthy_after": 1}
 	s := start(t, harness.Options{Services: []harness.Service{svc}})
 	keys := harness.Keys(60)
-	traffic := s.Traffic(t, keys, 200*time.Millisecond)
+	traffic := s.Traffic(t, keys, 400*time.Millisecond)
 	issues := s.WatchIssues()
 	t.Cleanup(func() { issues.Stop() })
-	half := time.NewTicker(500 * time.Millisecond)
+	half := time.NewTicker(time.Second)
 	defer half.Stop()
-	for i := range 60 {
+	for i := range 30 {
 		first, second := "fail", "ok"
 		if i%2 == 1 {
 			first, second = second, first

@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -12,10 +14,29 @@ import (
 	"github.com/stateful-route/stateful-route/e2e/harness"
 )
 
+// atOnce is how many tests run at a time. Most of a test's time is waiting, for an
+// interval, a restart or a load, so that it is more than there are cores.
+const atOnce = 8
+
 var programDir string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := runAtOnce(atOnce); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	os.Exit(runTests(m))
+}
+
+// runAtOnce has n tests run at a time, unless the command line says how many.
+func runAtOnce(n int) error {
+	said := false
+	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "test.parallel" })
+	if said {
+		return nil
+	}
+	return flag.Set("test.parallel", strconv.Itoa(n))
 }
 
 func runTests(m *testing.M) int {

@@ -29,7 +29,7 @@ func TestXDSServerAway(t *testing.T) {
 			s := start(t, harness.Options{StateOfTheWorld: variant.sotw})
 			keys := harness.Keys(20)
 			before := s.Load(keys, 2, 8, harness.InHeader).Owners(t)
-			traffic := s.Traffic(t, clients(keys), 250*time.Millisecond)
+			traffic := s.Traffic(t, clients(keys), time.Second)
 			s.XDS.Kill(t)
 			// New sessions are placed in the meantime, too.
 			tick := time.NewTicker(time.Second)

@@ -39,26 +39,26 @@ func TestLivePage(t *testing.T) {
 	s.Traffic(t, harness.Keys(40), 100*time.Millisecond)
 
 	tab := browser.Open(t, s.XDSAdmin+"/")
-	tab.Await(5*time.Second, `document.querySelector("#link").textContent === "live"`)
-	tab.Await(5*time.Second, state(hostile)+` === "ready"`)
-	tab.Await(5*time.Second, `document.querySelector("#clients").textContent.includes("e2e")`)
-	tab.Await(20*time.Second, `document.querySelector("figure .curve").getAttribute("d") !== ""`)
+	tab.Await(`document.querySelector("#link").textContent === "live"`)
+	tab.Await(state(hostile) + ` === "ready"`)
+	tab.Await(`document.querySelector("#clients").textContent.includes("e2e")`)
+	tab.Await(`document.querySelector("figure .curve").getAttribute("d") !== ""`)
 
 	// What somebody else does is shown.
 	s.Order(t, "chat", "chat-2", "drain")
-	t.Logf("the drained pod was shown after %v", tab.Await(2*time.Second, state("chat-2")+` === "draining"`))
+	tab.Await(state("chat-2") + ` === "draining"`)
 
 	// What the operator does, by keyboard, is done.
 	tab.TabTo(row(hostile) + `.querySelector("button:nth-child(2)")`)
 	tab.Do(chromedp.KeyEvent(kb.Enter))
 	tab.TabTo(`document.querySelector("#confirm-yes")`)
 	tab.Do(chromedp.KeyEvent(kb.Enter))
-	tab.Await(2*time.Second, state(hostile)+` === "draining"`)
-	harness.Eventually(t, time.Second, "the API says so, too", s.InState("chat", hostile, "draining"))
+	tab.Await(state(hostile) + ` === "draining"`)
+	harness.Eventually(t, harness.Patience, "the API says so, too", s.InState("chat", hostile, "draining"))
 
 	// The analyzer's finding about a real fault.
 	s.Misbehave(t, "chat-0", `{"fail":0.6}`)
-	tab.Await(harness.Patience, `document.querySelector("#issues").textContent.includes("pod chat-0 failed")`)
+	tab.Await(`document.querySelector("#issues").textContent.includes("pod chat-0 failed")`)
 	tab.Screenshot(filepath.Join("..", "out", "live-page.png"))
 
 	tab.Fits(320)
@@ -67,7 +67,7 @@ func TestLivePage(t *testing.T) {
 
 	// The page says when its figures are old, and comes back by itself.
 	s.XDS.Stop(t)
-	tab.Await(5*time.Second, `document.querySelector("#link").textContent.startsWith("stale since")`)
+	tab.Await(`document.querySelector("#link").textContent.startsWith("stale since")`)
 	s.XDS.Start(t)
-	tab.Await(20*time.Second, `document.querySelector("#link").textContent === "live"`)
+	tab.Await(`document.querySelector("#link").textContent === "live"`)
 }

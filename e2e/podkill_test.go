@@ -74,7 +74,7 @@ func TestSessionsOfAKilledPodNeverReachAnother(t *testing.T) {
 func TestSessionsOfAKilledPodMoveOnceItIsUnhealthy(t *testing.T) {
 	t.Parallel()
 	svc := harness.Chat(3)
-	svc.HealthCheck = map[string]any{"tcp": true, "interval": "200ms", "timeout": "100ms", "unhealthy_after": 2, "healthy_after": 1}
+	svc.HealthCheck = map[string]any{"tcp": true, "interval": "500ms", "timeout": "500ms", "unhealthy_after": 2, "healthy_after": 1}
 	s := start(t, harness.Options{Services: []harness.Service{svc}})
 	keys := harness.Keys(60)
 	before := s.Load(keys, 1, 8, harness.InHeader).Owners(t)

@@ -153,6 +153,10 @@ func TestPodAtANewAddressKeepsItsSessions(t *testing.T) {
 // removed pod are rebound.
 func TestPodAtARemovedPodsAddressKeepsItsSessions(t *testing.T) {
 	t.Parallel()
+	programs, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, variant := range variants {
 		t.Run(variant.name, func(t *testing.T) {
 			t.Parallel()
@@ -165,7 +169,7 @@ func TestPodAtARemovedPodsAddressKeepsItsSessions(t *testing.T) {
 			}
 			address := s.PodAddress(t, "chat-0")
 			s.Pods["chat-0"].Stop(t)
-			harness.NewProcess(t, "chat-1-moved", filepath.Join(programDir, "demo-pod"), "--name", "chat-1", "--listen", address)
+			harness.NewProcess(t, "chat-1-moved", filepath.Join(programs.Dir, "demo-pod"), "--name", "chat-1", "--listen", address)
 			traffic := s.Traffic(t, append(moving, harness.On(before, "chat-2")...), 20*time.Millisecond)
 			s.Change(t, func(c *harness.Config) {
 				pods := slices.Clone(c.Services[0].Pods.Static)

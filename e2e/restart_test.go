@@ -84,16 +84,12 @@ func (l *listener) next(t *testing.T) string {
 	return l.lines.Text()
 }
 
-// stopsWithin bounds an orderly stop. It takes tens of milliseconds; the rest is for
-// a machine that runs other tests.
-const stopsWithin = time.Second
-
 // extproc is stopped and started again by a supervisor while sessions are steady and
-// an event stream is open: it stops at once, and no request fails or moves, for
-// Envoy waits for the next process.
+// an event stream is open: it ends before the stream does, and no request fails or
+// moves, for Envoy waits for the next process.
 func TestOrderlyRestart(t *testing.T) {
 	t.Parallel()
-	for _, timeout := range []string{"200ms", "2s"} {
+	for _, timeout := range []string{"200ms", patientTimeout} {
 		t.Run(timeout, func(t *testing.T) {
 			svc := harness.Chat(0)
 			var say chan string
@@ -121,7 +117,7 @@ func TestOrderlyRestart(t *testing.T) {
 				t.Errorf("failed: %v", bound.failures)
 			}
 			// A machine under load may take longer than 200 ms to start a process.
-			if timeout == "2s" && len(bound.elsewhere) > 0 {
+			if timeout == patientTimeout && len(bound.elsewhere) > 0 {
 				t.Errorf("%d requests of bound sessions moved", len(bound.elsewhere))
 			}
 			harness.SameOwners(t, owners, s.Load(keys, 1, 8, harness.InHeader).Owners(t))
@@ -129,23 +125,22 @@ func TestOrderlyRestart(t *testing.T) {
 	}
 }
 
+// patientTimeout is a message_timeout within which any machine starts extproc.
+const patientTimeout = "15s"
+
 // One of two replicas is stopped, stays away for longer than message_timeout, and
 // comes back: the other answers, and nothing fails, also where an unbound request is
 // denied. The replicas do not share their bindings, so sessions may move.
 func TestOneOfTwoReplicasRestarts(t *testing.T) {
 	t.Parallel()
+	const timeout = 2 * time.Second
 	svc := harness.Chat(3)
 	svc.Session.OnExtprocLoss = "deny"
-	s := start(t, harness.Options{Services: []harness.Service{svc}, SecondExtproc: true, MessageTimeout: "500ms"})
+	s := start(t, harness.Options{Services: []harness.Service{svc}, SecondExtproc: true, MessageTimeout: timeout.String()})
 	traffic := s.Traffic(t, clients(harness.Keys(20)), 20*time.Millisecond)
 	for range 2 {
-		began := time.Now()
 		s.Extproc.Stop(t)
-		stopped := time.Since(began)
-		if stopped > stopsWithin {
-			t.Errorf("extproc took %v to stop, want at most %v", stopped, stopsWithin)
-		}
-		for time.Since(began) < time.Second {
+		for stopped := time.Now(); time.Since(stopped) < 3*timeout/2; {
 			traffic.Round(t)
 		}
 		s.Extproc.Start(t)
@@ -206,16 +201,10 @@ func TestRestartWithoutXDSServer(t *testing.T) {
 
 func restart(t *testing.T, s *harness.Stack) {
 	t.Helper()
-	began := time.Now()
 	s.Extproc.Stop(t)
-	stopped := time.Since(began)
 	if code := s.Extproc.ExitCode(); code != 0 {
 		t.Errorf("extproc ended with exit code %d after SIGTERM", code)
 	}
 	s.Extproc.Start(t)
 	s.WaitReady(t)
-	t.Logf("stopped within %v, ready after %v", stopped, time.Since(began))
-	if stopped > stopsWithin {
-		t.Errorf("extproc took %v to stop, want at most %v", stopped, stopsWithin)
-	}
 }

@@ -1,13 +1,13 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,7 +25,7 @@ import (
 // at the deadline that it is not.
 func TestDrainKeepsSessionsAndTakesNoNew(t *testing.T) {
 	t.Parallel()
-	const bound, settled = 1000, 2 * time.Second
+	const bound = 1000
 	svc := harness.Chat(3)
 	svc.Balancing = map[string]any{"strategy": "round_robin"}
 	s := start(t, harness.Options{Services: []harness.Service{svc}})
@@ -35,28 +35,26 @@ func TestDrainKeepsSessionsAndTakesNoNew(t *testing.T) {
 		t.Fatalf("the pod to drain has %d of %d sessions", len(drained), len(before))
 	}
 	busy, quiet := drained[:bound], drained[bound]
-	traffic := s.Traffic(t, busy, 5*time.Second)
+	traffic := s.Traffic(t, busy, 3*time.Second)
 	fresh := startArrivals(t, s, 50)
 
-	began := time.Now()
-	ctl := s.Routectl(t, "pods", "drain", "chat", "chat-1", "--wait", "--timeout", "8s")
+	ctl := s.Routectl(t, "pods", "drain", "chat", "chat-1", "--wait", "--timeout", "5s")
 	harness.Eventually(t, harness.Patience, "the pod is draining", s.InState("chat", "chat-1", "draining"))
-	inForce := time.Now()
-	if code, log := ctl.ExitCode(), ctl.Log(t); code != 1 || !strings.Contains(log, "sessions left after 8s") {
+	s.WaitClients(t)
+	inForce := time.Now() // extproc has acknowledged it
+	if code, log := ctl.ExitCode(), ctl.Log(t); code != 1 || !strings.Contains(log, "sessions left after 5s") {
 		t.Errorf("routectl ended with %d: %s", code, log)
 	}
-	if waited := time.Since(began); waited < 8*time.Second {
-		t.Errorf("routectl waited for %v", waited)
-	}
+	traffic.Round(t)
 	fresh.stop()
 	histories := traffic.Stop()
 	if n := harness.NoFailures(t, histories); n < 2*bound {
 		t.Errorf("only %d requests were sent meanwhile", n)
 	}
 	harness.MaxPods(t, histories, 1)
-	late, misplaced := fresh.begunAfter(inForce.Add(settled))
+	late, misplaced := fresh.begunAfter(inForce)
 	if late < 100 || misplaced["chat-1"] > 0 {
-		t.Errorf("of %d sessions that came %v after the drain or later %d are on the drained pod", late, settled, misplaced["chat-1"])
+		t.Errorf("of %d sessions that came after the drain %d are on the drained pod", late, misplaced["chat-1"])
 	}
 	checkMaintenance(t, s, drained, quiet)
 }
@@ -93,25 +91,24 @@ func homeless() harness.Service {
 	return svc
 }
 
-// kill -9 of extproc under 500 requests a second: every session whose answer was
-// delivered 50 ms before, or earlier, is on its pod after the restart.
+// kill -9 of extproc under 500 requests a second: every session that was answered
+// before extproc last began to write a batch is on its pod after the restart.
 func TestExtprocKilledLosesNoBinding(t *testing.T) {
+	t.Parallel()
 	s := start(t, harness.Options{Services: []harness.Service{homeless()}})
 	for range 3 {
 		arrivals := startArrivals(t, s, 500)
 		arrivals.wait(500)
-		checkKill(t, s, arrivals, func() {})
+		checkKill(t, s, arrivals, func(tableStats) error { return nil }, func() {})
 	}
 }
 
-// checkKill kills extproc, calls dead, and starts it again.
-func checkKill(t *testing.T, s *harness.Stack, a *arrivals, dead func()) {
+// checkKill kills extproc when the moment has come, calls dead, and starts it again.
+func checkKill(t *testing.T, s *harness.Stack, a *arrivals, moment func(tableStats) error, dead func()) {
 	t.Helper()
-	bound := a.before(time.Now().Add(-50 * time.Millisecond))
+	bound := awaitBatches(t, s, a, moment)
 	s.Extproc.Kill(t)
-	if sent, rate := a.stop(); rate < 450 || rate > 550 {
-		t.Errorf("%d requests were sent, %.0f/s, want about 500/s", sent, rate)
-	}
+	a.stop()
 	if len(bound) < 250 {
 		t.Fatalf("%d sessions were bound before the kill", len(bound))
 	}
@@ -120,38 +117,64 @@ func checkKill(t *testing.T, s *harness.Stack, a *arrivals, dead func()) {
 	s.WaitReady(t)
 	keys := slices.Collect(maps.Keys(bound))
 	harness.SameOwners(t, bound, s.Load(keys, 1, 16, harness.InHeader).Owners(t))
-	t.Logf("killed with %d sessions bound for 50 ms or longer", len(bound))
+	t.Logf("killed with %d sessions bound for long enough", len(bound))
+}
+
+// batches is how many batches must have been written after an answer for it to be in
+// the file: one may have begun before, and one may be of changes that can wait.
+const batches = 3
+
+// awaitBatches returns, when the moment has come, the sessions that were answered
+// before the last batches.
+func awaitBatches(t *testing.T, s *harness.Stack, a *arrivals, moment func(tableStats) error) map[string]string {
+	t.Helper()
+	written, answered := -1, []int(nil) // sessions, at the sight of each batch
+	harness.Eventually(t, harness.Patience, "the moment has come", func() error {
+		before := a.answered()
+		stats, err := cacheStats(s)
+		if err != nil || stats.Store.Written == written {
+			return cmp.Or(err, errNotYet)
+		}
+		written, answered = stats.Store.Written, append(answered, before)
+		if err := moment(stats); err != nil || len(answered) <= batches {
+			return cmp.Or(err, errNotYet)
+		}
+		return nil
+	})
+	return a.owners(answered[len(answered)-1-batches])
 }
 
 // The same while the deletions of 300,000 sessions that expired all at once are
 // being written.
 func TestExtprocKilledInASweepLosesNoBinding(t *testing.T) {
-	const expired, idle = 300_000, time.Minute
+	t.Parallel()
+	const expired = 300_000
 	path := filepath.Join(t.TempDir(), "pins.db")
 	svc := homeless()
-	svc.Session.IdleTimeout = idle.String()
+	svc.Session.IdleTimeout = "2h"
 	s := start(t, harness.Options{
 		Services: []harness.Service{svc},
-		Affinity: map[string]any{"cleanup_interval": "200ms", "default_expiration": idle.String()},
+		Affinity: map[string]any{"cleanup_interval": "200ms"},
 		Store:    map[string]any{"memory": map[string]any{"path": path}},
 	})
 	s.Extproc.Stop(t)
-	// What was in a file counts as seen an eighth of the idle timeout later.
-	fillStore(t, path, expired, time.Now().Add(-idle-idle/8+12*time.Second))
+	fillStore(t, path, expired, time.Now().Add(-time.Hour))
 	s.Extproc.Start(t)
 	s.WaitReady(t)
 	arrivals := startArrivals(t, s, 500)
 	arrivals.wait(500)
-	most := 0 // changes pending: many after the sweep, then fewer
-	harness.Eventually(t, harness.Patience, "a sweep is being written", func() error {
-		stats, err := cacheStats(s)
-		if most = max(most, stats.Store.Pending); err == nil && (most < expired/3 || stats.Store.Pending > most*9/10) {
-			err = fmt.Errorf("%d changes are pending, %d at most before", stats.Store.Pending, most)
+	s.Change(t, func(c *harness.Config) { c.Services[0].Session.IdleTimeout = "10m" })
+	seen := 0 // batches of the sweep
+	amidst := func(stats tableStats) error {
+		if stats.Store.Pending > expired/3 {
+			seen++
 		}
-		return err
-	})
-	arrivals.wait(100)
-	checkKill(t, s, arrivals, func() {
+		if seen <= batches {
+			return fmt.Errorf("%d changes are pending", stats.Store.Pending)
+		}
+		return nil
+	}
+	checkKill(t, s, arrivals, amidst, func() {
 		left := 0
 		for _, b := range openStore(t, path, 0, func(*store.Store) {}) {
 			if strings.HasPrefix(b.Key, "old-") {
@@ -198,6 +221,7 @@ type tableStats struct {
 	Size  int `json:"size"`
 	Store struct {
 		Pending int `json:"pending"`
+		Written int `json:"written"`
 	} `json:"store"`
 }
 
@@ -209,39 +233,27 @@ func cacheStats(s *harness.Stack) (tableStats, error) {
 	return stats.Cache, err
 }
 
-// A restart loads a million bindings before extproc says that it is ready, in 5 s
-// at most.
+// A restart loads a million bindings before extproc says that it is ready. How long
+// that takes is logged here and measured in package store (BenchmarkStore).
 func TestRestartWithAMillionSessions(t *testing.T) {
+	t.Parallel()
 	const sessions = 1_000_000
 	path := filepath.Join(t.TempDir(), "pins.db")
 	s := start(t, harness.Options{Store: map[string]any{"memory": map[string]any{"path": path}}})
 	s.Extproc.Stop(t)
 	fillStore(t, path, sessions, time.Now())
-	best := time.Hour
-	for range 2 { // the machine may be busy with something else
-		began := time.Now()
-		s.Extproc.Start(t)
-		harness.Eventually(t, harness.Patience, "extproc is ready", func() error {
-			_, err := harness.Body(s.ExtprocAdmin + "/readyz")
-			return err
-		})
-		took := time.Since(began)
-		best = min(best, took)
-		stats, err := cacheStats(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("ready after %v with %d sessions", took, stats.Size)
-		if stats.Size != sessions {
-			t.Errorf("%d of %d sessions were restored", stats.Size, sessions)
-		}
-		began = time.Now()
-		s.Extproc.Stop(t)
-		t.Logf("stopped after %v", time.Since(began))
-	}
 	s.Extproc.Start(t)
-	if best > 5*time.Second && os.Getenv("E2E_RACE") != "1" {
-		t.Errorf("ready after %v, want 5s at most", best)
+	took := harness.Eventually(t, harness.Patience, "extproc is ready", func() error {
+		_, err := harness.Body(s.ExtprocAdmin + "/readyz")
+		return err
+	})
+	stats, err := cacheStats(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("ready after %v with %d sessions", took, stats.Size)
+	if stats.Size != sessions {
+		t.Errorf("%d of %d sessions were restored", stats.Size, sessions)
 	}
 }
 
@@ -258,11 +270,10 @@ type arrivals struct {
 	bound []binding
 }
 
-// binding is what a client knows of its session: its pod, when it asked and when
-// it was answered.
+// binding is what a client knows of its session: its pod, and when it asked.
 type binding struct {
-	key, pod        string
-	asked, answered time.Time
+	key, pod string
+	asked    time.Time
 }
 
 func startArrivals(t *testing.T, s *harness.Stack, perSecond int) *arrivals {
@@ -283,7 +294,7 @@ func startArrivals(t *testing.T, s *harness.Stack, perSecond int) *arrivals {
 			}
 		}
 	})
-	t.Cleanup(func() { a.stop() })
+	t.Cleanup(a.stop)
 	return a
 }
 
@@ -294,7 +305,7 @@ func (a *arrivals) arrive(s *harness.Stack, key string) {
 		return // extproc is gone, and the service denies
 	}
 	a.mu.Lock()
-	a.bound = append(a.bound, binding{key, answer.Pod, asked, time.Now()})
+	a.bound = append(a.bound, binding{key, answer.Pod, asked})
 	a.mu.Unlock()
 	a.came <- struct{}{}
 }
@@ -305,15 +316,20 @@ func (a *arrivals) wait(n int) {
 	}
 }
 
-// before returns the owners of the sessions that were answered before t.
-func (a *arrivals) before(t time.Time) map[string]string {
+// answered is how many sessions were answered so far.
+func (a *arrivals) answered() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.bound)
+}
+
+// owners returns the pods of the first n sessions that were answered.
+func (a *arrivals) owners(n int) map[string]string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	owners := map[string]string{}
-	for _, b := range a.bound {
-		if b.answered.Before(t) {
-			owners[b.key] = b.pod
-		}
+	for _, b := range a.bound[:n] {
+		owners[b.key] = b.pod
 	}
 	return owners
 }
@@ -331,13 +347,10 @@ func (a *arrivals) begunAfter(t time.Time) (n int, byPod map[string]int) {
 	return n, byPod
 }
 
-// stop returns how many requests were sent, and how many a second. Called again,
-// the rate means nothing.
-func (a *arrivals) stop() (sent int, perSecond float64) {
-	took := time.Since(a.began)
+// stop ends the arrivals. It may be called again.
+func (a *arrivals) stop() {
 	a.ended.Do(func() { close(a.quit) })
 	a.wg.Wait()
-	return a.sent, float64(a.sent) / took.Seconds()
 }
 
 // A session that a pod names in its response is that pod's from then on.

@@ -49,7 +49,7 @@ func TestHostileTextIsShownAsText(t *testing.T) {
 	feedSeconds(page.feed.history, 0, 30, func(int) map[string]Second { return map[string]Second{hostile("service"): {Requests: 3}} })
 	url, _ := serve(t, page)
 	tab := browser.Open(t, url)
-	tab.Await(5*time.Second, live)
+	tab.Await(live)
 	for _, mark := range []string{
 		"version", "config", "summary", "service", "host", "prefix", "strategy", "podloss", "extprocloss", "pod", "address", "zone",
 		"state", "node", "kind", "protocol", "status", "reason", "rule", "message", "suggestion", "impact", "effort",
@@ -58,7 +58,7 @@ func TestHostileTextIsShownAsText(t *testing.T) {
 			t.Errorf("the %s is not shown as it is", mark)
 		}
 	}
-	tab.Await(5*time.Second, `document.querySelector("figure .curve").getAttribute("d") !== ""`)
+	tab.Await(`document.querySelector("figure .curve").getAttribute("d") !== ""`)
 	tab.Fits(320)
 	tab.Accessible()
 	if ran := browser.Eval[string](tab, `window.ran ?? ""`); ran != "" {
@@ -98,21 +98,21 @@ func TestDrainByKeyboard(t *testing.T) {
 		})
 	})
 	tab := browser.Open(t, url)
-	tab.Await(5*time.Second, live)
+	tab.Await(live)
 	drain := fmt.Sprintf("document.querySelector(`[aria-label=%q]`)", "Drain "+pod)
 	tab.TabTo(drain)
 	tab.Do(chromedp.KeyEvent(kb.Enter))
-	tab.Await(time.Second, `document.querySelector("dialog").open && document.querySelector("dialog").textContent.includes("7 sessions")`)
+	tab.Await(`document.querySelector("dialog").open && document.querySelector("dialog").textContent.includes("7 sessions")`)
 	tab.Accessible()
 	tab.Do(chromedp.KeyEvent(kb.Escape))
-	tab.Await(time.Second, `!document.querySelector("dialog").open && document.activeElement === `+drain)
+	tab.Await(`!document.querySelector("dialog").open && document.activeElement === ` + drain)
 	if drained.Load() != "ready" {
 		t.Fatal("escape drained the pod")
 	}
 	tab.Do(chromedp.KeyEvent(kb.Enter))
 	tab.TabTo(`document.querySelector("#confirm-yes")`)
 	tab.Do(chromedp.KeyEvent(kb.Enter))
-	tab.Await(2*time.Second, drain+`.getAttribute("aria-pressed") === "true" && !document.querySelector("dialog").open`)
+	tab.Await(drain + `.getAttribute("aria-pressed") === "true" && !document.querySelector("dialog").open`)
 	tab.Innocent(url)
 }
 
@@ -124,9 +124,9 @@ func TestARefusedOrderSaysWhy(t *testing.T) {
 		})
 	})
 	tab := browser.Open(t, url)
-	tab.Await(5*time.Second, live)
+	tab.Await(live)
 	tab.Do(chromedp.Click("[aria-label='Maintain chat-0']"), chromedp.Click("#confirm-yes"))
-	tab.Await(2*time.Second, `document.querySelector("#confirm-error").checkVisibility() && document.querySelector("#confirm-error").textContent === "no such pod any more"`)
+	tab.Await(`document.querySelector("#confirm-error").checkVisibility() && document.querySelector("#confirm-error").textContent === "no such pod any more"`)
 }
 
 // Rows are kept, not drawn anew: focus survives new figures, new pods and pods
@@ -142,10 +142,10 @@ func TestFocusSurvivesUpdates(t *testing.T) {
 	}})
 	url, _ := serve(t, page)
 	tab := browser.Open(t, url)
-	tab.Await(5*time.Second, live)
+	tab.Await(live)
 	tab.Do(chromedp.Focus("[aria-label='Drain chat-1']"))
 	round.Store(1)
-	tab.Await(2*time.Second, `document.body.textContent.includes("chat-9") && !document.body.textContent.includes("chat-0")`)
+	tab.Await(`document.body.textContent.includes("chat-9") && !document.body.textContent.includes("chat-0")`)
 	if !browser.Eval[bool](tab, `document.activeElement.getAttribute("aria-label") === "Drain chat-1"`) {
 		t.Error("the update took the focus away")
 	}
@@ -163,13 +163,13 @@ func TestOpenedAndResolvedIssuesAreSaid(t *testing.T) {
 	}})
 	url, _ := serve(t, page)
 	tab := browser.Open(t, url)
-	tab.Await(5*time.Second, live)
+	tab.Await(live)
 	said := `document.querySelector("#said").textContent`
 	if got := browser.Eval[string](tab, said); got != "" {
 		t.Errorf("said at first: %q", got)
 	}
 	open.Store(true)
-	tab.Await(2*time.Second, said+` === "New issue, high: pod chat-1 failed."`)
+	tab.Await(said + ` === "New issue, high: pod chat-1 failed."`)
 	open.Store(false)
-	tab.Await(2*time.Second, said+` === "Resolved: High Error Rate of chat-1."`)
+	tab.Await(said + ` === "Resolved: High Error Rate of chat-1."`)
 }

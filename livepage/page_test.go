@@ -179,7 +179,7 @@ func TestStreamBeginsWithEverything(t *testing.T) {
 	}
 }
 
-func TestStreamShowsChangesWithinTwoSeconds(t *testing.T) {
+func TestStreamShowsChangesAtTheNextLook(t *testing.T) {
 	var drained atomic.Bool
 	page := newPage(t, Options{State: func(now time.Time) State {
 		state := "ready"
@@ -193,15 +193,18 @@ func TestStreamShowsChangesWithinTwoSeconds(t *testing.T) {
 	event(t, r) // chart
 	event(t, r) // state
 	drained.Store(true)
-	began := time.Now()
-	for {
+	// One look may have been under way.
+	for states := 0; ; {
 		name, data := event(t, r)
-		if name == "state" && strings.Contains(data, "draining") {
+		if strings.Contains(data, "draining") {
 			break
 		}
-	}
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("the change was shown after %v", took)
+		if name == "state" {
+			states++
+		}
+		if states > 1 {
+			t.Fatalf("not shown in %d states after the change", states)
+		}
 	}
 }
 
@@ -209,11 +212,7 @@ func TestStreamEndsWithTheServer(t *testing.T) {
 	url, stop := serve(t, newPage(t, Options{State: fixed(State{})}))
 	resp := get(t, url+"/api/v1/live")
 	event(t, bufio.NewReader(resp.Body))
-	began := time.Now()
-	stop()
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("the server took %v to end: it waited for the stream", took)
-	}
+	stop() // returns although the client still listens
 	if _, err := io.ReadAll(resp.Body); err != nil {
 		t.Errorf("the stream was cut rather than ended: %v", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -46,13 +45,8 @@ func runTests(m *testing.M) int {
 }
 
 // buildServers builds the servers that the tests talk to.
-var buildServers = sync.OnceValue(func() error {
-	out, err := exec.Command("go", "build", "-ldflags", "-X github.com/stateful-route/stateful-route/internal/cli.version=v0-test",
-		"-o", programDir+string(filepath.Separator), "../xds-server", "../extproc").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return nil
+var buildServers = sync.OnceValues(func() (harness.Programs, error) {
+	return harness.BuildOurs(context.Background(), programDir, "xds-server", "extproc")
 })
 
 // stack is an xds-server and two extprocs. Its pods do not exist: nothing is
@@ -70,7 +64,8 @@ type stack struct {
 func startStack(t *testing.T, analyzer string) *stack {
 	t.Helper()
 	t.Parallel()
-	if err := buildServers(); err != nil {
+	programs, err := buildServers()
+	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
@@ -88,11 +83,11 @@ func startStack(t *testing.T, analyzer string) *stack {
 		t.Fatal(err)
 	}
 	write(t, s.configFile, b.String())
-	s.xds = harness.NewProcess(t, "xds-server", filepath.Join(programDir, "xds-server"), "--config", s.configFile)
+	s.xds = harness.NewProcess(t, "xds-server", filepath.Join(programs.Dir, "xds-server"), "--config", s.configFile)
 	for i := range 2 {
 		admin, file := harness.Address(t), filepath.Join(dir, fmt.Sprintf("extproc-%d.yaml", i))
 		write(t, file, fmt.Sprintf("listen: %s\nadmin: %s\nxds: %s\nstore: {memory: {}}\n", harness.Address(t), admin, s.xdsAddress))
-		p := harness.NewProcess(t, fmt.Sprintf("extproc-%d", i), filepath.Join(programDir, "extproc"), "--config", file)
+		p := harness.NewProcess(t, fmt.Sprintf("extproc-%d", i), filepath.Join(programs.Dir, "extproc"), "--config", file)
 		if i == 0 {
 			s.extproc = p
 		}

@@ -85,12 +85,13 @@ func noneLeft(t *testing.T, pids map[string]int) {
 }
 
 func TestMakeRun(t *testing.T) {
-	dir := t.TempDir()
-	if _, err := harness.Build(t.Context(), dir, "run", "demo-pod", "xds-server", "extproc"); err != nil {
+	built, err := harness.Build(t.Context(), t.TempDir(), "run", "demo-pod", "xds-server", "extproc")
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Run("serves and stops on Ctrl-C", func(t *testing.T) {
-		d := startDemo(t, dir)
+		t.Parallel()
+		d := startDemo(t, built.Dir)
 		for visit := 1; visit <= 3; visit++ {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.url, nil)
 			if err != nil {
@@ -121,7 +122,8 @@ func TestMakeRun(t *testing.T) {
 		}
 	})
 	t.Run("ends when a program dies", func(t *testing.T) {
-		d := startDemo(t, dir)
+		t.Parallel()
+		d := startDemo(t, built.Dir)
 		pids := d.pids(t)
 		if err := syscall.Kill(pids["extproc"], syscall.SIGKILL); err != nil {
 			t.Fatal(err)
@@ -132,7 +134,8 @@ func TestMakeRun(t *testing.T) {
 		noneLeft(t, pids)
 	})
 	t.Run("leaves nothing when it is killed", func(t *testing.T) {
-		d := startDemo(t, dir)
+		t.Parallel()
+		d := startDemo(t, built.Dir)
 		pids := d.pids(t)
 		d.Kill(t)
 		noneLeft(t, pids)

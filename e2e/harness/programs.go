@@ -6,9 +6,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 
 	"github.com/stateful-route/stateful-route/internal/envoybin"
 )
+
+const module = "github.com/stateful-route/stateful-route/"
+
+// Version is what the programs of the tests say theirs is.
+const Version = "v0-test"
 
 // Programs are the executables a stack is made of.
 type Programs struct {
@@ -18,22 +24,57 @@ type Programs struct {
 	Envoy string
 }
 
-// Build builds this repository's programs into dir and finds an Envoy.
+// Build builds this repository's programs, and finds an Envoy. They go into the
+// folder that $E2E_PROGRAMS names, where those that are up to date are left as they
+// are, or else into dir.
 func Build(ctx context.Context, dir string, names ...string) (Programs, error) {
-	const module = "github.com/stateful-route/stateful-route/cmd/"
-	args := []string{"build", "-o", dir + string(filepath.Separator)}
-	if os.Getenv("E2E_RACE") == "1" {
-		args = append(args, "-race")
-	}
-	for _, name := range names {
-		args = append(args, module+name)
-	}
-	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
-		return Programs{}, fmt.Errorf("go build: %w\n%s", err, out)
+	p, err := BuildOurs(ctx, dir, names...)
+	if err != nil {
+		return Programs{}, err
 	}
 	bin, err := envoybin.Find(ctx, envoybin.FindOptions{Log: os.Stderr})
 	if err != nil {
 		return Programs{}, err
 	}
-	return Programs{Dir: dir, Envoy: bin.Path}, nil
+	p.Envoy = bin.Path
+	return p, nil
+}
+
+// BuildOurs is Build without an Envoy.
+func BuildOurs(ctx context.Context, dir string, names ...string) (Programs, error) {
+	if shared := os.Getenv("E2E_PROGRAMS"); shared != "" {
+		unlock, err := lockFolder(shared)
+		if err != nil {
+			return Programs{}, err
+		}
+		defer unlock()
+		dir = shared
+	}
+	args := []string{"build", "-ldflags", "-s -w -X " + module + "internal/cli.version=" + Version, "-o", dir + string(filepath.Separator)}
+	if os.Getenv("E2E_RACE") == "1" {
+		args = append(args, "-race")
+	}
+	for _, name := range names {
+		args = append(args, module+"cmd/"+name)
+	}
+	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
+		return Programs{}, fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return Programs{Dir: dir}, nil
+}
+
+// lockFolder makes the folder and keeps other test programs from building into it.
+func lockFolder(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	return func() { _ = f.Close() }, nil
 }

@@ -2,7 +2,7 @@
 // page did: where its requests went, and what the browser complained about.
 //
 //	tab := browser.Open(t, page.URL)
-//	tab.Await(2*time.Second, `document.title === "Stateful Route"`)
+//	tab.Await(`document.title === "Stateful Route"`)
 //	tab.Innocent(page.URL)
 //
 // A machine without Chromium skips such tests.
@@ -137,24 +137,17 @@ func Eval[T any](tab *Tab, expression string) T {
 	return Value(tab, chromedp.Evaluate[T](expression))
 }
 
-// Await returns when a JavaScript expression is true, and how long that took;
-// the test fails when it is not within the time. It asks from outside: a page's
-// policy may forbid the eval that a loop inside would need.
-func (tab *Tab) Await(within time.Duration, expression string) time.Duration {
+// Await returns when a JavaScript expression is true; the test fails when it never
+// is. It asks from outside: a page's policy may forbid the eval that a loop inside
+// would need.
+func (tab *Tab) Await(expression string) {
 	tab.t.Helper()
-	start := time.Now()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		good := Eval[bool](tab, expression)
-		took := time.Since(start)
-		if good {
-			return took
+	for end := time.Now().Add(patience); !Eval[bool](tab, expression); <-tick.C {
+		if time.Now().After(end) {
+			tab.t.Fatalf("not within %v: %s; the page says:\n%s", patience, expression, Eval[string](tab, "document.body.innerText"))
 		}
-		if took > within {
-			tab.t.Fatalf("not within %v: %s; the page says:\n%s", within, expression, Eval[string](tab, "document.body.innerText"))
-		}
-		<-tick.C
 	}
 }
 
