@@ -176,7 +176,7 @@ func TestCountingSessions(t *testing.T) {
 // That takes as much time as there are pods, whatever sessions there are.
 func BenchmarkCountingSessions(b *testing.B) {
 	f := theFleet(b)
-	for name, table := range map[string]*affinity.Cache{"sessions=1000000": f.table, "sessions=0": newTable(b)} {
+	for name, table := range map[string]*affinity.Table{"sessions=1000000": f.table, "sessions=0": newTable(b)} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				f.directory.CountSessions(table)
