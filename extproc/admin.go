@@ -20,7 +20,7 @@ type SessionLister interface {
 	List(ctx context.Context, service, pod string, limit int, after string) (page []statefulroute.Binding, next string, err error)
 }
 
-// SessionEditor shows and changes single sessions for an operator. It says ErrGone of
+// SessionEditor shows and changes sessions for an operator. It says ErrGone of
 // those that are not there.
 type SessionEditor interface {
 	// Move puts a session on a pod whatever it was bound to.
@@ -31,6 +31,9 @@ type SessionEditor interface {
 	// session's next request will be bound.
 	Remembered(ctx context.Context, service, key string, now time.Time) (pod string, err error)
 	Delete(ctx context.Context, service, key string) error
+	// Flush forgets all sessions of a service, those that were evicted included, and
+	// returns how many had a binding.
+	Flush(ctx context.Context, service string) (n int, err error)
 }
 
 // AdminOptions configures the admin handler.
@@ -88,17 +91,21 @@ func NewAdmin(o AdminOptions) (http.Handler, error) {
 	return a.route(adminhttp.JSONErrors(mux)), nil
 }
 
-// sessionPath precedes SERVICE/KEY.
+// sessionPath precedes SERVICE/KEY, or SERVICE alone, which only DELETE takes.
 const sessionPath = "/api/v1/sessions/"
 
 // route takes single sessions out before the mux sees them: it would redirect
 // keys that look like paths to be cleaned ("..", "a//b").
 func (a *admin) route(mux http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if rest, ok := strings.CutPrefix(r.URL.EscapedPath(), sessionPath); ok && rest != "" {
+		rest, ok := strings.CutPrefix(r.URL.EscapedPath(), sessionPath)
+		switch {
+		case !ok || rest == "":
+			mux.ServeHTTP(w, r)
+		case r.Method == http.MethodDelete && !strings.Contains(rest, "/"):
+			a.flush(w, r, rest)
+		default:
 			a.session(w, r, rest)
-			return
 		}
-		mux.ServeHTTP(w, r)
 	})
 }

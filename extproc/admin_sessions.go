@@ -219,6 +219,34 @@ func (a *admin) forget(w http.ResponseWriter, r *http.Request, service, key stri
 	w.WriteHeader(http.StatusNoContent)
 }
 
+// flush forgets all sessions of a service; the path is its name, still escaped. A key
+// that is missing, as in SERVICE/, is not taken for it.
+func (a *admin) flush(w http.ResponseWriter, r *http.Request, path string) {
+	service, err := url.PathUnescape(path)
+	if err != nil {
+		adminhttp.WriteError(w, http.StatusBadRequest, fmt.Errorf("service: %w", err))
+		return
+	}
+	span := a.span(r, service)
+	n, err := a.Editor.Flush(r.Context(), service)
+	switch {
+	case err != nil:
+		span.End(http.StatusServiceUnavailable, err)
+		adminhttp.WriteError(w, http.StatusServiceUnavailable, err)
+		return
+	case n == 0 && a.Directory.service(service) == nil:
+		span.End(http.StatusNotFound, nil)
+		writeNoService(w, service)
+		return
+	}
+	span.End(http.StatusOK, nil)
+	a.Log.Info("all sessions of a service forgotten by an operator", zap.String("service", service), zap.Int("sessions", n))
+	adminhttp.WriteJSON(w, http.StatusOK, struct {
+		Service   string `json:"service"`
+		Forgotten int    `json:"forgotten"`
+	}{service, n})
+}
+
 // span is that of an operator's change, below the operator's own if there is one.
 func (a *admin) span(r *http.Request, service string) tracing.RequestSpan {
 	_, span := a.Tracer.Request(r.Context(), nil, r.Header.Get, service)

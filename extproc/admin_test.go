@@ -173,6 +173,8 @@ func TestAdminRefusals(t *testing.T) {
 		{"GET", "/api/v1/sessions?service=mail", "", 404, `no service "mail"`},
 		{"GET", sessionPath + "chat", "", 400, "SERVICE/KEY"},
 		{"GET", sessionPath + "chat/", "", 400, "SERVICE/KEY"},
+		{"DELETE", sessionPath + "chat/", "", 400, "SERVICE/KEY"}, // a key that is missing is not all of them
+		{"DELETE", sessionPath + "mail", "", 404, `no service "mail"`},
 		{"GET", sessionPath + "chat/" + strings.Repeat("k", MaxKey+1), "", 400, "longer than 4096"},
 		{"POST", sessionPath + "chat/a", "", 405, "POST"},
 		{"PUT", sessionPath + "chat/a", `{"pod": "chat-9"}`, 422, `no pod "chat-9"`},
@@ -246,6 +248,28 @@ func TestAdminShowsWhatIsLeftOfAService(t *testing.T) {
 	}
 	if code := o.do("DELETE", sessionPath+"mail/a", "", nil); code != 204 {
 		t.Error(code)
+	}
+}
+
+// All sessions of a service are forgotten at once, also of one that is gone or whose
+// name has to be escaped, and no other's.
+func TestAdminForgetsAllSessionsOfAService(t *testing.T) {
+	o := startAdmin(t)
+	for i := range 6 {
+		o.table.Move([]string{"chat", "mail", "a/b"}[i%3], fmt.Sprint(i), "pod", time.Now())
+	}
+	for _, service := range []string{"mail", "a/b"} {
+		var got struct {
+			Service   string
+			Forgotten int
+		}
+		code := o.do("DELETE", sessionPath+escapeSegment(service), "", &got)
+		if code != 200 || got.Service != service || got.Forgotten != 2 || o.table.PodSessions(service, "pod") != 0 {
+			t.Errorf("%s: %d, %+v", service, code, got)
+		}
+	}
+	if n := o.table.PodSessions("chat", "pod"); n != 2 {
+		t.Errorf("%d of 2 sessions of another service are left", n)
 	}
 }
 

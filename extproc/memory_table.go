@@ -74,6 +74,11 @@ func (t MemoryTable) Delete(_ context.Context, service, key string) error {
 	return nil
 }
 
+// Flush implements SessionEditor.
+func (t MemoryTable) Flush(_ context.Context, service string) (n int, err error) {
+	return t.Table.Flush(service), nil
+}
+
 func orGone[T any](found T, ok bool) (T, error) {
 	if !ok {
 		return found, statefulroute.ErrGone

@@ -27,7 +27,16 @@ func main() {
 		os.Exit(1)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], Options{Stdout: os.Stdout, Stderr: os.Stderr, Extensions: known})
+	code := run(ctx, os.Args[1:], Options{
+		Stdout: os.Stdout, Stderr: os.Stderr, Stdin: os.Stdin, Interactive: isTerminal(os.Stdin), Extensions: known,
+	})
 	stop()
 	os.Exit(code)
+}
+
+// isTerminal takes every character device for a terminal: one that is none, such as
+// /dev/null, gives no answer.
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

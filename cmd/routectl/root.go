@@ -19,6 +19,10 @@ import (
 // Options is what a run of the command line works with.
 type Options struct {
 	Stdout, Stderr io.Writer
+	// Stdin is where answers come from if Interactive, which says that somebody is
+	// there to be asked.
+	Stdin       io.Reader
+	Interactive bool
 	// HTTP asks the servers. nil means a client that gives up after 10s.
 	HTTP *http.Client
 	// Extensions are the strategies that configurations may name.

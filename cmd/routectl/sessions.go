@@ -61,7 +61,8 @@ func (c *ctl) sessionsCommand() *cobra.Command {
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return c.deleteSession(cmd.Context(), args[0], args[1])
 			},
-		})
+		},
+		c.sessionsFlushCommand())
 }
 
 // onEvery does something on every extproc, also when one of them fails, and

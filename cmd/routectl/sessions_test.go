@@ -68,3 +68,46 @@ func TestListReadsAllPages(t *testing.T) {
 		}
 	}
 }
+
+// All sessions of a service are forgotten when the operator says so, and only then.
+func TestFlush(t *testing.T) {
+	s := startStack(t, "{interval: 1h}")
+	for i := range 5 {
+		s.bind(t, i%2, "chat", "chat-0", fmt.Sprintf("room-%d", i))
+	}
+	left := func() int {
+		var list sessionList
+		parse(t, s.ok(t, "sessions", "list", "--service", "chat", "-o", "json"), &list)
+		return len(list.Sessions)
+	}
+	code, stdout, stderr := s.run("sessions", "flush", "chat")
+	if code != 2 || stdout != "" || !strings.Contains(stderr, "not a terminal") || !strings.Contains(stderr, "--yes") {
+		t.Errorf("without a terminal: %d %q %q", code, stdout, stderr)
+	}
+	for _, no := range []string{"", "\n", "n\n", "nay\n", "yes please\n"} {
+		code, stdout, stderr := s.answer(no, "sessions", "flush", "chat")
+		if code != 1 || stdout != "" || !strings.Contains(stderr, "[y/N]") || !strings.Contains(stderr, "no session was forgotten") {
+			t.Errorf("answered %q: %d %q %q", no, code, stdout, stderr)
+		}
+	}
+	if n := left(); n != 5 {
+		t.Fatalf("%d of 5 sessions are left before anybody said yes", n)
+	}
+	code, stdout, stderr = s.answer("y\n", "sessions", "flush", "chat")
+	if code != 0 || stdout != "5 sessions forgotten by 2 extprocs\n" || !strings.Contains(stderr, "all sessions of chat on 2 extprocs?") {
+		t.Errorf("answered y: %d %q %q", code, stdout, stderr)
+	}
+	if n := left(); n != 0 {
+		t.Errorf("%d sessions are left", n)
+	}
+	s.bind(t, 1, "chat", "chat-0", "later")
+	var sum flushed
+	parse(t, s.ok(t, "sessions", "flush", "chat", "--yes", "-o", "json"), &sum)
+	if sum != (flushed{Service: "chat", Forgotten: 1, Extprocs: 2}) {
+		t.Errorf("got %+v", sum)
+	}
+	code, stdout, stderr = s.run("sessions", "flush", "nothing", "--yes")
+	if code != 1 || stdout != "" || stderr != "routectl: there is no service \"nothing\"\n" {
+		t.Errorf("an unknown service: %d %q %q", code, stdout, stderr)
+	}
+}

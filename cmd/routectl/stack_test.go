@@ -143,6 +143,15 @@ func (s *stack) run(args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
+// answer runs routectl for somebody at a terminal who types the answer.
+func (s *stack) answer(answer string, args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(context.Background(), s.args(args...), Options{
+		Stdout: &out, Stderr: &errs, HTTP: s.http, Stdin: strings.NewReader(answer), Interactive: true,
+	})
+	return code, out.String(), errs.String()
+}
+
 // ok runs routectl and returns what it printed; it must succeed.
 func (s *stack) ok(t *testing.T, args ...string) string {
 	t.Helper()
