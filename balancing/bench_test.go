@@ -46,24 +46,27 @@ func BenchmarkPick(b *testing.B) {
 	}
 }
 
-// BenchmarkPickWeighted is a weighted_round_robin pick among 1,000 pods by the number
-// of different weights; BenchmarkPick has one.
+// BenchmarkPickWeighted is a weighted_round_robin pick and the end of its request, by
+// the number of pods and of different weights. -cpu 1,2 compares one goroutine with two.
 func BenchmarkPickWeighted(b *testing.B) {
-	for _, different := range []int{8, 1000} {
-		b.Run(fmt.Sprintf("weights=%d", different), func(b *testing.B) {
-			weights := make([]uint32, 1000)
+	for _, c := range []struct{ pods, different int }{{10, 3}, {1000, 1}, {1000, 8}, {1000, 1000}} {
+		b.Run(fmt.Sprintf("pods=%d/weights=%d", c.pods, c.different), func(b *testing.B) {
+			weights := make([]uint32, c.pods)
 			for i := range weights {
-				weights[i] = uint32(1 + i%different)
+				weights[i] = uint32(1 + i%c.different)
 			}
-			bal := newBalancer(b, balancing.Options{Strategy: "weighted_round_robin"}, makePods(1000, weights...))
+			bal := newBalancer(b, balancing.Options{Strategy: "weighted_round_robin"}, makePods(c.pods, weights...))
 			b.ReportAllocs()
-			for b.Loop() {
-				t, err := bal.Pick(t0, "")
-				if err != nil {
-					b.Fatal(err)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					t, err := bal.Pick(t0, "")
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					t.Done(t0, balancing.Outcome{})
 				}
-				t.Done(t0, balancing.Outcome{})
-			}
+			})
 		})
 	}
 }

@@ -140,9 +140,8 @@ func (s *snapshot) finish() {
 
 // eligible reports whether pod i has room under the caps.
 func (s *snapshot) eligible(i int) bool {
-	p := s.pods[i]
-	return (s.maxConn == 0 || p.inFlight.Load() < s.maxConn) &&
-		(s.maxSess == 0 || p.sessions.Load() < s.maxSess)
+	return (s.maxConn == 0 || s.pods[i].inFlight.Load() < s.maxConn) &&
+		(s.maxSess == 0 || s.pods[i].sessions.Load() < s.maxSess)
 }
 
 // admit counts a request in flight on a pod unless a cap forbids it. The count
