@@ -42,11 +42,11 @@ type ServiceReport struct {
 	Source *discovery.SourceStatus `json:"source,omitempty"`
 }
 
-// OrderReport is a pod as an order left it. The order is in force whether it was
+// OverrideReport is a pod as an override left it. The override is in force whether it was
 // saved or not.
-type OrderReport struct {
+type OverrideReport struct {
 	PodReport
-	// Saved is whether the order outlives xds-server. Error says why not; without
+	// Saved is whether the override outlives xds-server. Error says why not; without
 	// one, no state file is configured.
 	Saved bool   `json:"saved"`
 	Error string `json:"error,omitempty"`
@@ -162,19 +162,19 @@ func (a *Admin) override(to statefulroute.PodState) http.HandlerFunc {
 		case err != nil && !errors.Is(err, state.ErrNotSaved):
 			adminhttp.WriteError(w, http.StatusInternalServerError, err)
 		default:
-			a.answerOrder(w, service, pod, err)
+			a.answerOverride(w, service, pod, err)
 		}
 	}
 }
 
-// answerOrder shows the pod as the order left it: a drained pod that is unhealthy
-// stays unhealthy. An order that could not be saved is in force all the same, so
+// answerOverride shows the pod as the override left it: a drained pod that is unhealthy
+// stays unhealthy. An override that could not be saved is in force all the same, so
 // the answer is a good one and says so.
-func (a *Admin) answerOrder(w http.ResponseWriter, service, pod string, notSaved error) {
+func (a *Admin) answerOverride(w http.ResponseWriter, service, pod string, notSaved error) {
 	if svc, ok := a.Server.Model().Service(service); ok {
 		for _, r := range a.PodReports(svc) {
 			if r.Name == pod {
-				out := OrderReport{PodReport: r, Saved: notSaved == nil && a.Server.keeps()}
+				out := OverrideReport{PodReport: r, Saved: notSaved == nil && a.Server.keeps()}
 				if notSaved != nil {
 					out.Error = notSaved.Error()
 				}

@@ -27,16 +27,16 @@ func Preview(ctx context.Context, file string, opts ...config.Option) (build.Res
 	if err != nil {
 		return nil, err
 	}
-	desk, now := state.NewDesk(), time.Now()
-	desk.SetConfig(now, state.GatewayOf(cfg.Envoy), cfg.Services)
+	store, now := state.NewStore(), time.Now()
+	store.SetConfig(now, state.GatewayOf(cfg.Envoy), cfg.Services)
 	for _, svc := range cfg.Services {
 		if list, ok := pods[svc.Name]; ok {
-			if err := desk.SetPods(now, svc.Name, svc.Pods, list); err != nil {
+			if err := store.SetPods(now, svc.Name, svc.Pods, list); err != nil {
 				return nil, err
 			}
 		}
 	}
-	built, err := build.Build(desk.Model())
+	built, err := build.Build(store.Model())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}

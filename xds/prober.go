@@ -235,7 +235,7 @@ func (c *checkedService) setMembers(now time.Time, members []state.Member) []hea
 	pods := make([]health.HealthPod, len(members))
 	c.addresses = make(map[string]netip.AddrPort, len(members))
 	for i, m := range members {
-		pods[i] = health.HealthPod{Name: m.Name, InService: m.Order == statefulroute.Ready, Down: m.Down}
+		pods[i] = health.HealthPod{Name: m.Name, InService: m.Override == statefulroute.Ready, Down: m.Down}
 		c.addresses[m.Name] = m.Address
 	}
 	return c.health.SetPods(now, pods)

@@ -253,13 +253,13 @@ func TestADrainedPodIsNoWitness(t *testing.T) {
 	b, _ := webPod(t, "b")
 	check := statefulroute.HealthCheck{HTTP: "/", Interval: 10 * time.Millisecond, Timeout: time.Second, UnhealthyAfter: 1, HealthyAfter: 1}
 	_, found := startProber(t, check, a, b)
-	found.edit(func(m *state.Model) { m.Services[0].Members[1].Order = statefulroute.Draining })
+	found.edit(func(m *state.Model) { m.Services[0].Members[1].Override = statefulroute.Draining })
 	aIll.Store(true)
 	await(t, "ten more probes", found.more(10))
 	if found.isDown("a") {
 		t.Error("the only pod in service was taken out")
 	}
-	found.edit(func(m *state.Model) { m.Services[0].Members[1].Order = statefulroute.Ready })
+	found.edit(func(m *state.Model) { m.Services[0].Members[1].Override = statefulroute.Ready })
 	await(t, "a to be taken out", func() bool { return found.isDown("a") })
 }
 

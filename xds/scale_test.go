@@ -16,8 +16,8 @@ import (
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
-// manyPods is a desk with n pods, and a client's report of all of them.
-func manyPods(n int) (*state.Desk, []*endpointv3.ClusterStats) {
+// manyPods is a store with n pods, and a client's report of all of them.
+func manyPods(n int) (*state.Store, []*endpointv3.ClusterStats) {
 	var pods []statefulroute.Pod
 	var stats []*endpointv3.UpstreamEndpointStats
 	for i := range n {
@@ -26,38 +26,38 @@ func manyPods(n int) (*state.Desk, []*endpointv3.ClusterStats) {
 		pods = append(pods, p)
 		stats = append(stats, podStats(p, 1, 0, 0))
 	}
-	d, svc := state.NewDesk(), testService("chat")
+	st, svc := state.NewStore(), testService("chat")
 	svc.Pods = staticSource(pods...)
-	d.SetConfig(t0, testGateway(), []statefulroute.Service{svc})
-	return d, clusterStats(stats...)
+	st.SetConfig(t0, testGateway(), []statefulroute.Service{svc})
+	return st, clusterStats(stats...)
 }
 
 // aSecond is what every second costs beside Envoy's resources: a report, the
 // look at which pods are left, and new weights.
-func aSecond(tb testing.TB, d *state.Desk, l *load.Loads, stats []*endpointv3.ClusterStats, weights map[string]uint32) {
-	model := d.Model()
+func aSecond(tb testing.TB, st *state.Store, l *load.Loads, stats []*endpointv3.ClusterStats, weights map[string]uint32) {
+	model := st.Model()
 	l.Report(t0, "envoy", stats, model)
 	l.Keep(model.HasPod)
 	for pod, w := range weights {
-		if err := d.SetWeight("chat", pod, w); err != nil {
+		if err := st.SetWeight("chat", pod, w); err != nil {
 			tb.Fatal(err)
 		}
 	}
 }
 
-func weightsOf(d *state.Desk) map[string]uint32 {
+func weightsOf(st *state.Store) map[string]uint32 {
 	out := map[string]uint32{}
-	for _, m := range d.Model().Services[0].Members {
+	for _, m := range st.Model().Services[0].Members {
 		out[m.Name] = 7
 	}
 	return out
 }
 
 func BenchmarkASecondOf10000Pods(b *testing.B) {
-	d, stats := manyPods(10_000)
-	l, weights := load.NewLoads(), weightsOf(d)
+	st, stats := manyPods(10_000)
+	l, weights := load.NewLoads(), weightsOf(st)
 	for b.Loop() {
-		aSecond(b, d, l, stats, weights)
+		aSecond(b, st, l, stats, weights)
 	}
 }
 
@@ -65,12 +65,12 @@ func BenchmarkASecondOf10000Pods(b *testing.B) {
 // processor, for other programs may take it away in between.
 func TestTheLoadLoopTakesTimeInProportionToThePods(t *testing.T) {
 	fastest := func(n int) time.Duration {
-		d, stats := manyPods(n)
-		l, weights, best := load.NewLoads(), weightsOf(d), time.Hour
+		st, stats := manyPods(n)
+		l, weights, best := load.NewLoads(), weightsOf(st), time.Hour
 		for range 5 {
 			began := cpuTime(t)
 			for range 10_000 / n {
-				aSecond(t, d, l, stats, weights)
+				aSecond(t, st, l, stats, weights)
 			}
 			best = min(best, (cpuTime(t)-began)/time.Duration(10_000/n))
 		}
@@ -106,12 +106,12 @@ func fleetOf(tb testing.TB, services int) *Server {
 			list[i].Pods.Static = append(list[i].Pods.Static, pod)
 		}
 	}
-	apply(tb, srv, func(d *state.Desk, now time.Time) error { d.SetConfig(now, testGateway(), list); return nil })
+	apply(tb, srv, func(st *state.Store, now time.Time) error { st.SetConfig(now, testGateway(), list); return nil })
 	return srv
 }
 
 // apply is one turn of the loop.
-func apply(tb testing.TB, srv *Server, edit func(*state.Desk, time.Time) error) {
+func apply(tb testing.TB, srv *Server, edit func(*state.Store, time.Time) error) {
 	tb.Helper()
 	if err := srv.edit(edit); err != nil {
 		tb.Fatal(err)
@@ -121,8 +121,8 @@ func apply(tb testing.TB, srv *Server, edit func(*state.Desk, time.Time) error) 
 
 // flap takes a pod out, or brings it back.
 func flap(tb testing.TB, srv *Server, i int) {
-	apply(tb, srv, func(d *state.Desk, _ time.Time) error {
-		return d.SetHealth("service-3", "pod-5", state.HealthVerdict{Healthy: i%2 == 0})
+	apply(tb, srv, func(st *state.Store, _ time.Time) error {
+		return st.SetHealth("service-3", "pod-5", state.HealthVerdict{Healthy: i%2 == 0})
 	})
 }
 
@@ -147,10 +147,10 @@ func TestASecondsWeightsAreOneCheapPublication(t *testing.T) {
 	srv := fleetOf(t, 100)
 	for second := range 3 {
 		seq := srv.caches.seq
-		apply(t, srv, func(d *state.Desk, _ time.Time) error {
+		apply(t, srv, func(st *state.Store, _ time.Time) error {
 			for _, svc := range srv.Model().Services {
 				for i, m := range svc.Members {
-					if err := d.SetWeight(svc.Name, m.Name, uint32(100+second+i)); err != nil {
+					if err := st.SetWeight(svc.Name, m.Name, uint32(100+second+i)); err != nil {
 						return err
 					}
 				}

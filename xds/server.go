@@ -42,8 +42,8 @@ type Options struct {
 	// an acknowledgement that is missing: extprocs that lost an earlier run of
 	// the server take a moment to come back. 0 means five seconds.
 	Reunion time.Duration
-	// Orders keeps what operators said of pods; nil keeps it in memory only.
-	Orders state.OrderKeeper
+	// Overrides keeps what operators said of pods; nil keeps it in memory only.
+	Overrides state.OverrideKeeper
 	// Boot must differ between two runs of the server: it marks its versions.
 	Boot string
 	// Limits bound the clients.
@@ -67,7 +67,7 @@ func (o *Options) validate() error {
 	return nil
 }
 
-// Server owns the desk, the rollout and the caches, and changes them in one
+// Server owns the store, the rollout and the caches, and changes them in one
 // loop. Its other methods are safe for concurrent use; they wait for the loop.
 type Server struct {
 	opts    Options
@@ -80,13 +80,13 @@ type Server struct {
 	changed chan struct{}
 
 	// Owned by the loop.
-	desk    *state.Desk
-	rollout Rollout
-	builder *build.Builder
-	given   [2]map[string]given // what the audiences have of each service
-	shared  build.Resources     // what Envoys have of the rest
-	reunion time.Time           // until then the absence of extprocs is not their end
-	obeyed  bool                // the orders of the run before are known
+	store    *state.Store
+	rollout  Rollout
+	builder  *build.Builder
+	given    [2]map[string]given // what the audiences have of each service
+	shared   build.Resources     // what Envoys have of the rest
+	reunion  time.Time           // until then the absence of extprocs is not their end
+	restored bool                // the overrides of the run before are known
 }
 
 // given are the names under which an audience has a service.
@@ -95,10 +95,10 @@ type given struct {
 	endpoints string
 }
 
-// edit is a change of the desk; done gets its error, or nil once what can be told
+// edit is a change of the store; done gets its error, or nil once what can be told
 // of it at once is published.
 type edit struct {
-	apply func(d *state.Desk, now time.Time) error
+	apply func(st *state.Store, now time.Time) error
 	done  chan error
 }
 
@@ -111,7 +111,7 @@ func New(opts Options) (*Server, error) {
 		opts:    opts,
 		edits:   make(chan edit),
 		changed: make(chan struct{}, 1),
-		desk:    state.NewDesk(),
+		store:   state.NewStore(),
 		rollout: Rollout{Hold: opts.Hold},
 		builder: build.NewBuilder(),
 		given:   [2]map[string]given{{}, {}},
@@ -163,16 +163,16 @@ func (s *Server) Run(ctx context.Context) error {
 
 // edit changes the facts and proves that the services which they change can be
 // built: what Envoy would refuse never becomes the target.
-func (s *Server) edit(apply func(*state.Desk, time.Time) error) error {
+func (s *Server) edit(apply func(*state.Store, time.Time) error) error {
 	now := time.Now()
-	done, err := s.desk.Edit(func(d *state.Desk) error { return apply(d, now) }, s.check)
+	done, err := s.store.Edit(func(st *state.Store) error { return apply(st, now) }, s.check)
 	if err != nil {
 		return err
 	}
-	if s.opts.Orders != nil && s.obeyed && done.Orders {
-		s.opts.Orders.Keep(s.desk.Orders())
+	if s.opts.Overrides != nil && s.restored && done.Overrides {
+		s.opts.Overrides.Keep(s.store.Overrides())
 	}
-	model := s.desk.Model()
+	model := s.store.Model()
 	s.current.Store(&model)
 	s.rollout.Set(now, model, done.Services, done.Gone)
 	if done.Facts {
@@ -318,7 +318,7 @@ func (s *Server) addShared(ch changes, m state.Model) error {
 }
 
 // do hands an edit to the loop and waits for it.
-func (s *Server) do(ctx context.Context, apply func(d *state.Desk, now time.Time) error) error {
+func (s *Server) do(ctx context.Context, apply func(st *state.Store, now time.Time) error) error {
 	e := edit{apply: apply, done: make(chan error, 1)}
 	select {
 	case s.edits <- e:
@@ -336,11 +336,11 @@ func (s *Server) do(ctx context.Context, apply func(d *state.Desk, now time.Time
 // SetConfig replaces gateway and services, and the pods of those services whose
 // source is not static and that pods names. Any error leaves everything as it was.
 func (s *Server) SetConfig(ctx context.Context, g state.Gateway, services []statefulroute.Service, pods map[string][]statefulroute.Pod) error {
-	return s.do(ctx, func(d *state.Desk, now time.Time) error {
-		d.SetConfig(now, g, services)
+	return s.do(ctx, func(st *state.Store, now time.Time) error {
+		st.SetConfig(now, g, services)
 		for _, svc := range services {
 			if list, ok := pods[svc.Name]; ok && svc.Pods.Static == nil {
-				if err := d.SetPods(now, svc.Name, svc.Pods, list); err != nil {
+				if err := st.SetPods(now, svc.Name, svc.Pods, list); err != nil {
 					return err
 				}
 			}
@@ -352,44 +352,44 @@ func (s *Server) SetConfig(ctx context.Context, g state.Gateway, services []stat
 // SetPods replaces the pods of a service by those that were found at a source. If
 // the service has another source by now, it is ErrOtherSource, and nothing changes.
 func (s *Server) SetPods(ctx context.Context, service string, from statefulroute.PodSource, pods []statefulroute.Pod) error {
-	return s.do(ctx, func(d *state.Desk, now time.Time) error { return d.SetPods(now, service, from, pods) })
+	return s.do(ctx, func(st *state.Store, now time.Time) error { return st.SetPods(now, service, from, pods) })
 }
 
 // SetOverride drains a pod, takes it out, or takes either back, and returns once
 // that is in force and saved. ErrNotSaved means that it is in force only.
 func (s *Server) SetOverride(ctx context.Context, service, pod string, to statefulroute.PodState) error {
-	err := s.do(ctx, func(d *state.Desk, _ time.Time) error { return d.SetOverride(service, pod, to) })
-	if err != nil || s.opts.Orders == nil {
+	err := s.do(ctx, func(st *state.Store, _ time.Time) error { return st.SetOverride(service, pod, to) })
+	if err != nil || s.opts.Overrides == nil {
 		return err
 	}
-	if err := s.opts.Orders.Saved(ctx); err != nil {
+	if err := s.opts.Overrides.Saved(ctx); err != nil {
 		return fmt.Errorf("%w: %w", state.ErrNotSaved, err)
 	}
 	return nil
 }
 
-// keeps reports whether orders outlive the process.
-func (s *Server) keeps() bool { return s.opts.Orders != nil }
+// keeps reports whether overrides outlive the process.
+func (s *Server) keeps() bool { return s.opts.Overrides != nil }
 
-// Obey repeats the orders that an earlier run kept. Before that no order is given
+// Restore repeats the overrides that an earlier run kept. Before that no override is given
 // to the keeper, which would forget those.
-func (s *Server) Obey(ctx context.Context, orders []state.Order) error {
-	return s.do(ctx, func(d *state.Desk, now time.Time) error {
-		s.obeyed = true
-		return d.Obey(now, orders)
+func (s *Server) Restore(ctx context.Context, overrides []state.Override) error {
+	return s.do(ctx, func(st *state.Store, now time.Time) error {
+		s.restored = true
+		return st.Restore(now, overrides)
 	})
 }
 
 // SetHealth is what the health checks found of pods by service; those that left
 // in the meantime are passed over.
 func (s *Server) SetHealth(ctx context.Context, verdicts map[string]map[string]state.HealthVerdict) error {
-	return s.do(ctx, func(d *state.Desk, _ time.Time) error { return forPods(verdicts, d.SetHealth) })
+	return s.do(ctx, func(st *state.Store, _ time.Time) error { return forPods(verdicts, st.SetHealth) })
 }
 
 // SetWeights is what the load made of the weights of pods by service; pods that
 // left in the meantime are passed over.
 func (s *Server) SetWeights(ctx context.Context, weights map[string]map[string]uint32) error {
-	return s.do(ctx, func(d *state.Desk, _ time.Time) error { return forPods(weights, d.SetWeight) })
+	return s.do(ctx, func(st *state.Store, _ time.Time) error { return forPods(weights, st.SetWeight) })
 }
 
 func forPods[V any](facts map[string]map[string]V, set func(service, pod string, v V) error) error {

@@ -16,13 +16,13 @@ import (
 
 // keptState is a state file at work.
 type keptState struct {
-	*state.StateFile
-	before state.State // what the run before kept
+	*state.File
+	before state.Persisted // what the run before kept
 }
 
 func runState(t *testing.T, path string) *keptState {
 	t.Helper()
-	file, before, err := state.OpenStateFile(path, zap.NewNop(), func(error) {})
+	file, before, err := state.OpenFile(path, zap.NewNop(), func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,31 +38,31 @@ func runState(t *testing.T, path string) *keptState {
 	return &keptState{file, before}
 }
 
-// keptOrders are those in a file that is at work.
-func keptOrders(t *testing.T, path string) []state.Order {
+// keptOverrides are those in a file that is at work.
+func keptOverrides(t *testing.T, path string) []state.Override {
 	t.Helper()
-	_, kept, err := state.OpenStateFile(path, zap.NewNop(), func(error) {})
+	_, kept, err := state.OpenFile(path, zap.NewNop(), func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return kept.Orders
+	return kept.Overrides
 }
 
 func TestOrdersOutliveTheServer(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	run := func(t *testing.T, do func(*running, *keptState)) {
 		file := runState(t, path)
-		srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: time.Second, Boot: "a", Orders: file})
+		srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: time.Second, Boot: "a", Overrides: file})
 		srv.config(t, testPod("a", 1), testPod("b", 2), testPod("c", 3))
-		if err := srv.Obey(t.Context(), file.before.Orders); err != nil {
+		if err := srv.Restore(t.Context(), file.before.Overrides); err != nil {
 			t.Fatal(err)
 		}
 		do(srv, file)
 	}
 	t.Run("first", func(t *testing.T) {
 		run(t, func(srv *running, file *keptState) {
-			for pod, order := range map[string]statefulroute.PodState{"a": statefulroute.Draining, "b": statefulroute.Maintenance, "c": statefulroute.Draining} {
-				if err := srv.SetOverride(t.Context(), "chat", pod, order); err != nil {
+			for pod, to := range map[string]statefulroute.PodState{"a": statefulroute.Draining, "b": statefulroute.Maintenance, "c": statefulroute.Draining} {
+				if err := srv.SetOverride(t.Context(), "chat", pod, to); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -79,25 +79,25 @@ func TestOrdersOutliveTheServer(t *testing.T) {
 			if got := show(srv.Model()); got != "chat: a@1(draining) b@2(maintenance) c@3" {
 				t.Errorf("after a restart: %s", got)
 			}
-			// A pod that leaves takes its order with it.
+			// A pod that leaves takes its override with it.
 			srv.config(t, testPod("b", 2))
 			if err := file.Saved(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if got, want := keptOrders(t, path), []state.Order{{Service: "chat", Pod: "b", State: "maintenance"}}; !slices.Equal(got, want) {
+			if got, want := keptOverrides(t, path), []state.Override{{Service: "chat", Pod: "b", State: "maintenance"}}; !slices.Equal(got, want) {
 				t.Errorf("kept %v; want %v", got, want)
 			}
 		})
 	})
 	t.Run("third", func(t *testing.T) {
-		// An order on a pod that left while nobody was there is dropped for good.
+		// An override on a pod that left while nobody was there is dropped for good.
 		file := runState(t, path)
-		srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: time.Second, Boot: "a", Orders: file})
+		srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: time.Second, Boot: "a", Overrides: file})
 		srv.config(t, testPod("a", 1))
-		if err := errors.Join(srv.Obey(t.Context(), file.before.Orders), file.Saved(t.Context())); err != nil {
+		if err := errors.Join(srv.Restore(t.Context(), file.before.Overrides), file.Saved(t.Context())); err != nil {
 			t.Fatal(err)
 		}
-		if got := keptOrders(t, path); len(got) > 0 {
+		if got := keptOverrides(t, path); len(got) > 0 {
 			t.Errorf("kept %v", got)
 		}
 	})
@@ -106,10 +106,10 @@ func TestOrdersOutliveTheServer(t *testing.T) {
 // stubbornKeeper is a disk that hangs until it is told how that ends.
 type stubbornKeeper struct {
 	ends chan error
-	kept chan []state.Order
+	kept chan []state.Override
 }
 
-func (k *stubbornKeeper) Keep(orders []state.Order) { k.kept <- orders }
+func (k *stubbornKeeper) Keep(overrides []state.Override) { k.kept <- overrides }
 
 func (k *stubbornKeeper) Saved(ctx context.Context) error {
 	select {
@@ -120,23 +120,23 @@ func (k *stubbornKeeper) Saved(ctx context.Context) error {
 	}
 }
 
-// A disk that hangs holds up who gave the order, and nobody else; a disk that
+// A disk that hangs holds up who gave the override, and nobody else; a disk that
 // fails is said to who gave it.
 func TestADiskThatHangsHoldsUpItsOrderOnly(t *testing.T) {
-	keeper := &stubbornKeeper{make(chan error), make(chan []state.Order, 10)}
-	srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: time.Second, Boot: "a", Orders: keeper})
+	keeper := &stubbornKeeper{make(chan error), make(chan []state.Override, 10)}
+	srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: time.Second, Boot: "a", Overrides: keeper})
 	srv.config(t, testPod("a", 1), testPod("b", 2), testPod("c", 3))
 	if len(keeper.kept) > 0 {
-		t.Errorf("orders were given to be kept before those of the run before were known: %v", <-keeper.kept)
+		t.Errorf("overrides were given to be kept before those of the run before were known: %v", <-keeper.kept)
 	}
-	if err := srv.Obey(t.Context(), nil); err != nil {
+	if err := srv.Restore(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	<-keeper.kept
 	given := make(chan error)
 	for _, pod := range []string{"a", "b", "c"} {
 		go func() { given <- srv.SetOverride(t.Context(), "chat", pod, statefulroute.Draining) }()
-		await(t, "the order to be in force", func() bool {
+		await(t, "the override to be in force", func() bool {
 			m := srv.Model().Services[0].Members[slices.Index([]string{"a", "b", "c"}, pod)]
 			return m.State == statefulroute.Draining
 		})
@@ -149,18 +149,18 @@ func TestADiskThatHangsHoldsUpItsOrderOnly(t *testing.T) {
 	}
 	keeper.ends <- nil
 	if err := <-given; err != nil {
-		t.Errorf("the order that was saved: %v", err)
+		t.Errorf("the override that was saved: %v", err)
 	}
 	full := errors.New("disk full")
 	for range 2 {
 		keeper.ends <- full
 		if err := <-given; !errors.Is(err, state.ErrNotSaved) || !errors.Is(err, full) {
-			t.Errorf("an order that was not saved: %v", err)
+			t.Errorf("an override that was not saved: %v", err)
 		}
 	}
 	for n := 1; n <= 3; n++ {
 		if got := <-keeper.kept; len(got) != n {
-			t.Errorf("kept %v as the order number %d", got, n)
+			t.Errorf("kept %v as the override number %d", got, n)
 		}
 	}
 }

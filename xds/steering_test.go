@@ -66,21 +66,21 @@ func TestSteeringFollowsTheLoad(t *testing.T) {
 // loadLoop is a Steering on a Desk, and Envoys that report a second of requests
 // before each step: c answers ten times slower than a and b.
 type loadLoop struct {
-	t    *testing.T
-	desk *state.Desk
-	s    *Steering
-	now  time.Time
-	pods []statefulroute.Pod
+	t     *testing.T
+	store *state.Store
+	s     *Steering
+	now   time.Time
+	pods  []statefulroute.Pod
 	// fails makes the next pushes fail.
 	fails  bool
 	pushes int
 }
 
 func newLoadLoop(t *testing.T) *loadLoop {
-	l := &loadLoop{t: t, desk: state.NewDesk(), now: time.Unix(1000, 0), pods: []statefulroute.Pod{testPod("a", 1), testPod("b", 2), testPod("c", 3)}}
+	l := &loadLoop{t: t, store: state.NewStore(), now: time.Unix(1000, 0), pods: []statefulroute.Pod{testPod("a", 1), testPod("b", 2), testPod("c", 3)}}
 	l.s = &Steering{
 		Logger: zap.NewNop(), Loads: load.NewLoads(), Set: l, Doubter: recordedDoubts{},
-		Model: func() state.Model { return l.desk.Model() }, steered: map[string]*steered{},
+		Model: func() state.Model { return l.store.Model() }, steered: map[string]*steered{},
 	}
 	l.configure(func(*statefulroute.Service) {})
 	return l
@@ -91,7 +91,7 @@ func (l *loadLoop) configure(edit func(*statefulroute.Service)) {
 	svc.Balancing = statefulroute.BalancingPolicy{Strategy: "least_response_time", ResponseTimeWindow: 30 * time.Second}
 	svc.Pods.Static = l.pods
 	edit(&svc)
-	l.desk.SetConfig(l.now, testGateway(), []statefulroute.Service{svc})
+	l.store.SetConfig(l.now, testGateway(), []statefulroute.Service{svc})
 }
 
 func (l *loadLoop) SetWeights(_ context.Context, weights map[string]map[string]uint32) error {
@@ -99,14 +99,14 @@ func (l *loadLoop) SetWeights(_ context.Context, weights map[string]map[string]u
 	if l.fails {
 		return errors.New("not now")
 	}
-	if err := forPods(weights, l.desk.SetWeight); err != nil {
+	if err := forPods(weights, l.store.SetWeight); err != nil {
 		l.t.Error(err)
 	}
 	return nil
 }
 
 func (l *loadLoop) run(seconds int) {
-	pods := l.desk.Model()
+	pods := l.store.Model()
 	for range seconds {
 		l.now = l.now.Add(time.Second)
 		l.s.Loads.Report(l.now, "envoy", clusterStats(podStats(l.pods[0], 100, 0, 4), podStats(l.pods[1], 100, 0, 4), podStats(l.pods[2], 10, 0, 4)), pods)
@@ -116,7 +116,7 @@ func (l *loadLoop) run(seconds int) {
 
 // weight is the effective weight of a pod, relative to a's.
 func (l *loadLoop) weight(pod int) float64 {
-	members := l.desk.Model().Services[0].Members
+	members := l.store.Model().Services[0].Members
 	return float64(members[pod].EffectiveWeight) / float64(members[0].EffectiveWeight)
 }
 
@@ -172,7 +172,7 @@ func TestOneLiarMovesNoWeight(t *testing.T) {
 		} {
 			t.Run(fmt.Sprintf("%s beside %d", name, honest), func(t *testing.T) {
 				l := newLoadLoop(t)
-				pods := l.desk.Model()
+				pods := l.store.Model()
 				for range 60 {
 					l.now = l.now.Add(time.Second)
 					for client := range honest {
@@ -233,12 +233,12 @@ func TestARoundRobinHasTheConfiguredWeights(t *testing.T) {
 	l.run(40)
 	for _, strategy := range []string{"round_robin", "weighted_round_robin"} {
 		l.configure(func(svc *statefulroute.Service) { svc.Balancing.Strategy, svc.Balancing.FixedWeights = strategy, true })
-		if err := l.desk.SetWeight("chat", "a", 70); err != nil { // one that was under way
+		if err := l.store.SetWeight("chat", "a", 70); err != nil { // one that was under way
 			t.Error(err)
 		}
 		pushes := l.pushes
 		l.run(5)
-		for _, m := range l.desk.Model().Services[0].Members {
+		for _, m := range l.store.Model().Services[0].Members {
 			if m.EffectiveWeight != m.Weight {
 				t.Errorf("%s: %s weighs %d, configured %d", strategy, m.Name, m.EffectiveWeight, m.Weight)
 			}

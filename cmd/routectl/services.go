@@ -153,7 +153,7 @@ func (o orderRow) notSaved() error {
 
 // order gives an order and returns the pod as it left it.
 func (c *ctl) order(ctx context.Context, service, pod, order string) (orderRow, error) {
-	var said xds.OrderReport
+	var said xds.OverrideReport
 	path := "/api/v1/services/" + segment(service) + "/pods/" + segment(pod) + "/" + order
 	err := c.xds().call(ctx, "POST", path, nil, &said)
 	if err != nil && ctx.Err() != nil {

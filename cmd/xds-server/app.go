@@ -39,8 +39,8 @@ type app struct {
 	server   *xds.Server
 	loads    *load.Loads
 	sources  *discovery.Sources
-	state    *state.StateFile // nil: none is configured
-	kept     state.State      // of the run before
+	state    *state.File     // nil: none is configured
+	kept     state.Persisted // of the run before
 	prober   *xds.Prober
 	steering *xds.Steering
 	analysis *analyzing
@@ -121,10 +121,10 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, rules []a
 	return a, nil
 }
 
-func newServer(p cli.Process, cfg *config.XDSServer, monitor *metrics.Monitor, state *state.StateFile) (*xds.Server, error) {
+func newServer(p cli.Process, cfg *config.XDSServer, monitor *metrics.Monitor, state *state.File) (*xds.Server, error) {
 	o := xds.Options{Logger: p.Logger.Named("xds"), Observer: monitor, Boot: rand.Text()[:8], Limits: xds.ClientLimits(cfg.Limits)}
 	if state != nil {
-		o.Orders = state
+		o.Overrides = state
 	}
 	return xds.New(o)
 }
@@ -188,7 +188,7 @@ func (a *app) serve(ctx context.Context, cfg *config.XDSServer, listener net.Lis
 	if err := a.reload.apply(ctx, cfg); err != nil {
 		return err
 	}
-	if err := a.server.Obey(ctx, a.kept.Orders); err != nil {
+	if err := a.server.Restore(ctx, a.kept.Overrides); err != nil {
 		if ctx.Err() != nil {
 			return nil // stopped before it began
 		}
@@ -207,12 +207,12 @@ func (a *app) serve(ctx context.Context, cfg *config.XDSServer, listener net.Lis
 
 // openState opens the state file, if there is one, and returns what the run
 // before left there.
-func openState(cfg *config.XDSServer, log *zap.Logger, monitor *metrics.Monitor) (*state.StateFile, state.State) {
+func openState(cfg *config.XDSServer, log *zap.Logger, monitor *metrics.Monitor) (*state.File, state.Persisted) {
 	if cfg.State == "" {
-		return nil, state.State{}
+		return nil, state.Persisted{}
 	}
 	report := func(err error) { monitor.Persistence().Report(metrics.PersistedOrders, err) }
-	state, kept, err := state.OpenStateFile(cfg.State, log.Named("state"), report)
+	state, kept, err := state.OpenFile(cfg.State, log.Named("state"), report)
 	if err != nil {
 		log.Error("orders and pods of the last run are lost", zap.Error(err))
 	}

@@ -39,9 +39,9 @@ func TestGoldenResources(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		desk := state.NewDesk()
-		desk.SetConfig(t0, state.GatewayOf(cfg.Envoy), cfg.Services)
-		resources, err := Build(desk.Model())
+		store := state.NewStore()
+		store.SetConfig(t0, state.GatewayOf(cfg.Envoy), cfg.Services)
+		resources, err := Build(store.Model())
 		if err != nil {
 			t.Fatal(err)
 		}

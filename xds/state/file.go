@@ -20,10 +20,10 @@ import (
 	"github.com/stateful-route/stateful-route/xds/discovery"
 )
 
-// State is what outlives a run of xds-server.
-type State struct {
-	// Orders are those in force.
-	Orders []Order
+// Persisted is what outlives a run of xds-server.
+type Persisted struct {
+	// Overrides are those in force.
+	Overrides []Override
 	// Pods are the last good lists of the services whose source is not static.
 	Pods map[string]discovery.KeptPods
 }
@@ -35,25 +35,25 @@ const (
 	// stateRefresh is the pause between two writings that would change nothing
 	// but when the lists were confirmed last.
 	stateRefresh = time.Minute
-	// savePatience bounds the wait of an order for its writing: a disk that hangs
+	// savePatience bounds the wait of an override for its writing: a disk that hangs
 	// must not hold up the operator's answer.
 	savePatience = 2 * time.Second
 )
 
-// StateFile keeps a State in a file. What is to be kept is handed over and never
+// File keeps a Persisted in a file. What is to be kept is handed over and never
 // waited for; one goroutine, Run, writes it, replacing the file in one step. It
 // writes the file anew, too, when somebody else deleted, replaced or truncated
 // it: what is in memory counts. Until it can be written, that is a state which
-// Report is told of at each attempt. A nil StateFile keeps nothing.
-type StateFile struct {
+// Report is told of at each attempt. A nil File keeps nothing.
+type File struct {
 	path   string
 	log    *zap.Logger
 	report func(error)
 
-	changed chan struct{} // there is an order to write
+	changed chan struct{} // there is an override to write
 
 	mu      sync.Mutex
-	state   State
+	state   Persisted
 	version uint64 // of state
 	minor   bool   // all that changed since it was written is when lists were confirmed
 	tried   uint64 // the version that was to be written last
@@ -66,13 +66,13 @@ type StateFile struct {
 	written uint64
 }
 
-// OpenStateFile reads the state of the run before, the format of earlier
-// versions too, which held orders alone. A file that cannot be read, or is
-// damaged, is set aside as PATH.damaged, and the error says so: the StateFile is
+// OpenFile reads the state of the run before, the format of earlier
+// versions too, which held overrides alone. A file that cannot be read, or is
+// damaged, is set aside as PATH.damaged, and the error says so: the File is
 // good all the same. report hears how each attempt to write ended.
-func OpenStateFile(path string, log *zap.Logger, report func(error)) (*StateFile, State, error) {
+func OpenFile(path string, log *zap.Logger, report func(error)) (*File, Persisted, error) {
 	state, err := readState(path)
-	f := &StateFile{
+	f := &File{
 		path: path, log: log, report: report, changed: make(chan struct{}, 1),
 		state: state.clone(), version: 1, attempt: make(chan struct{}),
 	}
@@ -81,7 +81,7 @@ func OpenStateFile(path string, log *zap.Logger, report func(error)) (*StateFile
 
 // Run writes what is to be kept until ctx ends, and then the last of it. It
 // writes at once, so that a file which cannot be written shows at the start.
-func (f *StateFile) Run(ctx context.Context) error {
+func (f *File) Run(ctx context.Context) error {
 	ticker := time.NewTicker(stateLook)
 	defer ticker.Stop()
 	for {
@@ -100,7 +100,7 @@ func (f *StateFile) Run(ctx context.Context) error {
 }
 
 // look writes the file where that is due.
-func (f *StateFile) look(now time.Time) {
+func (f *File) look(now time.Time) {
 	f.mu.Lock()
 	state, version, minor, failed := f.state, f.version, f.minor, f.err != nil
 	f.mu.Unlock()
@@ -121,7 +121,7 @@ func (f *StateFile) look(now time.Time) {
 }
 
 // note publishes how an attempt ended.
-func (f *StateFile) note(version uint64, err error) {
+func (f *File) note(version uint64, err error) {
 	f.mu.Lock()
 	before := f.err
 	f.tried, f.err = version, err
@@ -141,7 +141,7 @@ func (f *StateFile) note(version uint64, err error) {
 }
 
 // tampered reports whether the file is not what was written last.
-func (f *StateFile) tampered() bool {
+func (f *File) tampered() bool {
 	if f.onDisk == nil {
 		return false
 	}
@@ -150,7 +150,7 @@ func (f *StateFile) tampered() bool {
 }
 
 // write replaces the file in one step, so that a crash leaves the old one or the new.
-func (f *StateFile) write(state State) error {
+func (f *File) write(state Persisted) error {
 	raw, err := state.encode()
 	if err != nil {
 		return fmt.Errorf("write state: %w", err)
@@ -185,13 +185,13 @@ func syncFolder(folder string) error {
 	return nil
 }
 
-// Keep replaces the orders that are kept. It does not wait.
-func (f *StateFile) Keep(orders []Order) {
+// Keep replaces the overrides that are kept. It does not wait.
+func (f *File) Keep(overrides []Override) {
 	if f == nil {
 		return
 	}
 	f.mu.Lock()
-	f.state.Orders = slices.Clone(orders)
+	f.state.Overrides = slices.Clone(overrides)
 	f.changedLocked(false)
 	f.mu.Unlock()
 	select {
@@ -202,7 +202,7 @@ func (f *StateFile) Keep(orders []Order) {
 
 // KeepPods replaces the list that is kept of a service's pods. It does not wait,
 // and the list is written within half a second.
-func (f *StateFile) KeepPods(service string, kept discovery.KeptPods) {
+func (f *File) KeepPods(service string, kept discovery.KeptPods) {
 	if f == nil {
 		return
 	}
@@ -219,7 +219,7 @@ func (f *StateFile) KeepPods(service string, kept discovery.KeptPods) {
 }
 
 // ForgetPods drops the lists of all services but those.
-func (f *StateFile) ForgetPods(but func(service string) bool) {
+func (f *File) ForgetPods(but func(service string) bool) {
 	if f == nil {
 		return
 	}
@@ -237,14 +237,14 @@ func (f *StateFile) ForgetPods(but func(service string) bool) {
 	}
 }
 
-func (f *StateFile) changedLocked(minor bool) {
+func (f *File) changedLocked(minor bool) {
 	f.version++
 	f.minor = f.minor && minor
 }
 
 // Saved waits until all that was handed over so far has been written, or could
 // not be, which is the error.
-func (f *StateFile) Saved(ctx context.Context) error {
+func (f *File) Saved(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, savePatience)
 	defer cancel()
 	f.mu.Lock()
@@ -266,29 +266,29 @@ func (f *StateFile) Saved(ctx context.Context) error {
 }
 
 // Problem is why the file cannot be written at the moment; nil when it can.
-func (f *StateFile) Problem() error {
+func (f *File) Problem() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.err
 }
 
-func (s State) clone() State {
+func (s Persisted) clone() Persisted {
 	pods := make(map[string]discovery.KeptPods, len(s.Pods))
 	for service, kept := range s.Pods {
 		pods[service] = kept
 	}
-	return State{Orders: s.Orders, Pods: pods}
+	return Persisted{Overrides: s.Overrides, Pods: pods}
 }
 
-// stateVersion is of the file's format. Before it had one, it was a list of orders.
+// stateVersion is of the file's format. Before it had one, it was a list of overrides.
 const stateVersion = 1
 
 // The file's format.
 type (
 	stateDoc struct {
-		Version int                `json:"version"`
-		Orders  []Order            `json:"orders"`
-		Pods    map[string]keptDoc `json:"pods"` // by service
+		Version   int                `json:"version"`
+		Overrides []Override         `json:"orders"`
+		Pods      map[string]keptDoc `json:"pods"` // by service
 	}
 	keptDoc struct {
 		Source    string    `json:"source"`
@@ -303,10 +303,10 @@ type (
 	}
 )
 
-func (s State) encode() ([]byte, error) {
-	doc := stateDoc{Version: stateVersion, Orders: s.Orders, Pods: make(map[string]keptDoc, len(s.Pods))}
-	if doc.Orders == nil {
-		doc.Orders = []Order{}
+func (s Persisted) encode() ([]byte, error) {
+	doc := stateDoc{Version: stateVersion, Overrides: s.Overrides, Pods: make(map[string]keptDoc, len(s.Pods))}
+	if doc.Overrides == nil {
+		doc.Overrides = []Override{}
 	}
 	for service, kept := range s.Pods {
 		pods := make([]podDoc, len(kept.Pods))
@@ -320,55 +320,55 @@ func (s State) encode() ([]byte, error) {
 }
 
 // readState returns an empty state where there is none.
-func readState(path string) (State, error) {
+func readState(path string) (Persisted, error) {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return State{}, nil
+		return Persisted{}, nil
 	}
-	var state State
+	var state Persisted
 	if err == nil {
 		state, err = decodeState(raw)
 	}
 	if err != nil {
 		aside := path + ".damaged"
-		return State{}, errors.Join(fmt.Errorf("the state in %s cannot be used, the file is set aside as %s: %w", path, aside, err), os.Rename(path, aside))
+		return Persisted{}, errors.Join(fmt.Errorf("the state in %s cannot be used, the file is set aside as %s: %w", path, aside, err), os.Rename(path, aside))
 	}
 	return state, nil
 }
 
-func decodeState(raw []byte) (State, error) {
+func decodeState(raw []byte) (Persisted, error) {
 	if bytes.HasPrefix(bytes.TrimSpace(raw), []byte("[")) {
-		var orders []Order
-		if err := json.Unmarshal(raw, &orders); err != nil {
-			return State{}, err
+		var overrides []Override
+		if err := json.Unmarshal(raw, &overrides); err != nil {
+			return Persisted{}, err
 		}
-		return State{Orders: orders}, checkOrders(orders)
+		return Persisted{Overrides: overrides}, checkOverrides(overrides)
 	}
 	var doc stateDoc
 	if err := json.Unmarshal(raw, &doc); err != nil {
-		return State{}, err
+		return Persisted{}, err
 	}
 	if doc.Version != stateVersion {
-		return State{}, fmt.Errorf("format %d is not known, only %d", doc.Version, stateVersion)
+		return Persisted{}, fmt.Errorf("format %d is not known, only %d", doc.Version, stateVersion)
 	}
-	state := State{Orders: doc.Orders, Pods: make(map[string]discovery.KeptPods, len(doc.Pods))}
+	state := Persisted{Overrides: doc.Overrides, Pods: make(map[string]discovery.KeptPods, len(doc.Pods))}
 	for service, kept := range doc.Pods {
 		pods := make([]statefulroute.Pod, len(kept.Pods))
 		for i, p := range kept.Pods {
 			if p.Name == "" || !p.Address.IsValid() || p.Weight == 0 {
-				return State{}, fmt.Errorf("pod %d of service %q is incomplete", i, service)
+				return Persisted{}, fmt.Errorf("pod %d of service %q is incomplete", i, service)
 			}
 			pods[i] = statefulroute.Pod{Name: p.Name, Address: p.Address, Weight: p.Weight, Zone: p.Zone}
 		}
 		state.Pods[service] = discovery.KeptPods{Source: kept.Source, Confirmed: kept.Confirmed, Pods: pods}
 	}
-	return state, checkOrders(doc.Orders)
+	return state, checkOverrides(doc.Overrides)
 }
 
-func checkOrders(orders []Order) error {
-	for _, o := range orders {
+func checkOverrides(overrides []Override) error {
+	for _, o := range overrides {
 		if state, err := statefulroute.ParsePodState(o.State); err != nil || state == statefulroute.Unhealthy {
-			return fmt.Errorf("%q of pod %q of service %q is not an order", o.State, o.Pod, o.Service)
+			return fmt.Errorf("%q of pod %q of service %q is not an override", o.State, o.Pod, o.Service)
 		}
 	}
 	return nil

@@ -18,10 +18,10 @@ import (
 	"github.com/stateful-route/stateful-route/xds/discovery"
 )
 
-// stateRun is a StateFile at work.
+// stateRun is a File at work.
 type stateRun struct {
-	*StateFile
-	kept State
+	*File
+	kept Persisted
 	stop func()
 
 	mu      sync.Mutex
@@ -32,7 +32,7 @@ func runState(t *testing.T, path string) *stateRun {
 	t.Helper()
 	r := &stateRun{}
 	var err error
-	r.StateFile, r.kept, err = OpenStateFile(path, zap.NewNop(), func(err error) {
+	r.File, r.kept, err = OpenFile(path, zap.NewNop(), func(err error) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.reports = append(r.reports, err)
@@ -53,7 +53,7 @@ func runState(t *testing.T, path string) *stateRun {
 	return r
 }
 
-func mustRead(t *testing.T, path string) State {
+func mustRead(t *testing.T, path string) Persisted {
 	t.Helper()
 	state, err := readState(path)
 	if err != nil {
@@ -65,14 +65,14 @@ func mustRead(t *testing.T, path string) State {
 func TestStateOutlivesTheProcess(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	first := runState(t, path)
-	if first.kept.Orders != nil || first.kept.Pods != nil {
+	if first.kept.Overrides != nil || first.kept.Pods != nil {
 		t.Errorf("at first: %+v", first.kept)
 	}
-	orders := []Order{{"chat", "a", "draining"}}
+	overrides := []Override{{"chat", "a", "draining"}}
 	pods := []statefulroute.Pod{testPod("a", 1), testPod("b", 2)}
 	pods[0].Zone, pods[0].Weight = "west", 7
 	kept := discovery.KeptPods{Source: "dns chat.internal:80", Confirmed: time.Now().UTC().Round(time.Second), Pods: pods}
-	first.Keep(orders)
+	first.Keep(overrides)
 	first.KeepPods("chat", kept)
 	first.KeepPods("gone", kept)
 	first.ForgetPods(func(service string) bool { return service == "chat" })
@@ -81,7 +81,7 @@ func TestStateOutlivesTheProcess(t *testing.T) {
 	}
 	first.stop()
 	second := runState(t, path)
-	want := State{Orders: orders, Pods: map[string]discovery.KeptPods{"chat": kept}}
+	want := Persisted{Overrides: overrides, Pods: map[string]discovery.KeptPods{"chat": kept}}
 	if !reflect.DeepEqual(second.kept, want) {
 		t.Errorf("got  %+v\nwant %+v", second.kept, want)
 	}
@@ -90,7 +90,7 @@ func TestStateOutlivesTheProcess(t *testing.T) {
 	}
 }
 
-// The file of a version that kept orders alone is read, and written anew.
+// The file of a version that kept overrides alone is read, and written anew.
 func TestTheOldFormatIsUpgraded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	old := "[\n  {\"service\": \"chat\", \"pod\": \"a\", \"state\": \"draining\"}\n]\n"
@@ -98,16 +98,16 @@ func TestTheOldFormatIsUpgraded(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := runState(t, path)
-	want := []Order{{"chat", "a", "draining"}}
-	if !reflect.DeepEqual(r.kept.Orders, want) {
-		t.Errorf("orders: %v", r.kept.Orders)
+	want := []Override{{"chat", "a", "draining"}}
+	if !reflect.DeepEqual(r.kept.Overrides, want) {
+		t.Errorf("orders: %v", r.kept.Overrides)
 	}
 	await(t, "the new format", func() bool {
 		raw, err := os.ReadFile(path)
 		return err == nil && strings.Contains(string(raw), `"version": 1`)
 	})
-	if got := mustRead(t, path); !reflect.DeepEqual(got.Orders, want) {
-		t.Errorf("in the new format: %v", got.Orders)
+	if got := mustRead(t, path); !reflect.DeepEqual(got.Overrides, want) {
+		t.Errorf("in the new format: %v", got.Overrides)
 	}
 }
 
@@ -116,7 +116,7 @@ func TestAStateThatCannotBeUsedIsSetAside(t *testing.T) {
 		"cut off":          `{"version": 1, "orders": [{`,
 		"cut off, old":     `[{`,
 		"another format":   `{"version": 2, "orders": []}`,
-		"no order":         `[{"service": "chat", "pod": "a", "state": "odd"}]`,
+		"no override":      `[{"service": "chat", "pod": "a", "state": "odd"}]`,
 		"a pod of nowhere": `{"version": 1, "pods": {"chat": {"source": "x", "pods": [{"name": "a"}]}}}`,
 		"empty":            ``,
 	} {
@@ -125,8 +125,8 @@ func TestAStateThatCannotBeUsedIsSetAside(t *testing.T) {
 			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			file, state, err := OpenStateFile(path, zap.NewNop(), func(error) {})
-			if err == nil || !strings.Contains(err.Error(), path+".damaged") || file == nil || !reflect.DeepEqual(state, State{}) {
+			file, state, err := OpenFile(path, zap.NewNop(), func(error) {})
+			if err == nil || !strings.Contains(err.Error(), path+".damaged") || file == nil || !reflect.DeepEqual(state, Persisted{}) {
 				t.Errorf("opened: %v, %+v", err, state)
 			}
 			if raw, err := os.ReadFile(path + ".damaged"); err != nil || string(raw) != text {
@@ -141,8 +141,8 @@ func TestAStateThatCannotBeUsedIsSetAside(t *testing.T) {
 func TestAFileThatSomebodyChangedIsWrittenAnew(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	r := runState(t, path)
-	orders := []Order{{"chat", "a", "draining"}}
-	r.Keep(orders)
+	overrides := []Override{{"chat", "a", "draining"}}
+	r.Keep(overrides)
 	for what, harm := range map[string]func() error{
 		"deleted":     func() error { return os.Remove(path) },
 		"truncated":   func() error { return os.Truncate(path, 0) },
@@ -164,13 +164,13 @@ func TestAFileThatSomebodyChangedIsWrittenAnew(t *testing.T) {
 				return false
 			}
 			state, err := decodeState(raw)
-			return err == nil && reflect.DeepEqual(state.Orders, orders)
+			return err == nil && reflect.DeepEqual(state.Overrides, overrides)
 		})
 		t.Logf("%s: mended after %v", what, time.Since(begun))
 	}
 }
 
-// Orders that cannot be written are a state with a reason, until they can be.
+// Overrides that cannot be written are a state with a reason, until they can be.
 func TestWhatCannotBeWrittenIsKnown(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "disk")
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -184,8 +184,8 @@ func TestWhatCannotBeWrittenIsKnown(t *testing.T) {
 	if err := os.Rename(dir, dir+".gone"); err != nil { // as a disk that is gone
 		t.Fatal(err)
 	}
-	orders := []Order{{"chat", "a", "maintenance"}}
-	r.Keep(orders)
+	overrides := []Override{{"chat", "a", "maintenance"}}
+	r.Keep(overrides)
 	if err := r.Saved(t.Context()); err == nil || r.Problem() == nil || !strings.Contains(err.Error(), "state.db") {
 		t.Errorf("saved where there is nothing: %v, %v", err, r.Problem())
 	}
@@ -193,8 +193,8 @@ func TestWhatCannotBeWrittenIsKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, "it to be written later", func() bool { return r.Problem() == nil })
-	if got := mustRead(t, path); !reflect.DeepEqual(got.Orders, orders) {
-		t.Errorf("later: %v", got.Orders)
+	if got := mustRead(t, path); !reflect.DeepEqual(got.Overrides, overrides) {
+		t.Errorf("later: %v", got.Overrides)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -206,7 +206,7 @@ func TestWhatCannotBeWrittenIsKnown(t *testing.T) {
 // A disk that fails is told of once, however often it is tried.
 func TestAFailingDiskIsToldOfOnce(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
-	f, _, err := OpenStateFile(filepath.Join(t.TempDir(), "gone", "state.db"), zap.New(core), func(error) {})
+	f, _, err := OpenFile(filepath.Join(t.TempDir(), "gone", "state.db"), zap.New(core), func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestAFailingDiskIsToldOfOnce(t *testing.T) {
 // When a list was confirmed last is not worth a writing of its own each time.
 func TestConfirmationsAreWrittenNowAndThen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
-	f, _, err := OpenStateFile(path, zap.NewNop(), func(error) {})
+	f, _, err := OpenFile(path, zap.NewNop(), func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func TestConfirmationsAreWrittenNowAndThen(t *testing.T) {
 }
 
 func TestANilStateFileKeepsNothing(*testing.T) {
-	var f *StateFile
+	var f *File
 	f.Keep(nil)
 	f.KeepPods("chat", discovery.KeptPods{})
 	f.ForgetPods(func(string) bool { return false })

@@ -99,10 +99,10 @@ type Member struct {
 	statefulroute.Pod
 	// EffectiveWeight is Envoy's load_balancing_weight for the pod, at least 1.
 	EffectiveWeight uint32
-	// State is the sum of these two: what the operator ordered, Ready for nothing,
+	// State is the sum of these two: what the operator says, Ready for nothing,
 	// and that the health checks fail.
-	Order statefulroute.PodState
-	Down  bool
+	Override statefulroute.PodState
+	Down     bool
 }
 
 // SamePolicy reports whether two views differ in their pods at most.

@@ -2,6 +2,7 @@ package state
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 
@@ -11,17 +12,17 @@ import (
 // t0 is when nothing depends on the time.
 var t0 = time.Unix(1000, 0)
 
-func deskWith(pods ...statefulroute.Pod) *Desk {
-	d := NewDesk()
-	d.setStatic(pods...)
-	return d
+func storeWith(pods ...statefulroute.Pod) *Store {
+	st := NewStore()
+	st.setStatic(pods...)
+	return st
 }
 
 // setStatic has the one service, chat, with a static list of pods.
-func (d *Desk) setStatic(pods ...statefulroute.Pod) {
+func (st *Store) setStatic(pods ...statefulroute.Pod) {
 	svc := testService("chat")
 	svc.Pods = staticSource(pods...)
-	d.SetConfig(t0, testGateway(), []statefulroute.Service{svc})
+	st.SetConfig(t0, testGateway(), []statefulroute.Service{svc})
 }
 
 func staticSource(pods ...statefulroute.Pod) statefulroute.PodSource {
@@ -29,27 +30,27 @@ func staticSource(pods ...statefulroute.Pod) statefulroute.PodSource {
 }
 
 func TestWhoseWordCounts(t *testing.T) {
-	d := deskWith(testPod("a", 1))
+	st := storeWith(testPod("a", 1))
 	steps := []struct {
 		name string
 		do   func() error
 		want string
 	}{
-		{"drain", func() error { return d.SetOverride("chat", "a", statefulroute.Draining) }, "chat: a@1(draining)"},
-		{"checks fail", func() error { return d.SetHealth("chat", "a", HealthVerdict{Healthy: false}) }, "chat: a@1(unhealthy)"},
-		{"maintenance", func() error { return d.SetOverride("chat", "a", statefulroute.Maintenance) }, "chat: a@1(maintenance)"},
-		{"ready while failing", func() error { return d.SetOverride("chat", "a", statefulroute.Ready) }, "chat: a@1(unhealthy)"},
-		{"checks pass", func() error { return d.SetHealth("chat", "a", HealthVerdict{Healthy: true}) }, "chat: a@1"},
+		{"drain", func() error { return st.SetOverride("chat", "a", statefulroute.Draining) }, "chat: a@1(draining)"},
+		{"checks fail", func() error { return st.SetHealth("chat", "a", HealthVerdict{Healthy: false}) }, "chat: a@1(unhealthy)"},
+		{"maintenance", func() error { return st.SetOverride("chat", "a", statefulroute.Maintenance) }, "chat: a@1(maintenance)"},
+		{"ready while failing", func() error { return st.SetOverride("chat", "a", statefulroute.Ready) }, "chat: a@1(unhealthy)"},
+		{"checks pass", func() error { return st.SetHealth("chat", "a", HealthVerdict{Healthy: true}) }, "chat: a@1"},
 	}
 	for _, s := range steps {
-		if err := s.do(); err != nil || show(d.Model()) != s.want {
-			t.Fatalf("%s: got %v, %s, want %s", s.name, err, show(d.Model()), s.want)
+		if err := s.do(); err != nil || show(st.Model()) != s.want {
+			t.Fatalf("%s: got %v, %s, want %s", s.name, err, show(st.Model()), s.want)
 		}
 	}
-	if err := d.SetOverride("chat", "a", statefulroute.Unhealthy); err == nil {
-		t.Error("an operator ordered a pod to be unhealthy")
+	if err := st.SetOverride("chat", "a", statefulroute.Unhealthy); err == nil {
+		t.Error("an operator declared a pod to be unhealthy")
 	}
-	for _, err := range []error{d.SetHealth("chat", "b", HealthVerdict{Healthy: true}), d.SetWeight("rooms", "a", 1), d.SetPods(t0, "rooms", staticSource(), nil)} {
+	for _, err := range []error{st.SetHealth("chat", "b", HealthVerdict{Healthy: true}), st.SetWeight("rooms", "a", 1), st.SetPods(t0, "rooms", staticSource(), nil)} {
 		if !errors.Is(err, ErrUnknownPod) {
 			t.Errorf("got %v", err)
 		}
@@ -57,27 +58,63 @@ func TestWhoseWordCounts(t *testing.T) {
 }
 
 func TestAPodThatComesBackStartsAfresh(t *testing.T) {
-	d := deskWith(testPod("a", 1), testPod("b", 2))
-	if err := errors.Join(d.SetOverride("chat", "b", statefulroute.Draining), d.SetWeight("chat", "a", 70)); err != nil {
+	st := storeWith(testPod("a", 1), testPod("b", 2))
+	if err := errors.Join(st.SetOverride("chat", "b", statefulroute.Draining), st.SetWeight("chat", "a", 70)); err != nil {
 		t.Fatal(err)
 	}
 	// A new address under the same name is the same pod.
-	if d.setStatic(testPod("b", 9)); show(d.Model()) != "chat: b@9(draining)" {
-		t.Fatalf("got %s", show(d.Model()))
+	if st.setStatic(testPod("b", 9)); show(st.Model()) != "chat: b@9(draining)" {
+		t.Fatalf("got %s", show(st.Model()))
 	}
-	d.setStatic(testPod("a", 1))
-	if m := d.Model().Services[0].Members[0]; m.EffectiveWeight != 1 {
+	st.setStatic(testPod("a", 1))
+	if m := st.Model().Services[0].Members[0]; m.EffectiveWeight != 1 {
 		t.Errorf("a pod that was gone kept weight %d", m.EffectiveWeight)
 	}
 }
 
 func TestAServiceThatIsGoneIsForgotten(t *testing.T) {
-	d := deskWith(testPod("a", 1))
-	if err := d.SetOverride("chat", "a", statefulroute.Draining); err != nil {
+	st := storeWith(testPod("a", 1))
+	if err := errors.Join(st.SetOverride("chat", "a", statefulroute.Draining), st.SetWeight("chat", "a", 70)); err != nil {
 		t.Fatal(err)
 	}
-	d.SetConfig(t0, testGateway(), []statefulroute.Service{testService("rooms")})
-	if _, there := d.services["chat"]; there || len(d.services) != 1 || len(d.Orders()) != 0 {
-		t.Errorf("still there: %v, orders %v", d.services, d.Orders())
+	st.SetConfig(t0, testGateway(), []statefulroute.Service{testService("rooms")})
+	if got := show(st.Model()); got != "rooms:" || len(st.Overrides()) > 0 {
+		t.Errorf("got %s, overrides %v", got, st.Overrides())
+	}
+	st.setStatic(testPod("a", 1))
+	if m := st.Model().Services[0].Members[0]; m.State != statefulroute.Ready || m.EffectiveWeight != 1 {
+		t.Errorf("a service of that name begins with %+v", m)
+	}
+}
+
+// An edit that fails, or that is refused, leaves everything as it was, what it
+// changed of other services included.
+func TestAnEditThatFailsIsTakenBack(t *testing.T) {
+	st, failed := storeWith(testPod("a", 1)), errors.New("refused")
+	before := st.Model()
+	edit := func(st *Store) error {
+		st.SetConfig(t0, Gateway{}, []statefulroute.Service{testService("rooms"), testService("chat")})
+		return errors.Join(st.SetPods(t0, "rooms", statefulroute.PodSource{}, []statefulroute.Pod{testPod("b", 2)}), st.SetPods(t0, "chat", statefulroute.PodSource{}, nil))
+	}
+	ways := map[string]func() (Change, error){
+		"the change fails": func() (Change, error) {
+			return st.Edit(func(st *Store) error { return errors.Join(edit(st), failed) }, func(Model, Change) error { return nil })
+		},
+		"it is refused": func() (Change, error) {
+			return st.Edit(edit, func(m Model, c Change) error {
+				if show(m) != "rooms: b@2; chat:" || len(c.Services) != 2 {
+					t.Errorf("to be checked: %s, %d changed", show(m), len(c.Services))
+				}
+				return failed
+			})
+		},
+	}
+	for name, do := range ways {
+		if _, err := do(); !errors.Is(err, failed) {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if !reflect.DeepEqual(st.Model(), before) || st.Model().Services[0] != before.Services[0] {
+			t.Errorf("%s: left %+v", name, st.Model())
+		}
 	}
 }
