@@ -242,3 +242,22 @@ func TestPodsFile(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A metric of the analyzer is one of the configuration.
+func TestARuleMayWatchEveryMetric(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "xds-server.yaml")
+	for _, m := range analysis.Metrics() {
+		text := "services: [{name: chat, pods: {static: []}}]\nanalyzer: {rules: [{name: Mine, metric: " + string(m) + ", below: 2, severity: critical}]}\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := LoadXDSServer(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []analysis.Rule{{Name: "Mine", Metric: m, Compare: analysis.Below, Threshold: 2, Severity: analysis.Critical}}
+		if !reflect.DeepEqual(cfg.Analyzer.Rules, want) {
+			t.Errorf("rules %+v, want %+v", cfg.Analyzer.Rules, want)
+		}
+	}
+}

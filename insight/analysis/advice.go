@@ -76,6 +76,9 @@ func (a *Analyzer) generalSuggestionLocked(rule *Rule, scope Scope, v verdict) s
 	case rule.Metric == ConnectionCount && breaks == high:
 		return fmt.Sprintf("%s has %s requests in flight (limit %s): add pods to service %s (%d now), or cap each with `balancing.max_connections`",
 			capital(scope.Subject()), value, limit, scope.Service, a.podsLocked(scope.Service))
+	case rule.Metric == Sessions && breaks == high:
+		return fmt.Sprintf("%s has %s sessions (limit %s): add pods to service %s (%d now), or cap each with `balancing.max_sessions`",
+			capital(scope.Subject()), value, limit, scope.Service, a.podsLocked(scope.Service))
 	case rule.Metric == CPUUsage && breaks == high:
 		return fmt.Sprintf("%s uses %.2g of %.2g cores: give it more, or run another replica", capital(scope.Subject()), v.window.Usage.CPU, v.window.Usage.CPULimit)
 	}

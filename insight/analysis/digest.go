@@ -135,6 +135,9 @@ func changesIn(histories []past) (changes []Change) {
 			}
 		})
 		for m := range metricTable {
+			if metricTable[m].drifts {
+				continue
+			}
 			if found, ok := findChange(lines[m].values); ok {
 				changes = append(changes, newChange(histories[i].scope, &metricTable[m], found, time.Unix(0, lines[m].starts[found.at])))
 			}

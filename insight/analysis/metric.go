@@ -14,6 +14,7 @@ const (
 	MemoryUsage     Metric = "memory_usage"          // share of the limit, 0 to 1
 	CPUUsage        Metric = "cpu_usage"             // share of the limit, 0 to 1
 	ConnectionCount Metric = "connection_count"      // requests in flight
+	Sessions        Metric = "sessions"              // bound
 )
 
 // metric is what the analyzer knows of a figure. A row of metricTable is all that
@@ -41,6 +42,9 @@ type metric struct {
 	evident func(w *Window, threshold float64) bool
 	// serviceOnly says that pods have no such figure.
 	serviceOnly bool
+	// drifts says that the figure moves in a healthy system, too, so that a change of
+	// its level is no news.
+	drifts bool
 }
 
 // side tells what lies above a threshold from what lies below.
@@ -107,6 +111,11 @@ var metricTable = []metric{
 		name: ConnectionCount, column: "in flight",
 		unit:  func(v float64) string { return fmt.Sprintf("%.0f", v) },
 		value: func(w *Window) (float64, bool) { return w.average(w.sums.inFlight), w.Process == "" && w.Samples > 0 },
+	},
+	{
+		name: Sessions, column: "sessions", drifts: true,
+		unit:  func(v float64) string { return fmt.Sprintf("%.0f", v) },
+		value: func(w *Window) (float64, bool) { return w.average(w.sums.sessions), w.Process == "" && w.Samples > 0 },
 	},
 	{
 		name: MemoryUsage, column: "memory",

@@ -57,10 +57,11 @@ func (w *Window) extend(p *point) {
 
 // gauges are the figures that a sample shows as they are at its end, or sums of
 // those of several samples.
-type gauges struct{ inFlight, memory, cpu float64 }
+type gauges struct{ inFlight, sessions, memory, cpu float64 }
 
 func (g *gauges) add(o gauges) {
 	g.inFlight += o.inFlight
+	g.sessions += o.sessions
 	g.memory += o.memory
 	g.cpu += o.cpu
 }
@@ -68,6 +69,7 @@ func (g *gauges) add(o gauges) {
 func (p *point) gauges() gauges {
 	return gauges{
 		inFlight: float64(p.inFlight),
+		sessions: float64(p.sessions),
 		memory:   share(float64(p.usage.Memory), float64(p.usage.MemoryLimit)),
 		cpu:      share(p.usage.CPU, p.usage.CPULimit),
 	}
