@@ -26,9 +26,6 @@ type LoopOptions struct {
 	Logger *zap.Logger
 	// Monitor, when set, shows the number of open issues.
 	Monitor *metrics.Monitor
-	// After, when set, is called after each sample with what it changed, for
-	// example to hand the findings to the balancing.
-	After func(now time.Time, events []analysis.Event)
 }
 
 // Loop drives an Analyzer in real time.
@@ -74,9 +71,6 @@ func (l *Loop) step(now time.Time) {
 	}
 	if l.options.Monitor != nil {
 		l.options.Monitor.AnalysisIssues(l.options.Analyzer.Open())
-	}
-	if l.options.After != nil {
-		l.options.After(now, events)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/stateful-route/stateful-route/adminhttp"
 	"github.com/stateful-route/stateful-route/insight/analysis"
 	"github.com/stateful-route/stateful-route/internal/browser"
+	"github.com/stateful-route/stateful-route/xds"
 )
 
 // hostile is text that runs when it is taken for markup, with a mark to tell
@@ -29,7 +30,7 @@ func hostileState(now time.Time) State {
 		Services: []Service{{
 			Name: hostile("service"), Hosts: []string{hostile("host")}, Prefix: hostile("prefix"), Strategy: hostile("strategy"),
 			OnPodLoss: hostile("podloss"), OnExtprocLoss: hostile("extprocloss"),
-			Pods: []Pod{{Name: hostile("pod"), Address: hostile("address"), Zone: hostile("zone"), State: hostile("state"), Weight: 1}},
+			Pods: []xds.PodReport{{Name: hostile("pod"), Address: hostile("address"), Zone: hostile("zone"), State: hostile("state"), Weight: 1}},
 		}},
 		Clients: []Client{{
 			Node: hostile("node"), Kind: hostile("kind"), Protocol: hostile("protocol"),
@@ -46,7 +47,9 @@ const live = `document.querySelector("#link").textContent === "live"`
 
 func TestHostileTextIsShownAsText(t *testing.T) {
 	page := newPage(t, Options{State: hostileState})
-	feedSeconds(page.feed.history, 0, 30, func(int) map[string]Second { return map[string]Second{hostile("service"): {Requests: 3}} })
+	feedSeconds(page.feed.history, 0, 30, func(int) map[string]analysis.PodSample {
+		return map[string]analysis.PodSample{hostile("service"): {Requests: 3}}
+	})
 	url, _ := serve(t, page)
 	tab := browser.Open(t, url)
 	tab.Await(live)
@@ -86,7 +89,7 @@ func TestDrainByKeyboard(t *testing.T) {
 	var drained atomic.Value
 	drained.Store("ready")
 	page := newPage(t, Options{State: func(now time.Time) State {
-		return State{Time: now, Services: []Service{{Name: "chat & co", Pods: []Pod{{Name: pod, State: drained.Load().(string), Weight: 1, Sessions: 7}}}}}
+		return State{Time: now, Services: []Service{{Name: "chat & co", Pods: []xds.PodReport{{Name: pod, State: drained.Load().(string), Weight: 1, Sessions: 7}}}}}
 	}})
 	url, _ := serve(t, page, func(mux *http.ServeMux) {
 		mux.HandleFunc("POST /api/v1/services/{service}/pods/{pod}/drain", func(w http.ResponseWriter, r *http.Request) {
@@ -117,7 +120,7 @@ func TestDrainByKeyboard(t *testing.T) {
 }
 
 func TestARefusedOrderSaysWhy(t *testing.T) {
-	page := newPage(t, Options{State: fixed(State{Services: []Service{{Name: "chat", Pods: []Pod{{Name: "chat-0", State: "ready"}}}}})})
+	page := newPage(t, Options{State: fixed(State{Services: []Service{{Name: "chat", Pods: []xds.PodReport{{Name: "chat-0", State: "ready"}}}}})})
 	url, _ := serve(t, page, func(mux *http.ServeMux) {
 		mux.HandleFunc("POST /api/v1/services/{service}/pods/{pod}/{order}", func(w http.ResponseWriter, _ *http.Request) {
 			adminhttp.WriteJSON(w, http.StatusNotFound, map[string]string{"error": "no such pod any more"})
@@ -134,9 +137,9 @@ func TestARefusedOrderSaysWhy(t *testing.T) {
 func TestFocusSurvivesUpdates(t *testing.T) {
 	var round atomic.Int64
 	page := newPage(t, Options{State: func(now time.Time) State {
-		pods := []Pod{{Name: "chat-0", State: "ready", InFlight: round.Load()}, {Name: "chat-1", State: "ready"}, {Name: "chat-2", State: "ready"}}
+		pods := []xds.PodReport{{Name: "chat-0", State: "ready", InFlight: round.Load()}, {Name: "chat-1", State: "ready"}, {Name: "chat-2", State: "ready"}}
 		if round.Load() > 0 {
-			pods = append([]Pod{{Name: "chat-9", State: "ready"}}, pods[1:]...)
+			pods = append([]xds.PodReport{{Name: "chat-9", State: "ready"}}, pods[1:]...)
 		}
 		return State{Time: now, Services: []Service{{Name: "chat", Pods: pods}}}
 	}})

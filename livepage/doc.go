@@ -4,12 +4,12 @@
 // load nothing from elsewhere and run under a Content-Security-Policy that
 // allows neither inline script nor markup made from text.
 //
-// The package knows nothing of xDS. Whoever owns the facts passes a function
-// that assembles them for a moment, and feeds the charts:
+// Whoever owns the facts passes a function that assembles them for a moment, and
+// feeds the charts with what the analyzer is fed with:
 //
 //	page, err := livepage.New(livepage.Options{Logger: logger, State: app.liveState})
 //	page.Register(mux)
-//	page.Observe(now, map[string]livepage.Second{"chat": {Requests: 120, Sessions: 40}})
+//	page.Observe(now, []string{"chat"}, samples)
 //
 // A stream has no buffer of its own: it writes the newest state when there is
 // one that it has not written yet. A client that does not read for some seconds

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"testing"
 	"time"
+
+	"github.com/stateful-route/stateful-route/insight/analysis"
 )
 
 // scripted is a feed whose state the test sets.
@@ -57,7 +59,7 @@ func TestFeedSendsNewPoints(t *testing.T) {
 	f, _ := scripted()
 	lookAt(t, f, 0)
 	before := f.newest.chartVersion
-	feedSeconds(f.history, 0, 11, func(int) map[string]Second { return map[string]Second{"chat": {Requests: 1}} })
+	feedSeconds(f.history, 0, 11, func(int) map[string]analysis.PodSample { return map[string]analysis.PodSample{"chat": {Requests: 1}} })
 	lookAt(t, f, 500)
 	if f.newest.chartVersion == before {
 		t.Fatal("a complete point brought no new version")

@@ -19,16 +19,6 @@ const (
 	historyPoints = 120
 )
 
-// Second is what one service did since it was observed before, about a second.
-type Second struct {
-	// Requests and Failed count what ended; a failed request is a request too.
-	Requests, Failed uint64
-	// ResponseTimes holds those that were measured, which may be fewer.
-	ResponseTimes analysis.Durations
-	// Sessions is the number of sessions bound now.
-	Sessions int64
-}
-
 // Series is one service's charts, oldest point first; nil is a point of which
 // nothing is known, such as the error rate of no requests.
 type Series struct {
@@ -59,7 +49,7 @@ type history struct {
 // step is what all services did in one step; index counts steps since the epoch.
 type step struct {
 	index    int64
-	services map[string]Second // nil: observed only in part
+	services map[string]analysis.PodSample // of all pods together; nil: observed only in part
 }
 
 // point is a complete step as the charts show it: the distributions of response
@@ -72,13 +62,13 @@ type point struct {
 // figures of one service; NaN is not known.
 type figures struct{ requestRate, responseTime, p95, errorRate, sessions float64 }
 
-func figuresOf(sum *Second) figures {
+func figuresOf(sum *analysis.PodSample) figures {
 	out := figures{
 		requestRate: float64(sum.Requests) / historyStep.Seconds(), sessions: float64(sum.Sessions),
 		responseTime: math.NaN(), p95: math.NaN(), errorRate: math.NaN(),
 	}
 	if sum.Requests > 0 {
-		out.errorRate = float64(sum.Failed) / float64(sum.Requests)
+		out.errorRate = float64(sum.Errors) / float64(sum.Requests)
 	}
 	if sum.ResponseTimes.Count() > 0 {
 		out.responseTime, out.p95 = sum.ResponseTimes.Mean(), sum.ResponseTimes.Quantile(.95)
@@ -86,9 +76,9 @@ func figuresOf(sum *Second) figures {
 	return out
 }
 
-// add books what happened until now. A service that is not mentioned is gone,
-// and with it its past.
-func (h *history) add(now time.Time, services map[string]Second) {
+// add adds what the pods of each service did together until now. A service that is
+// not mentioned is gone, and with it its past.
+func (h *history) add(now time.Time, services map[string]analysis.PodSample) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	index := now.UnixNano() / int64(historyStep)
@@ -98,24 +88,24 @@ func (h *history) add(now time.Time, services map[string]Second) {
 	}
 	if index != h.open.index {
 		h.closeLocked(services)
-		h.open = step{index: index, services: map[string]Second{}}
+		h.open = step{index: index, services: map[string]analysis.PodSample{}}
 	}
 	if h.open.services == nil {
 		return
 	}
-	for name, second := range services {
+	for name, more := range services {
 		sum := h.open.services[name]
-		sum.Requests += second.Requests
-		sum.Failed += second.Failed
-		sum.ResponseTimes.Merge(second.ResponseTimes)
-		sum.Sessions = second.Sessions
+		sum.Requests += more.Requests
+		sum.Errors += more.Errors
+		sum.ResponseTimes.Merge(more.ResponseTimes)
+		sum.Sessions = more.Sessions
 		h.open.services[name] = sum
 	}
 }
 
 // closeLocked completes the open step and forgets services that are not among
 // those that exist.
-func (h *history) closeLocked(exist map[string]Second) {
+func (h *history) closeLocked(exist map[string]analysis.PodSample) {
 	if h.open.services == nil {
 		return
 	}
@@ -133,7 +123,7 @@ func (h *history) closeLocked(exist map[string]Second) {
 
 // forgetLocked looks for services that are gone in the last two steps only: those of
 // the steps before were there then, or are forgotten already.
-func (h *history) forgetLocked(exist map[string]Second) {
+func (h *history) forgetLocked(exist map[string]analysis.PodSample) {
 	gone := map[string]bool{}
 	for _, p := range h.points[max(0, len(h.points)-2):] {
 		for name := range p.services {

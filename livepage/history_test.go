@@ -10,7 +10,7 @@ import (
 var epoch = time.Unix(1_000_000_000, 0) // begins a step
 
 // feedSeconds observes one second after the other, beginning at a step.
-func feedSeconds(h *history, from, n int, second func(i int) map[string]Second) {
+func feedSeconds(h *history, from, n int, second func(i int) map[string]analysis.PodSample) {
 	for i := from; i < from+n; i++ {
 		h.add(epoch.Add(time.Duration(i)*time.Second), second(i))
 	}
@@ -25,9 +25,9 @@ func durations(all ...time.Duration) (d analysis.Durations) {
 
 func TestHistorySumsUpSteps(t *testing.T) {
 	var h history
-	feedSeconds(&h, 0, 16, func(i int) map[string]Second {
-		return map[string]Second{"chat": {
-			Requests: 20, Failed: 1, Sessions: int64(i), ResponseTimes: durations(100*time.Millisecond, 300*time.Millisecond),
+	feedSeconds(&h, 0, 16, func(i int) map[string]analysis.PodSample {
+		return map[string]analysis.PodSample{"chat": {
+			Requests: 20, Errors: 1, Sessions: int64(i), ResponseTimes: durations(100*time.Millisecond, 300*time.Millisecond),
 		}}
 	})
 	c, version := h.chart()
@@ -53,7 +53,7 @@ func TestHistorySumsUpSteps(t *testing.T) {
 
 func TestHistoryKnowsNothingOfIdleTime(t *testing.T) {
 	var h history
-	feedSeconds(&h, 0, 11, func(int) map[string]Second { return map[string]Second{"chat": {}} })
+	feedSeconds(&h, 0, 11, func(int) map[string]analysis.PodSample { return map[string]analysis.PodSample{"chat": {}} })
 	c, _ := h.chart()
 	series := c.Services["chat"]
 	if series.ErrorRate[0] != nil || series.ResponseTime[0] != nil || series.P95[0] != nil {
@@ -66,7 +66,7 @@ func TestHistoryKnowsNothingOfIdleTime(t *testing.T) {
 
 func TestHistoryShowsAGap(t *testing.T) {
 	var h history
-	all := func(int) map[string]Second { return map[string]Second{"chat": {Requests: 5}} }
+	all := func(int) map[string]analysis.PodSample { return map[string]analysis.PodSample{"chat": {Requests: 5}} }
 	feedSeconds(&h, 0, 10, all)
 	feedSeconds(&h, 30, 10, all)
 	feedSeconds(&h, 40, 1, all)
@@ -79,8 +79,8 @@ func TestHistoryShowsAGap(t *testing.T) {
 
 func TestHistoryIsBounded(t *testing.T) {
 	var h history
-	feedSeconds(&h, 0, 5*(historyPoints+50), func(i int) map[string]Second {
-		return map[string]Second{"chat": {Requests: 5, Sessions: int64(i)}}
+	feedSeconds(&h, 0, 5*(historyPoints+50), func(i int) map[string]analysis.PodSample {
+		return map[string]analysis.PodSample{"chat": {Requests: 5, Sessions: int64(i)}}
 	})
 	c, _ := h.chart()
 	if n := len(c.Services["chat"].Sessions); n != historyPoints || len(h.points) != historyPoints {
@@ -94,8 +94,8 @@ func TestHistoryIsBounded(t *testing.T) {
 
 func TestHistoryForgetsRemovedServices(t *testing.T) {
 	var h history
-	feedSeconds(&h, 0, 20, func(int) map[string]Second { return map[string]Second{"old": {}, "chat": {}} })
-	feedSeconds(&h, 20, 6, func(int) map[string]Second { return map[string]Second{"chat": {}} })
+	feedSeconds(&h, 0, 20, func(int) map[string]analysis.PodSample { return map[string]analysis.PodSample{"old": {}, "chat": {}} })
+	feedSeconds(&h, 20, 6, func(int) map[string]analysis.PodSample { return map[string]analysis.PodSample{"chat": {}} })
 	c, _ := h.chart()
 	if _, ok := c.Services["old"]; ok || len(c.Services) != 1 {
 		t.Errorf("services %v, want chat alone", c.Services)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/stateful-route/stateful-route/insight/analysis"
 )
 
 //go:embed assets
@@ -66,11 +68,14 @@ func New(o Options) (*Page, error) {
 	}, nil
 }
 
-// Observe adds to the charts what every existing service did since the call
-// before; about once a second is expected. A service that is not mentioned is
-// forgotten.
-func (p *Page) Observe(now time.Time, services map[string]Second) {
-	p.feed.history.add(now, services)
+// Observe adds to the charts what the services did since the call before; about
+// once a second is expected. Services are all that exist: others are forgotten.
+func (p *Page) Observe(now time.Time, services []string, samples map[string]analysis.ServiceSample) {
+	totals := make(map[string]analysis.PodSample, len(services))
+	for _, name := range services {
+		totals[name] = samples[name].Total()
+	}
+	p.feed.history.add(now, totals)
 }
 
 // Register adds the page, its assets and its stream to mux.

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stateful-route/stateful-route/adminhttp"
+	"github.com/stateful-route/stateful-route/insight/analysis"
+	"github.com/stateful-route/stateful-route/xds"
 )
 
 // serve starts a real server for the page and returns its URL and what stops it.
@@ -160,7 +162,7 @@ func TestAssetsAreSelfContained(t *testing.T) {
 
 func TestStreamBeginsWithEverything(t *testing.T) {
 	page := newPage(t, Options{State: fixed(State{Summary: "line\nbreak", Services: []Service{{Name: "chat"}}})})
-	feedSeconds(page.feed.history, 0, 11, func(int) map[string]Second { return map[string]Second{"chat": {Requests: 10}} })
+	feedSeconds(page.feed.history, 0, 11, func(int) map[string]analysis.PodSample { return map[string]analysis.PodSample{"chat": {Requests: 10}} })
 	url, _ := serve(t, page)
 	resp := get(t, url+"/api/v1/live")
 	if got := resp.Header.Get("Content-Type"); got != "text/event-stream" || resp.Header.Get("Cache-Control") != "no-store" {
@@ -186,7 +188,7 @@ func TestStreamShowsChangesAtTheNextLook(t *testing.T) {
 		if drained.Load() {
 			state = "draining"
 		}
-		return State{Time: now, Services: []Service{{Name: "chat", Pods: []Pod{{Name: "chat-0", State: state}}}}}
+		return State{Time: now, Services: []Service{{Name: "chat", Pods: []xds.PodReport{{Name: "chat-0", State: state}}}}}
 	}})
 	url, _ := serve(t, page)
 	r := bufio.NewReader(get(t, url+"/api/v1/live").Body)

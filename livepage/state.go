@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/stateful-route/stateful-route/insight/analysis"
+	"github.com/stateful-route/stateful-route/xds"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // State is all that the page shows of one moment, beside the charts.
@@ -41,22 +43,8 @@ type Service struct {
 	OnExtprocLoss string   `json:"on_extproc_loss"`
 	// Source says what is the matter with where its pods come from; empty while
 	// nothing is.
-	Source string `json:"source,omitempty"`
-	Pods   []Pod  `json:"pods"`
-}
-
-// Pod is a pod with what is known of its load; a figure of 0 may also mean that
-// nothing has been reported yet.
-type Pod struct {
-	Name         string  `json:"name"`
-	Address      string  `json:"address"`
-	Zone         string  `json:"zone"`
-	State        string  `json:"state"`
-	Weight       uint32  `json:"weight"`
-	InFlight     int64   `json:"in_flight"`
-	ResponseTime float64 `json:"response_time_seconds"`
-	ErrorRate    float64 `json:"error_rate"`
-	Sessions     int64   `json:"sessions"`
+	Source string          `json:"source,omitempty"`
+	Pods   []xds.PodReport `json:"pods"`
 }
 
 // Client is one connected xDS client, an Envoy or an extproc.
@@ -77,6 +65,40 @@ type Sync struct {
 	Reason  string `json:"reason,omitempty"`
 	// Age is how long the status has been so, in seconds.
 	Age float64 `json:"age_seconds"`
+}
+
+// NewService returns a service as the page shows it. Source is what is the matter
+// with where its pods come from, empty while nothing is.
+func NewService(svc *state.ServiceView, pods []xds.PodReport, source string) Service {
+	return Service{
+		Name: svc.Name, Hosts: svc.Hosts, Prefix: svc.Prefix, Strategy: svc.Balancing.Strategy,
+		OnPodLoss: string(svc.Session.OnPodLoss), OnExtprocLoss: string(svc.Session.OnExtprocLoss),
+		Source: source, Pods: pods,
+	}
+}
+
+// Clients makes one client of the rows of one stream, which follow each
+// other only by type.
+func Clients(rows []xds.ClientStatus) []Client {
+	type stream struct {
+		kind, node, protocol string
+		connected            float64 // of one moment: the same in all rows of a stream
+	}
+	var clients []Client
+	index := map[stream]int{}
+	for _, row := range rows {
+		id := stream{row.Client, row.Node, row.Protocol, row.Connected}
+		i, ok := index[id]
+		if !ok {
+			i = len(clients)
+			index[id] = i
+			clients = append(clients, Client{Node: row.Node, Kind: row.Client, Protocol: row.Protocol, Connected: row.Connected})
+		}
+		clients[i].Types = append(clients[i].Types, Sync{
+			Type: row.Type, Version: row.Version, Status: row.Status, Reason: row.Reason, Age: row.Age,
+		})
+	}
+	return clients
 }
 
 // whole returns the state with empty lists where it has none, as the page

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"reflect"
@@ -43,7 +44,7 @@ type app struct {
 	kept     state.Persisted // of the run before
 	prober   *xds.Prober
 	steering *xds.Steering
-	analysis *analyzing
+	analyzer *analyzer
 	reload   *reloader
 	page     *livepage.Page
 	ready    atomic.Bool
@@ -95,12 +96,12 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, rules []a
 	if err := monitor.Register("clients", server.ClientMetrics()); err != nil {
 		return nil, err
 	}
-	found, err := newAnalysis(cfg.Analyzer, rules, server.Model, p.Logger.Named("analyzer"))
+	found, err := newAnalyzer(cfg.Analyzer, rules, server.Model, p.Logger.Named("analyzer"))
 	if err != nil {
 		return nil, err
 	}
 	a := &app{
-		process: p, started: time.Now(), monitor: monitor, tracer: tracer, server: server, loads: loads, analysis: found,
+		process: p, started: time.Now(), monitor: monitor, tracer: tracer, server: server, loads: loads, analyzer: found,
 		state: state, kept: kept,
 	}
 	if a.sources, err = newSources(a); err != nil {
@@ -111,12 +112,12 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, rules []a
 		return nil, err
 	}
 	a.prober = &xds.Prober{
-		Logger: p.Logger.Named("health"), Observer: probes{monitor, tracer, found.flaps},
+		Logger: p.Logger.Named("health"), Observer: probes{monitor, tracer, found.collector},
 		Set: server, Model: server.Model, Changed: server.Changed(),
 	}
 	a.steering = &xds.Steering{
 		Logger: p.Logger.Named("weights"), Loads: a.loads, Set: server, Doubter: a.prober, Model: server.Model,
-		Penalty: found.penalty, Observe: a.observe,
+		Penalty: found.WeightFactor, Observe: a.observe,
 	}
 	return a, nil
 }
@@ -142,10 +143,10 @@ func newSources(a *app) (*discovery.Sources, error) {
 // observe hands a second's load reports to the analyzer, the live page and the
 // metrics.
 func (a *app) observe(taken load.Taken) {
-	services := a.server.Model().Services
-	a.analysis.observe(taken)
-	a.page.Observe(time.Now(), liveSeconds(services, taken))
-	showWeights(a.monitor, services)
+	weights, samples := podWeights(a.server.Model().Services), taken.Samples()
+	a.analyzer.collector.Add(samples, taken.Replicas)
+	a.page.Observe(time.Now(), slices.Collect(maps.Keys(weights)), samples)
+	a.monitor.PodWeights(weights)
 }
 
 // run starts everything and waits until all of it has ended.
@@ -160,7 +161,7 @@ func (a *app) run(ctx context.Context, cfg *config.XDSServer) error {
 		return err
 	}
 	defer admin.Close()
-	loop, err := a.analysis.loop(cfg.Analyzer, a.monitor)
+	loop, err := a.analyzer.loop(cfg.Analyzer, a.monitor)
 	if err != nil {
 		return err
 	}
@@ -265,7 +266,7 @@ func (a *app) report(w http.ResponseWriter, r *http.Request) {
 		adminhttp.WriteError(w, http.StatusNotFound, fmt.Errorf("no service %q", service))
 		return
 	}
-	report := a.analysis.analyzer.Report(time.Now(), service)
+	report := a.analyzer.Report(time.Now(), service)
 	if r.FormValue("format") != "text" {
 		adminhttp.WriteJSON(w, http.StatusOK, report)
 		return
@@ -285,7 +286,7 @@ func (a *app) status() map[string]any {
 
 // degraded says what works less than it should, here and at the extprocs; it is not nil.
 func (a *app) degraded() []string {
-	return slices.Concat([]string{}, a.monitor.Persistence().Degraded(), a.analysis.unwritten())
+	return slices.Concat([]string{}, a.monitor.Persistence().Degraded(), a.loads.Unwritten())
 }
 
 // needRestart lists the settings that differ and are taken over at a start only.

@@ -192,3 +192,12 @@ const leastFactor = .1
 // nothing, for there is no better pod to send its requests to, and neither do
 // the issues of more than half of a service's pods.
 func (a *Analyzer) Findings() []Finding { return slices.Clone(a.published.Load().findings) }
+
+// WeightFactor is what a pod's weight is to be multiplied by: 1, or the least factor
+// of its findings.
+func (a *Analyzer) WeightFactor(service, pod string) float64 {
+	if factor, found := a.published.Load().factors[Scope{Service: service, Pod: pod}]; found {
+		return factor
+	}
+	return 1
+}

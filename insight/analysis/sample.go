@@ -26,6 +26,18 @@ type ServiceSample struct {
 	Pods map[string]PodSample
 }
 
+// Total is what the pods did together.
+func (s ServiceSample) Total() (sum PodSample) {
+	for _, p := range s.Pods {
+		sum.Requests += p.Requests
+		sum.Errors += p.Errors
+		sum.ResponseTimes.Merge(p.ResponseTimes)
+		sum.InFlight += p.InFlight
+		sum.Sessions += p.Sessions
+	}
+	return sum
+}
+
 // PodSample is one pod's part of a Sample.
 type PodSample struct {
 	// Requests and Errors count what ended; an error is a request too.
@@ -48,6 +60,17 @@ type ProcessSample struct {
 	// CPU is the average number of cores used since the sample before, CPULimit
 	// the number that may be used; a limit of 0 is not known.
 	CPU, CPULimit float64
+}
+
+// ReplicaSample is what one extproc says of itself.
+type ReplicaSample struct {
+	ProcessSample
+	// Size and Capacity are the bindings that its table holds and may hold.
+	Size, Capacity int
+	// Evictions counts bindings given up for lack of room since the report before.
+	Evictions uint64
+	// Unwritten says that it cannot write its bindings to its file.
+	Unwritten bool
 }
 
 // TableSample is the state of the session table.

@@ -9,6 +9,7 @@ type view struct {
 	issues      []Issue
 	suggestions []Suggestion // one for each issue
 	findings    []Finding
+	factors     map[Scope]float64   // of the pods' weights, the least of each pod's findings
 	observed    map[string]observed // by service; "" for all, the processes too
 }
 
@@ -19,7 +20,7 @@ type observed struct {
 }
 
 func (a *Analyzer) viewLocked() *view {
-	v := &view{at: a.last, observed: a.observedLocked()}
+	v := &view{at: a.last, observed: a.observedLocked(), factors: map[Scope]float64{}}
 	for _, state := range a.openLocked() {
 		v.issues = append(v.issues, state.issue())
 		v.suggestions = append(v.suggestions, Suggestion{
@@ -30,6 +31,9 @@ func (a *Analyzer) viewLocked() *view {
 			v.findings = append(v.findings, Finding{
 				Service: state.scope.Service, Pod: state.scope.Pod, Rule: state.rule.Name, Factor: state.advice.factor,
 			})
+			if least, found := v.factors[state.scope]; !found || state.advice.factor < least {
+				v.factors[state.scope] = state.advice.factor
+			}
 		}
 	}
 	return v

@@ -138,3 +138,24 @@ func TestServicesThatAreGoneAreForgotten(t *testing.T) {
 		t.Errorf("%d pod names are taken, want those of the last service", n)
 	}
 }
+
+// Pods with generated names, as a deployment of many versions leaves them: what
+// is served is about those that are there, and they never share one name.
+func TestMetricsFollowThePods(t *testing.T) {
+	m := newTestMonitor(t, MonitorOptions{})
+	for i := range 201 {
+		pods := map[string]uint32{fmt.Sprintf("chat-%d", i): 70}
+		m.PodWeights(map[string]map[string]uint32{"chat": pods, fmt.Sprintf("version-%d", i): pods})
+		m.Service("chat").HealthCheck(fmt.Sprintf("chat-%d", i), time.Millisecond, true)
+		m.PodWeights(map[string]map[string]uint32{"chat": pods})
+	}
+	expectValues(t, m, map[string]float64{
+		`stateful_route_pod_weight{pod="chat-200",service="chat"}`:         70,
+		`stateful_route_health_check_total{pod="chat-200",service="chat"}`: 1,
+	})
+	for _, name := range servedWith(t, m, "service=") {
+		if !strings.Contains(name, `service="chat"`) || strings.Contains(name, "pod=") && !strings.Contains(name, `pod="chat-200"`) {
+			t.Errorf("%s is served", name)
+		}
+	}
+}

@@ -150,6 +150,20 @@ func (s *ServiceMetrics) KeepPodsWhere(there func(pod string) bool) {
 	}
 }
 
+// PodWeights serves the weights of the pods there are, by service and name, and
+// nothing any more of services and pods that are gone. Call it with all of them again
+// and again, such as once a second.
+func (m *Monitor) PodWeights(weights map[string]map[string]uint32) {
+	m.KeepServices(slices.Collect(maps.Keys(weights)))
+	for name, pods := range weights {
+		s := m.Service(name)
+		s.KeepPodsWhere(func(pod string) bool { _, there := pods[pod]; return there })
+		for pod, weight := range pods {
+			s.PodWeight(pod, weight)
+		}
+	}
+}
+
 func setOf(names []string) map[string]bool {
 	set := make(map[string]bool, len(names))
 	for _, name := range names {

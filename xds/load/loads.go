@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing/weight"
+	"github.com/stateful-route/stateful-route/insight/analysis"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -38,22 +40,13 @@ type Taken struct {
 	Windows []Window
 	// Caches count the session look-ups of each service.
 	Caches map[string]CacheCounts
-	// Replicas are the extprocs by client name.
-	Replicas map[string]Replica
+	// Replicas are the extprocs by client name, as they reported last; their
+	// evictions add up.
+	Replicas map[string]analysis.ReplicaSample
 }
 
 // CacheCounts are look-ups of sessions by all extprocs.
 type CacheCounts struct{ Hits, Misses uint64 }
-
-// Replica is what one extproc said of itself last; Evictions add up.
-type Replica struct {
-	Memory, MemoryLimit uint64
-	CPU, CPULimit       float64
-	Size, Capacity      int
-	Evictions           uint64
-	// Unwritten says that it cannot write its bindings to its file.
-	Unwritten bool
-}
 
 // Pods finds the pods that reports are about.
 type Pods interface {
@@ -72,7 +65,7 @@ type Loads struct {
 	clients  map[string]time.Time // since when they report
 	refused  map[string]uint64    // by reason
 	caches   map[string]CacheCounts
-	replicas map[string]Replica
+	replicas map[string]analysis.ReplicaSample
 	gauges   map[string]map[podID]gauge // by client
 	recent   map[podID]*recent
 }
@@ -102,7 +95,7 @@ const recentHalfLife = 3 * time.Second
 // NewLoads returns an empty book.
 func NewLoads() *Loads {
 	return &Loads{
-		windows: map[podID]*window{}, clients: map[string]time.Time{}, refused: map[string]uint64{}, caches: map[string]CacheCounts{}, replicas: map[string]Replica{},
+		windows: map[podID]*window{}, clients: map[string]time.Time{}, refused: map[string]uint64{}, caches: map[string]CacheCounts{}, replicas: map[string]analysis.ReplicaSample{},
 		gauges: map[string]map[podID]gauge{}, recent: map[podID]*recent{},
 	}
 }
@@ -135,7 +128,7 @@ func (l *Loads) reportReplicaLocked(client string, cluster *endpointv3.ClusterSt
 		l.refused[refusedAbsurd]++
 		return
 	}
-	l.replicas[client] = l.replicas[client].updated(v)
+	l.replicas[client] = replicaSample(v, l.replicas[client].Evictions)
 }
 
 func (l *Loads) reportServiceLocked(now time.Time, here time.Duration, client string, cluster *endpointv3.ClusterStats, pods Pods) {
@@ -203,14 +196,28 @@ func (l *Loads) Refused() map[string]uint64 {
 	return maps.Clone(l.refused)
 }
 
-func (r Replica) updated(v map[string]float64) Replica {
-	return Replica{
-		Memory: uint64(v[wire.MetricMemory]), MemoryLimit: uint64(v[wire.MetricMemoryLimit]),
-		CPU: v[wire.MetricCPU], CPULimit: v[wire.MetricCPULimit],
+func replicaSample(v map[string]float64, evictions uint64) analysis.ReplicaSample {
+	return analysis.ReplicaSample{
+		ProcessSample: analysis.ProcessSample{
+			Memory: uint64(v[wire.MetricMemory]), MemoryLimit: uint64(v[wire.MetricMemoryLimit]),
+			CPU: v[wire.MetricCPU], CPULimit: v[wire.MetricCPULimit],
+		},
 		Size: int(v[wire.MetricTableSize]), Capacity: int(v[wire.MetricTableCapacity]),
+		Evictions: evictions + uint64(v[wire.MetricEvictions]),
 		Unwritten: v[wire.MetricUnwritten] > 0,
-		Evictions: r.Evictions + uint64(v[wire.MetricEvictions]),
 	}
+}
+
+// Unwritten says which extprocs cannot write their bindings, as they said last.
+func (l *Loads) Unwritten() (out []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(l.replicas)) {
+		if l.replicas[name].Unwritten {
+			out = append(out, name+": bindings cannot be written, a restart would lose changes: routectl check and its log say why")
+		}
+	}
+	return out
 }
 
 // setGaugesLocked replaces what the client said of the service: a pod it no
@@ -363,4 +370,34 @@ func (w Window) Observation(interval time.Duration) weight.Observation {
 		o.ResponseTime, o.Responses = w.ResponseTime/time.Duration(w.Responses), w.Responses
 	}
 	return o
+}
+
+// Samples is what was taken as the analyzer takes it, by service.
+func (t *Taken) Samples() map[string]analysis.ServiceSample {
+	out := make(map[string]analysis.ServiceSample, len(t.Caches))
+	of := func(service string) analysis.ServiceSample {
+		s, ok := out[service]
+		if !ok {
+			s = analysis.ServiceSample{Pods: map[string]analysis.PodSample{}}
+			out[service] = s
+		}
+		return s
+	}
+	for i := range t.Windows {
+		w := &t.Windows[i]
+		of(w.Service).Pods[w.Pod] = w.sample()
+	}
+	for service, c := range t.Caches {
+		s := of(service)
+		s.Hits, s.Misses = c.Hits, c.Misses
+		out[service] = s
+	}
+	return out
+}
+
+func (w *Window) sample() analysis.PodSample {
+	return analysis.PodSample{
+		Requests: w.Succeeded + w.Failed, Errors: w.Failed, InFlight: w.InFlight, Sessions: w.Sessions,
+		ResponseTimes: analysis.BucketedDurations(wire.ResponseTimeBounds(), w.Buckets, w.ResponseTime),
+	}
 }

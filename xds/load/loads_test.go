@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/insight/analysis"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -186,7 +188,7 @@ func TestExtprocsReportOnThemselvesAndTheirCaches(t *testing.T) {
 	if got.Caches["chat"] != (CacheCounts{14, 6}) {
 		t.Errorf("caches: %+v", got.Caches)
 	}
-	want := Replica{Memory: 100, MemoryLimit: 200, CPU: .5, Size: 9, Capacity: 10, Evictions: 8}
+	want := analysis.ReplicaSample{ProcessSample: analysis.ProcessSample{Memory: 100, MemoryLimit: 200, CPU: .5}, Size: 9, Capacity: 10, Evictions: 8}
 	if got.Replicas["extproc#1"] != want {
 		t.Errorf("replicas: %+v", got.Replicas)
 	}
@@ -196,5 +198,45 @@ func TestExtprocsReportOnThemselvesAndTheirCaches(t *testing.T) {
 	l.Forget("extproc#1")
 	if got := l.Take().Replicas; len(got) != 0 {
 		t.Errorf("a replica that left: %+v", got)
+	}
+}
+
+// What the analyzer and the charts are given.
+func TestSamplesOfWhatWasTaken(t *testing.T) {
+	a := testPod("a", 1)
+	l, pods := NewLoads(), chatPods{a}
+	l.Report(time.Unix(1, 0), "envoy", clusterStats(podStats(a, 8, 2, 3)), pods)
+	times := podStats(a, 0, 0, 0)
+	times.LoadMetricStats = []*endpointv3.EndpointLoadMetricStats{
+		loadMetric(wire.MetricResponseTime, 4, .4), loadMetric(wire.MetricResponseTimeBucket+"0.1", 4, 0), loadMetric(wire.MetricSessions, 1, 5),
+	}
+	stats := clusterStats(times)
+	stats[0].UpstreamLocalityStats[0].LoadMetricStats = []*endpointv3.EndpointLoadMetricStats{loadMetric(wire.MetricCacheHits, 1, 7)}
+	l.Report(time.Unix(1, 0), "extproc", stats, pods)
+	taken := l.Take()
+	got := taken.Samples()
+	pod := got["chat"].Pods["a"]
+	if len(got) != 1 || got["chat"].Hits != 7 || pod.Requests != 10 || pod.Errors != 2 || pod.InFlight != 3 || pod.Sessions != 5 {
+		t.Errorf("samples %+v", got)
+	}
+	if mean := pod.ResponseTimes.Mean(); pod.ResponseTimes.Count() != 4 || mean < .0999 || mean > .1001 {
+		t.Errorf("%d response times with a mean of %v s", pod.ResponseTimes.Count(), mean)
+	}
+}
+
+func TestReplicasThatCannotWriteAreNamed(t *testing.T) {
+	l, pods := NewLoads(), chatPods{}
+	report := func(unwritten float64) {
+		l.Report(time.Unix(1, 0), "extproc#1", []*endpointv3.ClusterStats{{ClusterName: wire.ReplicaCluster, UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{
+			{LoadMetricStats: []*endpointv3.EndpointLoadMetricStats{loadMetric(wire.MetricUnwritten, 1, unwritten)}},
+		}}}, pods)
+	}
+	report(1)
+	if got := l.Unwritten(); len(got) != 1 || !strings.HasPrefix(got[0], "extproc#1: bindings cannot be written") {
+		t.Errorf("%q", got)
+	}
+	report(0)
+	if got := l.Unwritten(); len(got) != 0 {
+		t.Errorf("%q once it can write", got)
 	}
 }
