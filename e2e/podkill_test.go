@@ -31,7 +31,7 @@ func TestSessionsOfAKilledPodNeverReachAnother(t *testing.T) {
 	if len(lost) == 0 {
 		t.Fatal("the pod that is killed has no session")
 	}
-	traffic := s.Traffic(t, clients(keys), 100*time.Millisecond)
+	traffic := s.Traffic(t, clients(keys), 300*time.Millisecond)
 	s.Pods["chat-1"].Kill(t)
 	for _, key := range lost {
 		for _, edit := range []harness.Edit{harness.Path("/"), pleaseRetry()} {
@@ -82,7 +82,7 @@ func TestSessionsOfAKilledPodMoveOnceItIsUnhealthy(t *testing.T) {
 	if len(lost) == 0 {
 		t.Fatal("the pod that is killed has no session")
 	}
-	traffic := s.Traffic(t, keys, 100*time.Millisecond)
+	traffic := s.Traffic(t, keys, 200*time.Millisecond)
 	s.Pods["chat-1"].Kill(t)
 	harness.Eventually(t, harness.Patience, "the pod is unhealthy", s.InState("chat", "chat-1", "unhealthy"))
 	// xds-server knows it before it tells anybody: that extproc knows shows in a move.

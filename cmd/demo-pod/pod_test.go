@@ -125,8 +125,7 @@ func TestControlMakesItFail(t *testing.T) {
 }
 
 func TestControlRefusesNonsense(t *testing.T) {
-	p := newPod("chat-0")
-	h := p.handler()
+	h := newPod("chat-0").handler()
 	for _, body := range []string{`{"delay":"5"}`, `{"delay":"-1s"}`, `{"fail":2,"delay":"1s"}`, `{"healthz":"maybe"}`, `{"speed":1}`, `{`} {
 		if w := post(h, "/control", body); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), `"error"`) {
 			t.Errorf("%s: %d %s", body, w.Code, w.Body)
@@ -137,8 +136,10 @@ func TestControlRefusesNonsense(t *testing.T) {
 			t.Errorf("%s: %d %s", query, w.Code, w.Body)
 		}
 	}
-	if p.behave != (behaviour{}) {
-		t.Errorf("a refused change left %+v", p.behave)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/control", nil))
+	if got, want := strings.TrimSpace(w.Body.String()), `{"pod":"chat-0","delay":"0s","fail":0,"healthz":"ok","requests":0,"sessions":0}`; got != want {
+		t.Errorf("refused changes left %s", got)
 	}
 }
 

@@ -2,7 +2,6 @@ package harness
 
 import (
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 )
@@ -114,48 +113,4 @@ func (s *Stack) NoIssue(samples int) func() error {
 		}
 		return err
 	}
-}
-
-// EnvoyWeights returns the weights that Envoy gives the endpoints of a service,
-// by pod.
-func (s *Stack) EnvoyWeights(service string) (map[string]int, error) {
-	var clusters struct {
-		Statuses []struct {
-			Name  string `json:"name"`
-			Hosts []struct {
-				Weight  int `json:"weight"`
-				Address struct {
-					Socket struct {
-						Address string `json:"address"`
-						Port    int    `json:"port_value"`
-					} `json:"socket_address"`
-				} `json:"address"`
-			} `json:"host_statuses"`
-		} `json:"cluster_statuses"`
-	}
-	if err := JSON(s.EnvoyAdmin+"/clusters?format=json", &clusters); err != nil {
-		return nil, err
-	}
-	weights := map[string]int{}
-	for _, c := range clusters.Statuses {
-		if c.Name != service {
-			continue
-		}
-		for _, h := range c.Hosts {
-			at := fmt.Sprintf("%s:%d", h.Address.Socket.Address, h.Address.Socket.Port)
-			weights[s.podAt(at)] = h.Weight
-		}
-	}
-	return weights, nil
-}
-
-func (s *Stack) podAt(address string) string {
-	for _, svc := range s.config.Services {
-		for _, p := range svc.Pods.Static {
-			if strings.EqualFold(p.Address, address) {
-				return p.Name
-			}
-		}
-	}
-	return address
 }

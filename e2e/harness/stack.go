@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"os"
@@ -43,7 +44,6 @@ type Stack struct {
 	EnvoyAdmin, XDSAdmin, ExtprocAdmin string
 
 	XDS, Extproc, Envoy *Process
-	Second              *Process            // extproc, with Options.SecondExtproc
 	Pods                map[string]*Process // by name
 
 	config     Config
@@ -56,35 +56,45 @@ type Stack struct {
 // Start starts a stack and returns when a request was served through it.
 func Start(t testing.TB, programs Programs, o Options) *Stack {
 	t.Helper()
-	if o.Services == nil {
-		o.Services = []Service{Chat(3)}
-	}
-	if o.MessageTimeout == "" {
-		o.MessageTimeout = "2s"
-	}
-	s := &Stack{Pods: map[string]*Process{}, programs: programs, env: o.Env, client: newClient()}
-	t.Cleanup(s.client.CloseIdleConnections)
 	dir := t.TempDir()
-	s.configFile = filepath.Join(dir, "xds-server.yaml")
-	s.config = Config{
-		Listen: Address(t), Admin: Address(t), Services: o.Services, Analyzer: o.Analyzer,
-		Envoy: EnvoyConfig{Listener: Address(t), DebugHeaders: o.DebugHeaders, Tracing: o.Tracing, Extproc: Extproc{[]string{Address(t)}, o.MessageTimeout}},
+	s := &Stack{
+		Pods: map[string]*Process{}, config: o.config(t), configFile: filepath.Join(dir, "xds-server.yaml"),
+		programs: programs, env: o.Env, client: newClient(),
 	}
-	if o.SecondExtproc {
-		s.config.Envoy.Extproc.Address = append(s.config.Envoy.Extproc.Address, Address(t))
-	}
+	t.Cleanup(s.client.CloseIdleConnections)
 	s.startPods(t)
 	s.config.write(t, s.configFile)
 	s.XDS = s.program(t, "xds-server", "--config", s.configFile)
-	s.Extproc, s.ExtprocAdmin = s.startExtproc(t, "extproc", s.config.Envoy.Extproc.Address[0], dir, o)
-	if o.SecondExtproc {
-		s.Second, _ = s.startExtproc(t, "second", s.config.Envoy.Extproc.Address[1], dir, o)
+	for i, address := range s.config.Envoy.Extproc.Address {
+		p, admin := s.startExtproc(t, fmt.Sprintf("extproc-%d", i), address, o)
+		if i == 0 {
+			s.Extproc, s.ExtprocAdmin = p, admin
+		}
 	}
 	s.startEnvoy(t, dir, o)
 	s.URL = "http://" + s.config.Envoy.Listener + "/"
 	s.XDSAdmin = "http://" + s.config.Admin
 	s.WaitReady(t)
 	return s
+}
+
+// config is xds-server's configuration, with addresses of its own.
+func (o Options) config(t testing.TB) Config {
+	t.Helper()
+	c := Config{
+		Listen: Address(t), Admin: Address(t), Services: o.Services, Analyzer: o.Analyzer,
+		Envoy: EnvoyConfig{
+			Listener: Address(t), DebugHeaders: o.DebugHeaders, Tracing: o.Tracing,
+			Extproc: Extproc{Address: []string{Address(t)}, MessageTimeout: cmp.Or(o.MessageTimeout, "2s")},
+		},
+	}
+	if c.Services == nil {
+		c.Services = []Service{Chat(3)}
+	}
+	if o.SecondExtproc {
+		c.Envoy.Extproc.Address = append(c.Envoy.Extproc.Address, Address(t))
+	}
+	return c
 }
 
 // Reconnect has the next requests open new connections.
@@ -128,15 +138,13 @@ func (s *Stack) startPods(t testing.TB) {
 	}
 }
 
-func (s *Stack) startExtproc(t testing.TB, name, address, dir string, o Options) (p *Process, adminURL string) {
+func (s *Stack) startExtproc(t testing.TB, name, address string, o Options) (p *Process, adminURL string) {
 	t.Helper()
-	adminAddress := Address(t)
-	if name != "extproc" {
-		dir = t.TempDir()
+	adminAddress, dir := Address(t), t.TempDir()
+	cfg := map[string]any{
+		"listen": address, "admin": adminAddress, "xds": s.config.Listen, "state": "services.json",
+		"store": map[string]any{"memory": map[string]any{"path": filepath.Join(dir, "pins.db")}},
 	}
-	cfg := map[string]any{"listen": address, "admin": adminAddress, "xds": s.config.Listen}
-	cfg["state"] = "services.json"
-	cfg["store"] = map[string]any{"memory": map[string]any{"path": filepath.Join(dir, "pins.db")}}
 	if o.Store != nil {
 		cfg["store"] = o.Store
 	}
@@ -145,7 +153,7 @@ func (s *Stack) startExtproc(t testing.TB, name, address, dir string, o Options)
 	}
 	file := filepath.Join(dir, "extproc.yaml")
 	writeYAML(t, file, cfg)
-	return s.program(t, "extproc", "--config", file), "http://" + adminAddress
+	return newProcess(t, s.env, name, filepath.Join(s.programs.Dir, "extproc"), "--config", file), "http://" + adminAddress
 }
 
 func (s *Stack) startEnvoy(t testing.TB, dir string, o Options) {
