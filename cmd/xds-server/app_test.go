@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/e2e/harness"
 	"github.com/stateful-route/stateful-route/insight/analysis"
 	"github.com/stateful-route/stateful-route/internal/cli"
 	"github.com/stateful-route/stateful-route/internal/extensions"
@@ -108,11 +109,12 @@ func (r *running) get(path string) (code int, body string) {
 
 func (r *running) await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for xds-server %s; its log: %v", what, r.logs.All())
+	harness.Eventually(t, harness.Patience, "xds-server "+what, func() error {
+		if !ok() {
+			return fmt.Errorf("its log: %v", r.logs.All())
 		}
-	}
+		return nil
+	})
 }
 
 func (r *running) pods() int {
