@@ -55,7 +55,7 @@ type podID struct{ service, pod string }
 type checkedService struct {
 	name      string
 	check     statefulroute.HealthCheck
-	health    *health.Health
+	health    *health.Checker
 	addresses map[string]netip.AddrPort
 	until     time.Time // of a check that only follows a doubt; zero: no end
 	due       time.Time // of the first probe
@@ -68,7 +68,7 @@ type checkedService struct {
 // probeResult is what one probe found, for whom and at which address.
 type probeResult struct {
 	id     podID
-	health *health.Health // that asked
+	health *health.Checker // that asked
 	at     netip.AddrPort
 	err    error
 }
@@ -213,7 +213,7 @@ func (p *Prober) checkOf(svc *state.ServiceView) *checkedService {
 func (p *Prober) add(service string, check statefulroute.HealthCheck) *checkedService {
 	seed := fnv.New64a()
 	_, _ = seed.Write([]byte(service)) // a hash.Hash never fails
-	health, err := health.NewHealth(health.HealthOptions{
+	health, err := health.New(health.Options{
 		Interval: check.Interval, UnhealthyAfter: check.UnhealthyAfter,
 		HealthyAfter: check.HealthyAfter, Seed: seed.Sum64(),
 	})
@@ -232,10 +232,10 @@ func (p *Prober) add(service string, check statefulroute.HealthCheck) *checkedSe
 
 // setMembers tells the service's state machine which pods there are.
 func (c *checkedService) setMembers(now time.Time, members []state.Member) []health.Transition {
-	pods := make([]health.HealthPod, len(members))
+	pods := make([]health.Pod, len(members))
 	c.addresses = make(map[string]netip.AddrPort, len(members))
 	for i, m := range members {
-		pods[i] = health.HealthPod{Name: m.Name, InService: m.Override == statefulroute.Ready, Down: m.Down}
+		pods[i] = health.Pod{Name: m.Name, InService: m.Override == statefulroute.Ready, Down: m.Down}
 		c.addresses[m.Name] = m.Address
 	}
 	return c.health.SetPods(now, pods)

@@ -46,10 +46,10 @@ type steered struct {
 	steers    bool
 	slowStart time.Duration
 	window    time.Duration
-	weights   *weight.Weights
+	weights   *weight.Controller
 	silence   *health.Silence
 	view      *state.ServiceView // as of the last step; nil before the first
-	followed  *weight.Weights    // that know of its pods
+	followed  *weight.Controller // that know of its pods
 	pushed    time.Time
 }
 
@@ -139,10 +139,10 @@ func (s *Steering) stateOf(svc *state.ServiceView) *steered {
 	}
 	b, steers := svc.Balancing, !svc.Balancing.FixedWeights
 	if st.weights == nil || st.slowStart != b.SlowStart || steers && !st.steers {
-		weights, err := weight.NewWeights(weight.WeightOptions{SlowStart: b.SlowStart, MinInterval: pushInterval})
+		weights, err := weight.New(weight.Options{SlowStart: b.SlowStart, MinInterval: pushInterval})
 		if err != nil {
 			s.Logger.Error("weights follow the defaults", zap.String("service", svc.Name), zap.Error(err))
-			weights, _ = weight.NewWeights(weight.WeightOptions{}) // these are valid
+			weights, _ = weight.New(weight.Options{}) // these are valid
 		}
 		st.weights, st.slowStart = weights, b.SlowStart
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// HealthOptions configure a Health.
-type HealthOptions struct {
+// Options configure a Checker.
+type Options struct {
 	// Interval is the longest pause between two probes of a pod; it must be
 	// positive. Jitter only shortens it, so that thresholds × interval is a bound.
 	Interval time.Duration
@@ -32,13 +32,13 @@ type HealthOptions struct {
 // jitterShare is how much of the interval the jitter may take away.
 const jitterShare = 0.1
 
-// HealthPod is a pod to be judged.
-type HealthPod struct {
+// Pod is a pod to be judged.
+type Pod struct {
 	Name string
 	// InService is false for a pod that an operator drains or took out. It is
 	// judged too, but says nothing about whether the others could be spared.
 	InService bool
-	// Down is what was believed of a pod before this Health knew it: it then has to
+	// Down is what was believed of a pod before this Checker knew it: it then has to
 	// pass its checks first. Of a pod that is known, it is ignored.
 	Down bool
 }
@@ -56,15 +56,15 @@ type Transition struct {
 	Reason string
 }
 
-// Health decides from probe results which pods are healthy and when to probe
+// Checker decides from probe results which pods are healthy and when to probe
 // next; the caller runs the probes. A pod is healthy until it fails
 // UnhealthyAfter probes in a row, and is taken out only on a witness: another pod
 // in service whose latest probe began after the first of these failures and
 // passed. What fails for all pods at once, a prober or something that all of them
-// need, must not take a service down pod by pod. Health is not safe for
+// need, must not take a service down pod by pod. A Checker is not safe for
 // concurrent use.
-type Health struct {
-	opts  HealthOptions
+type Checker struct {
+	opts  Options
 	pods  map[string]*probed
 	order []*probed // by name
 	queue probeQueue
@@ -99,8 +99,8 @@ type probed struct {
 	flapping
 }
 
-// NewHealth returns a Health without pods.
-func NewHealth(opts HealthOptions) (*Health, error) {
+// New returns a Checker without pods.
+func New(opts Options) (*Checker, error) {
 	if opts.Interval <= 0 {
 		return nil, fmt.Errorf("health check interval %v is not positive", opts.Interval)
 	}
@@ -112,13 +112,13 @@ func NewHealth(opts HealthOptions) (*Health, error) {
 	}
 	opts.UnhealthyAfter = max(opts.UnhealthyAfter, 1)
 	opts.HealthyAfter = max(opts.HealthyAfter, 1)
-	return &Health{opts: opts, pods: map[string]*probed{}, held: map[*probed]bool{}}, nil
+	return &Checker{opts: opts, pods: map[string]*probed{}, held: map[*probed]bool{}}, nil
 }
 
 // SetPods replaces the set of pods, by name. A pod that stays keeps its state; a
 // new one is first probed within the interval. The pods that stay can change
 // state: the last one that was not out may have left.
-func (h *Health) SetPods(now time.Time, pods []HealthPod) []Transition {
+func (h *Checker) SetPods(now time.Time, pods []Pod) []Transition {
 	keep := make(map[string]*probed, len(pods))
 	h.order, h.queue = h.order[:0], h.queue[:0]
 	for _, fact := range pods {
@@ -153,7 +153,7 @@ func (h *Health) SetPods(now time.Time, pods []HealthPod) []Transition {
 }
 
 // readmit takes every pod in service back when all of them are out.
-func (h *Health) readmit() []Transition {
+func (h *Checker) readmit() []Transition {
 	var changed []Transition
 	for _, p := range h.order {
 		switch {
@@ -172,7 +172,7 @@ func (h *Health) readmit() []Transition {
 
 // Due returns the pods to probe now, in alphabetical order. Each is not due again
 // before its Result.
-func (h *Health) Due(now time.Time) []string {
+func (h *Checker) Due(now time.Time) []string {
 	var due []string
 	for len(h.queue) > 0 && !now.Before(h.queue[0].due) {
 		p := heap.Pop(&h.queue).(*probed)
@@ -188,7 +188,7 @@ func (h *Health) Due(now time.Time) []string {
 
 // Next is when Due has something to return; ok is false when nothing is to come
 // before a Result.
-func (h *Health) Next() (at time.Time, ok bool) {
+func (h *Checker) Next() (at time.Time, ok bool) {
 	if len(h.queue) == 0 {
 		return time.Time{}, false
 	}
@@ -197,7 +197,7 @@ func (h *Health) Next() (at time.Time, ok bool) {
 
 // Result records a probe's result and returns the pods whose state it changed. A
 // pod that is unknown, or is not being probed, is ignored.
-func (h *Health) Result(now time.Time, pod string, healthy bool) []Transition {
+func (h *Checker) Result(now time.Time, pod string, healthy bool) []Transition {
 	p, known := h.pods[pod]
 	if !known || !p.probing() {
 		return nil
@@ -222,7 +222,7 @@ func (h *Health) Result(now time.Time, pod string, healthy bool) []Transition {
 }
 
 // judge records a result and reports whether it turned p to failing or back.
-func (p *probed) judge(now time.Time, healthy bool, opts HealthOptions) (turned bool) {
+func (p *probed) judge(now time.Time, healthy bool, opts Options) (turned bool) {
 	doubted := p.doubted
 	p.doubted = false
 	if healthy {
@@ -248,7 +248,7 @@ func (p *probed) judge(now time.Time, healthy bool, opts HealthOptions) (turned 
 
 // need is the number of consecutive results that change p's state. A pod that
 // real requests already spoke against needs only one more witness.
-func (p *probed) need(doubted bool, opts HealthOptions) int {
+func (p *probed) need(doubted bool, opts Options) int {
 	switch {
 	case p.failing:
 		return opts.HealthyAfter
@@ -259,7 +259,7 @@ func (p *probed) need(doubted bool, opts HealthOptions) int {
 }
 
 // failed takes p out when there is a witness, and asks for one when there is none.
-func (h *Health) failed(now time.Time, p *probed) []Transition {
+func (h *Checker) failed(now time.Time, p *probed) []Transition {
 	for _, q := range h.order {
 		if q.speaksAgainst(p) && h.mayLeave(now, p) {
 			return []Transition{h.takeOut(now, p)}
@@ -270,7 +270,7 @@ func (h *Health) failed(now time.Time, p *probed) []Transition {
 	return nil
 }
 
-func (h *Health) takeOut(now time.Time, p *probed) Transition {
+func (h *Checker) takeOut(now time.Time, p *probed) Transition {
 	delete(h.held, p)
 	p.out, p.avoided, h.unsettled = true, false, true
 	p.eject(now, h.opts.EjectionTime)
@@ -281,7 +281,7 @@ func (h *Health) takeOut(now time.Time, p *probed) Transition {
 // witness settles the pods held back, now that p has passed. If p failed at the
 // same time as they did, the fault may have been one that all shared and that is
 // just ending: they get as many probes as a pod that begins to fail.
-func (h *Health) witness(now time.Time, p *probed) []Transition {
+func (h *Checker) witness(now time.Time, p *probed) []Transition {
 	var changed []Transition
 	for q := range h.held {
 		switch {
@@ -313,7 +313,7 @@ const witnesses = 3
 
 // ask has a few pods that passed before p first failed probed at once, or p would
 // wait for their next turn.
-func (h *Health) ask(now time.Time, p *probed) {
+func (h *Checker) ask(now time.Time, p *probed) {
 	first, _ := slices.BinarySearchFunc(h.order, p.name, func(q *probed, name string) int { return cmp.Compare(q.name, name) })
 	asked := 0
 	for i := range h.order {
@@ -332,7 +332,7 @@ func (h *Health) ask(now time.Time, p *probed) {
 }
 
 // hasten has p probed now, or right after the probe that is under way.
-func (h *Health) hasten(now time.Time, p *probed) {
+func (h *Checker) hasten(now time.Time, p *probed) {
 	if p.probing() {
 		p.again = true
 		return
@@ -345,7 +345,7 @@ func (h *Health) hasten(now time.Time, p *probed) {
 
 // Doubt has the pod probed at once, and one failure then takes it out. It is for a
 // pod that [Silence] found; an unknown one is ignored.
-func (h *Health) Doubt(now time.Time, pod string) {
+func (h *Checker) Doubt(now time.Time, pod string) {
 	if p, known := h.pods[pod]; known && !p.doubted {
 		p.doubted = true
 		h.hasten(now, p)
@@ -353,19 +353,19 @@ func (h *Health) Doubt(now time.Time, pod string) {
 }
 
 // Healthy reports whether the pod may be used; one that is unknown may.
-func (h *Health) Healthy(pod string) bool {
+func (h *Checker) Healthy(pod string) bool {
 	p, known := h.pods[pod]
 	return !known || !p.out
 }
 
 // Avoided reports whether new sessions had better go to other pods.
-func (h *Health) Avoided(pod string) bool {
+func (h *Checker) Avoided(pod string) bool {
 	p, known := h.pods[pod]
 	return known && p.avoided
 }
 
 // fraction is a repeatable random share of d.
-func (h *Health) fraction(pod string, n uint64, d time.Duration) time.Duration {
+func (h *Checker) fraction(pod string, n uint64, d time.Duration) time.Duration {
 	return time.Duration(rand.New(rand.NewPCG(xxhash.Sum64String(pod)^h.opts.Seed, n)).Float64() * float64(d))
 }
 

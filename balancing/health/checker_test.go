@@ -16,9 +16,9 @@ var t0 = time.Unix(1_000_000, 0)
 
 func podName(i int) string { return fmt.Sprintf("pod-%d", i) }
 
-func newHealth(t testing.TB, opts health.HealthOptions, names ...string) *health.Health {
+func newChecker(t testing.TB, opts health.Options, names ...string) *health.Checker {
 	t.Helper()
-	h, err := health.NewHealth(opts)
+	h, err := health.New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,18 +26,18 @@ func newHealth(t testing.TB, opts health.HealthOptions, names ...string) *health
 	return h
 }
 
-func inService(names ...string) []health.HealthPod {
-	var pods []health.HealthPod
+func inService(names ...string) []health.Pod {
+	var pods []health.Pod
 	for _, name := range names {
-		pods = append(pods, health.HealthPod{Name: name, InService: true})
+		pods = append(pods, health.Pod{Name: name, InService: true})
 	}
 	return pods
 }
 
-// prober runs a Health's probes, each of which takes some milliseconds, and notes
+// prober runs a Checker's probes, each of which takes some milliseconds, and notes
 // what changed as "pod up" or "pod down".
 type prober struct {
-	h      *health.Health
+	h      *health.Checker
 	now    time.Time
 	open   []openProbe
 	probes int
@@ -51,7 +51,7 @@ type openProbe struct {
 	end time.Time
 }
 
-func newProber(h *health.Health, seed uint64) *prober {
+func newProber(h *health.Checker, seed uint64) *prober {
 	return &prober{h: h, now: t0, when: map[string]time.Time{}, random: rand.New(rand.NewPCG(seed, 0))}
 }
 
@@ -112,7 +112,7 @@ func (p *prober) take() string {
 }
 
 func TestHealthThresholds(t *testing.T) {
-	h := newHealth(t, health.HealthOptions{Interval: time.Second, UnhealthyAfter: 3, HealthyAfter: 2}, "a", "b")
+	h := newChecker(t, health.Options{Interval: time.Second, UnhealthyAfter: 3, HealthyAfter: 2}, "a", "b")
 	for i, step := range []struct {
 		a    bool // passes
 		want string
@@ -142,7 +142,7 @@ func TestAFailingPodLeavesWithinItsBound(t *testing.T) {
 	names := []string{"a", "b", "c", "d", "e", "f", "g"}
 	for seed := range uint64(200) {
 		n, after := 2+int(seed%6), 1+int(seed/6%3)
-		h := newHealth(t, health.HealthOptions{Interval: time.Second, UnhealthyAfter: after, Seed: seed}, names[:n]...)
+		h := newChecker(t, health.Options{Interval: time.Second, UnhealthyAfter: after, Seed: seed}, names[:n]...)
 		p := newProber(h, seed)
 		fault := t0.Add(5*time.Second + time.Duration(seed)*7*time.Millisecond)
 		p.run(fault, failing())
@@ -163,7 +163,7 @@ func TestAFailingPodLeavesWithinItsBound(t *testing.T) {
 func TestAllPodsFailingTakesNoneOut(t *testing.T) {
 	for seed := range uint64(50) {
 		for after := 1; after <= 3; after++ {
-			h := newHealth(t, health.HealthOptions{Interval: time.Second, UnhealthyAfter: after, Seed: seed}, "a", "b", "c", "d", "e")
+			h := newChecker(t, health.Options{Interval: time.Second, UnhealthyAfter: after, Seed: seed}, "a", "b", "c", "d", "e")
 			p := newProber(h, seed)
 			p.run(t0.Add(5*time.Second), failing())
 			p.run(t0.Add(35*time.Second), func(string) bool { return true })
@@ -192,7 +192,7 @@ func TestAllPodsFailingTakesNoneOut(t *testing.T) {
 // They recover together: none has left in between.
 func TestASharedFaultThatEndsMovesNothing(t *testing.T) {
 	for seed := range uint64(50) {
-		h := newHealth(t, health.HealthOptions{Interval: time.Second, UnhealthyAfter: 2, Seed: seed}, "a", "b", "c")
+		h := newChecker(t, health.Options{Interval: time.Second, UnhealthyAfter: 2, Seed: seed}, "a", "b", "c")
 		p := newProber(h, seed)
 		p.run(t0.Add(5*time.Second), failing())
 		p.run(t0.Add(25*time.Second), failing("a", "b", "c"))
@@ -205,7 +205,7 @@ func TestASharedFaultThatEndsMovesNothing(t *testing.T) {
 
 // A pod that fails on and off is no reason to keep one that always fails.
 func TestAPodIsTakenOutBesideOneThatFlaps(t *testing.T) {
-	h := newHealth(t, health.HealthOptions{Interval: time.Second, UnhealthyAfter: 2}, "dead", "flapping")
+	h := newChecker(t, health.Options{Interval: time.Second, UnhealthyAfter: 2}, "dead", "flapping")
 	p := newProber(h, 1)
 	n := 0
 	p.run(t0.Add(60*time.Second), func(pod string) bool {
@@ -221,8 +221,8 @@ func TestAPodIsTakenOutBesideOneThatFlaps(t *testing.T) {
 }
 
 func TestAPodOutOfServiceIsNoWitness(t *testing.T) {
-	h := newHealth(t, health.HealthOptions{Interval: time.Second}, "a", "b")
-	pods := append(inService("a", "b"), health.HealthPod{Name: "drained"})
+	h := newChecker(t, health.Options{Interval: time.Second}, "a", "b")
+	pods := append(inService("a", "b"), health.Pod{Name: "drained"})
 	h.SetPods(t0, pods)
 	p := newProber(h, 1)
 	p.run(t0.Add(10*time.Second), failing("a", "b"))
@@ -253,9 +253,9 @@ func TestAPodOutOfServiceIsNoWitness(t *testing.T) {
 
 // A pod that was down when the check began has to pass it first.
 func TestAPodThatWasDownIsJudgedByItsProbes(t *testing.T) {
-	h := newHealth(t, health.HealthOptions{Interval: time.Second, HealthyAfter: 2}, "a")
+	h := newChecker(t, health.Options{Interval: time.Second, HealthyAfter: 2}, "a")
 	p := newProber(h, 1)
-	p.note(h.SetPods(t0, append(inService("a"), health.HealthPod{Name: "b", InService: true, Down: true})))
+	p.note(h.SetPods(t0, append(inService("a"), health.Pod{Name: "b", InService: true, Down: true})))
 	if h.Healthy("b") {
 		t.Error("b is up without a probe")
 	}
@@ -276,7 +276,7 @@ func TestAskingForWitnessesIsBounded(t *testing.T) {
 		names = append(names, podName(i))
 	}
 	for after := 1; after <= 2; after++ {
-		h := newHealth(t, health.HealthOptions{Interval: time.Second, UnhealthyAfter: after}, names...)
+		h := newChecker(t, health.Options{Interval: time.Second, UnhealthyAfter: after}, names...)
 		p := newProber(h, 1)
 		p.run(t0.Add(5*time.Second), failing())
 		p.probes = 0
@@ -285,7 +285,7 @@ func TestAskingForWitnessesIsBounded(t *testing.T) {
 			t.Errorf("%d probes in 10 s, usually %d", p.probes, usual)
 		}
 	}
-	h := newHealth(t, health.HealthOptions{Interval: time.Minute}, names...)
+	h := newChecker(t, health.Options{Interval: time.Minute}, names...)
 	p := newProber(h, 1)
 	p.run(t0.Add(time.Minute), failing())
 	h.Doubt(p.now, podName(7))
@@ -298,7 +298,7 @@ func TestAskingForWitnessesIsBounded(t *testing.T) {
 
 func TestProbesKeepTheIntervalAndDoNotOverlap(t *testing.T) {
 	const interval = time.Second
-	h := newHealth(t, health.HealthOptions{Interval: interval, Seed: 7}, "a", "b", "c")
+	h := newChecker(t, health.Options{Interval: interval, Seed: 7}, "a", "b", "c")
 	last := map[string]time.Time{}
 	pauses := map[time.Duration]bool{}
 	now := t0
@@ -333,7 +333,7 @@ func TestProbesKeepTheIntervalAndDoNotOverlap(t *testing.T) {
 }
 
 func TestDoubtProbesAtOnceAndOneFailureIsEnough(t *testing.T) {
-	h := newHealth(t, health.HealthOptions{Interval: time.Minute, UnhealthyAfter: 3}, "a", "b")
+	h := newChecker(t, health.Options{Interval: time.Minute, UnhealthyAfter: 3}, "a", "b")
 	p := newProber(h, 1)
 	p.run(t0.Add(time.Minute), failing())
 	now := p.now
@@ -358,8 +358,8 @@ func TestDoubtProbesAtOnceAndOneFailureIsEnough(t *testing.T) {
 }
 
 func TestHealthRefusesBadOptions(t *testing.T) {
-	for _, opts := range []health.HealthOptions{{}, {Interval: time.Second, HealthyAfter: -1}, {Interval: time.Second, EjectionTime: -1}} {
-		if _, err := health.NewHealth(opts); err == nil {
+	for _, opts := range []health.Options{{}, {Interval: time.Second, HealthyAfter: -1}, {Interval: time.Second, EjectionTime: -1}} {
+		if _, err := health.New(opts); err == nil {
 			t.Errorf("NewHealth(%+v) = nil error", opts)
 		}
 	}
@@ -370,7 +370,7 @@ func TestHealthRefusesBadOptions(t *testing.T) {
 func TestHealthModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		names := []string{"a", "b", "c", "d"}
-		h := newHealth(t, health.HealthOptions{
+		h := newChecker(t, health.Options{
 			Interval:       time.Second,
 			UnhealthyAfter: rapid.IntRange(1, 3).Draw(rt, "unhealthy after"),
 			HealthyAfter:   rapid.IntRange(1, 3).Draw(rt, "healthy after"),

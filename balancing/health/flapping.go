@@ -80,7 +80,7 @@ func (f *flapping) eject(now time.Time, base time.Duration) {
 
 // doubtShaky makes the pods suspect that failed lately and pass again, now that
 // another is taken out: its sessions should not go to one that is next.
-func (h *Health) doubtShaky(now time.Time) {
+func (h *Checker) doubtShaky(now time.Time) {
 	for _, p := range h.order {
 		if p.firstFailed.IsZero() && p.failedLately(now) && p.suspect.Before(now.Add(probation)) {
 			p.suspect = now.Add(probation)
@@ -94,7 +94,7 @@ func (f *flapping) failedLately(now time.Time) bool {
 }
 
 // rejoin books that a pod is taken back.
-func (h *Health) rejoin(now time.Time, f *probed) {
+func (h *Checker) rejoin(now time.Time, f *probed) {
 	f.good = now
 	long := time.Duration(0)
 	switch {
@@ -112,7 +112,7 @@ func (f *flapping) suspectAt(now time.Time) bool { return now.Before(f.suspect) 
 
 // mayLeave reports whether there is a better place for the sessions of a pod that
 // fails its checks, or it has failed for so long that any other is better.
-func (h *Health) mayLeave(now time.Time, p *probed) bool {
+func (h *Checker) mayLeave(now time.Time, p *probed) bool {
 	if now.Sub(p.broke) >= lastResort {
 		return true
 	}
@@ -124,14 +124,14 @@ func (h *Health) mayLeave(now time.Time, p *probed) bool {
 
 // passing reports whether a pod in service is above suspicion and passed its latest
 // probe.
-func (h *Health) passing(now time.Time) bool {
+func (h *Checker) passing(now time.Time) bool {
 	return slices.ContainsFunc(h.order, func(p *probed) bool {
 		return p.inService && !p.out && p.firstFailed.IsZero() && !p.suspectAt(now)
 	})
 }
 
 // calm reports whether enough pods in service are above suspicion.
-func (h *Health) calm(now time.Time) bool {
+func (h *Checker) calm(now time.Time) bool {
 	steady, all := 0, 0
 	for _, p := range h.order {
 		if !p.inService {
@@ -148,7 +148,7 @@ func (h *Health) calm(now time.Time) bool {
 // settle takes pods back that pass and have been out for long enough, and says which
 // are to be avoided. It looks at all pods, but only when one has changed or when it
 // said it would.
-func (h *Health) settle(now time.Time) []Transition {
+func (h *Checker) settle(now time.Time) []Transition {
 	if !h.unsettled && (h.review.IsZero() || now.Before(h.review)) {
 		return nil
 	}
@@ -171,7 +171,7 @@ func (h *Health) settle(now time.Time) []Transition {
 
 // shaky reports whether a pod is suspect or, where others pass, failed its latest
 // probe.
-func (h *Health) shaky(now time.Time, p *probed, passing bool) bool {
+func (h *Checker) shaky(now time.Time, p *probed, passing bool) bool {
 	switch {
 	case p.suspectAt(now):
 		h.reviewAt(p.suspect)
@@ -184,7 +184,7 @@ func (h *Health) shaky(now time.Time, p *probed, passing bool) bool {
 }
 
 // keptOut reports whether a pod that passes its checks stays out all the same.
-func (h *Health) keptOut(now time.Time, p *probed, calm bool) bool {
+func (h *Checker) keptOut(now time.Time, p *probed, calm bool) bool {
 	if !calm || !now.Before(p.until) {
 		return false
 	}
@@ -206,7 +206,7 @@ func (p *probed) settled(wasOut bool) string {
 }
 
 // reviewAt has settle look again at the latest then.
-func (h *Health) reviewAt(at time.Time) {
+func (h *Checker) reviewAt(at time.Time) {
 	if h.review.IsZero() || at.Before(h.review) {
 		h.review = at
 	}

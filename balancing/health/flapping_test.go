@@ -35,7 +35,7 @@ type flapped struct {
 	random   *rand.Rand
 }
 
-func newFlapped(t testing.TB, opts health.HealthOptions, n int, flappers ...flapper) *flapped {
+func newFlapped(t testing.TB, opts health.Options, n int, flappers ...flapper) *flapped {
 	f := &flapped{
 		t: t, flappers: map[string]flapper{}, moves: map[int][]time.Time{}, outs: map[string]int{},
 		random: rand.New(rand.NewPCG(opts.Seed, 3)),
@@ -49,7 +49,7 @@ func newFlapped(t testing.TB, opts health.HealthOptions, n int, flappers ...flap
 	for range 40 {
 		f.sessions = append(f.sessions, podName(f.random.IntN(n)))
 	}
-	f.p = newProber(newHealth(t, opts, f.pods...), opts.Seed)
+	f.p = newProber(newChecker(t, opts, f.pods...), opts.Seed)
 	return f
 }
 
@@ -124,7 +124,7 @@ func TestFlappingPodsHardlyMoveSessions(t *testing.T) {
 					for i := range flappers {
 						flappers[i] = flapper{time.Duration(10+seed)*time.Second/4 + time.Duration(float64(i)/float64(c.flapping)*float64(period)), period}
 					}
-					opts := health.HealthOptions{Interval: 100 * time.Millisecond << (seed % 4), UnhealthyAfter: 1 + int(seed/4%2), Seed: seed}
+					opts := health.Options{Interval: 100 * time.Millisecond << (seed % 4), UnhealthyAfter: 1 + int(seed/4%2), Seed: seed}
 					f := newFlapped(t, opts, c.pods, flappers...)
 					f.run(2 * time.Minute)
 					worst = max(worst, f.worst())
@@ -144,8 +144,8 @@ func TestFlappingPodsHardlyMoveSessions(t *testing.T) {
 // An outage that does not come again costs nothing more than it did, and a pod that
 // flapped is as good as any a while after.
 func TestAPodThatFailsOnceIsBackAtOnce(t *testing.T) {
-	opts := health.HealthOptions{Interval: time.Second, UnhealthyAfter: 2}
-	p := newProber(newHealth(t, opts, "a", "b", "c"), 1)
+	opts := health.Options{Interval: time.Second, UnhealthyAfter: 2}
+	p := newProber(newChecker(t, opts, "a", "b", "c"), 1)
 	p.run(t0.Add(5*time.Second), failing())
 	for i := range 3 {
 		p.run(p.now.Add(5*time.Second), failing("a"))
@@ -161,8 +161,8 @@ func TestAPodThatFailsOnceIsBackAtOnce(t *testing.T) {
 }
 
 func TestAPodThatFlapsStaysOutLongerAndLonger(t *testing.T) {
-	opts := health.HealthOptions{Interval: 100 * time.Millisecond, UnhealthyAfter: 1, EjectionTime: 10 * time.Second}
-	p := newProber(newHealth(t, opts, "a", "b", "c"), 1)
+	opts := health.Options{Interval: 100 * time.Millisecond, UnhealthyAfter: 1, EjectionTime: 10 * time.Second}
+	p := newProber(newChecker(t, opts, "a", "b", "c"), 1)
 	var outs []time.Duration
 	for range 6 {
 		p.run(p.now.Add(300*time.Millisecond), failing("a"))
@@ -203,7 +203,7 @@ func TestFlappingModel(t *testing.T) {
 		if slices.ContainsFunc(flappers, func(f flapper) bool { return interval > f.period/2 }) {
 			most = max(2, 3*len(flappers))
 		}
-		f := newFlapped(t, health.HealthOptions{
+		f := newFlapped(t, health.Options{
 			Interval:       interval,
 			UnhealthyAfter: rapid.IntRange(1, 3).Draw(rt, "unhealthy after"),
 			HealthyAfter:   rapid.IntRange(1, 3).Draw(rt, "healthy after"),

@@ -11,7 +11,7 @@ import (
 // Silence finds pods that were sent requests throughout a window and answered none
 // of them well. An idle pod is not silent: nobody asked it anything. Nor is one
 // whose open requests have all been answered, as long streams are. What it finds
-// is a doubt, not a verdict: see [Health.Doubt]. It is not safe for concurrent use.
+// is a doubt, not a verdict: see [Checker.Doubt]. It is not safe for concurrent use.
 type Silence struct {
 	window time.Duration
 	pods   map[string]*asked

@@ -58,7 +58,7 @@ func rejoin(set func(time.Time, []statefulroute.Pod), via []statefulroute.PodSta
 func TestWhoStartsSlowlyInTheWeights(t *testing.T) {
 	for _, c := range rejoinings {
 		t.Run(c.name, func(t *testing.T) {
-			w, err := weight.NewWeights(weight.WeightOptions{SlowStart: time.Minute})
+			w, err := weight.New(weight.Options{SlowStart: time.Minute})
 			if err != nil {
 				t.Fatal(err)
 			}

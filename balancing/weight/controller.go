@@ -36,7 +36,7 @@ func (o *Observation) seconds() float64 {
 	return o.Interval.Seconds()
 }
 
-// Weights turns reports of load into endpoint weights that move slowly: they say
+// Controller turns reports of load into endpoint weights that move slowly: they say
 // what a pod can do, and Envoy's LEAST_REQUEST reacts to what it is doing. A
 // weight is the configured one × Scale × a factor: the peers' response time over
 // the pod's own, lowered for errors and penalties.
@@ -52,10 +52,10 @@ func (o *Observation) seconds() float64 {
 // about MinRate requests a second. When these show that it is fast again, what was
 // known of it is forgotten and its weight comes back in a few large steps.
 //
-// Weights is not safe for concurrent use.
-type Weights struct {
-	opts   WeightOptions
-	pods   map[string]*weighed
+// Controller is not safe for concurrent use.
+type Controller struct {
+	opts   Options
+	pods   map[string]*podWeight
 	order  []string // names, sorted: sums must not depend on map order
 	rate   trafficRate
 	begun  bool // SetPods was called
@@ -63,17 +63,17 @@ type Weights struct {
 	dirty  bool // the pods or their weights changed since the last push
 }
 
-// weighed is what a Weights knows of one pod.
-type weighed struct {
+// podWeight is what a Controller knows of one pod.
+type podWeight struct {
 	fact       statefulroute.Pod // as SetPods said last
 	configured float64
 	joined     time.Time // start of the slow start; zero: none
 	penalty    float64   // 0 to 1; 1: none
 	load       loadEstimate
 	share      trafficShare
-	least      float64 // the factor that leaves it MinRate
-	far        bool    // beyond doubt, that its factor is the least
-	returning  bool    // it has recovered, and its factor is on its way up
+	floor      float64 // the least factor: it leaves the pod MinRate
+	certain    bool    // that its factor belongs at the floor
+	recovering bool    // it has recovered, and its factor is on its way up
 	rested     int     // calls of Next since the factor changed
 	factor     float64 // as last pushed, without slow start
 	out        uint32  // weight as last pushed; 0: never
@@ -87,35 +87,35 @@ const roomToJoin = 1 << 20
 // response time, so that noise hardly ever moves a weight.
 const noiseSigmas = 2.5
 
-// sureNoise is the noise of four requests. A pod whose target is the least factor
+// sureNoise is the noise of four requests. A pod whose target is the floor
 // took more than five times as long as its peers: that it is more than twice as slow
 // is beyond noiseSigmas of it.
 const sureNoise = 0.5
 
-// leaveLeast is how many times the least factor a pod's target must be for its
-// factor to leave that: about a quarter faster, to the power of muchPower.
-const leaveLeast = 4
+// leaveFloor is how many times the floor a pod's target must be for its
+// factor to leave that: about a quarter faster, to the power of farSlowerPower.
+const leaveFloor = 4
 
 // lowered is the factor below which a pod's recovery is looked for.
 const lowered = 0.5
 
-// NewWeights returns a Weights without pods.
-func NewWeights(opts WeightOptions) (*Weights, error) {
+// New returns a Controller without pods.
+func New(opts Options) (*Controller, error) {
 	opts = opts.withDefaults()
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	return &Weights{opts: opts, pods: map[string]*weighed{}}, nil
+	return &Controller{opts: opts, pods: map[string]*podWeight{}}, nil
 }
 
 // SetPods replaces the set of pods and their configured weights; what is known of
 // a pod that stays is kept. A weight of 0 counts as 1.
-func (w *Weights) SetPods(now time.Time, pods []statefulroute.Pod) {
-	keep := make(map[string]*weighed, len(pods))
+func (w *Controller) SetPods(now time.Time, pods []statefulroute.Pod) {
+	keep := make(map[string]*podWeight, len(pods))
 	for _, fact := range pods {
 		p, known := w.pods[fact.Name]
 		if !known {
-			p = &weighed{penalty: 1, factor: w.meanFactor(), least: w.opts.MinFactor, share: newTrafficShare()}
+			p = &podWeight{penalty: 1, factor: w.meanFactor(), floor: w.opts.MinFactor, share: newTrafficShare()}
 			if w.begun && w.opts.SlowStart > 0 {
 				p.joined = now
 			}
@@ -142,7 +142,7 @@ func (w *Weights) SetPods(now time.Time, pods []statefulroute.Pod) {
 
 // meanFactor is what a pod of which nothing is known starts from: one report is no
 // ground to set it apart from the others.
-func (w *Weights) meanFactor() float64 {
+func (w *Controller) meanFactor() float64 {
 	if len(w.pods) == 0 {
 		return 1
 	}
@@ -155,7 +155,7 @@ func (w *Weights) meanFactor() float64 {
 
 // Observe adds a report of a pod's load; an unknown pod is ignored. Reports of
 // several reporters add up.
-func (w *Weights) Observe(now time.Time, pod string, o Observation) {
+func (w *Controller) Observe(now time.Time, pod string, o Observation) {
 	if p, ok := w.pods[pod]; ok {
 		p.load.add(now, o)
 		p.share.add(o)
@@ -165,7 +165,7 @@ func (w *Weights) Observe(now time.Time, pod string, o Observation) {
 // Penalty lowers a pod's weight by a factor from 0 to 1, for a finding that the
 // load reports do not show; 1 ends it. An unknown pod and a factor that is not a
 // number are ignored.
-func (w *Weights) Penalty(pod string, factor float64) {
+func (w *Controller) Penalty(pod string, factor float64) {
 	if p, ok := w.pods[pod]; ok && !math.IsNaN(factor) {
 		p.penalty = min(max(factor, 0), 1)
 	}
@@ -175,12 +175,12 @@ func (w *Weights) Penalty(pod string, factor float64) {
 // and whether they should be pushed. It is to be called about once a second.
 // Without push the weights are those of the last one, but for pods that came or
 // went since.
-func (w *Weights) Next(now time.Time) (weights map[string]uint32, push bool) {
+func (w *Controller) Next(now time.Time) (weights map[string]uint32, push bool) {
 	w.learnShares(now)
 	for _, name := range w.order {
 		p := w.pods[name]
 		if p.load.fold(now, w.opts.Memory, p.factor < lowered) {
-			p.returning = true
+			p.recovering = true
 		}
 	}
 	due := w.pushed.IsZero() || now.Sub(w.pushed) >= w.opts.MinInterval
@@ -201,14 +201,14 @@ func (w *Weights) Next(now time.Time) (weights map[string]uint32, push bool) {
 }
 
 // advance moves the factors a step towards their targets.
-func (w *Weights) advance(now time.Time) {
+func (w *Controller) advance(now time.Time) {
 	for i, target := range w.targets(now) {
 		w.step(w.pods[w.order[i]], target)
 	}
 }
 
 // render turns the factors into weights and reports whether any changed.
-func (w *Weights) render(now time.Time) (changed bool) {
+func (w *Controller) render(now time.Time) (changed bool) {
 	exact := make([]float64, len(w.order))
 	var sum float64
 	for i, name := range w.order {
@@ -231,41 +231,41 @@ func (w *Weights) render(now time.Time) (changed bool) {
 
 // step moves p's factor towards its target, unless it is within the dead band or
 // the noise.
-func (w *Weights) step(p *weighed, target float64) {
+func (w *Controller) step(p *podWeight, target float64) {
 	noise := p.load.noise()
 	// That a pod is far off stays believed while its share falls, and with it the
 	// number of requests that it is measured on.
-	p.far = target <= p.least && (p.far || noise <= sureNoise)
-	p.returning = p.returning && !p.far
-	if p.factor < 1.01*p.least && target < leaveLeast*p.least && !p.returning {
-		target = p.least
+	p.certain = target <= p.floor && (p.certain || noise <= sureNoise)
+	p.recovering = p.recovering && !p.certain
+	if p.factor < 1.01*p.floor && target < leaveFloor*p.floor && !p.recovering {
+		target = p.floor
 	}
-	verdict := p.ruled(target)
+	exact := p.exactTarget(target)
 	band := w.opts.DeadBand
 	largest := w.opts.MaxStep
 	switch {
-	case p.returning:
+	case p.recovering:
 		// It has shown that it is another pod than it was: until the few requests say
 		// otherwise it is taken for one like its peers.
 		if math.Abs(math.Log(target)) <= math.Log1p(noiseSigmas*noise) {
 			target = max(target, 1)
 		}
-		largest, verdict = w.opts.ReturnStep, true
-	case !verdict:
-		if target < much {
-			noise *= muchPower // a power multiplies relative errors
+		largest, exact = w.opts.ReturnStep, true
+	case !exact:
+		if target < farSlower {
+			noise *= farSlowerPower // a power multiplies relative errors
 		}
 		band = max(band, noiseSigmas*noise)
 	}
 	change := target / p.factor
 	if math.Abs(math.Log(change)) <= math.Log1p(band) {
-		p.returning = false
+		p.recovering = false
 		return
 	}
 	// Stop half a band short: a move set off by noise is then a small one, and the
 	// next noise is again well inside.
 	switch short := math.Sqrt(1 + band); {
-	case verdict:
+	case exact:
 	case change > 1:
 		change /= short
 	default:
@@ -275,12 +275,12 @@ func (w *Weights) step(p *weighed, target float64) {
 	p.rested = 0
 }
 
-// ruled reports whether a target is no measurement, so without noise.
-func (p *weighed) ruled(target float64) bool {
-	return p.penalty < 1 || target == 1 || target == p.least || p.far
+// exactTarget reports whether a target is no measurement, so without noise.
+func (p *podWeight) exactTarget(target float64) bool {
+	return p.penalty < 1 || target == 1 || target == p.floor || p.certain
 }
 
-func (w *Weights) ramp(now time.Time, p *weighed) float64 {
+func (w *Controller) ramp(now time.Time, p *podWeight) float64 {
 	if p.joined.IsZero() {
 		return 1
 	}

@@ -11,12 +11,12 @@ import (
 	"github.com/stateful-route/stateful-route/balancing/weight"
 )
 
-func newWeights(t testing.TB, opts weight.WeightOptions) *weight.Weights {
+func newController(t testing.TB, opts weight.Options) *weight.Controller {
 	t.Helper()
 	if opts.Scale == 0 {
 		opts.Scale = 100 // weights to read as per cent
 	}
-	w, err := weight.NewWeights(opts)
+	w, err := weight.New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,14 +27,14 @@ func newWeights(t testing.TB, opts weight.WeightOptions) *weight.Weights {
 // 50 requests each with 30 % noise, and returns the weights.
 type reports struct {
 	t      testing.TB
-	w      *weight.Weights
+	w      *weight.Controller
 	now    time.Time
 	random *rand.Rand
 	pushes int
 }
 
-func newReports(t testing.TB, opts weight.WeightOptions, pods int) *reports {
-	r := &reports{t: t, w: newWeights(t, opts), now: t0, random: rand.New(rand.NewPCG(1, 1))}
+func newReports(t testing.TB, opts weight.Options, pods int) *reports {
+	r := &reports{t: t, w: newController(t, opts), now: t0, random: rand.New(rand.NewPCG(1, 1))}
 	r.w.SetPods(t0, makePods(pods))
 	r.w.Next(t0)
 	return r
@@ -60,7 +60,7 @@ func (r *reports) second(times ...time.Duration) map[string]uint32 {
 // between the weights hardly move.
 func TestASlowPodsWeightFallsSettlesAndReturns(t *testing.T) {
 	const ms = time.Millisecond
-	r := newReports(t, weight.WeightOptions{}, 3)
+	r := newReports(t, weight.Options{}, 3)
 	for range 60 {
 		r.second(10*ms, 10*ms, 10*ms)
 	}
@@ -99,7 +99,7 @@ func TestASlowPodsWeightFallsSettlesAndReturns(t *testing.T) {
 
 // Without measured response times the number in progress tells, by Little's law.
 func TestWeightsFollowInProgress(t *testing.T) {
-	w := newWeights(t, weight.WeightOptions{})
+	w := newController(t, weight.Options{})
 	w.SetPods(t0, makePods(3))
 	var weights map[string]uint32
 	for i := range 15 {
@@ -115,7 +115,7 @@ func TestWeightsFollowInProgress(t *testing.T) {
 }
 
 func TestWeightsLowerAFailingPod(t *testing.T) {
-	w := newWeights(t, weight.WeightOptions{})
+	w := newController(t, weight.Options{})
 	w.SetPods(t0, makePods(3))
 	var weights map[string]uint32
 	for i := range 30 {
@@ -131,7 +131,7 @@ func TestWeightsLowerAFailingPod(t *testing.T) {
 }
 
 func TestPanicGuard(t *testing.T) {
-	w := newWeights(t, weight.WeightOptions{})
+	w := newController(t, weight.Options{})
 	w.SetPods(t0, makePods(4))
 	for _, pod := range []string{"pod-0", "pod-1"} {
 		w.Penalty(pod, 0.1)
@@ -159,7 +159,7 @@ func TestPanicGuard(t *testing.T) {
 }
 
 func TestWeightsAtMostOnePushASecondInBoundedSteps(t *testing.T) {
-	w := newWeights(t, weight.WeightOptions{})
+	w := newController(t, weight.Options{})
 	w.SetPods(t0, makePods(3))
 	w.Next(t0)
 	w.Penalty("pod-1", 0.02)
@@ -184,7 +184,7 @@ func TestWeightsAtMostOnePushASecondInBoundedSteps(t *testing.T) {
 }
 
 func TestWeightsSlowStartAndTheUnknown(t *testing.T) {
-	r := newReports(t, weight.WeightOptions{SlowStart: 10 * time.Second}, 2)
+	r := newReports(t, weight.Options{SlowStart: 10 * time.Second}, 2)
 	for range 60 {
 		r.second(10*time.Millisecond, 10*time.Millisecond)
 	}
@@ -200,7 +200,7 @@ func TestWeightsSlowStartAndTheUnknown(t *testing.T) {
 }
 
 func TestNoReportsNoPushes(t *testing.T) {
-	w := newWeights(t, weight.WeightOptions{})
+	w := newController(t, weight.Options{})
 	w.SetPods(t0, makePods(2, 3, 1))
 	weights, push := w.Next(t0)
 	if !push || weights["pod-0"] != 300 || weights["pod-1"] != 100 {
@@ -214,12 +214,12 @@ func TestNoReportsNoPushes(t *testing.T) {
 }
 
 func TestWeightOptionsAreChecked(t *testing.T) {
-	for _, opts := range []weight.WeightOptions{
+	for _, opts := range []weight.Options{
 		{MinInterval: -1}, {DeadBand: 1}, {DeadBand: math.NaN()}, {MaxStep: 1}, {MaxStep: math.Inf(1)}, {ReturnStep: 1}, {MinRate: -1}, {MinRate: math.NaN()},
 		{MinFactor: 2}, {MaxFactor: 0.5}, {MaxFactor: math.NaN()},
 	} {
-		if _, err := weight.NewWeights(opts); err == nil {
-			t.Errorf("NewWeights(%+v) = nil error", opts)
+		if _, err := weight.New(opts); err == nil {
+			t.Errorf("New(%+v) = nil error", opts)
 		}
 	}
 }
@@ -227,7 +227,7 @@ func TestWeightOptionsAreChecked(t *testing.T) {
 // Whatever is reported, weights are at least 1 and fit in 32 bits together.
 func TestWeightsProperties(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		w := newWeights(t, weight.WeightOptions{SlowStart: time.Duration(rapid.Int64Range(0, 1e11).Draw(rt, "slow start"))})
+		w := newController(t, weight.Options{SlowStart: time.Duration(rapid.Int64Range(0, 1e11).Draw(rt, "slow start"))})
 		now := t0
 		n := 0
 		setPods := func(rt *rapid.T) {
@@ -275,7 +275,7 @@ func TestWeightsProperties(t *testing.T) {
 func TestWeightStepsAreBounded(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		n := rapid.IntRange(1, 8).Draw(rt, "pods")
-		w := newWeights(t, weight.WeightOptions{Scale: 1000, ReturnStep: 8})
+		w := newController(t, weight.Options{Scale: 1000, ReturnStep: 8})
 		w.SetPods(t0, makePods(n, rapid.SliceOfN(rapid.Uint32Range(1, 100), n, n).Draw(rt, "weights")...))
 		last, _ := w.Next(t0)
 		now := t0

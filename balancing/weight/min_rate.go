@@ -6,9 +6,9 @@ import (
 )
 
 const (
-	// mostLeast is the largest least factor, so that a slow pod of a service with
+	// highestFloor bounds the floor, so that a slow pod of a service with
 	// few requests does not keep its whole share for being asked seldom.
-	mostLeast = 0.1
+	highestFloor = 0.1
 	// rateMemory is the time over which the service's rate is averaged.
 	rateMemory = 5 * time.Second
 	// progressGain is the weight of the newest number in progress in its average.
@@ -21,9 +21,9 @@ const (
 	// settling is how many reports after a change of a pod's factor are not compared:
 	// the requests in progress follow it with a delay.
 	settling = 2
-	// leastSigmas is by how much of its noise the least factor must be off to be
+	// floorSigmas is by how much of its noise the floor must be off to be
 	// changed: a weight does not follow the noise of one request a second.
-	leastSigmas = 3
+	floorSigmas = 3
 )
 
 // trafficRate is a service's requests a second.
@@ -83,9 +83,9 @@ func (t *trafficShare) ratio() float64 {
 // noise is the relative standard error of ratio.
 func (t *trafficShare) noise() float64 { return 1 / math.Sqrt(t.got+sharePrior) }
 
-// pull is what LEAST_REQUEST makes of a weight: it divides it by the requests in
+// demand is what LEAST_REQUEST makes of a weight: it divides it by the requests in
 // progress and one.
-func (w *Weights) pull(now time.Time, p *weighed) float64 {
+func (w *Controller) demand(now time.Time, p *podWeight) float64 {
 	if !p.fact.State.TakesNew() {
 		return 0
 	}
@@ -93,42 +93,42 @@ func (w *Weights) pull(now time.Time, p *weighed) float64 {
 }
 
 // learnShares compares what the pods got since the last call with what their
-// weights promised, and sets the least factor of each.
-func (w *Weights) learnShares(now time.Time) {
-	var requests, pulls float64
+// weights promised, and sets the floor of each.
+func (w *Controller) learnShares(now time.Time) {
+	var requests, demands float64
 	for _, name := range w.order {
 		p := w.pods[name]
 		requests += p.share.requests
 		p.share.progress += progressGain * (p.share.newest - p.share.progress)
-		pulls += w.pull(now, p)
+		demands += w.demand(now, p)
 	}
-	if requests == 0 || pulls == 0 {
+	if requests == 0 || demands == 0 {
 		return // who is asked nothing stays as it is
 	}
 	w.rate.add(now, requests)
 	for _, name := range w.order {
 		p := w.pods[name]
-		pull := w.pull(now, p)
+		demand := w.demand(now, p)
 		if p.rested++; p.rested > settling {
-			p.share.learn(requests * pull / pulls)
+			p.share.learn(requests * demand / demands)
 		}
 		p.share.requests = 0
-		w.setLeast(p, pulls-pull)
+		w.setFloor(p, demands-demand)
 	}
 }
 
-// setLeast sets the factor that would leave p MinRate requests a second beside peers
-// that pull so much.
-func (w *Weights) setLeast(p *weighed, peers float64) {
+// setFloor sets the factor that would leave p MinRate requests a second beside peers
+// that demand so much.
+func (w *Controller) setFloor(p *podWeight, peers float64) {
 	share := w.opts.MinRate / (w.rate.value() * p.share.ratio())
-	least := mostLeast
+	least := highestFloor
 	if share < 1 {
 		inProgress := w.opts.MinRate * p.load.responseTime()
-		least = min(share/(1-share)*peers*(inProgress+1)/p.configured, mostLeast)
+		least = min(share/(1-share)*peers*(inProgress+1)/p.configured, highestFloor)
 	}
 	least = max(least, w.opts.MinFactor)
-	off := math.Abs(math.Log(least / p.least))
-	if p.factor > 1.01*p.least || off > leastSigmas*p.share.noise() {
-		p.least = least
+	off := math.Abs(math.Log(least / p.floor))
+	if p.factor > 1.01*p.floor || off > floorSigmas*p.share.noise() {
+		p.floor = least
 	}
 }

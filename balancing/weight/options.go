@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// WeightOptions configure a Weights. The zero value of each field but SlowStart
+// Options configure a Controller. The zero value of each field but SlowStart
 // means its default.
-type WeightOptions struct {
+type Options struct {
 	// MinInterval is the least time between two pushes; 0 means 1s.
 	MinInterval time.Duration
 	// DeadBand is the relative change below which a weight is left alone; 0 means
@@ -43,7 +43,7 @@ type WeightOptions struct {
 	Memory time.Duration
 }
 
-func (o WeightOptions) withDefaults() WeightOptions {
+func (o Options) withDefaults() Options {
 	setDefault(&o.MinInterval, time.Second)
 	setDefault(&o.DeadBand, 0.2)
 	setDefault(&o.MaxStep, 2)
@@ -63,7 +63,7 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-func (o WeightOptions) validate() error {
+func (o Options) validate() error {
 	switch {
 	case o.MinInterval < 0 || o.SlowStart < 0 || o.Memory < 0:
 		return errors.New("negative duration in the weight options")

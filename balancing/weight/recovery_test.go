@@ -16,7 +16,7 @@ import (
 // pods takes as long as slow says, the others 20 ms, all with as much noise as a
 // queue has.
 type envoy struct {
-	w       *weight.Weights
+	w       *weight.Controller
 	random  *rand.Rand
 	now     float64 // seconds
 	rate    float64 // requests a second, all pods together
@@ -40,7 +40,7 @@ type podCounts struct {
 
 func newEnvoy(t *testing.T, seed uint64, rate float64) *envoy {
 	t.Helper()
-	w, err := weight.NewWeights(weight.WeightOptions{})
+	w, err := weight.New(weight.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,15 +12,15 @@ const (
 	// manyErrors is the error rate from which a pod's response time is not taken
 	// for speed: failing fast is not being fast.
 	manyErrors = 0.05
-	// much is the factor below which a pod is so much slower than its peers that
+	// farSlower is the factor below which a pod is so much slower than its peers that
 	// its share is cut faster than its speed: below it the factor falls with
-	// muchPower. In proportion to its speed one pod of three that is ten times
+	// farSlowerPower. In proportion to its speed one pod of three that is ten times
 	// slower would get 5 % of the requests, and the p99 of all would be its own;
 	// and Envoy divides weights by the requests in flight, of which the slow pod,
 	// being avoided, has few. With the sixth power a pod ten times slower is at
-	// the least factor whatever the noise of the few requests it is measured on.
-	much      = 0.5
-	muchPower = 6
+	// the floor whatever the noise of the few requests it is measured on.
+	farSlower      = 0.5
+	farSlowerPower = 6
 	// negligible is a response time, in seconds, below which pods are not told
 	// apart: what differs down there is the network and the noise of the machine.
 	negligible = 0.002
@@ -31,7 +31,7 @@ const (
 
 // targets returns the factor each pod should have, in the order of w.order. A pod
 // of which nothing is known gets the mean of the known.
-func (w *Weights) targets(now time.Time) []float64 {
+func (w *Controller) targets(now time.Time) []float64 {
 	usual := w.usualTime()
 	targets := make([]float64, len(w.order))
 	var sum, known float64
@@ -57,7 +57,7 @@ func (w *Weights) targets(now time.Time) []float64 {
 }
 
 // guard bounds the targets, and when most look bad lowers none.
-func (w *Weights) guard(targets []float64) {
+func (w *Controller) guard(targets []float64) {
 	badOnes := 0
 	for _, f := range targets {
 		if f < bad {
@@ -65,17 +65,17 @@ func (w *Weights) guard(targets []float64) {
 		}
 	}
 	for i, f := range targets {
-		least := w.pods[w.order[i]].least
+		floor := w.pods[w.order[i]].floor
 		if 2*badOnes > len(targets) {
-			least = 1
+			floor = 1
 		}
-		targets[i] = min(max(f, least), w.opts.MaxFactor)
+		targets[i] = min(max(f, floor), w.opts.MaxFactor)
 	}
 }
 
 // factorOf is the factor that a pod's load gives it beside peers that usually take
 // the given time. It fades to 1 while no report comes.
-func (w *Weights) factorOf(now time.Time, p *weighed, usual float64) float64 {
+func (w *Controller) factorOf(now time.Time, p *podWeight, usual float64) float64 {
 	errors := p.load.errorRate()
 	took := p.load.responseTime()
 	if errors > manyErrors {
@@ -85,8 +85,8 @@ func (w *Weights) factorOf(now time.Time, p *weighed, usual float64) float64 {
 	if took > 0 && usual > 0 {
 		f = max(usual, negligible) / max(took, negligible)
 	}
-	if f < much {
-		f = much * math.Pow(f/much, muchPower)
+	if f < farSlower {
+		f = farSlower * math.Pow(f/farSlower, farSlowerPower)
 	}
 	f *= math.Pow(1-errors, errorPower)
 	f = min(max(f, w.opts.MinFactor/2), w.opts.MaxFactor)
@@ -95,7 +95,7 @@ func (w *Weights) factorOf(now time.Time, p *weighed, usual float64) float64 {
 
 // usualTime is the median response time of the pods that answer; 0 when none does.
 // The median, unlike the mean, does not follow one slow pod.
-func (w *Weights) usualTime() float64 {
+func (w *Controller) usualTime() float64 {
 	var times []float64
 	for _, name := range w.order {
 		if t := w.pods[name].load.responseTime(); t > 0 {

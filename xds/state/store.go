@@ -65,7 +65,7 @@ type podFacts struct {
 // HealthVerdict is what the health checks say of a pod.
 type HealthVerdict struct {
 	Healthy bool
-	// Avoid asks for new sessions to go elsewhere: see health.Health.
+	// Avoid asks for new sessions to go elsewhere: see health.Checker.
 	Avoid bool
 }
 

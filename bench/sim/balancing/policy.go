@@ -13,7 +13,7 @@ import (
 )
 
 // Policies that are not strategies of package balancing: Envoy's own LEAST_REQUEST
-// with equal weights and with those of weight.Weights, and the smooth weighted
+// with equal weights and with those of weight.Controller, and the smooth weighted
 // round robin told the true speeds.
 const (
 	EnvoyLeastRequest = "envoy_least_request"
@@ -33,7 +33,7 @@ type policy struct {
 	setting  Setting
 	replicas []router
 	counts   []counts // by pod, since the last tick
-	weights  *weight.Weights
+	weights  *weight.Controller
 	pushed   []map[string]uint32
 	pushes   int
 	samplers map[samplerKey]*sampler // nil: response times are not reported
@@ -47,7 +47,7 @@ type counts struct {
 func newPolicy(name string, s Setting) (*policy, error) {
 	p := &policy{setting: s, counts: make([]counts, s.Pods+1)}
 	if slices.Contains([]string{EDSLeastRequest, EDSSampled, EDSRoundRobin}, name) {
-		w, err := weight.NewWeights(weight.WeightOptions{SlowStart: 10 * time.Second})
+		w, err := weight.New(weight.Options{SlowStart: 10 * time.Second})
 		if err != nil {
 			return nil, fmt.Errorf("weights: %w", err)
 		}
