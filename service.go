@@ -127,28 +127,25 @@ type HealthCheck struct {
 	HealthyAfter   int
 }
 
-// PodSource says where a service's pods come from; exactly one of Static, File,
-// DNS and Kubernetes is set.
+// PodSource says where a service's pods come from: Static lists them, or Discovery
+// finds them.
 type PodSource struct {
-	Static     []Pod
-	File       string
-	DNS        *DNSSource
-	Kubernetes *KubernetesSource
-	// Hold is how long a source other than Static must go on saying that more
-	// than half of its pods are gone at once before that is believed; 0 believes
-	// it at once.
+	Static    []Pod
+	Discovery PodDiscovery
+	// Hold is how long Discovery must go on saying that more than half of its pods are
+	// gone at once before that is believed; 0 believes it at once.
 	Hold time.Duration
 }
 
-// DNSSource takes the addresses of a host name as pods.
-type DNSSource struct {
-	Host string
-	Port uint16
+// PodDiscovery is the configuration of a source that pods are found at. Each kind is a
+// type of its own, see package xds/discovery.
+type PodDiscovery interface {
+	// String names the source: two of one name say the same.
+	String() string
+	// Written reports whether somebody writes the list, so that a pod which it lacks
+	// is gone: a name server's answer may lack a pod that is there.
+	Written() bool
 }
 
-// KubernetesSource takes the endpoints of a Kubernetes service as pods.
-type KubernetesSource struct {
-	Namespace string
-	Service   string
-	Port      string
-}
+// Written is PodDiscovery's, and true of a static list.
+func (p PodSource) Written() bool { return p.Discovery == nil || p.Discovery.Written() }

@@ -11,6 +11,8 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/insight/analysis"
+	"github.com/stateful-route/stateful-route/internal/strictyaml"
+	"github.com/stateful-route/stateful-route/xds/discovery"
 )
 
 // Each *.bad.yml says in its first line what its refusal must read.
@@ -128,8 +130,8 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	rooms := cfg.Services[1]
-	if rooms.Pods.File != filepath.Join("testdata", "pods.yaml") {
-		t.Errorf("a pods file is named relative to its configuration: %q", rooms.Pods.File)
+	if got := discovery.SourceName(rooms.Pods); got != "file "+filepath.Join("testdata", "pods.yaml") {
+		t.Errorf("a pods file is named relative to its configuration: %q", got)
 	}
 	if rooms.Prefix != "/" || !reflect.DeepEqual(rooms.Hosts, []string{"*"}) || rooms.Health != nil ||
 		rooms.Session.OnPodLoss != statefulroute.Rebind || rooms.Session.OnExtprocLoss != statefulroute.Allow ||
@@ -224,22 +226,46 @@ func TestCustomStrategyNames(t *testing.T) {
 	}
 }
 
-func TestPodsFile(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "pods.yaml")
-	write := func(text string) {
-		t.Helper()
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+// list is a source of one's own, which has a fault in its configuration or pods in it.
+type list struct {
+	Pods []string `yaml:"pods" is:"a list of pods|[chat-0]"`
+}
+
+func (l *list) String() string { return "list " + strings.Join(l.Pods, ",") }
+func (*list) Written() bool    { return true }
+func (l *list) Check(doc *strictyaml.Document, at strictyaml.Path) {
+	if len(l.Pods) == 0 {
+		doc.Refuse(at.With("pods"), "at least one is needed")
+	}
+}
+func (*list) NewDiscoverer(discovery.Options) discovery.Discoverer { return nil }
+
+func TestAPodSourceOfOnesOwn(t *testing.T) {
+	kinds := discovery.NewRegistry()
+	if err := kinds.Register(discovery.Kind{Name: "list", Config: func() discovery.Config { return new(list) }}); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{
+		"{list: {pods: [a, b]}}":       "",
+		"{list: {pods: []}}":           "FILE:3: services[0].pods.list.pods: at least one is needed",
+		"{list: {pod: [a]}}":           "FILE:3: services[0].pods.list.pod: unknown field, known are pods",
+		"{list: {pods: a}}":            "FILE:3: services[0].pods.list.pods: a list of pods is needed, such as [chat-0]",
+		"{list: {pods: [a]}, dns: {}}": "FILE:3: services[0].pods: exactly one of static, file, dns, http, kubernetes and list is needed, found 2",
+	} {
+		file := filepath.Join(t.TempDir(), "x.yaml")
+		if err := os.WriteFile(file, []byte("services:\n  - name: chat\n    pods: "+text+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-	}
-	write("- {name: a, address: '127.0.0.1:1', weight: 5}\n")
-	pods, err := LoadPods(file)
-	if err != nil || len(pods) != 1 || pods[0].Weight != 5 {
-		t.Errorf("got %v, %v", pods, err)
-	}
-	write("- {name: a, address: '127.0.0.1:1'}\n- {name: b, address: '127.0.0.1'}\n")
-	if _, err := LoadPods(file); err == nil || !strings.Contains(err.Error(), "pods.yaml:2: [1].address: ") {
-		t.Errorf("got %v", err)
+		cfg, err := LoadXDSServer(file, WithPodSources(kinds))
+		switch {
+		case want == "" && (err != nil || discovery.SourceName(cfg.Services[0].Pods) != "list a,b" || cfg.Services[0].Pods.Hold != 30*time.Second):
+			t.Errorf("%s: %+v, %v", text, cfg, err)
+		case want != "" && (err == nil || strings.ReplaceAll(err.Error(), file, "FILE") != want):
+			t.Errorf("%s: %v", text, err)
+		}
+		if _, err := LoadXDSServer(file); err == nil {
+			t.Errorf("%s: taken without its kind", text)
+		}
 	}
 }
 

@@ -3,11 +3,13 @@ package config
 import (
 	"fmt"
 	"os"
+	"reflect"
 	"time"
 
 	"github.com/stateful-route/stateful-route/affinity/evict"
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/internal/strictyaml"
+	"github.com/stateful-route/stateful-route/xds/discovery"
 )
 
 // document is a configuration file, and what its names may stand for.
@@ -16,6 +18,7 @@ type document struct {
 
 	strategies      *balancing.Registry
 	cacheStrategies []string
+	pods            *discovery.Registry
 	rules           []string // of the program, not the configuration
 }
 
@@ -26,6 +29,12 @@ type Option func(*document)
 // default is the built-in ones.
 func WithStrategies(r *balancing.Registry) Option {
 	return func(d *document) { d.strategies = r }
+}
+
+// WithPodSources replaces the kinds of sources that a service's pods may come from.
+// The default is the built-in ones.
+func WithPodSources(r *discovery.Registry) Option {
+	return func(d *document) { d.pods = r }
 }
 
 // WithCacheStrategies replaces the affinity cache strategies extproc may name.
@@ -47,11 +56,13 @@ func decodeFile(file string, v any, opts []Option) (*document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	doc := &document{strategies: balancing.NewRegistry(), cacheStrategies: evict.NewRegistry().Names()}
+	doc := &document{strategies: balancing.NewRegistry(), cacheStrategies: evict.NewRegistry().Names(), pods: discovery.NewRegistry()}
 	for _, opt := range opts {
 		opt(doc)
 	}
-	doc.Document, err = strictyaml.Decode(file, raw, v, listOfPods)
+	doc.Document, err = strictyaml.Decode(file, raw, v, strictyaml.Options{
+		Late: map[reflect.Type]reflect.Type{reflect.TypeFor[rawPods](): podFields(doc.pods.Kinds())},
+	})
 	return doc, err
 }
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stateful-route/stateful-route/xds/discovery"
 )
 
 // inGo is what no message may hold: names of Go's types and YAML's tags.
@@ -26,6 +28,9 @@ type field struct {
 func fieldsBelow(t reflect.Type, steps []string) []field {
 	if t.Kind() == reflect.Pointer {
 		return fieldsBelow(t.Elem(), steps)
+	}
+	if t == reflect.TypeFor[rawPods]() {
+		t = podFields(discovery.NewRegistry().Kinds())
 	}
 	out := []field{{steps, t}}
 	switch {
@@ -68,7 +73,7 @@ func TestMessagesSpeakOfTheFile(t *testing.T) {
 	}{
 		{reflect.TypeFor[rawXDSServer](), func(f string) error { _, err := LoadXDSServer(f); return err }},
 		{reflect.TypeFor[rawExtproc](), func(f string) error { _, err := LoadExtproc(f); return err }},
-		{reflect.TypeFor[[]rawPod](), func(f string) error { _, err := LoadPods(f); return err }},
+		{reflect.TypeFor[discovery.List](), func(f string) error { _, err := discovery.ReadList(f); return err }},
 	} {
 		fields := fieldsBelow(kind.root, nil)
 		if len(fields) < 5 {
@@ -132,6 +137,7 @@ func TestFormsThatAreTaken(t *testing.T) {
 	for name, text := range map[string]string{
 		"merge keys":      "services:\n  - &base {name: a, match: {prefix: /a}, pods: {static: []}}\n  - {<<: *base, name: b, match: {prefix: /b}}\n",
 		"aliases":         "admin: &here 127.0.0.1:1\nlisten: *here\nservices: [{name: a, pods: {static: []}}]\n",
+		"a merged group":  "services:\n  - {name: a, match: {prefix: /a}, pods: &p {file: x, hold: 1s}}\n  - {name: b, match: {prefix: /b}, pods: *p}\n  - {name: c, match: {prefix: /c}, pods: {<<: *p, hold: 2s}}\n",
 		"nulls":           "admin: null\nenvoy: ~\nservices: [{name: a, session: ~, pods: {static: [], file: null}}]\n",
 		"yes and a digit": "envoy: {debug_headers: yes}\nservices: [{name: 7, pods: {static: [{name: true, address: 127.0.0.1:1, weight: 0x10}]}}]\n",
 	} {
@@ -157,25 +163,6 @@ func TestAliasesDoNotBlowUp(t *testing.T) {
 	}
 	if _, err := LoadXDSServer(file); err == nil {
 		t.Error("accepted")
-	}
-}
-
-func TestPodsFilesThatAreNoList(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "pods.yaml")
-	for text, want := range map[string]string{
-		"null\n":       "pods.yaml:1: a list of pods is needed, such as - {name: chat-0, address: 127.0.0.1:9101}",
-		"a: 1\n":       "pods.yaml:1: a list of pods is needed, such as - {name: chat-0, address: 127.0.0.1:9101}",
-		"- a\n":        "pods.yaml:1: [0]: a group of settings is needed, of name, address, weight, zone",
-		"":             "pods.yaml: the file is empty",
-		"# nothing\n":  "pods.yaml: the file is empty",
-		"- {name: [\n": "pods.yaml:1: did not find expected node content",
-	} {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := LoadPods(file); err == nil || !strings.HasSuffix(err.Error(), want) {
-			t.Errorf("%q: %v", text, err)
-		}
 	}
 }
 

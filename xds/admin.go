@@ -39,7 +39,7 @@ type ServiceReport struct {
 	OnExtprocLoss string         `json:"on_extproc_loss"`
 	Pods          map[string]int `json:"pods"` // how many in each state
 	// Source is how the source of its pods does; absent where the list is static.
-	Source *discovery.SourceStatus `json:"source,omitempty"`
+	Source *discovery.Status `json:"source,omitempty"`
 }
 
 // OverrideReport is a pod as an override left it. The override is in force whether it was
@@ -63,7 +63,7 @@ type Admin struct {
 	Server *Server
 	Loads  LoadReader
 	// Sources tells how the sources of pods do; nil tells nothing.
-	Sources *discovery.Sources
+	Sources *discovery.Manager
 }
 
 // Register adds the API's paths to mux.

@@ -3,7 +3,6 @@ package xds
 import (
 	"context"
 	"fmt"
-	"net"
 	"time"
 
 	"go.uber.org/zap"
@@ -15,14 +14,14 @@ import (
 )
 
 // Preview returns what Envoys would get from a configuration file. It reads and
-// checks all a server does at its start, pod files included. Names of DNS
-// sources are looked up; without an answer their pods are missing.
+// checks all a server does at its start, pod files included. DNS and HTTP sources
+// are asked; without an answer their pods are missing.
 func Preview(ctx context.Context, file string, opts ...config.Option) (build.Resources, error) {
 	cfg, err := config.LoadXDSServer(file, opts...)
 	if err != nil {
 		return nil, err
 	}
-	sources := &discovery.Sources{Logger: zap.NewNop(), Resolver: net.DefaultResolver}
+	sources := &discovery.Manager{Logger: zap.NewNop()}
 	pods, err := sources.Load(ctx, cfg.Services)
 	if err != nil {
 		return nil, err

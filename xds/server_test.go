@@ -23,6 +23,7 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds/build"
+	"github.com/stateful-route/stateful-route/xds/discovery"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
@@ -475,7 +476,7 @@ func TestWeightsOfTheLoadAreScaledToWhatEnvoyAccepts(t *testing.T) {
 func TestPodsOfAnotherSourceAreRefused(t *testing.T) {
 	srv := startServer(t, "a", time.Second)
 	dns := testService("chat")
-	dns.Pods = statefulroute.PodSource{DNS: &statefulroute.DNSSource{Host: "chat.internal", Port: 80}}
+	dns.Pods = statefulroute.PodSource{Discovery: &discovery.DNS{Host: "chat.internal", Port: 80}}
 	late := map[string][]statefulroute.Pod{"chat": {testPod("old", 9)}}
 	if err := srv.SetConfig(t.Context(), testGateway(), []statefulroute.Service{dns}, late); err != nil || show(srv.Model()) != "chat: old@9" {
 		t.Fatalf("%v, %s", err, show(srv.Model()))

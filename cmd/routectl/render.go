@@ -18,7 +18,7 @@ func (c *ctl) renderCommand() *cobra.Command {
 		Use: "xds FILE", Short: "Print, as JSON, the resources that Envoy would get from a configuration of xds-server",
 		Long: `Print, as JSON, the resources that Envoy would get from a configuration of
 xds-server: by type (lds, rds, cds, eds) and by name. Nothing is asked of a
-server. Pods of DNS sources are looked up; without an answer they are missing.`,
+server. Pods of DNS and HTTP sources are asked for; without an answer they are missing.`,
 		Args: takes(1, "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			built, err := xds.Preview(cmd.Context(), args[0], c.Extensions.Config()...)

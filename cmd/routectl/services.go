@@ -116,7 +116,7 @@ func (c *ctl) acceptCommand() *cobra.Command {
 		Use: "accept SERVICE", Short: "Believe that a service's source lost more than half of its pods", Args: takes(1, "SERVICE"),
 		Long: `Believe that a service's source lost more than half of its pods.
 
-xds-server keeps the pods that a file or DNS lacks all at once, until the source
+xds-server keeps the pods that a source lacks all at once, until the source
 has said so for as long as services[].pods.hold. This command ends the wait: the
 pods that the source lacks are gone at once, and their sessions with them.`,
 		RunE: func(cmd *cobra.Command, args []string) error {

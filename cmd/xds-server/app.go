@@ -39,7 +39,7 @@ type app struct {
 	tracer   *tracing.Tracer
 	server   *xds.Server
 	loads    *load.Loads
-	sources  *discovery.Sources
+	sources  *discovery.Manager
 	state    *state.File     // nil: none is configured
 	kept     state.Persisted // of the run before
 	prober   *xds.Prober
@@ -130,14 +130,14 @@ func newServer(p cli.Process, cfg *config.XDSServer, monitor *metrics.Monitor, s
 	return xds.New(o)
 }
 
-func newSources(a *app) (*discovery.Sources, error) {
-	s := &discovery.Sources{
-		Logger: a.process.Logger.Named("pods"), Resolver: net.DefaultResolver, Set: a.server.SetPods, Kept: a.kept.Pods,
+func newSources(a *app) (*discovery.Manager, error) {
+	s := &discovery.Manager{
+		Logger: a.process.Logger.Named("pods"), Set: a.server.SetPods, Kept: a.kept.Pods,
 	}
 	if a.state != nil {
 		s.Keeper = a.state
 	}
-	return s, a.monitor.PodSources(discovery.SourceStates(), s.Summary)
+	return s, a.monitor.PodSources(discovery.States(), s.Summary)
 }
 
 // observe hands a second's load reports to the analyzer, the live page and the

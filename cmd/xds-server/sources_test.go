@@ -51,7 +51,7 @@ func sourced(services string) func(admin string) string {
 }
 
 // source is how the source of a service does; "static" where it has none.
-func (r *running) source(service string) discovery.SourceStatus {
+func (r *running) source(service string) discovery.Status {
 	var services []xds.ServiceReport
 	_, body := r.get("/api/v1/services")
 	_ = json.Unmarshal([]byte(body), &services) // leaves services empty when it fails
@@ -60,7 +60,7 @@ func (r *running) source(service string) discovery.SourceStatus {
 			return *svc.Source
 		}
 	}
-	return discovery.SourceStatus{State: "static"}
+	return discovery.Status{State: "static"}
 }
 
 func (r *running) podsOf(service string) string {

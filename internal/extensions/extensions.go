@@ -10,6 +10,7 @@ import (
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/insight/analysis"
+	"github.com/stateful-route/stateful-route/xds/discovery"
 )
 
 // Set is what the names in a configuration stand for. A nil registry means what
@@ -19,6 +20,8 @@ type Set struct {
 	Balancing *balancing.Registry
 	// Eviction has what affinity.strategy may name.
 	Eviction *evict.Registry
+	// Pods has the kinds of sources that services[].pods may name.
+	Pods *discovery.Registry
 	// Rules join those that the analyzer comes with and the configured ones: they
 	// watch what a Go function derives from what was observed.
 	Rules []analysis.Rule
@@ -28,7 +31,7 @@ type Set struct {
 // line for each.
 func All() (Set, error) {
 	s := Set{
-		Balancing: balancing.NewRegistry(), Eviction: evict.NewRegistry(),
+		Balancing: balancing.NewRegistry(), Eviction: evict.NewRegistry(), Pods: discovery.NewRegistry(),
 		Rules: []analysis.Rule{
 			// {Name: "Mine", Severity: analysis.Low, Compare: analysis.Above, Threshold: 1, Measure: mine},
 		},
@@ -36,6 +39,7 @@ func All() (Set, error) {
 	return s, errors.Join(
 	// s.Balancing.Register("mine", newMine, balancing.Traits{}),
 	// s.Eviction.Register("mine", newMine),
+	// s.Pods.Register(discovery.Kind{Name: "mine", Config: newMine}),
 	)
 }
 
@@ -46,6 +50,9 @@ func (s Set) Config() (known []config.Option) {
 	}
 	if s.Eviction != nil {
 		known = append(known, config.WithCacheStrategies(s.Eviction.Names()...))
+	}
+	if s.Pods != nil {
+		known = append(known, config.WithPodSources(s.Pods))
 	}
 	for _, rule := range s.Rules {
 		known = append(known, config.WithRule(rule.Name))

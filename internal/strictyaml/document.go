@@ -22,14 +22,31 @@ type Document struct {
 	file string
 	root *yaml.Node
 	errs []error
+	late map[reflect.Type]reflect.Type
+}
+
+// Options say what Decode cannot see in Go's types.
+type Options struct {
+	// List describes a file that is a list: what it is of, and an example behind a bar.
+	List string
+	// Late has, for each type whose fields are decoded later, a type that has the
+	// fields.
+	Late map[reflect.Type]reflect.Type
 }
 
 // Decode reads a file's text into v, a pointer to a struct or a list whose fields
-// have yaml tags, and refuses unknown and doubled fields. list describes a file that
-// is a list: what it is of, and an example behind a bar.
-func Decode(file string, raw []byte, v any, list string) (*Document, error) {
-	d := &Document{file: file, root: &yaml.Node{}}
-	return d, d.decode(raw, v, list)
+// have yaml tags, and refuses unknown and doubled fields.
+func Decode(file string, raw []byte, v any, o Options) (*Document, error) {
+	d := &Document{file: file, root: &yaml.Node{}, late: o.Late}
+	return d, d.decode(raw, v, o.List)
+}
+
+// DecodeLate decodes a part of the document into v, a pointer to the type that
+// Options.Late has for it. What Decode found good is not refused.
+func (d *Document) DecodeLate(at Path, node *yaml.Node, v any) {
+	if err := node.Decode(v); err != nil {
+		d.refuseLine(node.Line, at, "cannot be read: %v", err)
+	}
 }
 
 func (d *Document) decode(raw []byte, v any, list string) error {

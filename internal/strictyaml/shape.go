@@ -20,6 +20,9 @@ func (d *Document) shape(at Path, node *yaml.Node, t reflect.Type, is string) {
 	if node.Kind == yaml.AliasNode {
 		node = node.Alias
 	}
+	if late, ok := d.late[t]; ok {
+		t = late
+	}
 	if node.ShortTag() == "!!null" && len(at) > 0 {
 		return
 	}

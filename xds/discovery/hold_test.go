@@ -9,8 +9,8 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 )
 
-// listed are pods by name, each at an address of its own; a@2 gives one.
-func listed(text string) []statefulroute.Pod {
+// podList are pods by name, each at an address of its own; a@2 gives one.
+func podList(text string) []statefulroute.Pod {
 	pods := []statefulroute.Pod{}
 	for _, word := range strings.Fields(text) {
 		name, port := word[:1], uint16(word[0])
@@ -22,9 +22,9 @@ func listed(text string) []statefulroute.Pod {
 	return pods
 }
 
-// TestCustody tells what is served after each event: an answer, "-" for a
+// TestHold tells what is served after each event: an answer, "-" for a
 // reading that failed, "." for time that passes, "!" for an operator's word.
-func TestCustody(t *testing.T) {
+func TestHold(t *testing.T) {
 	type step struct {
 		at     int // seconds
 		event  string
@@ -82,7 +82,7 @@ func TestCustody(t *testing.T) {
 		"no hold": {0, []step{{0, "a b c", "a b c", false}, {1, "", "", false}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			state := custody{hold: time.Duration(c.hold) * time.Second}
+			state := hold{period: time.Duration(c.hold) * time.Second}
 			for _, s := range c.steps {
 				now := t0.Add(time.Duration(s.at) * time.Second)
 				switch s.event {
@@ -91,11 +91,11 @@ func TestCustody(t *testing.T) {
 				case ".":
 					state = state.at(now)
 				case "!":
-					state = state.believe()
+					state = state.accept()
 				default:
-					state = state.answer(now, listed(s.event))
+					state = state.list(now, podList(s.event))
 				}
-				if got, want := fmt.Sprint(state.served), fmt.Sprint(listed(s.served)); got != want || state.held() != s.held {
+				if got, want := fmt.Sprint(state.served), fmt.Sprint(podList(s.served)); got != want || state.held() != s.held {
 					t.Errorf("at %d, after %q: held %v, %v, want %v, %v", s.at, s.event, state.held(), got, s.held, want)
 				}
 			}
@@ -104,11 +104,11 @@ func TestCustody(t *testing.T) {
 }
 
 func TestALossSaysHowMuch(t *testing.T) {
-	c := custody{hold: time.Minute}.answer(t0, listed("a b c d")).answer(t0, listed("a x"))
-	if l, ok := c.loss(); !ok || l != (loss{Kept: 3, Of: 4, Listed: 2, Since: t0, Until: t0.Add(time.Minute)}) {
-		t.Errorf("%+v %v", l, ok)
+	c := hold{period: time.Minute}.list(t0, podList("a b c d")).list(t0, podList("a x"))
+	if l := c.loss(); l == nil || *l != (Loss{Kept: 3, Of: 4, Listed: 2, Since: t0, Until: t0.Add(time.Minute)}) {
+		t.Errorf("%+v", l)
 	}
-	if _, ok := c.believe().loss(); ok {
+	if c.accept().loss() != nil {
 		t.Error("nothing is held, and yet there is a loss")
 	}
 }
@@ -116,12 +116,12 @@ func TestALossSaysHowMuch(t *testing.T) {
 // A list that the server refuses is not served, but its clock runs: the loss it
 // told of is believed in time.
 func TestARefusedListKeepsItsClock(t *testing.T) {
-	before := custody{hold: time.Minute}.answer(t0, listed("a b"))
-	c := before.answer(t0, listed("c")).unserved(before)
-	if fmt.Sprint(c.served) != fmt.Sprint(listed("a b")) || !c.held() {
+	before := hold{period: time.Minute}.list(t0, podList("a b"))
+	c := before.list(t0, podList("c")).refused(before)
+	if fmt.Sprint(c.served) != fmt.Sprint(podList("a b")) || !c.held() {
 		t.Errorf("%+v", c)
 	}
-	if c = c.at(t0.Add(time.Minute)); c.held() || fmt.Sprint(c.served) != fmt.Sprint(listed("c")) {
+	if c = c.at(t0.Add(time.Minute)); c.held() || fmt.Sprint(c.served) != fmt.Sprint(podList("c")) {
 		t.Errorf("in time: %+v", c)
 	}
 }

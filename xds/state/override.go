@@ -71,7 +71,7 @@ func (st *Store) expireOverrides(now time.Time, s *serviceState) {
 			o.gone = now
 		}
 		// Answers that say the same are not heard of: it may be long ago.
-		done := !o.gone.IsZero() && (s.spec.Pods.DNS == nil || now.Sub(o.gone) >= overrideTTL)
+		done := !o.gone.IsZero() && (s.spec.Pods.Written() || now.Sub(o.gone) >= overrideTTL)
 		switch {
 		case done:
 			delete(s.overrides, pod)
@@ -121,7 +121,7 @@ func (st *Store) Restore(now time.Time, overrides []Override) error {
 // runs from the first answer that lacks it: no answer says nothing.
 func (st *Store) restoreLater(now time.Time, service, pod string, state statefulroute.PodState) {
 	have := st.services[service]
-	if have == nil || have.spec.Pods.DNS == nil || state == statefulroute.Ready {
+	if have == nil || have.spec.Pods.Written() || state == statefulroute.Ready {
 		return
 	}
 	o := override{state: state}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/xds/discovery"
 )
 
 func TestAnUnknownOrderIsNotObeyed(t *testing.T) {
@@ -20,7 +21,7 @@ func dnsStore(t *testing.T) (st *Store, answer func(now time.Time, pods ...state
 	t.Helper()
 	st = NewStore()
 	svc := testService("chat")
-	svc.Pods.DNS = &statefulroute.DNSSource{Host: "chat.internal", Port: 80}
+	svc.Pods.Discovery = &discovery.DNS{Host: "chat.internal", Port: 80}
 	st.SetConfig(t0, testGateway(), []statefulroute.Service{svc})
 	return st, func(now time.Time, pods ...statefulroute.Pod) {
 		t.Helper()
