@@ -22,7 +22,7 @@ import (
 )
 
 // caches serves the resources. It is the server's cachev3.Cache: a table per
-// audience and type, and for each stream and type a subscriber, who knows what
+// type of client and type, and for each stream and type a subscriber, who knows what
 // became of the resources since the stream was last answered. So a publication
 // costs what it changes and whom it concerns, not what there is; the library's
 // LinearCache looks at every name a client subscribed to, each time.
@@ -36,15 +36,15 @@ type caches struct {
 
 	mu     sync.Mutex
 	tables map[cacheKey]*table
-	seq    [2]uint64 // the last publication to an audience
+	seq    [2]uint64 // the last publication to one type of client
 }
 
 type cacheKey struct {
-	audience wire.Audience
-	typeURL  string
+	clientType wire.ClientType
+	typeURL    string
 }
 
-// table holds the resources of a type for an audience.
+// table holds the resources of a type for one type of client.
 type table struct {
 	typeURL string
 	entries map[string]*entry
@@ -105,9 +105,9 @@ func publishOrder() []string {
 // and a client that comes back must not take the new 7 for the old 7.
 func newCaches(prefix string, clients *clients) *caches {
 	c := &caches{prefix: prefix, clients: clients, tables: map[cacheKey]*table{}}
-	for _, audience := range []wire.Audience{wire.Envoys, wire.Extprocs} {
+	for _, clientType := range []wire.ClientType{wire.Envoy, wire.Extproc} {
 		for _, typeURL := range publishOrder() {
-			c.tables[cacheKey{audience, typeURL}] = &table{
+			c.tables[cacheKey{clientType, typeURL}] = &table{
 				typeURL: typeURL, entries: map[string]*entry{},
 				byName: map[string]map[*subscriber]struct{}{}, all: map[*subscriber]struct{}{},
 			}
@@ -116,7 +116,7 @@ func newCaches(prefix string, clients *clients) *caches {
 	return c
 }
 
-// changes are what a publication does to an audience's resources.
+// changes are what a publication does to one type of client's resources.
 type changes struct {
 	set  build.Resources
 	gone map[string][]string // by type
@@ -124,8 +124,8 @@ type changes struct {
 
 func newChanges() changes { return changes{set: build.NewResources(), gone: map[string][]string{}} }
 
-// publish gives an audience what changed, as its publication number seq.
-func (c *caches) publish(to wire.Audience, seq uint64, ch changes) {
+// publish gives one type of client what changed, as its publication number seq.
+func (c *caches) publish(to wire.ClientType, seq uint64, ch changes) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.seq[to] = seq
@@ -205,7 +205,7 @@ func (c *caches) CreateWatch(req *cachev3.Request, sub cachev3.Subscription, out
 		known := strings.HasPrefix(req.GetVersionInfo(), c.prefix)
 		a, differs := s.sotwAnswer()
 		if differs || !known && req.GetErrorDetail() == nil {
-			c.answer(s, a, c.seq[s.stream.audience])
+			c.answer(s, a, c.seq[s.stream.clientType])
 		}
 	})
 }
@@ -214,11 +214,11 @@ func (c *caches) CreateWatch(req *cachev3.Request, sub cachev3.Subscription, out
 // change what is subscribed to, only what changed since the last answer is looked at.
 func (c *caches) CreateDeltaWatch(req *cachev3.DeltaRequest, sub cachev3.Subscription, out chan cachev3.DeltaResponse) (func(), error) {
 	return c.watch(req, req.GetTypeUrl(), func(s *subscriber) {
-		whole := s.sub == nil || len(req.GetResourceNamesSubscribe())+len(req.GetResourceNamesUnsubscribe()) > 0
+		resubscribed := s.sub == nil || len(req.GetResourceNamesSubscribe())+len(req.GetResourceNamesUnsubscribe()) > 0
 		s.sub = sub
 		var a answer
 		var differs bool
-		if whole {
+		if resubscribed {
 			s.subscribe(sub)
 			a, differs = s.deltaAnswer(s.heard())
 		} else {
@@ -228,14 +228,14 @@ func (c *caches) CreateDeltaWatch(req *cachev3.DeltaRequest, sub cachev3.Subscri
 		s.send = func(a answer) { out <- &deltaResponse{request: req, sub: sub, answer: a} }
 		// Envoy waits for the answer to its first request, if there is only nothing.
 		if differs || sub.IsWildcard() && req.GetResponseNonce() == "" {
-			c.answer(s, a, c.seq[s.stream.audience])
+			c.answer(s, a, c.seq[s.stream.clientType])
 		}
 	})
 }
 
 // watch finds the subscriber of a request, who follows is made by the first one.
 // A type we have nothing of (secrets, runtime) is never answered, which xDS
-// allows, rather than an error that would end the whole stream.
+// allows, rather than an error that would end the resubscribed stream.
 func (c *caches) watch(req any, typeURL string, open func(*subscriber)) (cancel func(), err error) {
 	stream := c.clients.asking(req)
 	if stream == nil {
@@ -243,7 +243,7 @@ func (c *caches) watch(req any, typeURL string, open func(*subscriber)) (cancel 
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := c.tables[cacheKey{stream.audience, typeURL}]
+	t := c.tables[cacheKey{stream.clientType, typeURL}]
 	if t == nil {
 		return func() {}, nil
 	}

@@ -45,7 +45,7 @@ func (l *library) publish(seq uint64, names ...string) {
 	for _, name := range names {
 		ch.set[resourcev3.EndpointType][name] = &endpointv3.ClusterLoadAssignment{ClusterName: name, Endpoints: []*endpointv3.LocalityLbEndpoints{{Priority: uint32(seq)}}}
 	}
-	l.caches.publish(wire.Envoys, seq, ch)
+	l.caches.publish(wire.Envoy, seq, ch)
 }
 
 // ask is a request, which is an answer once something was sent.
@@ -110,7 +110,7 @@ func (l *library) send() (names []string, version string) {
 	}
 }
 
-func (l *library) through() uint64 { return l.clients.progress(time.Now(), wire.Envoys).Through }
+func (l *library) through() uint64 { return l.clients.progress(time.Now(), wire.Envoy).Acked }
 
 // How far a stream is, from one publication to the next answer.
 func TestHowFarAStreamIs(t *testing.T) {
@@ -125,7 +125,7 @@ func TestHowFarAStreamIs(t *testing.T) {
 					}
 				}
 				l.publish(1, "x", "y")
-				want("before it asked", AllAnswered)
+				want("before it asked", AllAcked)
 				l.ask("")
 				want("with an answer on its way", 0)
 				_, version := l.send()
@@ -138,20 +138,20 @@ func TestHowFarAStreamIs(t *testing.T) {
 					t.Errorf("it was sent %v at %s", names, version)
 				}
 				l.ask(version)
-				want("owing nothing", AllAnswered)
+				want("owing nothing", AllAcked)
 				l.publish(3, "other")
-				want("of what it did not ask for", AllAnswered)
+				want("of what it did not ask for", AllAcked)
 				l.publish(7, "y")
 				want("having answered all before", 6)
 				time.Sleep(time.Second)
-				want("lagging", AllAnswered)
+				want("lagging", AllAcked)
 				l.publish(8, "x")
 				_, version = l.send()
 				l.ask(version)
 				want("back, and behind", 7)
 				_, version = l.send()
 				l.ask(version)
-				want("back", AllAnswered)
+				want("back", AllAcked)
 			})
 		})
 	}
@@ -170,7 +170,7 @@ func TestWhatTheLibraryThrowsAwayIsSentAgain(t *testing.T) {
 	if names, version := l.send(); version != "a-2" || !slices.Contains(names, "y") {
 		t.Errorf("it was sent %v at %q", names, version)
 	}
-	if l.ask("a-2"); l.through() != AllAnswered {
+	if l.ask("a-2"); l.through() != AllAcked {
 		t.Errorf("having answered it is through %d", l.through())
 	}
 }

@@ -45,8 +45,8 @@ type PushObserver interface {
 type clients struct {
 	observer PushObserver
 	refused  func(ClientStatus)
-	// hold is how long a client is waited for.
-	hold time.Duration
+	// ackTimeout is how long a client is waited for.
+	ackTimeout time.Duration
 	// sequence reads a version, and left is told of a stream that ended; both are set
 	// before the first stream.
 	sequence func(version string) uint64
@@ -56,8 +56,8 @@ type clients struct {
 
 	mu       sync.Mutex
 	streams  map[streamKey]*stream
-	requests map[any]*stream             // by the last request of each
-	changes  map[wire.Audience]time.Time // when what was published last was asked for
+	requests map[any]*stream               // by the last request of each
+	changes  map[wire.ClientType]time.Time // when what was published last was asked for
 }
 
 const (
@@ -71,12 +71,12 @@ type streamKey struct {
 }
 
 type stream struct {
-	key       streamKey
-	node      string
-	audience  wire.Audience
-	connected time.Time
-	types     map[string]*progress
-	request   any // the last one
+	key        streamKey
+	node       string
+	clientType wire.ClientType
+	connected  time.Time
+	types      map[string]*progress
+	request    any // the last one
 
 	subscribers map[string]*subscriber // by type; the caches' own
 }
@@ -103,48 +103,48 @@ type progress struct {
 // owes reports whether the client has something to answer.
 func (t *progress) owes() bool { return t.queued > 0 || t.opening || t.nonce != "" && !t.answered }
 
-func newClients(observer PushObserver, refused func(ClientStatus), hold time.Duration) *clients {
+func newClients(observer PushObserver, refused func(ClientStatus), ackTimeout time.Duration) *clients {
 	return &clients{
-		observer: observer, refused: refused, hold: hold,
+		observer: observer, refused: refused, ackTimeout: ackTimeout,
 		sequence: func(string) uint64 { return 0 }, left: func(*stream) {},
 		changed: make(chan struct{}, 1),
-		streams: map[streamKey]*stream{}, requests: map[any]*stream{}, changes: map[wire.Audience]time.Time{},
+		streams: map[streamKey]*stream{}, requests: map[any]*stream{}, changes: map[wire.ClientType]time.Time{},
 	}
 }
 
-// publishing books that what an audience is given from now on comes of a change
+// publishing books that what one type of client is given from now on comes of a change
 // at the time.
-func (c *clients) publishing(to wire.Audience, change time.Time) {
+func (c *clients) publishing(to wire.ClientType, change time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.changes[to] = change
 }
 
-// progress is how far the clients of an audience are. Those that owe an answer for
-// longer than the hold are not waited for: they lag.
-func (c *clients) progress(now time.Time, audience wire.Audience) Progress {
+// progress is how far the clients of one type of client are. Those that owe an answer for
+// longer than the timeout are not waited for: they lag.
+func (c *clients) progress(now time.Time, clientType wire.ClientType) Progress {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := Progress{Through: AllAnswered}
+	out := Progress{Acked: AllAcked}
 	for _, s := range c.streams {
-		if s.audience != audience {
+		if s.clientType != clientType {
 			continue
 		}
 		for _, t := range s.types {
-			if !t.owes() || t.lags(now, c.hold) {
+			if !t.owes() || t.lags(now, c.ackTimeout) {
 				continue
 			}
-			out.Through = min(out.Through, t.through)
-			if again := t.behind.Add(c.hold); out.Again.IsZero() || again.Before(out.Again) {
-				out.Again = again
+			out.Acked = min(out.Acked, t.through)
+			if again := t.behind.Add(c.ackTimeout); out.LagsAt.IsZero() || again.Before(out.LagsAt) {
+				out.LagsAt = again
 			}
 		}
 	}
 	return out
 }
 
-func (t *progress) lags(now time.Time, hold time.Duration) bool {
-	return t.owes() && now.Sub(t.behind) >= hold
+func (t *progress) lags(now time.Time, ackTimeout time.Duration) bool {
+	return t.owes() && now.Sub(t.behind) >= ackTimeout
 }
 
 // asking returns the stream of a request that is being handled.
@@ -254,7 +254,7 @@ func (c *clients) note(key streamKey, req any, node *corev3.Node, typeURL, nonce
 	delete(c.requests, s.request)
 	s.request, c.requests[req] = req, s
 	if node != nil {
-		s.node, s.audience = node.GetId(), wire.AudienceOf(node.GetUserAgentName())
+		s.node, s.clientType = node.GetId(), wire.ClientTypeOf(node.GetUserAgentName())
 	}
 	t := s.types[typeURL]
 	if t == nil {
@@ -273,7 +273,7 @@ func (c *clients) note(key streamKey, req any, node *corev3.Node, typeURL, nonce
 	if refusal != nil {
 		t.reason = cmp.Or(refusal.GetMessage(), "no reason given")
 	}
-	return s.status(typeURL, time.Now(), c.hold), refusal != nil
+	return s.status(typeURL, time.Now(), c.ackTimeout), refusal != nil
 }
 
 // cameBack books that a client already had resources of the type. Should they
@@ -291,7 +291,7 @@ func (c *clients) response(key streamKey, typeURL, nonce, version string) {
 	defer c.mu.Unlock()
 	if s := c.streams[key]; s != nil && s.types[typeURL] != nil {
 		t := s.types[typeURL]
-		cause := c.changes[s.audience]
+		cause := c.changes[s.clientType]
 		if cause.Before(t.asked) {
 			cause = t.asked
 		}
@@ -312,12 +312,12 @@ func (c *clients) wake() {
 	}
 }
 
-// any reports whether a client of the audience is connected.
-func (c *clients) any(audience wire.Audience) bool {
+// any reports whether a client of the type of client is connected.
+func (c *clients) any(clientType wire.ClientType) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range c.streams {
-		if s.audience == audience && len(s.types) > 0 {
+		if s.clientType == clientType && len(s.types) > 0 {
 			return true
 		}
 	}
@@ -331,7 +331,7 @@ func (c *clients) list(now time.Time) []ClientStatus {
 	rows := []ClientStatus{}
 	for _, s := range c.streams {
 		for typeURL := range s.types {
-			rows = append(rows, s.status(typeURL, now, c.hold))
+			rows = append(rows, s.status(typeURL, now, c.ackTimeout))
 		}
 	}
 	slices.SortFunc(rows, func(a, b ClientStatus) int {
@@ -340,11 +340,11 @@ func (c *clients) list(now time.Time) []ClientStatus {
 	return rows
 }
 
-func (s *stream) status(typeURL string, now time.Time, hold time.Duration) ClientStatus {
+func (s *stream) status(typeURL string, now time.Time, ackTimeout time.Duration) ClientStatus {
 	t := s.types[typeURL]
 	row := ClientStatus{
-		Node: s.node, Client: s.audience.String(), Protocol: s.key.protocol, Type: shortType(typeURL),
-		Version: t.version, Reason: t.reason, Lagging: t.lags(now, hold),
+		Node: s.node, Client: s.clientType.String(), Protocol: s.key.protocol, Type: shortType(typeURL),
+		Version: t.version, Reason: t.reason, Lagging: t.lags(now, ackTimeout),
 		Age: now.Sub(t.since).Seconds(), Connected: now.Sub(s.connected).Seconds(),
 	}
 	switch {

@@ -22,7 +22,7 @@ func TestAPushTakesFromTheChangeToTheAnswer(t *testing.T) {
 		c := newClients(seen, func(ClientStatus) {}, time.Second)
 		key := streamKey{"delta", 1}
 		change := time.Now()
-		c.publishing(wire.Envoys, change)
+		c.publishing(wire.Envoy, change)
 		time.Sleep(time.Hour)
 		c.open(key)
 		answered := func(nonce string, sentAfter time.Duration) {
@@ -35,9 +35,9 @@ func TestAPushTakesFromTheChangeToTheAnswer(t *testing.T) {
 		answered("1", 100*time.Millisecond)
 		time.Sleep(time.Hour)
 		change = time.Now()
-		c.publishing(wire.Envoys, change)
+		c.publishing(wire.Envoy, change)
 		answered("2", 0)
-		c.publishing(wire.Envoys, change)
+		c.publishing(wire.Envoy, change)
 		answered("3", 300*time.Millisecond)
 		want := []time.Duration{120 * time.Millisecond, 20 * time.Millisecond, 340 * time.Millisecond}
 		if !slices.Equal(seen.took, want) {

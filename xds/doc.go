@@ -3,17 +3,16 @@
 // state-of-the-world to any Envoy and to extproc, and reads back their load
 // reports (LRS).
 //
-// The idea is that extproc must never choose a pod that Envoy cannot reach.
-// What takes a choice away is told to extproc at once, and Envoy keeps serving
-// the pod until extproc has answered; what gives a choice is told to extproc after
-// Envoys have answered that they can reach it. A pod that is removed is thus left
-// by its sessions before Envoy drops it, and a new pod takes none before Envoy
-// knows it. A client that does not answer is waited for half a second, and then by
-// nobody until it answers again.
+// Changes are made before they are broken (see Rollout): an extproc must never
+// choose a pod that an Envoy cannot reach. A pod that is removed is left by its
+// sessions before Envoys drop it, and a new pod gets none before Envoys know it. A
+// client that does not answer is waited for half a second. After that nobody waits
+// for it until it answers again.
 //
-// Everything that decides is pure and takes now: Desk (what operators, probes
-// and files say of the pods), Build (services to resources) and Rollout (what
-// whom is told when). Server is the one loop that drives them:
+// Everything that decides is pure, and gets the time as an argument: state.Store
+// (what operators, health checks and sources say of the pods), package build
+// (services to resources) and Rollout (who is told what, and when). Server is the one
+// loop that drives them:
 //
 //	srv, err := xds.New(xds.Options{Logger: logger, Observer: monitor, Boot: boot})
 //	...

@@ -35,7 +35,7 @@ func Preview(ctx context.Context, file string, opts ...config.Option) (build.Res
 			}
 		}
 	}
-	built, err := build.Build(store.Model())
+	built, err := build.All(store.Model())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}

@@ -11,42 +11,48 @@ import (
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
-// Rollout brings changes to both audiences so that at every moment Envoys can
-// reach whatever extprocs may choose. Each service goes its own way, and within
-// it each address:
+// Rollout publishes changes to Envoys and to extprocs, make before break. With
+// envoy(t) the addresses that every Envoy can reach at the time t, and extproc(t)
+// those that an extproc may choose, the invariant is
 //
-//   - What takes a choice from extprocs (a pod that fails, drains, is removed, or
-//     lost its address to another) they are told at once. Envoys get the pod as
-//     draining in the same moment, so that it is sent nothing new, and lose it
-//     after the extprocs have answered: what they chose a moment before may still be
-//     on its way, for as long as Envoy waits for an answer at most.
-//   - What gives extprocs a choice (a new pod, a new address, one that recovered)
-//     they are told after Envoys have answered that they can reach it.
-//   - A service gets its route after extprocs know it, and loses it before
-//     anything else.
+//	envoy(t) ⊇ extproc(t) at every instant t
 //
-// Every publication to an audience has a number. A wait is for the answers to one
-// number, ends at a time that is set when it begins, and is not begun anew by what
-// changes meanwhile: whatever clients do, a change is with all others within Hold.
+// Each service changes by itself, and each of its addresses as well:
 //
-// Rollout is pure; the zero value holds nothing back (Hold 0).
+//   - Add: Envoys get a new address first. Extprocs are told of it after Envoys have
+//     acknowledged it. A pod that recovered and a new policy are added in the same way.
+//   - Switch: a pod that moved is chosen at its new address once that is added. The
+//     old address is removed from then on.
+//   - Remove: extprocs are told at once that an address is gone, or that its pod fails
+//     or drains. Envoys get the pod as draining in the same moment, so that they send
+//     nothing new to it. They lose the address after the extprocs have acknowledged
+//     that, and a grace later: what an extproc chose just before may still be on its
+//     way for as long as Envoy waits for an answer.
+//   - A service gets its route after extprocs know the service, and loses it first.
+//
+// Every publication to one type of client has a number. A wait is for the answers to
+// one number. It ends at a time that is set when it begins, and later changes do not
+// begin it anew: every client has a change within AckTimeout, whatever others do.
+//
+// Rollout is pure. The zero value waits for nobody.
 type Rollout struct {
-	// Hold bounds each wait for answers.
-	Hold time.Duration
+	// AckTimeout bounds each wait for answers.
+	AckTimeout time.Duration
 
 	target   state.Model
 	services map[string]*serviceRollout
 	active   map[string]*serviceRollout // those with something to do or to wait for
-	seq      [2]uint64                  // the last number by audience
+	seq      [2]uint64                  // the last number by type of client
 	shared   time.Time                  // since when the shared resources are to be made anew; zero: they are right
 	started  bool
 }
 
-// Publication is what to give to one audience: a service, its end, or, to
+// Publication is what to give to one type of client: a service, its end, or, to
 // Envoys, what the services share.
 type Publication struct {
-	To wire.Audience
-	// Seq counts the audience's publications; those of one call of Next have the same.
+	To wire.ClientType
+	// Seq counts the publications to the type of client. Those of one call of Next have
+	// the same.
 	Seq uint64
 	// Asked is when the change that it comes of was asked for.
 	Asked time.Time
@@ -57,21 +63,21 @@ type Publication struct {
 	Shared state.Model
 }
 
-// Progress is how far an audience is with its answers.
+// Progress is how far one type of client is with its answers.
 type Progress struct {
-	// Through is the last publication that was answered by everybody who is waited
+	// Acked is the last publication that was answered by everybody who is waited
 	// for.
-	Through uint64
-	// Again is when a client that has not answered will not be waited for any
+	Acked uint64
+	// LagsAt is when a client that has not answered will not be waited for any
 	// longer; zero: there is none.
-	Again time.Time
-	// Absent is until when clients that were there may come back, if none is; zero:
+	LagsAt time.Time
+	// ExpectedUntil is until when clients that were there may come back, if none is; zero:
 	// nobody is expected.
-	Absent time.Time
+	ExpectedUntil time.Time
 }
 
-// AllAnswered is the progress of an audience that owes no answer.
-const AllAnswered = math.MaxUint64
+// AllAcked is the progress of one type of client that owes no answer.
+const AllAcked = math.MaxUint64
 
 // Set makes model what the rollout leads to. Of the services in it those in
 // changed may differ from before, and those in gone are no longer in it.
@@ -114,21 +120,21 @@ func (r *Rollout) reshare(asked time.Time) {
 	}
 }
 
-// Idle reports whether both audiences were given the target, and nothing is
+// Idle reports whether both types of client were given the target, and nothing is
 // waited for.
 func (r *Rollout) Idle() bool { return len(r.active) == 0 && r.shared.IsZero() }
 
 // Next returns what to publish now, Envoys first; the caller publishes it before
 // it asks again. wake is when to ask again even if nobody answers; zero means only
 // after Set.
-func (r *Rollout) Next(now time.Time, progress func(wire.Audience) Progress) (pubs []Publication, wake time.Time) {
+func (r *Rollout) Next(now time.Time, progress func(wire.ClientType) Progress) (pubs []Publication, wake time.Time) {
 	if r.Idle() {
 		return nil, time.Time{}
 	}
 	t := turn{
-		now: now, hold: r.Hold, grace: r.target.Gateway.MessageTimeout, first: !r.started,
-		seq:      [2]uint64{r.seq[wire.Envoys] + 1, r.seq[wire.Extprocs] + 1},
-		progress: [2]Progress{progress(wire.Envoys), progress(wire.Extprocs)},
+		now: now, ackTimeout: r.AckTimeout, grace: r.target.Gateway.MessageTimeout, first: !r.started,
+		seq:      [2]uint64{r.seq[wire.Envoy] + 1, r.seq[wire.Extproc] + 1},
+		progress: [2]Progress{progress(wire.Envoy), progress(wire.Extproc)},
 	}
 	r.started = true
 	var told [2][]Publication
@@ -144,7 +150,7 @@ func (r *Rollout) Next(now time.Time, progress func(wire.Audience) Progress) (pu
 		r.finish(s, &t)
 	}
 	if !r.shared.IsZero() {
-		told[wire.Envoys] = append(told[wire.Envoys], Publication{To: wire.Envoys, Seq: t.seq[wire.Envoys], Asked: r.shared, Shared: r.sharedModel()})
+		told[wire.Envoy] = append(told[wire.Envoy], Publication{To: wire.Envoy, Seq: t.seq[wire.Envoy], Asked: r.shared, Shared: r.sharedModel()})
 		r.shared = time.Time{}
 	}
 	for a, list := range told {
@@ -153,10 +159,10 @@ func (r *Rollout) Next(now time.Time, progress func(wire.Audience) Progress) (pu
 		}
 	}
 	if !t.wake.IsZero() {
-		t.wakeAt(t.progress[wire.Envoys].Again)
-		t.wakeAt(t.progress[wire.Extprocs].Again)
+		t.wakeAt(t.progress[wire.Envoy].LagsAt)
+		t.wakeAt(t.progress[wire.Extproc].LagsAt)
 	}
-	return append(told[wire.Envoys], told[wire.Extprocs]...), t.wake
+	return append(told[wire.Envoy], told[wire.Extproc]...), t.wake
 }
 
 // finish takes a service with nothing left to do out of the active ones.
@@ -190,12 +196,12 @@ func (r *Rollout) sharedModel() state.Model {
 
 // turn is what the services' steps of one call of Next have in common.
 type turn struct {
-	now      time.Time
-	hold     time.Duration
-	grace    time.Duration
-	first    bool
-	seq      [2]uint64 // of what is published in this turn
-	progress [2]Progress
+	now        time.Time
+	ackTimeout time.Duration
+	grace      time.Duration
+	first      bool
+	seq        [2]uint64 // of what is published in this turn
+	progress   [2]Progress
 
 	reshare bool      // the shared resources are to be made anew
 	wake    time.Time // the earliest end of a wait; zero: none
@@ -207,7 +213,7 @@ func (t *turn) wakeAt(at time.Time) {
 	}
 }
 
-// wait is for the answers of an audience to one publication.
+// wait is for the answers of one type of client to one publication.
 type wait struct {
 	seq uint64
 	by  time.Time // its end, answered or not
@@ -216,27 +222,29 @@ type wait struct {
 	answered time.Time
 }
 
-// begin returns a wait for what is published to the audience in this turn.
-func (t *turn) begin(to wire.Audience) wait { return wait{seq: t.seq[to], by: t.now.Add(t.hold)} }
+// begin returns a wait for what is published to the type of client in this turn.
+func (t *turn) begin(to wire.ClientType) wait {
+	return wait{seq: t.seq[to], by: t.now.Add(t.ackTimeout)}
+}
 
 // over reports whether the wait has ended.
-func (t *turn) over(to wire.Audience, w wait) bool {
-	return t.progress[to].Through >= w.seq || !t.now.Before(w.by)
+func (t *turn) over(to wire.ClientType, w wait) bool {
+	return t.progress[to].Acked >= w.seq || !t.now.Before(w.by)
 }
 
 // end is when what the wait holds up may be done: a grace after the answers, and
 // without them when the wait ends. While nobody is there to answer, but expected,
 // it does not end.
-func (t *turn) end(to wire.Audience, w *wait) time.Time {
+func (t *turn) end(to wire.ClientType, w *wait) time.Time {
 	p := t.progress[to]
-	if w.answered.IsZero() && p.Through >= w.seq {
+	if w.answered.IsZero() && p.Acked >= w.seq {
 		w.answered = t.now
 	}
 	if !w.answered.IsZero() {
 		return w.answered.Add(t.grace)
 	}
-	if p.Absent.After(w.by) {
-		return p.Absent
+	if p.ExpectedUntil.After(w.by) {
+		return p.ExpectedUntil
 	}
 	return w.by
 }

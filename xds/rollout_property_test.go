@@ -21,7 +21,7 @@ import (
 //   - an extproc chooses no pod that an Envoy cannot reach, as far as either is
 //     waited for;
 //   - what is taken from extprocs they are told in the same step, what is given to
-//     them within the hold;
+//     them within the timeout;
 //   - a pod that stays is never missing for them, and never at an address that is
 //     another's;
 //   - nothing unbound is sent to a pod that is not ready;
@@ -37,7 +37,7 @@ func TestExtprocChoosesWhatEnvoysReach(t *testing.T) {
 		w.settle(t)
 		silent := rapid.Bool().Draw(t, "silent")
 		for i := 0; !w.d.Idle(); i++ {
-			if i > 100 || silent && w.d.now.Sub(w.changed) > 3*hold+testGateway().MessageTimeout {
+			if i > 100 || silent && w.d.now.Sub(w.changed) > 3*ackTimeout+testGateway().MessageTimeout {
 				t.Fatalf("not at the target yet: %s", w)
 			}
 			for _, c := range w.clients {
@@ -48,7 +48,7 @@ func TestExtprocChoosesWhatEnvoysReach(t *testing.T) {
 			w.d.now = w.d.now.Add(50 * time.Millisecond)
 			w.settle(t)
 		}
-		for _, a := range []wire.Audience{wire.Envoys, wire.Extprocs} {
+		for _, a := range []wire.ClientType{wire.Envoy, wire.Extproc} {
 			if got, want := show(w.d.model(a)), show(sorted(w.target)); got != want {
 				t.Fatalf("%s ends at %s, want %s", a, got, want)
 			}
@@ -56,7 +56,7 @@ func TestExtprocChoosesWhatEnvoysReach(t *testing.T) {
 	})
 }
 
-const hold = 500 * time.Millisecond
+const ackTimeout = 500 * time.Millisecond
 
 // world is a rollout with clients.
 type world struct {
@@ -83,12 +83,12 @@ type choice struct {
 
 // simulated is a client: what it has put into force, and what it was sent since.
 type simulated struct {
-	audience wire.Audience
-	has      content // nil: not known
-	sent     content // not answered; nil: nothing
-	sentSeq  uint64
-	through  uint64
-	behind   time.Time
+	clientType wire.ClientType
+	has        content // nil: not known
+	sent       content // not answered; nil: nothing
+	sentSeq    uint64
+	through    uint64
+	behind     time.Time
 }
 
 // content is what a client has, by service.
@@ -96,7 +96,7 @@ type content map[string]*state.ServiceView
 
 func newWorld(t *rapid.T) *world {
 	w := &world{
-		d: newDriven(hold), served: map[servedAt]time.Time{}, dropped: map[choice]time.Time{},
+		d: newDriven(ackTimeout), served: map[servedAt]time.Time{}, dropped: map[choice]time.Time{},
 		wanted: map[choice]time.Time{}, moved: map[choice]bool{},
 	}
 	w.d.told = w.told
@@ -104,9 +104,9 @@ func newWorld(t *rapid.T) *world {
 	w.d.step()
 	extprocs := rapid.IntRange(1, 2).Draw(t, "extprocs")
 	for i := range extprocs + rapid.IntRange(1, 4).Draw(t, "envoys") {
-		c := &simulated{audience: wire.Envoys}
+		c := &simulated{clientType: wire.Envoy}
 		if i < extprocs {
-			c.audience = wire.Extprocs
+			c.clientType = wire.Extproc
 		}
 		w.clients = append(w.clients, c)
 		w.connect(c)
@@ -115,7 +115,7 @@ func newWorld(t *rapid.T) *world {
 }
 
 func (w *world) String() string {
-	return fmt.Sprintf("target %s; envoys %s; extprocs %s", show(w.target), show(w.d.model(wire.Envoys)), show(w.d.model(wire.Extprocs)))
+	return fmt.Sprintf("target %s; envoys %s; extprocs %s", show(w.target), show(w.d.model(wire.Envoy)), show(w.d.model(wire.Extproc)))
 }
 
 func (w *world) happen(t *rapid.T) {
@@ -155,7 +155,7 @@ func (w *world) set(m state.Model) {
 // connect has a client start over, with what it had before unknown.
 func (w *world) connect(c *simulated) {
 	c.has, c.through, c.behind = nil, 0, w.d.now
-	c.sent, c.sentSeq = maps.Clone(w.d.given[c.audience]), w.d.seq[c.audience]
+	c.sent, c.sentSeq = maps.Clone(w.d.given[c.clientType]), w.d.seq[c.clientType]
 }
 
 func (w *world) answer(c *simulated, accepts bool) {
@@ -164,16 +164,16 @@ func (w *world) answer(c *simulated, accepts bool) {
 	}
 	c.has = nil
 	// One that lagged has to catch up first: others went on without it.
-	if accepts && (!c.lags(w.d.now) || c.sentSeq == w.d.seq[c.audience]) {
+	if accepts && (!c.lags(w.d.now) || c.sentSeq == w.d.seq[c.clientType]) {
 		c.has = c.sent
 	}
 	c.through, c.sent, c.behind = c.sentSeq, nil, w.d.now
-	if w.d.seq[c.audience] > c.sentSeq {
-		c.sent, c.sentSeq = maps.Clone(w.d.given[c.audience]), w.d.seq[c.audience]
+	if w.d.seq[c.clientType] > c.sentSeq {
+		c.sent, c.sentSeq = maps.Clone(w.d.given[c.clientType]), w.d.seq[c.clientType]
 	}
 }
 
-func (c *simulated) lags(now time.Time) bool { return c.sent != nil && now.Sub(c.behind) >= hold }
+func (c *simulated) lags(now time.Time) bool { return c.sent != nil && now.Sub(c.behind) >= ackTimeout }
 
 // states are what the client may be acting on, if anybody relies on it.
 func (c *simulated) states(now time.Time) []content {
@@ -187,10 +187,10 @@ func (c *simulated) states(now time.Time) []content {
 }
 
 func (w *world) progress() {
-	for _, a := range []wire.Audience{wire.Envoys, wire.Extprocs} {
+	for _, a := range []wire.ClientType{wire.Envoy, wire.Extproc} {
 		delete(w.d.through, a)
 		for _, c := range w.clients {
-			if c.audience != a || c.sent == nil || c.lags(w.d.now) {
+			if c.clientType != a || c.sent == nil || c.lags(w.d.now) {
 				continue
 			}
 			if least, ok := w.d.through[a]; !ok || c.through < least {
@@ -203,7 +203,7 @@ func (w *world) progress() {
 // told sends a publication to the clients that owe nothing.
 func (w *world) told(p Publication) {
 	for _, c := range w.clients {
-		if c.audience == p.To && (c.sent == nil || c.sentSeq == p.Seq) {
+		if c.clientType == p.To && (c.sent == nil || c.sentSeq == p.Seq) {
 			if c.sent == nil {
 				c.through, c.behind = p.Seq-1, w.d.now
 			}
@@ -214,7 +214,7 @@ func (w *world) told(p Publication) {
 
 // settle takes what is due and checks it.
 func (w *world) settle(t *rapid.T) {
-	before := choices(w.d.given[wire.Extprocs])
+	before := choices(w.d.given[wire.Extproc])
 	for range 1000 {
 		w.progress()
 		pubs, _ := w.d.Next(w.d.now, w.d.progress)
@@ -245,7 +245,7 @@ func choices(c content) map[choice]bool {
 
 func (w *world) book(before map[choice]bool) {
 	envoys := map[servedAt]time.Time{}
-	for name, svc := range w.d.given[wire.Envoys] {
+	for name, svc := range w.d.given[wire.Envoy] {
 		for at := range served(svc) {
 			id := servedAt{name, at}
 			envoys[id] = w.d.now
@@ -255,7 +255,7 @@ func (w *world) book(before map[choice]bool) {
 		}
 	}
 	w.served = envoys
-	now := choices(w.d.given[wire.Extprocs])
+	now := choices(w.d.given[wire.Extproc])
 	for id := range before {
 		if !now[id] {
 			w.dropped[id] = w.d.now
@@ -284,7 +284,7 @@ func (w *world) hadAnothers(before map[choice]bool, id choice) bool {
 
 // checkTarget compares what was published with what is meant to be.
 func (w *world) checkTarget(t *rapid.T, before map[choice]bool) {
-	now := choices(w.d.given[wire.Extprocs])
+	now := choices(w.d.given[wire.Extproc])
 	named := map[podID]bool{}
 	for id := range now {
 		named[podID{id.service, id.pod}] = true
@@ -300,7 +300,7 @@ func (w *world) checkTarget(t *rapid.T, before map[choice]bool) {
 		}
 	}
 	for id, since := range w.wanted {
-		if w.d.now.Sub(since) >= hold && !now[id] {
+		if w.d.now.Sub(since) >= ackTimeout && !now[id] {
 			t.Fatalf("extprocs do not know %s at %s after %v: %s", id.pod, id.at, w.d.now.Sub(since), w)
 		}
 		for old := range before {
@@ -313,7 +313,7 @@ func (w *world) checkTarget(t *rapid.T, before map[choice]bool) {
 }
 
 func (w *world) checkUnbound(t *rapid.T) {
-	for name, given := range w.d.given[wire.Envoys] {
+	for name, given := range w.d.given[wire.Envoy] {
 		svc, ok := w.target.Service(name)
 		if !ok {
 			continue
@@ -326,22 +326,22 @@ func (w *world) checkUnbound(t *rapid.T) {
 		}
 	}
 	for _, svc := range w.d.shared.Services {
-		if !svc.Unrouted && (w.d.given[wire.Envoys][svc.Name] == nil || w.d.given[wire.Extprocs][svc.Name] == nil) {
+		if !svc.Unrouted && (w.d.given[wire.Envoy][svc.Name] == nil || w.d.given[wire.Extproc][svc.Name] == nil) {
 			t.Fatalf("%s has a route and is not known: %s", svc.Name, w)
 		}
 	}
 }
 
 // checkReached wants every Envoy that is waited for to reach what every such
-// extproc may choose. Only where somebody has had the hold to answer may it fail.
+// extproc may choose. Only where somebody has had the timeout to answer may it fail.
 func (w *world) checkReached(t *rapid.T) {
-	for id := range choices(w.d.given[wire.Extprocs]) {
+	for id := range choices(w.d.given[wire.Extproc]) {
 		if _, ok := w.served[servedAt{id.service, id.at}]; !ok {
 			t.Fatalf("Envoys are not told of %s: %s", id.pod, w)
 		}
 	}
 	for _, x := range w.clients {
-		if x.audience != wire.Extprocs {
+		if x.clientType != wire.Extproc {
 			continue
 		}
 		for _, state := range x.states(w.d.now) {
@@ -356,14 +356,14 @@ func (w *world) checkChoice(t *rapid.T, id choice) {
 	if !slices.ContainsFunc(w.d.shared.Services, func(svc *state.ServiceView) bool { return svc.Name == id.service && !svc.Unrouted }) {
 		return // no request comes to where it would be chosen
 	}
-	if at, ok := w.dropped[id]; ok && w.d.now.Sub(at) >= hold {
+	if at, ok := w.dropped[id]; ok && w.d.now.Sub(at) >= ackTimeout {
 		return
 	}
-	if since, ok := w.served[servedAt{id.service, id.at}]; w.moved[id] || ok && w.d.now.Sub(since) >= hold {
+	if since, ok := w.served[servedAt{id.service, id.at}]; w.moved[id] || ok && w.d.now.Sub(since) >= ackTimeout {
 		return
 	}
 	for _, e := range w.clients {
-		if e.audience != wire.Envoys {
+		if e.clientType != wire.Envoy {
 			continue
 		}
 		for _, state := range e.states(w.d.now) {

@@ -35,21 +35,21 @@ func show(m state.Model) string {
 	return strings.Join(services, "; ")
 }
 
-// driven is a rollout, and what its audiences were given.
+// driven is a rollout, and what its types of client were given.
 type driven struct {
 	Rollout
 	now     time.Time
 	given   [2]map[string]*state.ServiceView
 	shared  state.Model
 	seq     [2]uint64
-	through map[wire.Audience]uint64 // what was answered; not there: everything
+	through map[wire.ClientType]uint64 // what was answered; not there: everything
 	log     []string
 	// told is called after each publication.
 	told func(Publication)
 }
 
-func newDriven(hold time.Duration) *driven {
-	return &driven{Rollout: Rollout{Hold: hold}, now: time.Unix(100, 0), given: [2]map[string]*state.ServiceView{{}, {}}, through: map[wire.Audience]uint64{}}
+func newDriven(ackTimeout time.Duration) *driven {
+	return &driven{Rollout: Rollout{AckTimeout: ackTimeout}, now: time.Unix(100, 0), given: [2]map[string]*state.ServiceView{{}, {}}, through: map[wire.ClientType]uint64{}}
 }
 
 // set changes the target to a model made by hand, in which all may differ.
@@ -63,12 +63,12 @@ func (d *driven) set(m state.Model) {
 	d.Set(d.now, m, m.Services, gone)
 }
 
-func (d *driven) progress(a wire.Audience) Progress {
+func (d *driven) progress(a wire.ClientType) Progress {
 	through, held := d.through[a]
 	if !held {
-		through = AllAnswered
+		through = AllAcked
 	}
-	return Progress{Through: through}
+	return Progress{Acked: through}
 }
 
 // step takes what is due now and returns when to come back.
@@ -103,12 +103,12 @@ func (d *driven) take(p Publication) {
 	}
 }
 
-// model is what an audience has.
-func (d *driven) model(a wire.Audience) state.Model {
+// model is what one type of client has.
+func (d *driven) model(a wire.ClientType) state.Model {
 	m := state.Model{Gateway: testGateway()}
 	for _, name := range slices.Sorted(maps.Keys(d.given[a])) {
 		view := *d.given[a][name]
-		if a == wire.Envoys {
+		if a == wire.Envoy {
 			routed := slices.ContainsFunc(d.shared.Services, func(svc *state.ServiceView) bool { return svc.Name == name && !svc.Unrouted })
 			view.Unrouted = !routed
 		}
@@ -135,7 +135,7 @@ func (d *driven) finish() []string {
 	return d.log
 }
 
-// What the audiences are told, and in which order, when they answer at once.
+// What the clients are told, and in which order, when they answer at once.
 func TestTheWayOfAChange(t *testing.T) {
 	a, b, c := testPod("a", 1), testPod("b", 2), testPod("c", 3)
 	rooms := testModel(a)
@@ -181,8 +181,8 @@ func TestTheWayOfAChange(t *testing.T) {
 			d := newDriven(time.Second)
 			d.set(test.before)
 			d.finish()
-			if got, want := show(d.model(wire.Extprocs)), show(test.before); got != want || show(d.model(wire.Envoys)) != want {
-				t.Fatalf("the first model goes out at once to both: %s, %s", got, show(d.model(wire.Envoys)))
+			if got, want := show(d.model(wire.Extproc)), show(test.before); got != want || show(d.model(wire.Envoy)) != want {
+				t.Fatalf("the first model goes out at once to both: %s, %s", got, show(d.model(wire.Envoy)))
 			}
 			d.set(test.after)
 			if got := d.finish(); !slices.Equal(got, test.want) {
@@ -196,16 +196,16 @@ func TestTheWayOfAChange(t *testing.T) {
 }
 
 // An Envoy that never answers, and something new ten times a second: what takes
-// a choice from extprocs they know at once, what gives them one within the hold, and
+// a choice from extprocs they know at once, what gives them one within the timeout, and
 // no later change begins that anew.
 func TestNothingBeginsAWaitAnew(t *testing.T) {
 	d := newDriven(500 * time.Millisecond)
 	pods := []statefulroute.Pod{testPod("a", 1), testPod("b", 2), testPod("c", 3)}
 	d.set(testModel(pods...))
 	d.finish()
-	d.through[wire.Envoys] = 0
+	d.through[wire.Envoy] = 0
 	knows := func(pod string) bool {
-		return slices.ContainsFunc(d.given[wire.Extprocs]["chat"].Members, func(m state.Member) bool { return m.Name == pod && m.State.ServesBound() })
+		return slices.ContainsFunc(d.given[wire.Extproc]["chat"].Members, func(m state.Member) bool { return m.Name == pod && m.State.ServesBound() })
 	}
 	begun, joined := d.now, time.Duration(0)
 	pods = append(pods, testPod("late", 9))
@@ -245,7 +245,7 @@ func TestExtprocsHearNothingOfWeights(t *testing.T) {
 				t.Errorf("told: %s", line)
 			}
 		}
-		if got := d.given[wire.Envoys]["chat"].Members[0].EffectiveWeight; got != 10+i {
+		if got := d.given[wire.Envoy]["chat"].Members[0].EffectiveWeight; got != 10+i {
 			t.Errorf("Envoys have weight %d, want %d", got, 10+i)
 		}
 	}
@@ -253,7 +253,7 @@ func TestExtprocsHearNothingOfWeights(t *testing.T) {
 
 // Old and new pods together must not weigh more than Envoy accepts: what is on its
 // way to the target can always be built.
-func TestWideningNeverWeighsTooMuch(t *testing.T) {
+func TestAddingNeverWeighsTooMuch(t *testing.T) {
 	heavy := func(pods ...statefulroute.Pod) state.Model {
 		m := testModel(pods...)
 		for i := range m.Services[0].Members {
@@ -267,12 +267,12 @@ func TestWideningNeverWeighsTooMuch(t *testing.T) {
 	b := build.NewBuilder()
 	told := 0
 	d.told = func(p Publication) {
-		if p.To != wire.Envoys || p.View == nil {
+		if p.To != wire.Envoy || p.View == nil {
 			return
 		}
-		built, err := b.Service(p.View, wire.Envoys)
+		built, err := b.Service(p.View, wire.Envoy)
 		if err != nil {
-			t.Fatalf("%s: %v", show(d.model(wire.Envoys)), err)
+			t.Fatalf("%s: %v", show(d.model(wire.Envoy)), err)
 		}
 		var sum uint64
 		for _, l := range built.Endpoints.Endpoints {
@@ -284,7 +284,7 @@ func TestWideningNeverWeighsTooMuch(t *testing.T) {
 			}
 		}
 		if sum > math.MaxUint32 {
-			t.Errorf("%s: the weights add up to %d", show(d.model(wire.Envoys)), sum)
+			t.Errorf("%s: the weights add up to %d", show(d.model(wire.Envoy)), sum)
 		}
 		told++
 	}
@@ -301,18 +301,18 @@ func TestWideningNeverWeighsTooMuch(t *testing.T) {
 
 // A request that extproc decided just before it switched is given the time in
 // which Envoy would wait for an answer before its pod goes.
-func TestNarrowingWaitsForRequestsUnderWay(t *testing.T) {
+func TestRemovingWaitsForRequestsUnderWay(t *testing.T) {
 	d := newDriven(time.Second)
 	d.set(testModel(testPod("a", 1), testPod("b", 2)))
 	d.finish()
 	d.set(testModel(testPod("a", 1)))
 	wake := d.step()
-	if want := d.now.Add(testGateway().MessageTimeout); !wake.Equal(want) || show(d.model(wire.Envoys)) != "chat: a@1 b@2(draining)" {
-		t.Fatalf("while requests may be under way: %s, wake in %v", show(d.model(wire.Envoys)), wake.Sub(d.now))
+	if want := d.now.Add(testGateway().MessageTimeout); !wake.Equal(want) || show(d.model(wire.Envoy)) != "chat: a@1 b@2(draining)" {
+		t.Fatalf("while requests may be under way: %s, wake in %v", show(d.model(wire.Envoy)), wake.Sub(d.now))
 	}
 	d.now = wake
-	if d.step(); show(d.model(wire.Envoys)) != "chat: a@1" {
-		t.Errorf("afterwards: %s", show(d.model(wire.Envoys)))
+	if d.step(); show(d.model(wire.Envoy)) != "chat: a@1" {
+		t.Errorf("afterwards: %s", show(d.model(wire.Envoy)))
 	}
 }
 
@@ -323,11 +323,11 @@ func TestExtprocsThatAreExpectedAreWaitedFor(t *testing.T) {
 	d.set(testModel(testPod("a", 1), testPod("b", 2)))
 	d.finish()
 	back := d.now.Add(5 * time.Second)
-	progress := func(a wire.Audience) Progress {
-		if a == wire.Extprocs {
-			return Progress{Absent: back}
+	progress := func(a wire.ClientType) Progress {
+		if a == wire.Extproc {
+			return Progress{ExpectedUntil: back}
 		}
-		return Progress{Through: AllAnswered}
+		return Progress{Acked: AllAcked}
 	}
 	d.set(testModel(testPod("a", 1)))
 	for {
@@ -335,7 +335,7 @@ func TestExtprocsThatAreExpectedAreWaitedFor(t *testing.T) {
 		for _, p := range pubs {
 			d.take(p)
 		}
-		if show(d.model(wire.Envoys)) == "chat: a@1" {
+		if show(d.model(wire.Envoy)) == "chat: a@1" {
 			break
 		}
 		if len(pubs) == 0 {

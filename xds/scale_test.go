@@ -157,7 +157,7 @@ func TestASecondsWeightsAreOneCheapPublication(t *testing.T) {
 			}
 			return nil
 		})
-		if srv.caches.seq != [2]uint64{seq[wire.Envoys] + 1, seq[wire.Extprocs]} {
+		if srv.caches.seq != [2]uint64{seq[wire.Envoy] + 1, seq[wire.Extproc]} {
 			t.Errorf("publications went from %v to %v", seq, srv.caches.seq)
 		}
 		if w := srv.Model().Services[99].Members[9].EffectiveWeight; w != uint32(109+second) {

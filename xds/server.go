@@ -34,14 +34,14 @@ type Options struct {
 	Logger *zap.Logger
 	// Observer hears of pushes; required.
 	Observer PushObserver
-	// Hold bounds how long a change waits for the answers of clients, and how long
+	// AckTimeout bounds how long a change waits for the answers of clients, and how long
 	// a client that owes an answer is waited for at all. 0 means 500 ms: a pod's
 	// move takes two waits, and is to be in effect within a second whatever clients do.
-	Hold time.Duration
-	// Reunion is how long after the start the absence of any extproc counts as
+	AckTimeout time.Duration
+	// ReconnectGrace is how long after the start the absence of any extproc counts as
 	// an acknowledgement that is missing: extprocs that lost an earlier run of
 	// the server take a moment to come back. 0 means five seconds.
-	Reunion time.Duration
+	ReconnectGrace time.Duration
 	// Overrides keeps what operators said of pods; nil keeps it in memory only.
 	Overrides state.OverrideKeeper
 	// Boot must differ between two runs of the server: it marks its versions.
@@ -57,12 +57,12 @@ func (o *Options) validate() error {
 	if o.Boot == "" {
 		return errors.New("xds: Boot is required: versions of two runs must differ")
 	}
-	if o.Hold == 0 {
-		o.Hold = 500 * time.Millisecond
+	if o.AckTimeout == 0 {
+		o.AckTimeout = 500 * time.Millisecond
 	}
 	o.Limits.fill()
-	if o.Reunion == 0 {
-		o.Reunion = 5 * time.Second
+	if o.ReconnectGrace == 0 {
+		o.ReconnectGrace = 5 * time.Second
 	}
 	return nil
 }
@@ -80,16 +80,16 @@ type Server struct {
 	changed chan struct{}
 
 	// Owned by the loop.
-	store    *state.Store
-	rollout  Rollout
-	builder  *build.Builder
-	given    [2]map[string]given // what the audiences have of each service
-	shared   build.Resources     // what Envoys have of the rest
-	reunion  time.Time           // until then the absence of extprocs is not their end
-	restored bool                // the overrides of the run before are known
+	store          *state.Store
+	rollout        Rollout
+	builder        *build.Builder
+	given          [2]map[string]given // what the clients have of each service
+	shared         build.Resources     // what Envoys have of the rest
+	reconnectUntil time.Time           // until then the absence of extprocs is not their end
+	restored       bool                // the overrides of the run before are known
 }
 
-// given are the names under which an audience has a service.
+// given are the names under which one type of client has a service.
 type given struct {
 	cluster   *clusterv3.Cluster
 	endpoints string
@@ -112,14 +112,14 @@ func New(opts Options) (*Server, error) {
 		edits:   make(chan edit),
 		changed: make(chan struct{}, 1),
 		store:   state.NewStore(),
-		rollout: Rollout{Hold: opts.Hold},
+		rollout: Rollout{AckTimeout: opts.AckTimeout},
 		builder: build.NewBuilder(),
 		given:   [2]map[string]given{{}, {}},
 		shared:  build.NewResources(),
 		names:   grpclimit.NewPool(keptNames, sharedNames*opts.Limits.Streams),
 	}
 	s.current.Store(&state.Model{})
-	s.clients = newClients(opts.Observer, s.refused, opts.Hold)
+	s.clients = newClients(opts.Observer, s.refused, opts.AckTimeout)
 	s.caches = newCaches(opts.Boot+"-", s.clients)
 	s.clients.sequence, s.clients.left = s.caches.sequence, s.caches.forget
 	var err error
@@ -137,7 +137,7 @@ func (s *Server) refused(row ClientStatus) {
 // Run drives changes to the clients until ctx ends. Nothing that it is told can
 // end it: what cannot be built is refused, and what was good before stays.
 func (s *Server) Run(ctx context.Context) error {
-	s.reunion = time.Now().Add(s.opts.Reunion)
+	s.reconnectUntil = time.Now().Add(s.opts.ReconnectGrace)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -198,16 +198,16 @@ func (s *Server) check(model state.Model, done state.Change) error {
 	if !shared {
 		return nil
 	}
-	_, err := build.BuildShared(model)
+	_, err := build.Shared(model)
 	return err
 }
 
 // advance publishes everything that is due.
 func (s *Server) advance(now time.Time) (wake time.Time) {
-	progress := func(a wire.Audience) Progress {
+	progress := func(a wire.ClientType) Progress {
 		p := s.clients.progress(now, a)
-		if a == wire.Extprocs && now.Before(s.reunion) && !s.clients.any(wire.Extprocs) {
-			p.Through, p.Absent = 0, s.reunion
+		if a == wire.Extproc && now.Before(s.reconnectUntil) && !s.clients.any(wire.Extproc) {
+			p.Acked, p.ExpectedUntil = 0, s.reconnectUntil
 		}
 		return p
 	}
@@ -220,7 +220,7 @@ func (s *Server) advance(now time.Time) (wake time.Time) {
 	}
 }
 
-// publish gives the audiences what one step of the rollout has for them, which is
+// publish gives the clients what one step of the rollout has for them, which is
 // one publication to each.
 func (s *Server) publish(pubs []Publication) {
 	for len(pubs) > 0 {
@@ -233,7 +233,7 @@ func (s *Server) publish(pubs []Publication) {
 	}
 }
 
-func (s *Server) publishTo(to wire.Audience, pubs []Publication) {
+func (s *Server) publishTo(to wire.ClientType, pubs []Publication) {
 	ch, asked := newChanges(), pubs[0].Asked
 	for _, p := range pubs {
 		if p.Asked.Before(asked) {
@@ -259,7 +259,7 @@ func (s *Server) publishTo(to wire.Audience, pubs []Publication) {
 	s.caches.publish(to, pubs[0].Seq, ch)
 }
 
-func (s *Server) addService(ch changes, to wire.Audience, svc *state.ServiceView) error {
+func (s *Server) addService(ch changes, to wire.ClientType, svc *state.ServiceView) error {
 	built, err := s.builder.Service(svc, to)
 	if err != nil {
 		return err
@@ -277,7 +277,7 @@ func (s *Server) addService(ch changes, to wire.Audience, svc *state.ServiceView
 	return nil
 }
 
-func (s *Server) endService(ch changes, to wire.Audience, name string) {
+func (s *Server) endService(ch changes, to wire.ClientType, name string) {
 	had, ok := s.given[to][name]
 	if !ok {
 		return
@@ -291,13 +291,13 @@ func (s *Server) endService(ch changes, to wire.Audience, name string) {
 }
 
 func (s *Server) isGiven(name string) bool {
-	_, envoys := s.given[wire.Envoys][name]
-	_, extprocs := s.given[wire.Extprocs][name]
+	_, envoys := s.given[wire.Envoy][name]
+	_, extprocs := s.given[wire.Extproc][name]
 	return envoys || extprocs
 }
 
 func (s *Server) addShared(ch changes, m state.Model) error {
-	built, err := build.BuildShared(m)
+	built, err := build.Shared(m)
 	if err != nil {
 		return err
 	}

@@ -52,7 +52,7 @@ func TestOrdersOutliveTheServer(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	run := func(t *testing.T, do func(*running, *keptState)) {
 		file := runState(t, path)
-		srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: time.Second, Boot: "a", Overrides: file})
+		srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, AckTimeout: time.Second, Boot: "a", Overrides: file})
 		srv.config(t, testPod("a", 1), testPod("b", 2), testPod("c", 3))
 		if err := srv.Restore(t.Context(), file.before.Overrides); err != nil {
 			t.Fatal(err)
@@ -92,7 +92,7 @@ func TestOrdersOutliveTheServer(t *testing.T) {
 	t.Run("third", func(t *testing.T) {
 		// An override on a pod that left while nobody was there is dropped for good.
 		file := runState(t, path)
-		srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: time.Second, Boot: "a", Overrides: file})
+		srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, AckTimeout: time.Second, Boot: "a", Overrides: file})
 		srv.config(t, testPod("a", 1))
 		if err := errors.Join(srv.Restore(t.Context(), file.before.Overrides), file.Saved(t.Context())); err != nil {
 			t.Fatal(err)
@@ -122,9 +122,9 @@ func (k *stubbornKeeper) Saved(ctx context.Context) error {
 
 // A disk that hangs holds up who gave the override, and nobody else; a disk that
 // fails is said to who gave it.
-func TestADiskThatHangsHoldsUpItsOrderOnly(t *testing.T) {
+func TestADiskThatHangsHoldsUpItsOverrideOnly(t *testing.T) {
 	keeper := &stubbornKeeper{make(chan error), make(chan []state.Override, 10)}
-	srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: time.Second, Boot: "a", Overrides: keeper})
+	srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, AckTimeout: time.Second, Boot: "a", Overrides: keeper})
 	srv.config(t, testPod("a", 1), testPod("b", 2), testPod("c", 3))
 	if len(keeper.kept) > 0 {
 		t.Errorf("overrides were given to be kept before those of the run before were known: %v", <-keeper.kept)

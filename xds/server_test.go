@@ -66,9 +66,9 @@ type running struct {
 	conn     *grpc.ClientConn
 }
 
-func startServer(t *testing.T, boot string, hold time.Duration) *running {
+func startServer(t *testing.T, boot string, ackTimeout time.Duration) *running {
 	t.Helper()
-	return startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, Hold: hold, Boot: boot})
+	return startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, AckTimeout: ackTimeout, Boot: boot})
 }
 
 func startServerWith(t *testing.T, opts Options) *running {
@@ -290,13 +290,13 @@ func TestExtprocHearsOfAPodAfterEnvoyAnswered(t *testing.T) {
 		srv.waitAnswered(t)
 		srv.clients.mu.Lock()
 		defer srv.clients.mu.Unlock()
-		if took := srv.observed.lastPush(); took < 50*time.Millisecond || srv.clients.changes[wire.Extprocs].Before(before) {
+		if took := srv.observed.lastPush(); took < 50*time.Millisecond || srv.clients.changes[wire.Extproc].Before(before) {
 			t.Errorf("extproc's answer came %v after the change, which waited for Envoy", took)
 		}
 	})
 }
 
-func TestASilentEnvoyDelaysExtprocByTheHoldOnly(t *testing.T) {
+func TestASilentEnvoyDelaysExtprocByTheTimeoutOnly(t *testing.T) {
 	srv := startServer(t, "a", 50*time.Millisecond)
 	srv.config(t, testPod("a", 1))
 	name := endpointsName(t, srv.Model())
@@ -326,7 +326,7 @@ func (r *running) waitAnswered(t *testing.T) {
 
 func endpointsName(t *testing.T, m state.Model) string {
 	t.Helper()
-	r, err := build.Build(m)
+	r, err := build.All(m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -339,7 +339,7 @@ func endpointsName(t *testing.T, m state.Model) string {
 
 // An extproc that lost the run before has a moment to come back: until then a
 // pod that goes away stays known to Envoy.
-func TestAfterAStartEnvoyIsNotNarrowedBeforeExtprocIsBack(t *testing.T) {
+func TestAfterAStartNothingIsRemovedBeforeExtprocIsBack(t *testing.T) {
 	srv := startServer(t, "a", 10*time.Second)
 	srv.config(t, testPod("a", 1), testPod("b", 2))
 	name := endpointsName(t, srv.Model())
@@ -348,11 +348,11 @@ func TestAfterAStartEnvoyIsNotNarrowedBeforeExtprocIsBack(t *testing.T) {
 	p := envoy.next()
 	envoy.answer(p, p.version, "")
 	srv.config(t, testPod("a", 1))
-	p = envoy.next() // widened
+	p = envoy.next() // both addresses
 	envoy.answer(p, p.version, "")
 	select {
 	case p := <-envoy.got:
-		t.Fatalf("Envoy was narrowed with no extproc in sight: %+v", p)
+		t.Fatalf("an address was removed with no extproc in sight: %+v", p)
 	case <-time.After(100*time.Millisecond + testGateway().MessageTimeout):
 	}
 	extproc := srv.client(t, "delta", wire.UserAgent)
@@ -457,7 +457,7 @@ func TestWeightsOfTheLoadAreScaledToWhatEnvoyAccepts(t *testing.T) {
 	if err := srv.SetWeights(t.Context(), most); err != nil {
 		t.Fatal(err)
 	}
-	r, err := build.Build(srv.Model())
+	r, err := build.All(srv.Model())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func TestGoldenResources(t *testing.T) {
 		}
 		store := state.NewStore()
 		store.SetConfig(t0, state.GatewayOf(cfg.Envoy), cfg.Services)
-		resources, err := Build(store.Model())
+		resources, err := All(store.Model())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,12 +89,12 @@ func golden(t *testing.T, file string, got []byte) {
 
 func TestTheSameModelGivesTheSameBytes(t *testing.T) {
 	model := testModel(testPod("a", 1), testPod("b", 2))
-	first, err := Build(model)
+	first, err := All(model)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 20 {
-		again, err := Build(model)
+		again, err := All(model)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +114,7 @@ func TestWhatStaysAsItWasIsMadeOnce(t *testing.T) {
 	build := func(edit func(*state.Member)) (*clusterv3.Cluster, []*endpointv3.LbEndpoint) {
 		members := slices.Clone(svc.Members)
 		edit(&members[0])
-		out, err := b.Service(svc.WithMembers(members), wire.Envoys)
+		out, err := b.Service(svc.WithMembers(members), wire.Envoy)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +140,7 @@ func TestWhatStaysAsItWasIsMadeOnce(t *testing.T) {
 // With delta ADS a changed cluster under an unchanged EDS name warms for 15 s.
 func TestAChangedClusterChangesItsEndpointsName(t *testing.T) {
 	edsName := func(m state.Model) string {
-		r, err := Build(m)
+		r, err := All(m)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +175,7 @@ func TestWhatEnvoyWouldRefuseIsAnError(t *testing.T) {
 		"envoy.extproc.address": badExtproc,
 		"is not valid":          unnamed,
 	} {
-		if _, err := Build(m); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := All(m); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}

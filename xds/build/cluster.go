@@ -105,7 +105,7 @@ func hashOf(m proto.Message) (uint32, error) {
 
 // buildExtprocCluster is where Envoy finds the external processors.
 func buildExtprocCluster(addresses []string) (*clusterv3.Cluster, error) {
-	c, err := buildGRPCCluster(ExtprocCluster, addresses, extprocKeepalive())
+	c, err := buildGRPCCluster(extprocCluster, addresses, extprocKeepalive())
 	if err != nil {
 		return nil, fmt.Errorf("envoy.extproc.address: %w", err)
 	}

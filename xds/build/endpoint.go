@@ -52,7 +52,7 @@ func (p *podPart) weighing(weight uint32) *endpointv3.LbEndpoint {
 // buildEndpoints is a service's load assignment under its cluster's EDS name:
 // one locality per zone, every pod named and with its state in its metadata.
 // Extprocs are told no weights of the moment: they read the configured ones.
-func (b *Builder) buildEndpoints(name string, svc *state.ServiceView, to wire.Audience) (*endpointv3.ClusterLoadAssignment, error) {
+func (b *Builder) buildEndpoints(name string, svc *state.ServiceView, to wire.ClientType) (*endpointv3.ClusterLoadAssignment, error) {
 	out := &endpointv3.ClusterLoadAssignment{ClusterName: name}
 	members := slices.Clone(svc.Members)
 	slices.SortFunc(members, func(a, b state.Member) int {
@@ -65,7 +65,7 @@ func (b *Builder) buildEndpoints(name string, svc *state.ServiceView, to wire.Au
 			return nil, err
 		}
 		endpoint := part.plain
-		if to == wire.Envoys {
+		if to == wire.Envoy {
 			endpoint = part.weighing(weigh(m))
 		}
 		locality := lastLocality(out, m.Zone)

@@ -104,7 +104,7 @@ func extprocFilter(m state.Model) (*hcmv3.HttpFilter, error) {
 	filter, err := httpFilter(filterExtproc, &extprocv3.ExternalProcessor{
 		GrpcService: &corev3.GrpcService{
 			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
-				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: ExtprocCluster},
+				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: extprocCluster},
 			},
 			RetryPolicy: retry,
 		},

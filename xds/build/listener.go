@@ -20,8 +20,8 @@ import (
 const (
 	listenerName = "stateful-route"
 	routesName   = "stateful-route"
-	// ExtprocCluster is the Envoy cluster of the external processors.
-	ExtprocCluster = "stateful-route-extproc"
+	// extprocCluster is the Envoy cluster of the external processors.
+	extprocCluster = "stateful-route-extproc"
 )
 
 // buildListener is Envoy's public listener: one HTTP connection manager whose

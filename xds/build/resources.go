@@ -23,10 +23,10 @@ func NewResources() Resources {
 	}
 }
 
-// Build makes the resources of a model. It is pure: the same model gives the
+// All makes the resources of a model. It is pure: the same model gives the
 // same bytes. What Envoy would refuse is an error here, before any push.
-func Build(m state.Model) (Resources, error) {
-	r, err := BuildShared(m)
+func All(m state.Model) (Resources, error) {
+	r, err := Shared(m)
 	if err != nil {
 		return nil, err
 	}
@@ -42,8 +42,8 @@ func Build(m state.Model) (Resources, error) {
 	return r, nil
 }
 
-// BuildShared makes the resources that are not a service's own.
-func BuildShared(m state.Model) (Resources, error) {
+// Shared makes the resources that are not a service's own.
+func Shared(m state.Model) (Resources, error) {
 	r := NewResources()
 	listener, err := buildListener(m)
 	if err != nil {
@@ -59,9 +59,9 @@ func BuildShared(m state.Model) (Resources, error) {
 	}
 	r[resourcev3.ListenerType][listenerName] = listener
 	r[resourcev3.RouteType][routesName] = routes
-	r[resourcev3.ClusterType][ExtprocCluster] = extprocs
+	r[resourcev3.ClusterType][extprocCluster] = extprocs
 	if m.Gateway.Tracing.OTLP != "" {
-		if r[resourcev3.ClusterType][OTLPCluster], err = buildOTLPCluster(m.Gateway.Tracing); err != nil {
+		if r[resourcev3.ClusterType][otlpCluster], err = buildOTLPCluster(m.Gateway.Tracing); err != nil {
 			return nil, err
 		}
 	}
@@ -100,7 +100,7 @@ type Builder struct {
 type builtService struct {
 	clusters []builtCluster // at most two: of a policy and of the one before
 	parts    map[statefulroute.Pod]*podPart
-	last     map[wire.Audience]built
+	last     map[wire.ClientType]built
 }
 
 type builtCluster struct {
@@ -122,12 +122,12 @@ func (b *Builder) Target(svc *state.ServiceView) (built, error) {
 	if err := checkWeights(svc); err != nil {
 		return built{}, fmt.Errorf("service %q: %w", svc.Name, err)
 	}
-	return b.Service(svc, wire.Envoys)
+	return b.Service(svc, wire.Envoy)
 }
 
 // Service returns the resources of a service, checked by the rules of Envoy's
 // API.
-func (b *Builder) Service(svc *state.ServiceView, to wire.Audience) (built, error) {
+func (b *Builder) Service(svc *state.ServiceView, to wire.ClientType) (built, error) {
 	s := b.of(svc.Name)
 	if last := s.last[to]; last.view == svc {
 		return last, nil
@@ -140,7 +140,7 @@ func (b *Builder) Service(svc *state.ServiceView, to wire.Audience) (built, erro
 	return out, nil
 }
 
-func (b *Builder) build(svc *state.ServiceView, to wire.Audience) (built, error) {
+func (b *Builder) build(svc *state.ServiceView, to wire.ClientType) (built, error) {
 	cluster, err := b.cluster(svc)
 	if err != nil {
 		return built{}, err
@@ -152,7 +152,7 @@ func (b *Builder) build(svc *state.ServiceView, to wire.Audience) (built, error)
 func (b *Builder) of(service string) *builtService {
 	s := b.services[service]
 	if s == nil {
-		s = &builtService{parts: map[statefulroute.Pod]*podPart{}, last: map[wire.Audience]built{}}
+		s = &builtService{parts: map[statefulroute.Pod]*podPart{}, last: map[wire.ClientType]built{}}
 		b.services[service] = s
 	}
 	return s

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// OTLPCluster is the Envoy cluster of the collector that Envoy sends spans to.
-	OTLPCluster = "stateful-route-otlp"
+	// otlpCluster is the Envoy cluster of the collector that Envoy sends spans to.
+	otlpCluster = "stateful-route-otlp"
 	// tracedService is the service.name of Envoy's spans.
 	tracedService = "stateful-route-envoy"
 )
@@ -37,7 +37,7 @@ func buildTracing(m state.Model) (*hcmv3.HttpConnectionManager_Tracing, error) {
 	}
 	provider, err := toAny(&tracev3.OpenTelemetryConfig{
 		GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
-			EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: OTLPCluster},
+			EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: otlpCluster},
 		}},
 		ServiceName: tracedService,
 		Sampler:     sampler,
@@ -88,7 +88,7 @@ func keysInPaths(m state.Model) bool {
 
 // buildOTLPCluster is where Envoy finds the collector.
 func buildOTLPCluster(t state.Tracing) (*clusterv3.Cluster, error) {
-	c, err := buildGRPCCluster(OTLPCluster, []string{t.OTLP}, nil)
+	c, err := buildGRPCCluster(otlpCluster, []string{t.OTLP}, nil)
 	if err != nil {
 		return nil, fmt.Errorf("envoy.tracing.otlp: %w", err)
 	}

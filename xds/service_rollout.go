@@ -13,7 +13,7 @@ import (
 )
 
 // serviceRollout is one service on its way to its target. It is a function of
-// where the audiences are rather than a list of stages: each step brings both as
+// where the clients are rather than a list of stages: each step brings both as
 // near to the target as what is not answered yet allows, so that whatever changes
 // in the middle has nothing to start over.
 type serviceRollout struct {
@@ -21,13 +21,13 @@ type serviceRollout struct {
 	target  *state.ServiceView // nil: the service is to go
 	envoy   *state.ServiceView // what Envoys were last given; nil: nothing
 	extproc *state.ServiceView // what extprocs were last given; nil: nothing
-	even    *state.ServiceView // the target that both have in full; nil: it is not so
+	synced  *state.ServiceView // the target that both have in full; nil: it is not so
 	asked   time.Time          // when the oldest change that is not done was asked for
 
-	// coming are the addresses that Envoys were told to serve and may not serve yet.
-	coming map[netip.AddrPort]wait
-	// leaving are those that extprocs were told to choose no more and may still.
-	leaving map[netip.AddrPort]leavingPod
+	// adding are the addresses that Envoys were told to serve and may not serve yet.
+	adding map[netip.AddrPort]wait
+	// removing are those that extprocs were told to choose no more and may still.
+	removing map[netip.AddrPort]removal
 	// policy is for Envoys to have the cluster and filters of a new policy.
 	policy *wait
 	// routing is for extprocs to know the service, unrouting for Envoys to have
@@ -36,48 +36,48 @@ type serviceRollout struct {
 	routed             bool
 }
 
-type leavingPod struct {
+type removal struct {
 	wait
 	pod statefulroute.Pod
 }
 
-// step brings the audiences nearer to the target.
+// step brings the clients nearer to the target.
 func (s *serviceRollout) step(t *turn) []Publication {
 	switch {
 	case t.first && s.target != nil:
 		return s.begin(t)
 	case s.target == nil:
 		return s.remove(t)
-	case s.even != nil && s.target.SameButWeights(s.even):
-		return s.reweigh(t)
+	case s.synced != nil && s.target.SameButWeights(s.synced):
+		return s.updateWeights(t)
 	}
 	s.unrouting = nil
 	s.endWaits(t)
 	extproc := s.nextExtproc()
-	s.leave(t, extproc)
+	s.noteRemoved(t, extproc)
 	envoy := s.nextEnvoy(extproc)
 	if s.envoy == nil || !s.envoy.SamePolicy(envoy) {
 		s.renewPolicy(t)
 	}
-	s.come(t, envoy)
+	s.noteAdded(t, envoy)
 	if s.extproc == nil && extproc != nil {
-		w := t.begin(wire.Extprocs)
+		w := t.begin(wire.Extproc)
 		s.routing = &w
 	}
-	pubs := append(s.give(t, wire.Envoys, envoy), s.give(t, wire.Extprocs, extproc)...)
-	s.arrive(t)
+	pubs := append(s.publish(t, wire.Envoy, envoy), s.publish(t, wire.Extproc, extproc)...)
+	s.finishStep(t)
 	return pubs
 }
 
-// arrive gives the service its route once extprocs know it, and notes when nothing
+// finishStep gives the service its route once extprocs know it, and notes when nothing
 // is left to do.
-func (s *serviceRollout) arrive(t *turn) {
+func (s *serviceRollout) finishStep(t *turn) {
 	if s.extproc != nil && s.routing == nil && !s.routed {
 		s.routed, t.reshare = true, true
 	}
-	s.even = nil
-	if len(s.coming)+len(s.leaving) == 0 && s.policy == nil && s.routed && s.envoy == s.target {
-		s.even = s.target
+	s.synced = nil
+	if len(s.adding)+len(s.removing) == 0 && s.policy == nil && s.routed && s.envoy == s.target {
+		s.synced = s.target
 	}
 }
 
@@ -85,45 +85,45 @@ func (s *serviceRollout) arrive(t *turn) {
 // target at once, or Envoys that come back to a restarted server would find their
 // routes gone.
 func (s *serviceRollout) begin(t *turn) []Publication {
-	s.routed, t.reshare, s.even = true, true, s.target
-	return append(s.give(t, wire.Envoys, s.target), s.give(t, wire.Extprocs, forExtprocs(s.target, s.target.Members))...)
+	s.routed, t.reshare, s.synced = true, true, s.target
+	return append(s.publish(t, wire.Envoy, s.target), s.publish(t, wire.Extproc, forExtprocs(s.target, s.target.Members))...)
 }
 
-// reweigh goes the short way of what changes every second: extprocs hear nothing
+// updateWeights goes the short way of what changes every second: extprocs hear nothing
 // of it.
-func (s *serviceRollout) reweigh(t *turn) []Publication {
-	s.even = s.target
-	return s.give(t, wire.Envoys, s.target)
+func (s *serviceRollout) updateWeights(t *turn) []Publication {
+	s.synced = s.target
+	return s.publish(t, wire.Envoy, s.target)
 }
 
 // remove takes the route away, and then the service.
 func (s *serviceRollout) remove(t *turn) []Publication {
-	s.even, s.routing = nil, nil
+	s.synced, s.routing = nil, nil
 	if s.routed {
-		w := t.begin(wire.Envoys)
+		w := t.begin(wire.Envoy)
 		s.routed, s.unrouting, t.reshare = false, &w, true
 		return nil
 	}
-	if s.unrouting != nil && t.now.Before(t.end(wire.Envoys, s.unrouting)) {
+	if s.unrouting != nil && t.now.Before(t.end(wire.Envoy, s.unrouting)) {
 		return nil
 	}
 	s.unrouting, t.reshare = nil, s.envoy != nil
-	return append(s.give(t, wire.Envoys, nil), s.give(t, wire.Extprocs, nil)...)
+	return append(s.publish(t, wire.Envoy, nil), s.publish(t, wire.Extproc, nil)...)
 }
 
 func (s *serviceRollout) ended() bool { return s.target == nil && s.envoy == nil && s.extproc == nil }
 
-// give publishes what differs from what the audience has.
-func (s *serviceRollout) give(t *turn, to wire.Audience, view *state.ServiceView) []Publication {
+// publish makes the publication of what differs from what the type of client has.
+func (s *serviceRollout) publish(t *turn, to wire.ClientType, view *state.ServiceView) []Publication {
 	last := &s.envoy
-	if to == wire.Extprocs {
+	if to == wire.Extproc {
 		last = &s.extproc
 	}
 	if *last == view {
 		return nil
 	}
 	if *last != nil && view != nil && (*last).SamePolicy(view) && slices.Equal((*last).Members, view.Members) {
-		if to == wire.Envoys {
+		if to == wire.Envoy {
 			*last = view // equal, and known to be the target
 		}
 		return nil
@@ -134,18 +134,18 @@ func (s *serviceRollout) give(t *turn, to wire.Audience, view *state.ServiceView
 
 // endWaits forgets the waits that are over.
 func (s *serviceRollout) endWaits(t *turn) {
-	maps.DeleteFunc(s.coming, func(_ netip.AddrPort, w wait) bool { return t.over(wire.Envoys, w) })
-	for at, l := range s.leaving {
-		end := t.end(wire.Extprocs, &l.wait)
-		s.leaving[at] = l
+	maps.DeleteFunc(s.adding, func(_ netip.AddrPort, w wait) bool { return t.over(wire.Envoy, w) })
+	for at, l := range s.removing {
+		end := t.end(wire.Extproc, &l.wait)
+		s.removing[at] = l
 		if !t.now.Before(end) {
-			delete(s.leaving, at)
+			delete(s.removing, at)
 		}
 	}
-	if s.policy != nil && t.over(wire.Envoys, *s.policy) {
+	if s.policy != nil && t.over(wire.Envoy, *s.policy) {
 		s.policy = nil
 	}
-	if s.routing != nil && t.over(wire.Extprocs, *s.routing) {
+	if s.routing != nil && t.over(wire.Extproc, *s.routing) {
 		s.routing = nil
 	}
 }
@@ -153,7 +153,7 @@ func (s *serviceRollout) endWaits(t *turn) {
 // renewPolicy has extprocs wait for a policy that Envoys are given in this turn.
 // What an earlier change waited for does not wait longer.
 func (s *serviceRollout) renewPolicy(t *turn) {
-	w := t.begin(wire.Envoys)
+	w := t.begin(wire.Envoy)
 	if s.policy != nil && s.policy.by.Before(w.by) {
 		w.by = s.policy.by
 	}
@@ -171,8 +171,8 @@ func (s *serviceRollout) nextExtproc() *state.ServiceView {
 	var owner map[netip.AddrPort]string
 	members := make([]state.Member, 0, len(s.target.Members))
 	for _, m := range s.target.Members {
-		_, coming := s.coming[m.Address]
-		if !m.State.ServesBound() || served[m.Address] && !coming {
+		_, adding := s.adding[m.Address]
+		if !m.State.ServesBound() || served[m.Address] && !adding {
 			members = append(members, m)
 			continue
 		}
@@ -243,23 +243,23 @@ func owners(v *state.ServiceView) map[netip.AddrPort]string {
 	return out
 }
 
-// leave books the addresses that extprocs choose no more after this turn.
-func (s *serviceRollout) leave(t *turn, next *state.ServiceView) {
+// noteRemoved notes the addresses that extprocs choose no more after this turn.
+func (s *serviceRollout) noteRemoved(t *turn, next *state.ServiceView) {
 	if s.extproc == nil || next == s.extproc {
 		return
 	}
 	chosen := served(next)
 	for at := range chosen {
-		delete(s.leaving, at)
+		delete(s.removing, at)
 	}
 	for _, m := range s.extproc.Members {
 		if !m.State.ServesBound() || chosen[m.Address] {
 			continue
 		}
-		if s.leaving == nil {
-			s.leaving = map[netip.AddrPort]leavingPod{}
+		if s.removing == nil {
+			s.removing = map[netip.AddrPort]removal{}
 		}
-		s.leaving[m.Address] = leavingPod{t.begin(wire.Extprocs), m.Pod}
+		s.removing[m.Address] = removal{t.begin(wire.Extproc), m.Pod}
 	}
 }
 
@@ -267,7 +267,7 @@ func (s *serviceRollout) leave(t *turn, next *state.ServiceView) {
 // choose. It is the target itself when there is nothing else.
 func (s *serviceRollout) nextEnvoy(extproc *state.ServiceView) *state.ServiceView {
 	kept := map[netip.AddrPort]statefulroute.Pod{}
-	for at, l := range s.leaving {
+	for at, l := range s.removing {
 		kept[at] = l.pod
 	}
 	if extproc != nil {
@@ -299,10 +299,10 @@ func (s *serviceRollout) nextEnvoy(extproc *state.ServiceView) *state.ServiceVie
 	return s.target.WithMembers(members)
 }
 
-// come books the addresses that Envoys serve from this turn on.
-func (s *serviceRollout) come(t *turn, next *state.ServiceView) {
+// noteAdded notes the addresses that Envoys serve from this turn on.
+func (s *serviceRollout) noteAdded(t *turn, next *state.ServiceView) {
 	now := served(next)
-	maps.DeleteFunc(s.coming, func(at netip.AddrPort, _ wait) bool { return !now[at] })
+	maps.DeleteFunc(s.adding, func(at netip.AddrPort, _ wait) bool { return !now[at] })
 	var before map[netip.AddrPort]bool
 	if s.envoy != nil {
 		before = served(s.envoy)
@@ -311,10 +311,10 @@ func (s *serviceRollout) come(t *turn, next *state.ServiceView) {
 		if before[at] {
 			continue
 		}
-		if s.coming == nil {
-			s.coming = map[netip.AddrPort]wait{}
+		if s.adding == nil {
+			s.adding = map[netip.AddrPort]wait{}
 		}
-		s.coming[at] = t.begin(wire.Envoys)
+		s.adding[at] = t.begin(wire.Envoy)
 	}
 }
 
@@ -327,11 +327,11 @@ func (s *serviceRollout) policyView() *state.ServiceView {
 
 // waits reports whether something is waited for, and tells the turn until when.
 func (s *serviceRollout) waits(t *turn) bool {
-	for _, w := range s.coming {
+	for _, w := range s.adding {
 		t.wakeAt(w.by)
 	}
-	for _, l := range s.leaving {
-		t.wakeAt(t.end(wire.Extprocs, &l.wait))
+	for _, l := range s.removing {
+		t.wakeAt(t.end(wire.Extproc, &l.wait))
 	}
 	for _, w := range []*wait{s.policy, s.routing} {
 		if w != nil {
@@ -339,7 +339,7 @@ func (s *serviceRollout) waits(t *turn) bool {
 		}
 	}
 	if s.unrouting != nil {
-		t.wakeAt(t.end(wire.Envoys, s.unrouting))
+		t.wakeAt(t.end(wire.Envoy, s.unrouting))
 	}
-	return len(s.coming)+len(s.leaving) > 0 || s.policy != nil || s.routing != nil || s.unrouting != nil
+	return len(s.adding)+len(s.removing) > 0 || s.policy != nil || s.routing != nil || s.unrouting != nil
 }
