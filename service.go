@@ -99,7 +99,7 @@ type BalancingPolicy struct {
 	// MaxSessions caps the sessions bound to one pod; 0 means no cap.
 	MaxSessions uint32
 	// ResponseTimeWindow is how long a pod that is being sent requests may go
-	// without a response before it is doubted.
+	// without a response before it is probed at once.
 	ResponseTimeWindow time.Duration
 	// SlowStart is how long a pod's weight takes to reach its full value that is
 	// new, serves again after it did not, or has another address; 0 means at once.

@@ -31,7 +31,7 @@ func (s *setWeights) SetWeights(_ context.Context, weights map[string]map[string
 	return nil
 }
 
-func (*setWeights) Doubt(context.Context, string, string) {}
+func (*setWeights) Suspect(context.Context, string, string) {}
 
 // equalLoad is a second in which every pod answered as many requests in the same
 // time.
@@ -68,7 +68,7 @@ func TestAFindingAloneLowersAWeight(t *testing.T) {
 		var found atomic.Bool
 		set := &setWeights{}
 		steering := &xds.Steering{
-			Logger: zap.NewNop(), Loads: load.NewLoads(), Set: set, Doubter: set, Model: func() state.Model { return model },
+			Logger: zap.NewNop(), Loads: load.NewLoads(), Set: set, Prober: set, Model: func() state.Model { return model },
 			Penalty: func(service, pod string) float64 {
 				if found.Load() && service == "chat" && pod == "chat-1" {
 					return .1

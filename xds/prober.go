@@ -37,10 +37,10 @@ type Prober struct {
 	Model   func() state.Model
 	Changed <-chan struct{}
 
-	doubts  chan podID
-	results chan probeResult
-	probes  sync.WaitGroup
-	once    sync.Once
+	suspects chan podID
+	results  chan probeResult
+	probes   sync.WaitGroup
+	once     sync.Once
 
 	// Owned by the loop.
 	checked map[string]*checkedService
@@ -57,7 +57,7 @@ type checkedService struct {
 	check     statefulroute.HealthCheck
 	health    *health.Checker
 	addresses map[string]netip.AddrPort
-	until     time.Time // of a check that only follows a doubt; zero: no end
+	until     time.Time // of a check that only follows a suspicion; zero: no end
 	due       time.Time // of the first probe
 	place     int       // in the queue; -1: not in it
 	// followed is the view that was followed last: what it says is known. nil: it
@@ -73,33 +73,33 @@ type probeResult struct {
 	err    error
 }
 
-// doubtCheck is how pods are probed that are doubted in a service without a health
+// suspectCheck is how pods are probed that are suspect in a service without a health
 // check: it only finds out that nobody listens.
-func doubtCheck() statefulroute.HealthCheck {
+func suspectCheck() statefulroute.HealthCheck {
 	return statefulroute.HealthCheck{TCP: true, Interval: time.Second, Timeout: 500 * time.Millisecond, UnhealthyAfter: 2, HealthyAfter: 1}
 }
 
-// doubtLasts is how long a doubted service without a health check is probed, and
+// suspectLasts is how long a suspect service without a health check is probed, and
 // for as long again while a pod of it is down.
-const doubtLasts = 10 * time.Second
+const suspectLasts = 10 * time.Second
 
 // retryAfter is the pause before what could not be set is tried again.
 const retryAfter = time.Second
 
 func (p *Prober) init() {
 	p.once.Do(func() {
-		p.doubts = make(chan podID)
+		p.suspects = make(chan podID)
 		p.results = make(chan probeResult)
 		p.checked = map[string]*checkedService{}
 	})
 }
 
-// Doubt has a pod probed at once; one failure then takes it out. Where the service
+// Suspect has a pod probed at once; one failure then takes it out. Where the service
 // has no health check, the pod must accept a TCP connection.
-func (p *Prober) Doubt(ctx context.Context, service, pod string) {
+func (p *Prober) Suspect(ctx context.Context, service, pod string) {
 	p.init()
 	select {
-	case p.doubts <- podID{service, pod}:
+	case p.suspects <- podID{service, pod}:
 	case <-ctx.Done():
 	}
 }
@@ -125,8 +125,8 @@ func (p *Prober) Run(ctx context.Context) error {
 				p.again = time.Time{}
 				p.follow(ctx, now)
 			}
-		case id := <-p.doubts:
-			p.doubt(time.Now(), id)
+		case id := <-p.suspects:
+			p.suspect(time.Now(), id)
 		case r := <-p.results:
 			found = p.waiting(r)
 			p.followIfChanged(ctx)
@@ -241,21 +241,21 @@ func (c *checkedService) setMembers(now time.Time, members []state.Member) []hea
 	return c.health.SetPods(now, pods)
 }
 
-// doubt probes a pod at once, if need be in a service that is not checked.
-func (p *Prober) doubt(now time.Time, id podID) {
+// suspect probes a pod at once, if need be in a service that is not checked.
+func (p *Prober) suspect(now time.Time, id podID) {
 	c := p.checked[id.service]
 	if c == nil {
 		svc, ok := p.Model().Service(id.service)
 		if !ok || svc.Health != nil {
 			return // gone, or about to be followed
 		}
-		if c = p.add(id.service, doubtCheck()); c == nil {
+		if c = p.add(id.service, suspectCheck()); c == nil {
 			return
 		}
 		c.setMembers(now, svc.Members)
-		c.until = now.Add(doubtLasts)
+		c.until = now.Add(suspectLasts)
 	}
-	c.health.Doubt(now, id.pod)
+	c.health.Suspect(now, id.pod)
 	p.requeue(c)
 }
 
@@ -354,11 +354,11 @@ func (p *Prober) result(ctx context.Context, now time.Time, r probeResult) []hea
 	return changed
 }
 
-// review ends the probes that a doubt began, unless a pod is down.
+// review ends the probes that a suspicion began, unless a pod is down.
 func (p *Prober) review(ctx context.Context, now time.Time, c *checkedService) {
 	for pod := range c.addresses {
 		if !c.health.Healthy(pod) {
-			c.until = now.Add(doubtLasts)
+			c.until = now.Add(suspectLasts)
 			return
 		}
 	}

@@ -263,9 +263,9 @@ func TestADrainedPodIsNoWitness(t *testing.T) {
 	await(t, "a to be taken out", func() bool { return found.isDown("a") })
 }
 
-// Without a health check a doubted pod must accept a connection, and is tried until
+// Without a health check a suspect pod must accept a connection, and is tried until
 // it does.
-func TestADoubtWithoutACheckAsksForAConnection(t *testing.T) {
+func TestASuspectWithoutACheckIsAskedForAConnection(t *testing.T) {
 	a, _ := webPod(t, "a")
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -277,10 +277,10 @@ func TestADoubtWithoutACheckAsksForAConnection(t *testing.T) {
 	p, found := startProber(t, statefulroute.HealthCheck{HTTP: "/", Interval: time.Hour, Timeout: time.Second}, a, b)
 	found.edit(func(m *state.Model) { m.Services[0].Health = nil })
 	if found.probes.Load() != 0 || found.isDown("b") {
-		t.Fatal("b was probed before it was doubted")
+		t.Fatal("b was probed before it was suspect")
 	}
-	p.Doubt(t.Context(), "chat", "a")
-	p.Doubt(t.Context(), "chat", "b")
+	p.Suspect(t.Context(), "chat", "a")
+	p.Suspect(t.Context(), "chat", "b")
 	await(t, "b to be taken out", func() bool { return found.isDown("b") })
 	back, err := net.Listen("tcp", at)
 	if err != nil {
@@ -345,18 +345,18 @@ func TestTheEndOfCheckingLiftsWhatItFound(t *testing.T) {
 	await(t, "b to be back", func() bool { return !found.isDown("b") })
 }
 
-// A doubt means a probe now, not at the next interval, and one failure counts.
-func TestADoubtedPodIsProbedAtOnce(t *testing.T) {
+// A suspicion means a probe now, not at the next interval, and one failure counts.
+func TestASuspectPodIsProbedAtOnce(t *testing.T) {
 	a, _ := webPod(t, "a")
 	b, bIll := webPod(t, "b")
 	check := statefulroute.HealthCheck{HTTP: "/", Interval: time.Hour, Timeout: time.Second, UnhealthyAfter: 5, HealthyAfter: 1}
 	p, found := startProber(t, check, a, b)
 	bIll.Store(true)
 	// The prober knows its pods from its first turn on: the timer's, at once.
-	await(t, "a probe of the doubted pod", func() bool { p.Doubt(t.Context(), "chat", "b"); return found.isDown("b") })
-	p.Doubt(t.Context(), "nobody", "b")
+	await(t, "a probe of the suspect pod", func() bool { p.Suspect(t.Context(), "chat", "b"); return found.isDown("b") })
+	p.Suspect(t.Context(), "nobody", "b")
 	if found.isDown("a") {
-		t.Error("a was not doubted")
+		t.Error("a was not suspect")
 	}
 }
 
@@ -384,7 +384,7 @@ func TestAProbeOfAnOldAddressDoesNotCount(t *testing.T) {
 	moved, _ := webPod(t, "a")
 	check := statefulroute.HealthCheck{HTTP: "/bad", Interval: time.Hour, Timeout: 30 * time.Second, UnhealthyAfter: 1, HealthyAfter: 1}
 	p, found := startProber(t, check, a, b)
-	p.Doubt(t.Context(), "chat", "a")
+	p.Suspect(t.Context(), "chat", "a")
 	<-probed
 	model := testModel(moved, b)
 	model.Services[0].Health = &check
@@ -402,19 +402,19 @@ func TestAProbeOfAnOldCheckDoesNotCount(t *testing.T) {
 	b, _ := webPod(t, "b")
 	check := statefulroute.HealthCheck{HTTP: "/bad", Interval: time.Hour, Timeout: 30 * time.Second, UnhealthyAfter: 1, HealthyAfter: 1}
 	p, found := startProber(t, check, a, b)
-	p.Doubt(t.Context(), "chat", "a")
+	p.Suspect(t.Context(), "chat", "a")
 	<-probed
 	model, other := testModel(a, b), check
 	other.HTTP = "/good"
 	model.Services[0].Health = &other
 	found.edit(func(m *state.Model) { *m = model })
-	p.Doubt(t.Context(), "chat", "a")
+	p.Suspect(t.Context(), "chat", "a")
 	if path := <-probed; path != "/good" {
 		t.Fatalf("probed %s", path)
 	}
 	letGo("/bad")
 	await(t, "the end of the old probe", func() bool { return found.probes.Load() == 1 })
-	p.Doubt(t.Context(), "chat", "b") // the loop turns: it has the old result
+	p.Suspect(t.Context(), "chat", "b") // the loop turns: it has the old result
 	await(t, "a probe of b", func() bool { return found.probes.Load() == 2 })
 	if found.isDown("a") {
 		t.Error("the pod is down for what a check found that is no longer in force")

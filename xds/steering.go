@@ -19,19 +19,19 @@ type WeightSetter interface {
 	SetWeights(ctx context.Context, weights map[string]map[string]uint32) error
 }
 
-// Doubter has a pod probed at once.
-type Doubter interface {
-	Doubt(ctx context.Context, service, pod string)
+// PodProber has a pod probed at once that is suspect.
+type PodProber interface {
+	Suspect(ctx context.Context, service, pod string)
 }
 
 // Steering is the load loop: once a second it takes what the clients reported,
 // lets balancing compute weights from it, and puts them into force.
 type Steering struct {
-	Logger  *zap.Logger
-	Loads   *load.Loads
-	Set     WeightSetter
-	Doubter Doubter
-	Model   func() state.Model
+	Logger *zap.Logger
+	Loads  *load.Loads
+	Set    WeightSetter
+	Prober PodProber
+	Model  func() state.Model
 	// Penalty lowers a pod's weight for what the analyzer found, 0 to 1; nil
 	// lowers none.
 	Penalty func(service, pod string) float64
@@ -47,7 +47,7 @@ type steered struct {
 	slowStart time.Duration
 	window    time.Duration
 	weights   *weight.Controller
-	silence   *health.Silence
+	passive   *health.PassiveCheck
 	view      *state.ServiceView // as of the last step; nil before the first
 	followed  *weight.Controller // that know of its pods
 	pushed    time.Time
@@ -119,7 +119,7 @@ func (s *Steering) follow(now time.Time, model state.Model) {
 		}
 		for _, m := range st.members() {
 			if !model.HasPod(svc.Name, m.Name) {
-				st.silence.Forget(m.Name)
+				st.passive.Forget(m.Name)
 			}
 		}
 		st.view, st.followed = svc, st.weights
@@ -146,13 +146,8 @@ func (s *Steering) stateOf(svc *state.ServiceView) *steered {
 		}
 		st.weights, st.slowStart = weights, b.SlowStart
 	}
-	if st.silence == nil || st.window != b.ResponseTimeWindow {
-		silence, err := health.NewSilence(b.ResponseTimeWindow)
-		if err != nil {
-			s.Logger.Error("pods that do not answer are not noticed by their silence", zap.String("service", svc.Name), zap.Error(err))
-			silence, _ = health.NewSilence(30 * time.Second) // this is valid
-		}
-		st.silence, st.window = silence, b.ResponseTimeWindow
+	if st.passive == nil || st.window != b.ResponseTimeWindow {
+		st.passive, st.window = health.NewPassiveCheck(b.ResponseTimeWindow), b.ResponseTimeWindow
 	}
 	st.steers = steers
 	return st
@@ -166,15 +161,16 @@ func (s *Steering) steer(ctx context.Context, now time.Time, svc *state.ServiceV
 		w := windows[podID{svc.Name, m.Name}]
 		o := w.Observation(interval)
 		st.weights.Observe(now, m.Name, o)
-		st.silence.Observe(now, m.Name, o, w.Responses)
+		// Envoy counts a gRPC stream as succeeded at its end only; extprocs see its
+		// response begin. A connection that fails was never issued.
+		if st.passive.Observe(now, m.Name, max(o.Issued, o.Failed), max(o.Succeeded, w.Responses)) {
+			s.Logger.Warn("pod was sent requests but answered none", zap.String("service", svc.Name),
+				zap.String("pod", m.Name), zap.Duration("window", svc.Balancing.ResponseTimeWindow))
+			s.Prober.Suspect(ctx, svc.Name, m.Name)
+		}
 		if s.Penalty != nil {
 			st.weights.Penalty(m.Name, s.Penalty(svc.Name, m.Name))
 		}
-	}
-	for _, pod := range st.silence.Doubts() {
-		s.Logger.Warn("pod was sent requests but answered none", zap.String("service", svc.Name),
-			zap.String("pod", pod), zap.Duration("window", svc.Balancing.ResponseTimeWindow))
-		s.Doubter.Doubt(ctx, svc.Name, pod)
 	}
 	weights, push = st.weights.Next(now)
 	if push = st.steers && (push || st.differs(now, weights)); push {

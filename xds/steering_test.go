@@ -20,10 +20,10 @@ func TestSteeringFollowsTheLoad(t *testing.T) {
 	a, b, c := testPod("a", 1), testPod("b", 2), testPod("c", 3)
 	model := testModel(a, b, c)
 	model.Services[0].Balancing.ResponseTimeWindow = 10 * time.Second
-	set, doubted := recordedWeights{}, recordedDoubts{}
+	set, suspects := recordedWeights{}, recordedSuspects{}
 	var taken int
 	s := &Steering{
-		Logger: zap.NewNop(), Loads: load.NewLoads(), Set: set, Doubter: doubted, Model: func() state.Model { return model },
+		Logger: zap.NewNop(), Loads: load.NewLoads(), Set: set, Prober: suspects, Model: func() state.Model { return model },
 		Observe: func(load.Taken) { taken++ }, steered: map[string]*steered{},
 	}
 	pods := model
@@ -55,8 +55,8 @@ func TestSteeringFollowsTheLoad(t *testing.T) {
 		s.step(t.Context(), now, time.Second)
 		streams, hung = podStats(a, 0, 0, 4), podStats(c, 0, 0, 9)
 	}
-	if doubted["c"] == 0 || doubted["a"]+doubted["b"] > 0 {
-		t.Errorf("doubted: %v; c answered nothing, a's streams are open, b was asked nothing", doubted)
+	if suspects["c"] == 0 || suspects["a"]+suspects["b"] > 0 {
+		t.Errorf("suspects: %v; c answered nothing, a's streams are open, b was asked nothing", suspects)
 	}
 	if taken != 87 {
 		t.Errorf("observed %d seconds of 87", taken)
@@ -79,7 +79,7 @@ type loadLoop struct {
 func newLoadLoop(t *testing.T) *loadLoop {
 	l := &loadLoop{t: t, store: state.NewStore(), now: time.Unix(1000, 0), pods: []statefulroute.Pod{testPod("a", 1), testPod("b", 2), testPod("c", 3)}}
 	l.s = &Steering{
-		Logger: zap.NewNop(), Loads: load.NewLoads(), Set: l, Doubter: recordedDoubts{},
+		Logger: zap.NewNop(), Loads: load.NewLoads(), Set: l, Prober: recordedSuspects{},
 		Model: func() state.Model { return l.store.Model() }, steered: map[string]*steered{},
 	}
 	l.configure(func(*statefulroute.Service) {})
@@ -269,6 +269,6 @@ func (r recordedWeights) SetWeights(_ context.Context, weights map[string]map[st
 	return nil
 }
 
-type recordedDoubts map[string]int
+type recordedSuspects map[string]int
 
-func (r recordedDoubts) Doubt(_ context.Context, _, pod string) { r[pod]++ }
+func (r recordedSuspects) Suspect(_ context.Context, _, pod string) { r[pod]++ }

@@ -58,7 +58,7 @@ type Transition struct {
 
 // Checker decides from probe results which pods are healthy and when to probe
 // next; the caller runs the probes. A pod is healthy until it fails
-// UnhealthyAfter probes in a row, and is taken out only on a witness: another pod
+// UnhealthyAfter probes in a row, and is taken out only beside a healthy peer: another pod
 // in service whose latest probe began after the first of these failures and
 // passed. What fails for all pods at once, a prober or something that all of them
 // need, must not take a service down pod by pod. A Checker is not safe for
@@ -68,7 +68,7 @@ type Checker struct {
 	pods  map[string]*probed
 	order []*probed // by name
 	queue probeQueue
-	held  map[*probed]bool // failing, and in use for want of a witness
+	held  map[*probed]bool // failing, and in use for want of a healthy peer
 	// unsettled says that a pod has changed in a way that may concern others, and
 	// review is when time alone will; zero: never.
 	unsettled bool
@@ -80,12 +80,11 @@ type probed struct {
 	name      string
 	inService bool
 
-	due     time.Time
-	place   int // in the queue; -1 while it is being probed
-	began   time.Time
-	again   bool   // to be probed once more as soon as the present probe is over
-	probes  uint64 // for the jitter
-	doubted bool
+	due    time.Time
+	place  int // in the queue; -1 while it is being probed
+	began  time.Time
+	again  bool   // to be probed once more as soon as the present probe is over
+	probes uint64 // for the jitter
 
 	// What the latest results say; zero: no.
 	passed      time.Time // the latest probe passed, and began then
@@ -207,14 +206,14 @@ func (h *Checker) Result(now time.Time, pod string, healthy bool) []Transition {
 	}
 	heap.Push(&h.queue, p)
 	turned := p.judge(now, healthy, h.opts)
-	suspect := p.note(now, healthy)
-	h.unsettled = h.unsettled || turned || suspect
+	unstable := p.note(now, healthy)
+	h.unsettled = h.unsettled || turned || unstable
 	var changed []Transition
 	switch {
 	case healthy && p.failing:
 	case healthy:
 		delete(h.held, p)
-		changed = h.witness(now, p)
+		changed = h.settleHeld(now, p)
 	case turned && !p.out:
 		changed = h.failed(now, p)
 	}
@@ -223,8 +222,6 @@ func (h *Checker) Result(now time.Time, pod string, healthy bool) []Transition {
 
 // judge records a result and reports whether it turned p to failing or back.
 func (p *probed) judge(now time.Time, healthy bool, opts Options) (turned bool) {
-	doubted := p.doubted
-	p.doubted = false
 	if healthy {
 		p.passed, p.firstFailed = p.began, time.Time{}
 	} else {
@@ -238,7 +235,7 @@ func (p *probed) judge(now time.Time, healthy bool, opts Options) (turned bool) 
 		return false
 	}
 	p.run++
-	if p.run < p.need(doubted, opts) {
+	if p.run < p.need(opts) {
 		return false
 	}
 	p.run = 0
@@ -246,48 +243,44 @@ func (p *probed) judge(now time.Time, healthy bool, opts Options) (turned bool) 
 	return true
 }
 
-// need is the number of consecutive results that change p's state. A pod that
-// real requests already spoke against needs only one more witness.
-func (p *probed) need(doubted bool, opts Options) int {
-	switch {
-	case p.failing:
+// need is the number of consecutive results that change p's state.
+func (p *probed) need(opts Options) int {
+	if p.failing {
 		return opts.HealthyAfter
-	case doubted:
-		return 1
 	}
 	return opts.UnhealthyAfter
 }
 
-// failed takes p out when there is a witness, and asks for one when there is none.
+// failed takes p out beside a healthy peer, and looks for one when there is none.
 func (h *Checker) failed(now time.Time, p *probed) []Transition {
 	for _, q := range h.order {
-		if q.speaksAgainst(p) && h.mayLeave(now, p) {
-			return []Transition{h.takeOut(now, p)}
+		if q.healthyPeerOf(p) && h.mayEject(now, p) {
+			return []Transition{h.eject(now, p)}
 		}
 	}
 	h.held[p] = true
-	h.ask(now, p)
+	h.probePeers(now, p)
 	return nil
 }
 
-func (h *Checker) takeOut(now time.Time, p *probed) Transition {
+func (h *Checker) eject(now time.Time, p *probed) Transition {
 	delete(h.held, p)
 	p.out, p.avoided, h.unsettled = true, false, true
-	p.eject(now, h.opts.EjectionTime)
-	h.doubtShaky(now)
+	p.countEjection(now, h.opts.EjectionTime)
+	h.markUnstable(now)
 	return Transition{Pod: p.name, WasHealthy: true, Reason: "failed its health checks"}
 }
 
-// witness settles the pods held back, now that p has passed. If p failed at the
+// settleHeld settles the pods held back, now that p has passed. If p failed at the
 // same time as they did, the fault may have been one that all shared and that is
 // just ending: they get as many probes as a pod that begins to fail.
-func (h *Checker) witness(now time.Time, p *probed) []Transition {
+func (h *Checker) settleHeld(now time.Time, p *probed) []Transition {
 	var changed []Transition
 	for q := range h.held {
 		switch {
-		case p.speaksAgainst(q):
-			if h.mayLeave(now, q) {
-				changed = append(changed, h.takeOut(now, q))
+		case p.healthyPeerOf(q):
+			if h.mayEject(now, q) {
+				changed = append(changed, h.eject(now, q))
 			}
 		case p.inService && !p.lastFailed.Before(q.firstFailed):
 			q.failing, q.run, q.firstFailed = false, 0, time.Time{}
@@ -298,27 +291,27 @@ func (h *Checker) witness(now time.Time, p *probed) []Transition {
 	return changed
 }
 
-// speaksAgainst reports whether p shows that q's failures are its own: p is in
+// healthyPeerOf reports whether p shows that q's failures are q's own: p is in
 // service, and since the first of them a probe of it began and passed and none
 // failed.
-func (p *probed) speaksAgainst(q *probed) bool {
+func (p *probed) healthyPeerOf(q *probed) bool {
 	return p != q && p.inService && !p.failing &&
 		!p.passed.Before(q.firstFailed) && p.lastFailed.Before(q.firstFailed)
 }
 
-// witnesses is how many pods are probed at once to find one that speaks against a
+// peersProbed is how many pods are probed at once to find one that speaks against a
 // failing pod. More would only matter when several fail, and make a burst of
 // probes in a large service.
-const witnesses = 3
+const peersProbed = 3
 
-// ask has a few pods that passed before p first failed probed at once, or p would
+// probePeers has a few pods that passed before p first failed probed at once, or p would
 // wait for their next turn.
-func (h *Checker) ask(now time.Time, p *probed) {
+func (h *Checker) probePeers(now time.Time, p *probed) {
 	first, _ := slices.BinarySearchFunc(h.order, p.name, func(q *probed, name string) int { return cmp.Compare(q.name, name) })
 	asked := 0
 	for i := range h.order {
 		q := h.order[(first+1+i)%len(h.order)]
-		if asked == witnesses {
+		if asked == peersProbed {
 			return
 		}
 		if q == p || !q.inService || q.failing || !q.firstFailed.IsZero() {
@@ -326,13 +319,13 @@ func (h *Checker) ask(now time.Time, p *probed) {
 		}
 		asked++
 		if !q.probing() || q.began.Before(p.firstFailed) {
-			h.hasten(now, q)
+			h.probeNow(now, q)
 		}
 	}
 }
 
-// hasten has p probed now, or right after the probe that is under way.
-func (h *Checker) hasten(now time.Time, p *probed) {
+// probeNow has p probed now, or right after the probe that is under way.
+func (h *Checker) probeNow(now time.Time, p *probed) {
 	if p.probing() {
 		p.again = true
 		return
@@ -343,13 +336,18 @@ func (h *Checker) hasten(now time.Time, p *probed) {
 	}
 }
 
-// Doubt has the pod probed at once, and one failure then takes it out. It is for a
-// pod that [Silence] found; an unknown one is ignored.
-func (h *Checker) Doubt(now time.Time, pod string) {
-	if p, known := h.pods[pod]; known && !p.doubted {
-		p.doubted = true
-		h.hasten(now, p)
+// Suspect has the pod probed at once; where that fails, requests have already said
+// the rest, and it is taken out. It is for a pod that a [PassiveCheck] found; an
+// unknown one is ignored.
+func (h *Checker) Suspect(now time.Time, pod string) {
+	p, known := h.pods[pod]
+	if !known {
+		return
 	}
+	if !p.failing {
+		p.run = h.opts.UnhealthyAfter - 1
+	}
+	h.probeNow(now, p)
 }
 
 // Healthy reports whether the pod may be used; one that is unknown may.

@@ -125,8 +125,8 @@ func TestHealthThresholds(t *testing.T) {
 	} {
 		p := newProber(h, 1)
 		p.now = t0.Add(time.Duration(i+1) * time.Second)
-		for _, pod := range []string{"b", "a"} { // b is the witness
-			h.Doubt(p.now, "b")
+		for _, pod := range []string{"b", "a"} { // b is the healthy peer
+			h.Suspect(p.now, "b")
 			h.Due(p.now)
 			p.note(h.Result(p.now.Add(time.Millisecond), pod, pod == "b" || step.a))
 		}
@@ -220,7 +220,7 @@ func TestAPodIsTakenOutBesideOneThatFlaps(t *testing.T) {
 	}
 }
 
-func TestAPodOutOfServiceIsNoWitness(t *testing.T) {
+func TestAPodOutOfServiceIsNoHealthyPeer(t *testing.T) {
 	h := newChecker(t, health.Options{Interval: time.Second}, "a", "b")
 	pods := append(inService("a", "b"), health.Pod{Name: "drained"})
 	h.SetPods(t0, pods)
@@ -270,7 +270,7 @@ func TestAPodThatWasDownIsJudgedByItsProbes(t *testing.T) {
 }
 
 // A shared fault must not set off a storm of probes.
-func TestAskingForWitnessesIsBounded(t *testing.T) {
+func TestProbesOfPeersAreBounded(t *testing.T) {
 	var names []string
 	for i := range 200 {
 		names = append(names, podName(i))
@@ -288,7 +288,7 @@ func TestAskingForWitnessesIsBounded(t *testing.T) {
 	h := newChecker(t, health.Options{Interval: time.Minute}, names...)
 	p := newProber(h, 1)
 	p.run(t0.Add(time.Minute), failing())
-	h.Doubt(p.now, podName(7))
+	h.Suspect(p.now, podName(7))
 	p.probes = 0
 	p.run(p.now.Add(25*time.Millisecond), failing(podName(7)))
 	if p.probes < 2 || p.probes > 6 || h.Healthy(podName(7)) {
@@ -332,25 +332,25 @@ func TestProbesKeepTheIntervalAndDoNotOverlap(t *testing.T) {
 	}
 }
 
-func TestDoubtProbesAtOnceAndOneFailureIsEnough(t *testing.T) {
+func TestASuspectIsProbedAtOnceAndOneFailureIsEnough(t *testing.T) {
 	h := newChecker(t, health.Options{Interval: time.Minute, UnhealthyAfter: 3}, "a", "b")
 	p := newProber(h, 1)
 	p.run(t0.Add(time.Minute), failing())
 	now := p.now
-	h.Doubt(now, "a")
+	h.Suspect(now, "a")
 	if due := h.Due(now); fmt.Sprint(due) != "[a]" {
 		t.Fatalf("due %v, want a at once", due)
 	}
 	p.note(h.Result(now, "a", false))
 	p.run(now.Add(time.Second), failing("a")) // b is asked at once
 	if got := p.take(); got != "[a down]" {
-		t.Errorf("after a doubt and a failure: %v, want a down", got)
+		t.Errorf("suspect, after a failure: %v, want a down", got)
 	}
 	now = p.now
-	h.Doubt(now, "b")
+	h.Suspect(now, "b")
 	h.Due(now)
 	if got := h.Result(now, "b", true); got != nil || !h.Healthy("b") {
-		t.Errorf("a doubt that a probe refuted took b out: %v", got)
+		t.Errorf("a suspect that passed is out: %v", got)
 	}
 	if got := h.Result(now, "b", false); got != nil {
 		t.Errorf("a result without a probe counted: %v", got)

@@ -6,42 +6,42 @@ import (
 )
 
 const (
-	// probation is how long a pod is suspect that failed within the last suspicion,
+	// shortUnstable is how long a pod is unstable that failed within the last longUnstable,
 	// from when another is taken out or it is back itself: one that flaps fails again
-	// before that. A pod that is back after it was the only one is not suspect, and
-	// one that is back for the second time is so for suspicion.
-	probation = 10 * time.Second
-	suspicion = time.Minute
+	// before that. A pod that is back after it was the only one is not unstable, and
+	// one that is back for the second time is so for longUnstable.
+	shortUnstable = 10 * time.Second
+	longUnstable  = time.Minute
 	// manyFailures is how many times within failuresWithin a pod must have begun to
-	// fail to be suspect for suspicion, whether or not it was taken out.
+	// fail to be unstable for longUnstable, whether or not it was taken out.
 	manyFailures   = 3
 	failuresWithin = 30 * time.Second
-	// forgiveness is the time in good health for which one ejection is forgotten,
+	// forgiveAfter is the time in good health for which one ejection is forgotten,
 	// and maxEjections bounds how many of them prolong the next.
-	forgiveness  = time.Minute
+	forgiveAfter = time.Minute
 	maxEjections = 11
-	// lastResort is how long a pod must have failed all its probes to be taken out
+	// ejectAnyway is how long a pod must have failed all its probes to be taken out
 	// although there is no better place for its sessions: pods that flap are back
 	// before.
-	lastResort = 5 * time.Second
-	// quorum is the share of the pods in service that must be above suspicion, one
+	ejectAnyway = 5 * time.Second
+	// quorum is the share of the pods in service that must be stable, one
 	// in so many, for the others to be avoided and kept out.
 	quorum = 4
 )
 
 // flapping is what is known of a pod that fails on and off.
 type flapping struct {
-	broke    time.Time                   // it has failed each probe since; zero: the latest passed
-	failures [manyFailures - 1]time.Time // when it began to fail the last times, the oldest first
-	ejected  int                         // times it was taken out, less those forgiven
-	good     time.Time                   // it has been in good health since, or forgiven since
-	until    time.Time                   // it stays out until then
-	suspect  time.Time                   // it is suspect until then
-	avoided  bool                        // as was told
+	broke     time.Time                   // it has failed each probe since; zero: the latest passed
+	failures  [manyFailures - 1]time.Time // when it began to fail the last times, the oldest first
+	ejections int                         // times it was taken out, less those forgiven
+	good      time.Time                   // it has been in good health since, or forgiven since
+	until     time.Time                   // it stays out until then
+	unstable  time.Time                   // it is unstable until then
+	avoided   bool                        // as was told
 }
 
-// note books a result of a probe and reports whether it made the pod suspect.
-func (f *flapping) note(now time.Time, healthy bool) (suspect bool) {
+// note books a result of a probe and reports whether it made the pod unstable.
+func (f *flapping) note(now time.Time, healthy bool) (unstable bool) {
 	if healthy {
 		f.broke = time.Time{}
 		return false
@@ -58,39 +58,39 @@ func (f *flapping) note(now time.Time, healthy bool) (suspect bool) {
 	if first.IsZero() || now.Sub(first) > failuresWithin {
 		return false
 	}
-	f.suspect = now.Add(suspicion)
+	f.unstable = now.Add(longUnstable)
 	return true
 }
 
 // forgive forgets an ejection for each minute in good health.
 func (f *flapping) forgive(now time.Time) {
-	minutes := int(now.Sub(f.good) / forgiveness)
+	minutes := int(now.Sub(f.good) / forgiveAfter)
 	if f.good.IsZero() || minutes <= 0 {
 		return
 	}
-	f.ejected = max(f.ejected-minutes, 0)
-	f.good = f.good.Add(time.Duration(minutes) * forgiveness)
+	f.ejections = max(f.ejections-minutes, 0)
+	f.good = f.good.Add(time.Duration(minutes) * forgiveAfter)
 }
 
-// eject books that the pod is taken out: for longer each time, but for the first.
-func (f *flapping) eject(now time.Time, base time.Duration) {
-	f.ejected = min(f.ejected+1, maxEjections)
-	f.until = now.Add(time.Duration(f.ejected-1) * base)
+// countEjection books that the pod is taken out: for longer each time, but for the first.
+func (f *flapping) countEjection(now time.Time, base time.Duration) {
+	f.ejections = min(f.ejections+1, maxEjections)
+	f.until = now.Add(time.Duration(f.ejections-1) * base)
 }
 
-// doubtShaky makes the pods suspect that failed lately and pass again, now that
+// markUnstable makes the pods unstable that failed lately and pass again, now that
 // another is taken out: its sessions should not go to one that is next.
-func (h *Checker) doubtShaky(now time.Time) {
+func (h *Checker) markUnstable(now time.Time) {
 	for _, p := range h.order {
-		if p.firstFailed.IsZero() && p.failedLately(now) && p.suspect.Before(now.Add(probation)) {
-			p.suspect = now.Add(probation)
+		if p.firstFailed.IsZero() && p.failedLately(now) && p.unstable.Before(now.Add(shortUnstable)) {
+			p.unstable = now.Add(shortUnstable)
 		}
 	}
 }
 
 func (f *flapping) failedLately(now time.Time) bool {
 	last := f.failures[len(f.failures)-1]
-	return !last.IsZero() && now.Sub(last) < suspicion
+	return !last.IsZero() && now.Sub(last) < longUnstable
 }
 
 // rejoin books that a pod is taken back.
@@ -98,47 +98,47 @@ func (h *Checker) rejoin(now time.Time, f *probed) {
 	f.good = now
 	long := time.Duration(0)
 	switch {
-	case f.ejected > 1:
-		long = suspicion
-	case slices.ContainsFunc(h.order, func(p *probed) bool { return p != f && p.ejected > 0 && p.failedLately(now) }):
-		long = probation
+	case f.ejections > 1:
+		long = longUnstable
+	case slices.ContainsFunc(h.order, func(p *probed) bool { return p != f && p.ejections > 0 && p.failedLately(now) }):
+		long = shortUnstable
 	}
-	if end := now.Add(long); end.After(f.suspect) {
-		f.suspect = end
+	if end := now.Add(long); end.After(f.unstable) {
+		f.unstable = end
 	}
 }
 
-func (f *flapping) suspectAt(now time.Time) bool { return now.Before(f.suspect) }
+func (f *flapping) unstableAt(now time.Time) bool { return now.Before(f.unstable) }
 
-// mayLeave reports whether there is a better place for the sessions of a pod that
+// mayEject reports whether there is a better place for the sessions of a pod that
 // fails its checks, or it has failed for so long that any other is better.
-func (h *Checker) mayLeave(now time.Time, p *probed) bool {
-	if now.Sub(p.broke) >= lastResort {
+func (h *Checker) mayEject(now time.Time, p *probed) bool {
+	if now.Sub(p.broke) >= ejectAnyway {
 		return true
 	}
-	if p.suspectAt(now) && !h.calm(now) {
+	if p.unstableAt(now) && !h.enoughStable(now) {
 		return false
 	}
 	return h.passing(now) // p is none of them
 }
 
-// passing reports whether a pod in service is above suspicion and passed its latest
+// passing reports whether a pod in service is stable and passed its latest
 // probe.
 func (h *Checker) passing(now time.Time) bool {
 	return slices.ContainsFunc(h.order, func(p *probed) bool {
-		return p.inService && !p.out && p.firstFailed.IsZero() && !p.suspectAt(now)
+		return p.inService && !p.out && p.firstFailed.IsZero() && !p.unstableAt(now)
 	})
 }
 
-// calm reports whether enough pods in service are above suspicion.
-func (h *Checker) calm(now time.Time) bool {
+// enoughStable reports whether enough pods in service are stable.
+func (h *Checker) enoughStable(now time.Time) bool {
 	steady, all := 0, 0
 	for _, p := range h.order {
 		if !p.inService {
 			continue
 		}
 		all++
-		if !p.out && !p.failing && !p.suspectAt(now) {
+		if !p.out && !p.failing && !p.unstableAt(now) {
 			steady++
 		}
 	}
@@ -153,15 +153,15 @@ func (h *Checker) settle(now time.Time) []Transition {
 		return nil
 	}
 	h.unsettled, h.review = false, time.Time{}
-	calm, passing := h.calm(now), h.passing(now)
+	enoughStable, passing := h.enoughStable(now), h.passing(now)
 	var changed []Transition
 	for _, p := range h.order {
 		was := *p
-		if p.out && !p.failing && p.firstFailed.IsZero() && !h.keptOut(now, p, calm) {
+		if p.out && !p.failing && p.firstFailed.IsZero() && !h.keptOut(now, p, enoughStable) {
 			p.out = false
 			h.rejoin(now, p)
 		}
-		p.avoided = h.shaky(now, p, passing) && calm && !p.out
+		p.avoided = h.toAvoid(now, p, passing) && enoughStable && !p.out
 		if p.out != was.out || p.avoided != was.avoided {
 			changed = append(changed, Transition{Pod: p.name, Healthy: !p.out, WasHealthy: !was.out, Avoid: p.avoided, Reason: p.settled(was.out)})
 		}
@@ -169,12 +169,12 @@ func (h *Checker) settle(now time.Time) []Transition {
 	return changed
 }
 
-// shaky reports whether a pod is suspect or, where others pass, failed its latest
+// toAvoid reports whether a pod is unstable or, where others pass, failed its latest
 // probe.
-func (h *Checker) shaky(now time.Time, p *probed, passing bool) bool {
+func (h *Checker) toAvoid(now time.Time, p *probed, passing bool) bool {
 	switch {
-	case p.suspectAt(now):
-		h.reviewAt(p.suspect)
+	case p.unstableAt(now):
+		h.reviewAt(p.unstable)
 		return true
 	case passing && !p.firstFailed.IsZero():
 		h.reviewAt(now.Add(h.opts.Interval))
@@ -184,8 +184,8 @@ func (h *Checker) shaky(now time.Time, p *probed, passing bool) bool {
 }
 
 // keptOut reports whether a pod that passes its checks stays out all the same.
-func (h *Checker) keptOut(now time.Time, p *probed, calm bool) bool {
-	if !calm || !now.Before(p.until) {
+func (h *Checker) keptOut(now time.Time, p *probed, enoughStable bool) bool {
+	if !enoughStable || !now.Before(p.until) {
 		return false
 	}
 	h.reviewAt(p.until)

@@ -154,7 +154,7 @@ func slowStart(ctx context.Context, _ int) error {
 		return err
 	}
 	runCtx, stop := context.WithCancel(ctx)
-	steering := &xds.Steering{Logger: zap.NewNop(), Loads: load.NewLoads(), Set: f.server, Doubter: nobody{}, Model: f.server.Model}
+	steering := &xds.Steering{Logger: zap.NewNop(), Loads: load.NewLoads(), Set: f.server, Prober: nobody{}, Model: f.server.Model}
 	done := make(chan error, 1)
 	go func() { done <- steering.Run(runCtx) }()
 	defer func() {

@@ -28,9 +28,9 @@ type fleet struct {
 
 type nobody struct{}
 
-func (nobody) XDSPush(string, time.Duration)         {}
-func (nobody) XDSNack(string)                        {}
-func (nobody) Doubt(context.Context, string, string) {}
+func (nobody) XDSPush(string, time.Duration)           {}
+func (nobody) XDSNack(string)                          {}
+func (nobody) Suspect(context.Context, string, string) {}
 
 func newFleet(ctx context.Context, services, pods int) (*fleet, error) {
 	server, err := xds.New(xds.Options{Logger: zap.NewNop(), Observer: nobody{}, Boot: "bench"})

@@ -116,7 +116,7 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, rules []a
 		Set: server, Model: server.Model, Changed: server.Changed(),
 	}
 	a.steering = &xds.Steering{
-		Logger: p.Logger.Named("weights"), Loads: a.loads, Set: server, Doubter: a.prober, Model: server.Model,
+		Logger: p.Logger.Named("weights"), Loads: a.loads, Set: server, Prober: a.prober, Model: server.Model,
 		Penalty: found.WeightFactor, Observe: a.observe,
 	}
 	return a, nil
