@@ -60,6 +60,9 @@ func (st *steered) members() []state.Member {
 	return st.view.Members
 }
 
+// podID names a pod of all services.
+type podID struct{ service, pod string }
+
 // pushInterval is the least time between two pushes of a service's weights.
 const pushInterval = time.Second
 

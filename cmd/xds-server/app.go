@@ -28,6 +28,7 @@ import (
 	"github.com/stateful-route/stateful-route/xds"
 	"github.com/stateful-route/stateful-route/xds/discovery"
 	"github.com/stateful-route/stateful-route/xds/load"
+	"github.com/stateful-route/stateful-route/xds/probe"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
@@ -42,7 +43,7 @@ type app struct {
 	sources  *discovery.Manager
 	state    *state.File     // nil: none is configured
 	kept     state.Persisted // of the run before
-	prober   *xds.Prober
+	prober   *probe.Prober
 	steering *xds.Steering
 	analyzer *analyzer
 	reload   *reloader
@@ -111,7 +112,7 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, rules []a
 	if a.page, err = livepage.New(livepage.Options{State: a.liveState, Logger: p.Logger.Named("page")}); err != nil {
 		return nil, err
 	}
-	a.prober = &xds.Prober{
+	a.prober = &probe.Prober{
 		Logger: p.Logger.Named("health"), Observer: probes{monitor, tracer, found.collector},
 		Set: server, Model: server.Model, Changed: server.Changed(),
 	}

@@ -1,4 +1,5 @@
-package xds
+// Package probe runs the active health checks of the pods.
+package probe
 
 import (
 	"container/heap"
