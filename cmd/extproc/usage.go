@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"time"
 
 	"go.uber.org/zap"
@@ -12,7 +11,7 @@ import (
 
 // usage returns what tells xds-server's analyzer how this process is doing.
 func (a *App) usage() func(time.Time) extproc.Usage {
-	process := procstat.NewProcessReader(os.DirFS("/"))
+	process := procstat.NewReader("/")
 	return func(now time.Time) extproc.Usage {
 		s := a.table.Stats()
 		u := extproc.Usage{TableSize: s.Size, TableCapacity: s.Capacity, Evictions: s.EvictedForRoom()}

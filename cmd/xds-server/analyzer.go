@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
 	"slices"
 	"time"
 
@@ -22,7 +21,7 @@ import (
 type analyzer struct {
 	*analysis.Analyzer
 	collector *analysis.Collector
-	process   *procstat.ProcessReader
+	process   *procstat.Reader
 	model     func() state.Model
 	log       *zap.Logger
 }
@@ -40,7 +39,7 @@ func newAnalyzer(cfg config.Analyzer, own []analysis.Rule, model func() state.Mo
 		return nil, err
 	}
 	return &analyzer{
-		Analyzer: a, collector: analysis.NewCollector(), process: procstat.NewProcessReader(os.DirFS("/")), model: model, log: log,
+		Analyzer: a, collector: analysis.NewCollector(), process: procstat.NewReader("/"), model: model, log: log,
 	}, nil
 }
 

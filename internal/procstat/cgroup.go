@@ -1,50 +1,47 @@
 package procstat
 
 import (
-	"io/fs"
+	"os"
 	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/prometheus/procfs"
 )
 
 // controlGroup is one level of the control groups that hold the process.
 type controlGroup struct {
 	version    int
 	controller string // "memory" or "cpu" in version 1, "" in version 2
-	dir        string // below the root, without a leading slash
+	dir        string
 }
 
-// groups lists the control groups from the process's own up to the topmost. In
+// groupsOf lists the control groups from the process's own up to the topmost. In
 // a container the path in /proc may be the host's; then only the mount's own
-// directory exists, and it is the container's group.
-func (r *ProcessReader) groups() []controlGroup {
-	text, err := fs.ReadFile(r.root, "proc/self/cgroup")
+// directory exists, and it is the container's group. Without control groups the
+// machine is the limit.
+func groupsOf(self procfs.Proc, root string) (groups []controlGroup) {
+	own, err := self.Cgroups()
 	if err != nil {
-		return nil // no control groups: the machine is the limit
+		return nil
 	}
-	var groups []controlGroup
-	for line := range strings.Lines(string(text)) {
-		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if len(parts) < 3 {
-			continue
+	for _, g := range own {
+		if g.HierarchyID == 0 && len(g.Controllers) == 0 {
+			groups = append(groups, levels(controlGroup{version: 2}, root, "", g.Path)...)
 		}
-		if parts[0] == "0" && parts[1] == "" {
-			groups = append(groups, levels(controlGroup{version: 2}, "sys/fs/cgroup", parts[2])...)
-		}
-		for controller := range strings.SplitSeq(parts[1], ",") {
+		for _, controller := range g.Controllers {
 			if controller == "memory" || controller == "cpu" {
-				group := controlGroup{version: 1, controller: controller}
-				groups = append(groups, levels(group, "sys/fs/cgroup/"+controller, parts[2])...)
+				groups = append(groups, levels(controlGroup{version: 1, controller: controller}, root, controller, g.Path)...)
 			}
 		}
 	}
 	return groups
 }
 
-func levels(group controlGroup, mount, own string) []controlGroup {
-	var groups []controlGroup
+func levels(group controlGroup, root, mount, own string) (groups []controlGroup) {
 	for dir := path.Clean("/" + own); ; dir = path.Dir(dir) {
-		group.dir = path.Join(mount, dir)
+		group.dir = filepath.Join(root, "sys/fs/cgroup", mount, dir)
 		groups = append(groups, group)
 		if dir == "/" {
 			return groups
@@ -54,38 +51,32 @@ func levels(group controlGroup, mount, own string) []controlGroup {
 
 // memory is what the group uses, without the page cache that the kernel can
 // take back, and its limit; false without a limit.
-func (g controlGroup) memory(root fs.FS) (used, limit uint64, ok bool) {
+func (g controlGroup) memory() (used, limit uint64, ok bool) {
 	usedFile, limitFile, reclaimable := "memory.current", "memory.max", "inactive_file"
 	if g.version == 1 {
 		usedFile, limitFile, reclaimable = "memory.usage_in_bytes", "memory.limit_in_bytes", "total_inactive_file"
 	}
-	limit, ok = g.number(root, limitFile)
+	limit, ok = g.number(limitFile)
 	// Version 1 says "no limit" with the largest number of pages.
 	if !ok || g.controller == "cpu" || limit == 0 || limit >= 1<<62 {
 		return 0, 0, false
 	}
-	if used, ok = g.number(root, usedFile); !ok {
+	if used, ok = g.number(usedFile); !ok {
 		return 0, 0, false
 	}
-	return used - min(used, g.statistic(root, reclaimable)), limit, true
+	return used - min(used, g.statistic(reclaimable)), limit, true
 }
 
 // cpu is the number of cores that the group's quota allows; false without one.
-func (g controlGroup) cpu(root fs.FS) (cores float64, ok bool) {
+func (g controlGroup) cpu() (cores float64, ok bool) {
 	if g.version == 2 {
-		text, err := fs.ReadFile(root, path.Join(g.dir, "cpu.max"))
-		words := strings.Fields(string(text))
-		if err != nil || len(words) != 2 {
+		words := strings.Fields(g.text("cpu.max"))
+		if len(words) != 2 {
 			return 0, false
 		}
 		return ratio(words[0], words[1])
 	}
-	quota, errQuota := fs.ReadFile(root, path.Join(g.dir, "cpu.cfs_quota_us"))
-	period, errPeriod := fs.ReadFile(root, path.Join(g.dir, "cpu.cfs_period_us"))
-	if errQuota != nil || errPeriod != nil {
-		return 0, false
-	}
-	return ratio(strings.TrimSpace(string(quota)), strings.TrimSpace(string(period)))
+	return ratio(g.text("cpu.cfs_quota_us"), g.text("cpu.cfs_period_us"))
 }
 
 // ratio divides two positive numbers; "max" and -1 are no numbers in this sense.
@@ -98,22 +89,23 @@ func ratio(a, b string) (float64, bool) {
 	return x / y, true
 }
 
-func (g controlGroup) number(root fs.FS, file string) (uint64, bool) {
-	text, err := fs.ReadFile(root, path.Join(g.dir, file))
+// text is what a file of the group holds, "" when it cannot be read.
+func (g controlGroup) text(file string) string {
+	text, err := os.ReadFile(filepath.Join(g.dir, file))
 	if err != nil {
-		return 0, false
+		return ""
 	}
-	n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+	return strings.TrimSpace(string(text))
+}
+
+func (g controlGroup) number(file string) (uint64, bool) {
+	n, err := strconv.ParseUint(g.text(file), 10, 64)
 	return n, err == nil
 }
 
 // statistic reads one line of memory.stat, 0 when it is not there.
-func (g controlGroup) statistic(root fs.FS, name string) uint64 {
-	text, err := fs.ReadFile(root, path.Join(g.dir, "memory.stat"))
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(text)) {
+func (g controlGroup) statistic(name string) uint64 {
+	for line := range strings.Lines(g.text("memory.stat")) {
 		if value, found := strings.CutPrefix(line, name+" "); found {
 			n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 64)
 			if err == nil {

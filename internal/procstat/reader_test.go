@@ -1,12 +1,13 @@
 package procstat
 
 import (
-	"io/fs"
+	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	"github.com/stateful-route/stateful-route/insight/analysis"
@@ -14,24 +15,41 @@ import (
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// files are what every machine has: 2 GiB of memory, 256 MiB of it ours.
-func files(extra map[string]string) fstest.MapFS {
-	all := map[string]string{
-		"proc/self/status": "Name:\textproc\nVmRSS:\t  262144 kB\n",
-		"proc/meminfo":     "MemTotal:        2097152 kB\nMemFree: 5 kB\n",
-		"proc/self/stat":   "42 (a) b (c) S 1 42 42 0 -1 4194560 10 0 0 0 150 50 0 0 20 0 8 0 100 0 0\n",
-	}
-	for name, text := range extra {
-		all[name] = text
-	}
-	out := fstest.MapFS{}
-	for name, text := range all {
-		out[name] = &fstest.MapFile{Data: []byte(text)}
-	}
-	return out
+// stat is a line of /proc/PID/stat: a name that is hard to parse, the CPU time in
+// hundredths of a second, and the memory in MiB.
+func stat(user, system, memory int) string {
+	pages := memory << 20 / os.Getpagesize()
+	return fmt.Sprintf("42 (a) b (c) S 1 42 42 0 -1 4194560 10 0 0 0 %d %d 0 0 20 0 8 0 100 0 %d%s\n", user, system, pages, strings.Repeat(" 0", 28))
 }
 
-func TestProcessUsageAgainstTheLimitInForce(t *testing.T) {
+// machine makes a root directory with what every machine has: 2 GiB of memory, 256
+// MiB of it ours. Extra files join them or replace them.
+func machine(t *testing.T, extra map[string]string) (root string) {
+	t.Helper()
+	root = t.TempDir()
+	write(t, root, "proc/meminfo", "MemTotal:        2097152 kB\nMemFree: 5 kB\n")
+	write(t, root, "proc/42/stat", stat(150, 50, 256))
+	if err := os.Symlink("42", filepath.Join(root, "proc/self")); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range extra {
+		write(t, root, strings.Replace(name, "proc/self", "proc/42", 1), text)
+	}
+	return root
+}
+
+func write(t *testing.T, root, name, text string) {
+	t.Helper()
+	file := filepath.Join(root, name)
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestUsageAgainstTheLimitInForce(t *testing.T) {
 	all := float64(runtime.NumCPU())
 	for _, c := range []struct {
 		name     string
@@ -79,7 +97,7 @@ func TestProcessUsageAgainstTheLimitInForce(t *testing.T) {
 		}, 256, 2048, all},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := NewProcessReader(files(c.files)).Read(noon)
+			got, err := NewReader(machine(t, c.files)).Read(noon)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -91,14 +109,13 @@ func TestProcessUsageAgainstTheLimitInForce(t *testing.T) {
 	}
 }
 
-func TestProcessCPUIsAveragedBetweenReadings(t *testing.T) {
-	machine := files(nil)
-	r := NewProcessReader(machine)
+func TestCPUIsAveragedBetweenReadings(t *testing.T) {
+	root := machine(t, nil)
+	r := NewReader(root)
 	if _, err := r.Read(noon); err != nil {
 		t.Fatal(err)
 	}
-	// 300 ticks, or three seconds, of CPU within two seconds.
-	machine["proc/self/stat"] = &fstest.MapFile{Data: []byte("42 (a) b (c) S 1 42 42 0 -1 4194560 10 0 0 0 400 100 0 0 20 0 8 0 100 0 0\n")}
+	write(t, root, "proc/42/stat", stat(400, 100, 256)) // three more seconds of CPU within two
 	got, err := r.Read(noon.Add(2 * time.Second))
 	if err != nil {
 		t.Fatal(err)
@@ -108,35 +125,31 @@ func TestProcessCPUIsAveragedBetweenReadings(t *testing.T) {
 	}
 }
 
-func TestProcessReaderSaysWhatIsMissing(t *testing.T) {
+func TestWhatCannotBeReadIsSaid(t *testing.T) {
 	for _, broken := range []struct{ file, text string }{
-		{"proc/self/status", "Name: x\n"},
 		{"proc/meminfo", "MemTotal: many kB\n"},
+		{"proc/meminfo", "MemFree: 5 kB\n"},
 		{"proc/self/stat", "42 (x) S 1\n"},
-		{"proc/self/stat", "42 (x) S 1 42 42 0 -1 4194560 10 0 0 0 x y 0 0 20 0\n"},
+		{"proc/self/stat", strings.Replace(stat(7, 8, 9), " 7 8 ", " x y ", 1)},
 	} {
-		if _, err := NewProcessReader(files(map[string]string{broken.file: broken.text})).Read(noon); err == nil {
+		if _, err := NewReader(machine(t, map[string]string{broken.file: broken.text})).Read(noon); err == nil {
 			t.Errorf("%s holding %q was accepted", broken.file, broken.text)
 		}
 	}
-	if _, err := NewProcessReader(fstest.MapFS{}).Read(noon); err == nil {
+	if _, err := NewReader(t.TempDir()).Read(noon); err == nil {
 		t.Error("an empty file system was accepted")
 	}
 }
 
-func TestProcessReaderOnThisMachine(t *testing.T) {
+func TestThisMachine(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("reads Linux files")
 	}
-	root, ok := os.DirFS("/").(fs.ReadFileFS)
-	if !ok {
-		t.Fatal("os.DirFS cannot read files")
-	}
-	got, err := NewProcessReader(root).Read(time.Now())
+	got, err := NewReader("/").Read(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if used := share(float64(got.Memory), float64(got.MemoryLimit)); used <= 0 || used > 1 || got.CPULimit <= 0 || math.IsInf(got.CPULimit, 0) {
+	if got.Memory == 0 || got.Memory > got.MemoryLimit || got.CPULimit <= 0 || math.IsInf(got.CPULimit, 0) {
 		t.Errorf("implausible: %+v", got)
 	}
 }
