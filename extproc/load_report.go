@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/insight/analysis"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -28,9 +29,9 @@ type LoadReporterOptions struct {
 	Directory *Directory
 	// Sessions counts the sessions of each pod. Required.
 	Sessions SessionCounter
-	// Usage, when set, is asked at each report what this process uses; only Run
-	// calls it.
-	Usage func(now time.Time) Usage
+	// Usage, when set, is asked at each report what this process uses, and how many
+	// live bindings it gave up for want of room since its start; only Run calls it.
+	Usage func(now time.Time) analysis.ReplicaSample
 	// MinBackoff and MaxBackoff bound the pause before a lost stream is opened
 	// again. 0 means 100ms and 5s.
 	MinBackoff, MaxBackoff time.Duration

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/insight/analysis"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -54,7 +55,7 @@ func startLRS(t *testing.T, address string) (*lrsServer, *grpc.Server, string) {
 	return s, g, l.Addr().String()
 }
 
-func startReporter(t *testing.T, address string, d *Directory, sessions SessionCounter, usage func(time.Time) Usage) {
+func startReporter(t *testing.T, address string, d *Directory, sessions SessionCounter, usage func(time.Time) analysis.ReplicaSample) {
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -162,9 +163,12 @@ func TestLookupsAndOwnUsageAreReported(t *testing.T) {
 	// A change of the pods must not lose what was counted before it.
 	p.directory.Set([]ServiceState{{chat(), pods(2)}}, true)
 	evictions := uint64(5)
-	usage := func(time.Time) Usage {
+	usage := func(time.Time) analysis.ReplicaSample {
 		evictions += 2
-		return Usage{Memory: 10, MemoryLimit: 20, CPU: .5, CPULimit: 2, TableSize: 3, TableCapacity: 4, Evictions: evictions, Unwritten: true}
+		return analysis.ReplicaSample{
+			ProcessSample: analysis.ProcessSample{Memory: 10, MemoryLimit: 20, CPU: .5, CPULimit: 2},
+			Size:          3, Capacity: 4, Evictions: evictions, Unwritten: true,
+		}
 	}
 	lrs, _, address := startLRS(t, "127.0.0.1:0")
 	startReporter(t, address, p.directory, newTable(t), usage)

@@ -11,22 +11,6 @@ import (
 	"github.com/stateful-route/stateful-route/wire"
 )
 
-// Usage is what this process uses and holds at one moment.
-type Usage struct {
-	// Memory and MemoryLimit are bytes; a limit of 0 is not known.
-	Memory, MemoryLimit uint64
-	// CPU is the average number of cores used since the call before, CPULimit how
-	// many may be; a limit of 0 is not known.
-	CPU, CPULimit float64
-	// TableSize and TableCapacity count bindings.
-	TableSize, TableCapacity int
-	// Evictions counts the live bindings given up since the start for want of room in
-	// the table.
-	Evictions uint64
-	// Unwritten says that the file that keeps the bindings cannot be written.
-	Unwritten bool
-}
-
 // lookups counts what the look-ups of one service's sessions found since the
 // last report.
 type lookups struct{ hits, misses atomic.Uint64 }
@@ -66,8 +50,8 @@ func (r *LoadReporter) selfReport(now time.Time, since time.Duration) []*endpoin
 				loadMetric(wire.MetricMemoryLimit, float64(u.MemoryLimit)),
 				loadMetric(wire.MetricCPU, u.CPU),
 				loadMetric(wire.MetricCPULimit, u.CPULimit),
-				loadMetric(wire.MetricTableSize, float64(u.TableSize)),
-				loadMetric(wire.MetricTableCapacity, float64(u.TableCapacity)),
+				loadMetric(wire.MetricTableSize, float64(u.Size)),
+				loadMetric(wire.MetricTableCapacity, float64(u.Capacity)),
 				loadMetric(wire.MetricEvictions, float64(evictions)),
 				loadMetric(wire.MetricUnwritten, unwritten),
 			},

@@ -67,7 +67,8 @@ type ReplicaSample struct {
 	ProcessSample
 	// Size and Capacity are the bindings that its table holds and may hold.
 	Size, Capacity int
-	// Evictions counts bindings given up for lack of room since the report before.
+	// Evictions counts bindings given up for lack of room: the process's own count
+	// since its start, or what was reported since the sample before.
 	Evictions uint64
 	// Unwritten says that it cannot write its bindings to its file.
 	Unwritten bool
