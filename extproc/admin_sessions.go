@@ -16,6 +16,7 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/adminhttp"
 	"github.com/stateful-route/stateful-route/insight/tracing"
+	"github.com/stateful-route/stateful-route/sessionkey"
 )
 
 // Bounds of one page of sessions.
@@ -125,8 +126,8 @@ func splitSession(path string) (service, key string, err error) {
 	switch {
 	case service == "" || key == "":
 		return "", "", fmt.Errorf("a session is %sSERVICE/KEY", sessionPath)
-	case len(key) > MaxKey:
-		return "", "", fmt.Errorf("the key is longer than %d bytes", MaxKey)
+	case len(key) > sessionkey.MaxKey:
+		return "", "", fmt.Errorf("the key is longer than %d bytes", sessionkey.MaxKey)
 	}
 	return service, key, nil
 }

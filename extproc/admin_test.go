@@ -19,6 +19,7 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/insight/tracing"
+	"github.com/stateful-route/stateful-route/sessionkey"
 )
 
 // operator is the admin API as routectl sees it.
@@ -91,7 +92,7 @@ func TestAdminAnyKey(t *testing.T) {
 	o := startAdmin(t)
 	for _, key := range []string{
 		"simple", "a/b", "a//b", "/", "..", ".", "../../metrics", "a%2Fb", "100%", "ключ 🔑", "with space", `"quoted"`,
-		"?x=y", "#x", "a+b", "a;b", "line\nbreak", "\x00", "\xff\xfe", strings.Repeat("k", MaxKey),
+		"?x=y", "#x", "a+b", "a;b", "line\nbreak", "\x00", "\xff\xfe", strings.Repeat("k", sessionkey.MaxKey),
 	} {
 		path := sessionPath + "chat/" + escapeSegment(key)
 		var s sessionJSON
@@ -175,7 +176,7 @@ func TestAdminRefusals(t *testing.T) {
 		{"GET", sessionPath + "chat/", "", 400, "SERVICE/KEY"},
 		{"DELETE", sessionPath + "chat/", "", 400, "SERVICE/KEY"}, // a key that is missing is not all of them
 		{"DELETE", sessionPath + "mail", "", 404, `no service "mail"`},
-		{"GET", sessionPath + "chat/" + strings.Repeat("k", MaxKey+1), "", 400, "longer than 4096"},
+		{"GET", sessionPath + "chat/" + strings.Repeat("k", sessionkey.MaxKey+1), "", 400, "longer than 4096"},
 		{"POST", sessionPath + "chat/a", "", 405, "POST"},
 		{"PUT", sessionPath + "chat/a", `{"pod": "chat-9"}`, 422, `no pod "chat-9"`},
 		{"PUT", sessionPath + "chat/a", `{"pod": "chat-2"}`, 409, "maintenance"},

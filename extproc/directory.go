@@ -15,6 +15,7 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/insight/metrics"
+	"github.com/stateful-route/stateful-route/sessionkey"
 )
 
 // IdleTimeouts is told how long each service keeps an unused binding; 0 means
@@ -81,10 +82,10 @@ type service struct {
 
 // sessionPlaces are where requests and responses name sessions.
 type sessionPlaces struct {
-	keys      *keyReader
+	keys      *sessionkey.KeyReader
 	issueFrom int // index of the issued cookie among keys, -1 for none
 	learn     []statefulroute.SessionSource
-	named     *keyReader // keys and learn: every place where a request may name one
+	named     *sessionkey.KeyReader // keys and learn: every place where a request may name one
 }
 
 // podView is a pod with what is ready to be sent for it.
@@ -339,11 +340,11 @@ func (d *Directory) options(b statefulroute.BalancingPolicy) balancing.Options {
 func readSessionPolicy(p statefulroute.SessionPolicy) (places sessionPlaces, err error) {
 	var sources []statefulroute.SessionSource
 	sources, places.issueFrom = withIssued(p)
-	if places.keys, err = newKeyReader(sources); err != nil {
+	if places.keys, err = sessionkey.NewKeyReader(sources); err != nil {
 		return places, err
 	}
 	places.learn = learnSources(p.Learn)
-	places.named, err = newKeyReader(slices.Concat(sources, p.Learn))
+	places.named, err = sessionkey.NewKeyReader(slices.Concat(sources, p.Learn))
 	return places, err
 }
 

@@ -14,6 +14,7 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/insight/tracing"
+	"github.com/stateful-route/stateful-route/sessionkey"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -29,7 +30,7 @@ type exchange struct {
 	// From the request.
 	method  string
 	tls     bool
-	carried carried // for services that learn
+	carried sessionkey.Carried // for services that learn
 	key     string
 	issued  bool // key is an id of ours that the client does not have yet
 	source  int  // of key, -1 for none or an issued one
@@ -50,15 +51,15 @@ type exchange struct {
 
 // begin reads the request and decides.
 func (x *exchange) begin(ctx context.Context, md metadata.MD, values []*corev3.HeaderValue) {
-	h := headers(values)
+	h := sessionkey.Headers(values)
 	s := x.server
-	_, x.span = s.tracer.Request(ctx, metadataValue(md), h.value, x.service.policy.Name)
-	x.method = h.value(":method")
+	_, x.span = s.tracer.Request(ctx, metadataValue(md), h.Value, x.service.policy.Name)
+	x.method = h.Value(":method")
 	x.tls = cameByTLS(h)
 	if len(x.service.learn) > 0 {
-		x.carried = x.service.named.carried(h)
+		x.carried = x.service.named.Carried(h)
 	}
-	x.key, x.source = x.service.keys.key(h)
+	x.key, x.source = x.service.keys.Key(h)
 	if x.key == "" && x.service.policy.Session.Issue != nil {
 		x.key, x.issued = newSessionID(), true
 	}
@@ -125,14 +126,14 @@ func (x *exchange) next(ctx context.Context, m *extprocv3.ProcessingRequest) *ex
 	if r == nil {
 		return passOn(m)
 	}
-	return x.response(ctx, headers(r.GetHeaders().GetHeaders()), upstreamAddress(m))
+	return x.response(ctx, sessionkey.Headers(r.GetHeaders().GetHeaders()), upstreamAddress(m))
 }
 
 // response looks at the response headers: who served, how it went, which
 // session it names.
-func (x *exchange) response(ctx context.Context, h headers, upstream string) *extprocv3.ProcessingResponse {
+func (x *exchange) response(ctx context.Context, h sessionkey.Headers, upstream string) *extprocv3.ProcessingResponse {
 	x.answered = x.server.now()
-	x.status, _ = strconv.Atoi(h.value(":status")) // 0 for what is not a number: not known
+	x.status, _ = strconv.Atoi(h.Value(":status")) // 0 for what is not a number: not known
 	if x.status >= 500 {
 		x.sampler.failed(x.answered)
 	}

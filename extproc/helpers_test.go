@@ -11,14 +11,15 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/insight/metrics"
+	"github.com/stateful-route/stateful-route/sessionkey"
 )
 
 // t0 is the beginning of time in tests of pure parts.
 var t0 = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 // raw builds headers as Envoy sends them, from name, value pairs.
-func raw(pairs ...string) headers {
-	var h headers
+func raw(pairs ...string) sessionkey.Headers {
+	var h sessionkey.Headers
 	for i := 0; i < len(pairs); i += 2 {
 		h = append(h, &corev3.HeaderValue{Key: pairs[i], RawValue: []byte(pairs[i+1])})
 	}

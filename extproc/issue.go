@@ -8,6 +8,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/sessionkey"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -22,12 +23,12 @@ func newSessionID() string {
 // it, by TLS. Envoy's own x-forwarded-proto speaks of Envoy's connection; what
 // came with the request is believed as well, because it can only make the cookie
 // Secure, and a client that lies does that to its own.
-func cameByTLS(h headers) bool {
+func cameByTLS(h sessionkey.Headers) bool {
 	isHTTPS := func(text string) bool {
 		first, _, _ := strings.Cut(text, ",")
-		return strings.EqualFold(trimSpace(first), "https")
+		return strings.EqualFold(strings.TrimSpace(first), "https")
 	}
-	return isHTTPS(h.value("x-forwarded-proto")) || isHTTPS(h.value(wire.ForwardedProtoHeader))
+	return isHTTPS(h.Value("x-forwarded-proto")) || isHTTPS(h.Value(wire.ForwardedProtoHeader))
 }
 
 // issuedCookie is the Set-Cookie value that gives id to a client. Scripts

@@ -11,6 +11,7 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/affinity/store"
+	"github.com/stateful-route/stateful-route/sessionkey"
 )
 
 const (
@@ -22,8 +23,8 @@ const (
 // or response that names session n there amidst much else.
 type longRequest struct {
 	service  func(*statefulroute.Service)
-	request  func(n int) headers
-	response func(n int) headers // nil: the request names the session
+	request  func(n int) sessionkey.Headers
+	response func(n int) sessionkey.Headers // nil: the request names the session
 }
 
 func keyFrom(kind statefulroute.SourceKind, name string) func(*statefulroute.Service) {
@@ -45,25 +46,25 @@ func around(text string, n int) string {
 func longRequests() map[string]longRequest {
 	cookies := func(n int) string { return around("; sid="+idOf(n)+"; ", cookieBytes) }
 	return map[string]longRequest{
-		"header": {service: keyFrom(statefulroute.FromHeader, "x-session-id"), request: func(n int) headers {
+		"header": {service: keyFrom(statefulroute.FromHeader, "x-session-id"), request: func(n int) sessionkey.Headers {
 			return raw("x-session-id", idOf(n), "cookie", cookies(n), ":path", "/"+strings.Repeat("p", pathBytes))
 		}},
-		"cookie": {service: keyFrom(statefulroute.FromCookie, "sid"), request: func(n int) headers { return raw("cookie", cookies(n)) }},
-		"query": {service: keyFrom(statefulroute.FromQuery, "session"), request: func(n int) headers {
+		"cookie": {service: keyFrom(statefulroute.FromCookie, "sid"), request: func(n int) sessionkey.Headers { return raw("cookie", cookies(n)) }},
+		"query": {service: keyFrom(statefulroute.FromQuery, "session"), request: func(n int) sessionkey.Headers {
 			return raw(":path", "/?x="+around("&session="+idOf(n)+"&y=", pathBytes))
 		}},
-		"path": {service: keyFrom(statefulroute.FromPath, "^/rooms/([^/]+)"), request: func(n int) headers {
+		"path": {service: keyFrom(statefulroute.FromPath, "^/rooms/([^/]+)"), request: func(n int) sessionkey.Headers {
 			return raw(":path", "/rooms/"+idOf(n)+"/"+strings.Repeat("p", pathBytes))
 		}},
 		"learned header": {service: learnFrom(statefulroute.FromHeader, "mcp-session-id"),
-			request:  func(int) headers { return raw(":path", "/"+strings.Repeat("p", pathBytes)) },
-			response: func(n int) headers { return raw(":status", "200", "mcp-session-id", idOf(n)) }},
+			request:  func(int) sessionkey.Headers { return raw(":path", "/"+strings.Repeat("p", pathBytes)) },
+			response: func(n int) sessionkey.Headers { return raw(":status", "200", "mcp-session-id", idOf(n)) }},
 		"learned cookie": {service: learnFrom(statefulroute.FromCookie, "JSESSIONID"),
-			request: func(int) headers { return raw("cookie", strings.Repeat("c", cookieBytes)) },
-			response: func(n int) headers {
+			request: func(int) sessionkey.Headers { return raw("cookie", strings.Repeat("c", cookieBytes)) },
+			response: func(n int) sessionkey.Headers {
 				return raw(":status", "200", "set-cookie", "JSESSIONID="+idOf(n)+"; Comment="+strings.Repeat("c", cookieBytes))
 			}},
-		"issued": {service: issuing, request: func(int) headers { return raw("cookie", strings.Repeat("c", cookieBytes)) }},
+		"issued": {service: issuing, request: func(int) sessionkey.Headers { return raw("cookie", strings.Repeat("c", cookieBytes)) }},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/sessionkey"
 )
 
 // learnSources prepares the places where a response may name a session.
@@ -23,47 +24,18 @@ func learnSources(sources []statefulroute.SessionSource) []statefulroute.Session
 	return out
 }
 
-// learnedID reads a copy of a session id from the headers of a response, "" for none.
-func learnedID(source statefulroute.SessionSource, h headers) string {
-	id := ""
-	if source.Kind == statefulroute.FromHeader {
-		id = h.value(source.Name)
-	} else {
-		id = learnedCookie(source.Name, h)
-	}
-	if len(id) > MaxKey {
-		return ""
-	}
-	return strings.Clone(id) // not a piece of the response's headers
-}
-
-// learnedCookie returns what the last Set-Cookie of that name says, which is
-// what a client keeps.
-func learnedCookie(name string, h headers) string {
-	id := ""
-	for _, v := range h {
-		if v.GetKey() != "set-cookie" {
-			continue
-		}
-		if c := setCookieValue(headerText(v), name); c != "" {
-			id = c
-		}
-	}
-	return id
-}
-
 // learn binds every session id that a response names to the pod that served it.
 // An id that the request carried is left alone, wherever it stood: a pod that
 // repeats an id has not created it, and a client could otherwise have its own
 // pod take over somebody else's session. Where it is the request's own key, it
 // was bound before the request left.
-func (x *exchange) learn(ctx context.Context, h headers, served *podView, now time.Time) {
+func (x *exchange) learn(ctx context.Context, h sessionkey.Headers, served *podView, now time.Time) {
 	if served == nil {
 		return
 	}
 	for _, source := range x.service.learn {
-		id := learnedID(source, h)
-		if id != "" && id != x.key && !x.carried.names(id) {
+		id := sessionkey.LearnedID(source, h)
+		if id != "" && id != x.key && !x.carried.Names(id) {
 			x.own(ctx, id, served, now)
 		}
 	}

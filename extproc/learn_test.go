@@ -7,6 +7,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/sessionkey"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -147,7 +148,7 @@ func TestNothingIsLearnedFromUnknownPodsOrLongIDs(t *testing.T) {
 	c.response("10.9.9.9:1", ":status", "200", "mcp-session-id", "id-1")
 	c.finish()
 	c, _ = p.request()
-	c.response("127.0.0.1:9100", ":status", "200", "mcp-session-id", strings.Repeat("x", MaxKey+1))
+	c.response("127.0.0.1:9100", ":status", "200", "mcp-session-id", strings.Repeat("x", sessionkey.MaxKey+1))
 	c.finish()
 	if n := p.table.Stats().Size; n != 0 {
 		t.Errorf("%d bindings, want none", n)

@@ -1,4 +1,4 @@
-package extproc
+package sessionkey
 
 import (
 	"errors"
@@ -15,9 +15,9 @@ import (
 // client can then not fill the session table with a few huge keys.
 const MaxKey = 4 << 10
 
-// keyReader finds the session key of a request: sources in order, the first
+// KeyReader finds the session key of a request: sources in order, the first
 // that is present and not empty wins.
-type keyReader struct {
+type KeyReader struct {
 	sources []keySource
 }
 
@@ -27,10 +27,10 @@ type keySource struct {
 	pattern *regexp.Regexp // for a path
 }
 
-// newKeyReader compiles sources. An unknown kind, an empty name and a path
+// NewKeyReader compiles sources. An unknown kind, an empty name and a path
 // pattern that is not RE2 or has no group are errors.
-func newKeyReader(sources []statefulroute.SessionSource) (*keyReader, error) {
-	r := &keyReader{sources: make([]keySource, 0, len(sources))}
+func NewKeyReader(sources []statefulroute.SessionSource) (*KeyReader, error) {
+	r := &KeyReader{sources: make([]keySource, 0, len(sources))}
 	for _, s := range sources {
 		c, err := compileSource(s)
 		if err != nil {
@@ -65,11 +65,11 @@ func compileSource(s statefulroute.SessionSource) (keySource, error) {
 	return c, nil
 }
 
-// key returns the request's session key, or "" when it has none. source is the
+// Key returns the request's session key, or "" when it has none. source is the
 // index of the source that held it, -1 for none. The key is a copy: it may be kept
 // for as long as a request is in flight, and a piece of a cookie or path would keep
 // all of it.
-func (r *keyReader) key(h headers) (key string, source int) {
+func (r *KeyReader) Key(h Headers) (key string, source int) {
 	for i := range r.sources {
 		if k := r.sources[i].read(h); k != "" && len(k) <= MaxKey {
 			return strings.Clone(k), i
@@ -78,24 +78,24 @@ func (r *keyReader) key(h headers) (key string, source int) {
 	return "", -1
 }
 
-func (s *keySource) read(h headers) string {
+func (s *keySource) read(h Headers) string {
 	switch s.kind {
 	case statefulroute.FromHeader:
-		return h.value(s.name)
+		return h.Value(s.name)
 	case statefulroute.FromCookie:
 		return s.fromCookies(h)
 	case statefulroute.FromQuery:
-		_, query, _ := strings.Cut(h.value(":path"), "?")
+		_, query, _ := strings.Cut(h.Value(":path"), "?")
 		return queryValue(query, s.name)
 	default:
-		path, _, _ := strings.Cut(h.value(":path"), "?")
+		path, _, _ := strings.Cut(h.Value(":path"), "?")
 		return pathValue(path, s.pattern)
 	}
 }
 
 // fromCookies looks through every Cookie header: HTTP/2 clients may send one
 // per cookie.
-func (s *keySource) fromCookies(h headers) string {
+func (s *keySource) fromCookies(h Headers) string {
 	for _, v := range h {
 		if v.GetKey() != "cookie" {
 			continue

@@ -1,4 +1,4 @@
-package extproc
+package sessionkey
 
 import (
 	"net/url"
@@ -8,14 +8,14 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 )
 
-// carried are the session ids that a request names, in whatever place of the
+// Carried are the session ids that a request names, in whatever place of the
 // sources, the first or not. They are copies, and all that is kept of its headers
 // until the response: a stream may be open for hours.
-type carried []string
+type Carried []string
 
-// carried reads what the request names.
-func (r *keyReader) carried(h headers) carried {
-	var c carried
+// Carried reads what the request names.
+func (r *KeyReader) Carried(h Headers) Carried {
+	var c Carried
 	keep := func(value string) bool {
 		if value != "" && (len(c) == 0 || c[len(c)-1] != value) {
 			c = append(c, strings.Clone(value))
@@ -28,14 +28,14 @@ func (r *keyReader) carried(h headers) carried {
 	return c
 }
 
-// names reports whether the request named the session id.
-func (c carried) names(id string) bool {
+// Names reports whether the request named the session id.
+func (c Carried) Names(id string) bool {
 	return slices.ContainsFunc(c, func(value string) bool { return sameID(value, id) })
 }
 
 // anyValue reports whether is holds for a value of the source, repeated ones
 // included: which of them a pod takes is the pod's affair.
-func (s *keySource) anyValue(h headers, is func(string) bool) bool {
+func (s *keySource) anyValue(h Headers, is func(string) bool) bool {
 	switch s.kind {
 	case statefulroute.FromHeader:
 		return h.anyValue(s.name, func(text string) bool {
@@ -49,7 +49,7 @@ func (s *keySource) anyValue(h headers, is func(string) bool) bool {
 			})
 		})
 	case statefulroute.FromQuery:
-		_, query, _ := strings.Cut(h.value(":path"), "?")
+		_, query, _ := strings.Cut(h.Value(":path"), "?")
 		return slices.ContainsFunc(strings.Split(query, "&"), func(pair string) bool {
 			name, value, _ := strings.Cut(pair, "=")
 			if decoded, err := url.QueryUnescape(name); err == nil {

@@ -1,4 +1,4 @@
-package extproc
+package sessionkey
 
 import (
 	"slices"
@@ -6,14 +6,14 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 )
 
-// headers is a header map as Envoy sends it: lower-case names in order, a
+// Headers is a header map as Envoy sends it: lower-case names in order, a
 // repeated header as repeated entries. Lists are short (forward_rules keeps
 // them so), which makes a scan cheaper than building a map.
-type headers []*corev3.HeaderValue
+type Headers []*corev3.HeaderValue
 
-// value returns the first non-empty value of the header called name, which
+// Value returns the first non-empty value of the header called name, which
 // must be in lower case.
-func (h headers) value(name string) string {
+func (h Headers) Value(name string) string {
 	for _, v := range h {
 		if v.GetKey() != name {
 			continue
@@ -27,7 +27,7 @@ func (h headers) value(name string) string {
 
 // anyValue reports whether is holds for any value of the header called name,
 // which must be in lower case.
-func (h headers) anyValue(name string, is func(string) bool) bool {
+func (h Headers) anyValue(name string, is func(string) bool) bool {
 	return slices.ContainsFunc(h, func(v *corev3.HeaderValue) bool {
 		return v.GetKey() == name && is(headerText(v))
 	})

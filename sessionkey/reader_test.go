@@ -1,4 +1,4 @@
-package extproc
+package sessionkey
 
 import (
 	"net/http"
@@ -21,7 +21,7 @@ var allSources = []statefulroute.SessionSource{
 func TestSessionKey(t *testing.T) {
 	long := strings.Repeat("k", MaxKey)
 	tests := map[string]struct {
-		request headers
+		request Headers
 		want    string
 	}{
 		"nothing":                    {raw(":path", "/"), ""},
@@ -51,24 +51,24 @@ func TestSessionKey(t *testing.T) {
 		"longest key":                {raw("x-session-id", long), long},
 		"too long counts as absent":  {raw("x-session-id", long+"k", "cookie", "sid=b"), "b"},
 	}
-	r, err := newKeyReader(allSources)
+	r, err := NewKeyReader(allSources)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range tests {
-		if got, _ := r.key(c.request); got != c.want {
+		if got, _ := r.Key(c.request); got != c.want {
 			t.Errorf("%s: got %q, want %q", name, got, c.want)
 		}
 	}
 }
 
 func TestSessionKeyInTheValueField(t *testing.T) {
-	r, err := newKeyReader(allSources)
+	r, err := NewKeyReader(allSources)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := headers{{Key: "x-session-id", Value: "a"}}
-	if got, source := r.key(h); got != "a" || source != 0 {
+	h := Headers{{Key: "x-session-id", Value: "a"}}
+	if got, source := r.Key(h); got != "a" || source != 0 {
 		t.Errorf("got %q from source %d, want a from 0", got, source)
 	}
 }
@@ -81,7 +81,7 @@ func TestBadSourcesAreRefused(t *testing.T) {
 		from("body", "x"):                       "unknown kind",
 	}
 	for source, want := range bad {
-		_, err := newKeyReader([]statefulroute.SessionSource{source})
+		_, err := NewKeyReader([]statefulroute.SessionSource{source})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: got %v, want %q", source, err, want)
 		}
@@ -156,13 +156,13 @@ func FuzzSessionKey(f *testing.F) {
 	f.Add("/rooms/a?session=b", "sid=c", []byte("d"))
 	f.Add("", "", []byte{0xff, 0})
 	f.Add("?#%", "=;", []byte(nil))
-	r, err := newKeyReader(allSources)
+	r, err := NewKeyReader(allSources)
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, path, cookie string, id []byte) {
-		h := headers{{Key: ":path", Value: path}, {Key: "cookie", Value: cookie}, {Key: "x-session-id", RawValue: id}, nil, &corev3.HeaderValue{}}
-		key, source := r.key(h)
+		h := Headers{{Key: ":path", Value: path}, {Key: "cookie", Value: cookie}, {Key: "x-session-id", RawValue: id}, nil, &corev3.HeaderValue{}}
+		key, source := r.Key(h)
 		if (key == "") != (source < 0) || len(key) > MaxKey {
 			t.Errorf("key %q of %d bytes from source %d", key, len(key), source)
 		}
@@ -170,14 +170,14 @@ func FuzzSessionKey(f *testing.F) {
 }
 
 func BenchmarkSessionKey(b *testing.B) {
-	r, err := newKeyReader(allSources)
+	r, err := NewKeyReader(allSources)
 	if err != nil {
 		b.Fatal(err)
 	}
 	h := raw(":path", "/x?a=b&session=abcdef", ":method", "GET", "cookie", "theme=dark; lang=en")
 	b.ReportAllocs()
 	for b.Loop() {
-		if k, _ := r.key(h); k == "" {
+		if k, _ := r.Key(h); k == "" {
 			b.Fatal("no key")
 		}
 	}

@@ -1,0 +1,2 @@
+// Package sessionkey reads session keys from requests and responses.
+package sessionkey

@@ -1,0 +1,20 @@
+package sessionkey
+
+import (
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// raw builds headers as Envoy sends them, from name, value pairs.
+func raw(pairs ...string) Headers {
+	var h Headers
+	for i := 0; i < len(pairs); i += 2 {
+		h = append(h, &corev3.HeaderValue{Key: pairs[i], RawValue: []byte(pairs[i+1])})
+	}
+	return h
+}
+
+func from(kind statefulroute.SourceKind, name string) statefulroute.SessionSource {
+	return statefulroute.SessionSource{Kind: kind, Name: name}
+}
