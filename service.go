@@ -1,6 +1,9 @@
 package statefulroute
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // Service is one Envoy cluster and the policy by which sessions stick to its pods.
 type Service struct {
@@ -41,18 +44,28 @@ type SessionPolicy struct {
 	OnExtprocLoss ExtprocLossPolicy
 }
 
-// SessionSource names one place that can hold a session key.
+// SessionSource names one place that can hold a session key: its kind, and what
+// that kind has to know. Package sessionkey knows the kinds.
 type SessionSource struct {
 	Kind SourceKind
 	// Name is the header, cookie or query parameter; for FromPath, the RE2
-	// pattern whose first group is the key.
+	// pattern whose first group is the key. It is empty for a kind that has Params.
 	Name string
+	// Params are what a kind is given by name, as in the configuration; nil for a
+	// kind that has a Name.
+	Params map[string]string
 }
 
-// SourceKind is the kind of place a session key is read from.
+// Equal reports whether two sources are the same place.
+func (s SessionSource) Equal(o SessionSource) bool {
+	return s.Kind == o.Kind && s.Name == o.Name && maps.Equal(s.Params, o.Params)
+}
+
+// SourceKind is the kind of place a session key is read from, spelled as in the
+// configuration.
 type SourceKind string
 
-// The kinds of session source, spelled as in the configuration.
+// The kinds of session source that have a Name.
 const (
 	FromHeader SourceKind = "header"
 	FromCookie SourceKind = "cookie"

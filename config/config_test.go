@@ -12,6 +12,7 @@ import (
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/insight/analysis"
 	"github.com/stateful-route/stateful-route/internal/strictyaml"
+	"github.com/stateful-route/stateful-route/sessionkey"
 	"github.com/stateful-route/stateful-route/xds/discovery"
 )
 
@@ -63,6 +64,8 @@ func TestFullFile(t *testing.T) {
 		{Kind: statefulroute.FromCookie, Name: "sid"},
 		{Kind: statefulroute.FromQuery, Name: "session"},
 		{Kind: statefulroute.FromPath, Name: "^/rooms/([^/]+)"},
+		{Kind: sessionkey.FromJWT, Params: map[string]string{"header": "authorization", "claim": "sub"}},
+		{Kind: sessionkey.FromJWT, Params: map[string]string{"header": "authorization", "claim": "sid"}},
 		{Kind: statefulroute.FromHeader, Name: "mcp-session-id"},
 		{Kind: statefulroute.FromCookie, Name: "stateful-route"},
 	}

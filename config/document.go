@@ -61,7 +61,10 @@ func decodeFile(file string, v any, opts []Option) (*document, error) {
 		opt(doc)
 	}
 	doc.Document, err = strictyaml.Decode(file, raw, v, strictyaml.Options{
-		Late: map[reflect.Type]reflect.Type{reflect.TypeFor[rawPods](): podFields(doc.pods.Kinds())},
+		Late: map[reflect.Type]reflect.Type{
+			reflect.TypeFor[rawPods]():   podFields(doc.pods.Kinds()),
+			reflect.TypeFor[rawSource](): sourceFields(),
+		},
 	})
 	return doc, err
 }

@@ -1,12 +1,15 @@
 package config
 
 import (
-	"regexp"
+	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
+
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/wire"
+	"github.com/stateful-route/stateful-route/sessionkey"
 )
 
 type rawSession struct {
@@ -21,11 +24,29 @@ type rawSession struct {
 	OnExtprocLoss *string   `yaml:"on_extproc_loss"`
 }
 
-type rawSource struct {
-	Header *string `yaml:"header"`
-	Cookie *string `yaml:"cookie"`
-	Query  *string `yaml:"query"`
-	Path   *string `yaml:"path"`
+// rawSource is a source by its kind: a text or, for some kinds, a group of texts.
+type rawSource map[string]yaml.Node
+
+// sourceFields is a struct with what a source may hold, by the table of kinds.
+func sourceFields() reflect.Type {
+	text := reflect.TypeFor[*string]()
+	var kinds []reflect.StructField
+	for _, kind := range sessionkey.Kinds() {
+		shape := text
+		var params []reflect.StructField
+		for _, param := range sessionkey.Params(kind) {
+			params = append(params, yamlField(len(params), param, text))
+		}
+		if params != nil {
+			shape = reflect.PointerTo(reflect.StructOf(params))
+		}
+		kinds = append(kinds, yamlField(len(kinds), string(kind), shape))
+	}
+	return reflect.StructOf(kinds)
+}
+
+func yamlField(i int, name string, t reflect.Type) reflect.StructField {
+	return reflect.StructField{Name: fmt.Sprintf("Field%d", i), Type: t, Tag: reflect.StructTag(fmt.Sprintf("yaml:%q", name))}
 }
 
 func (raw *rawSession) check(doc *document, at path) statefulroute.SessionPolicy {
@@ -35,21 +56,26 @@ func (raw *rawSession) check(doc *document, at path) statefulroute.SessionPolicy
 		OnExtprocLoss: statefulroute.ExtprocLossPolicy(or(raw.OnExtprocLoss, string(statefulroute.Allow))),
 	}
 	for i, src := range raw.Key {
-		s.Key = append(s.Key, src.check(doc, at.with("key", i)))
+		if source := src.open(doc, at.with("key", i)); source != nil {
+			s.Key = append(s.Key, source.Spec())
+		}
 	}
 	for i, src := range raw.Learn {
 		where := at.with("learn", i)
-		source := src.check(doc, where)
-		if source.Kind == statefulroute.FromQuery || source.Kind == statefulroute.FromPath {
-			doc.refuse(where, "a response names a session by header or cookie, not by %s", source.Kind)
+		source := src.open(doc, where)
+		if source == nil {
+			continue
 		}
-		s.Learn = append(s.Learn, source)
+		if _, ok := source.(sessionkey.Learner); !ok {
+			doc.refuse(where, "a response cannot name a session by %s", source.Spec().Kind)
+		}
+		s.Learn = append(s.Learn, source.Spec())
 	}
 	raw.checkIssue(doc, at, &s)
 	// A learned or issued id that is no key source would never be recognised
 	// when the client brings it back.
 	for _, src := range slices.Concat(s.Learn, issuedSource(s.Issue)) {
-		if !slices.Contains(s.Key, src) {
+		if !slices.ContainsFunc(s.Key, src.Equal) {
 			s.Key = append(s.Key, src)
 		}
 	}
@@ -70,9 +96,7 @@ func (raw *rawSession) checkIssue(doc *document, at path, s *statefulroute.Sessi
 		return
 	}
 	s.Issue = &statefulroute.IssuedCookie{Name: raw.Issue.Cookie, TTL: orDuration(raw.Issue.TTL, 0)}
-	if !token.MatchString(s.Issue.Name) {
-		doc.refuse(at.with("issue", "cookie"), "%q is not a cookie name", s.Issue.Name)
-	}
+	sessionkey.Open(issuedSource(s.Issue)[0], func(_, reason string) { doc.refuse(at.with("issue", "cookie"), "%s", reason) })
 	if s.Issue.TTL < 0 {
 		doc.refuse(at.with("issue", "ttl"), "must not be negative")
 	}
@@ -85,43 +109,50 @@ func issuedSource(c *statefulroute.IssuedCookie) []statefulroute.SessionSource {
 	return []statefulroute.SessionSource{{Kind: statefulroute.FromCookie, Name: c.Name}}
 }
 
-func (raw *rawSource) check(doc *document, at path) statefulroute.SessionSource {
-	if n := count(raw.Header != nil, raw.Cookie != nil, raw.Query != nil, raw.Path != nil); n != 1 {
-		doc.refuse(at, "exactly one of header, cookie, query and path is needed, found %d", n)
-		return statefulroute.SessionSource{}
+// open returns the source, nil for one that was refused.
+func (raw rawSource) open(doc *document, at path) sessionkey.Source {
+	var kinds []statefulroute.SourceKind
+	for _, kind := range sessionkey.Kinds() {
+		if value, ok := raw[string(kind)]; ok && value.ShortTag() != "!!null" {
+			kinds = append(kinds, kind)
+		}
 	}
-	switch {
-	case raw.Header != nil:
-		name := strings.ToLower(*raw.Header)
-		if !token.MatchString(name) {
-			doc.refuse(at.with("header"), "%q is not a header name", *raw.Header)
-		}
-		if strings.HasPrefix(name, wire.HeaderPrefix) {
-			doc.refuse(at.with("header"), "%q is internal: it is stripped from requests", *raw.Header)
-		}
-		return statefulroute.SessionSource{Kind: statefulroute.FromHeader, Name: name}
-	case raw.Cookie != nil:
-		if !token.MatchString(*raw.Cookie) {
-			doc.refuse(at.with("cookie"), "%q is not a cookie name", *raw.Cookie)
-		}
-		return statefulroute.SessionSource{Kind: statefulroute.FromCookie, Name: *raw.Cookie}
-	case raw.Query != nil:
-		if *raw.Query == "" {
-			doc.refuse(at.with("query"), "must not be empty")
-		}
-		return statefulroute.SessionSource{Kind: statefulroute.FromQuery, Name: *raw.Query}
-	default:
-		doc.checkPattern(at.with("path"), *raw.Path)
-		return statefulroute.SessionSource{Kind: statefulroute.FromPath, Name: *raw.Path}
+	if len(kinds) != 1 {
+		doc.refuse(at, "exactly one of %s is needed, found %d", listOf(sessionkey.Kinds()), len(kinds))
+		return nil
 	}
+	s := statefulroute.SessionSource{Kind: kinds[0]}
+	at = at.with(string(s.Kind))
+	value := raw[string(s.Kind)]
+	into := any(&s.Name)
+	if sessionkey.Params(s.Kind) != nil {
+		into = &s.Params
+	}
+	if err := value.Decode(into); err != nil { // shape has refused it before
+		doc.refuse(at, "%v", err)
+		return nil
+	}
+	return sessionkey.Open(s, func(param, reason string) {
+		where := at
+		if param != "" {
+			where = at.with(param)
+		}
+		doc.refuse(where, "%s", reason)
+	})
 }
 
-func (d *document) checkPattern(at path, pattern string) {
-	re, err := regexp.Compile(pattern)
-	switch {
-	case err != nil:
-		d.refuse(at, "not an RE2 pattern: %v", err)
-	case re.NumSubexp() == 0:
-		d.refuse(at, "%q needs a group (…): its first group is the session key", pattern)
+// listOf is names as a sentence has them: a, b and c.
+func listOf(names []statefulroute.SourceKind) string {
+	var b strings.Builder
+	for i, name := range names {
+		switch {
+		case i == 0:
+		case i == len(names)-1:
+			b.WriteString(" and ")
+		default:
+			b.WriteString(", ")
+		}
+		b.WriteString(string(name))
 	}
+	return b.String()
 }

@@ -32,6 +32,9 @@ func fieldsBelow(t reflect.Type, steps []string) []field {
 	if t == reflect.TypeFor[rawPods]() {
 		t = podFields(discovery.NewRegistry().Kinds())
 	}
+	if t == reflect.TypeFor[rawSource]() {
+		t = sourceFields()
+	}
 	out := []field{{steps, t}}
 	switch {
 	case t == reflect.TypeFor[duration]():

@@ -82,10 +82,10 @@ type service struct {
 
 // sessionPlaces are where requests and responses name sessions.
 type sessionPlaces struct {
-	keys      *sessionkey.KeyReader
-	issueFrom int // index of the issued cookie among keys, -1 for none
-	learn     []statefulroute.SessionSource
-	named     *sessionkey.KeyReader // keys and learn: every place where a request may name one
+	keys      *sessionkey.Reader
+	issueFrom int                // index of the issued cookie among keys, -1 for none
+	learn     *sessionkey.Reader // nil for a service that does not learn
+	named     *sessionkey.Reader // keys and learn: every place where a request may name one
 }
 
 // podView is a pod with what is ready to be sent for it.
@@ -340,11 +340,16 @@ func (d *Directory) options(b statefulroute.BalancingPolicy) balancing.Options {
 func readSessionPolicy(p statefulroute.SessionPolicy) (places sessionPlaces, err error) {
 	var sources []statefulroute.SessionSource
 	sources, places.issueFrom = withIssued(p)
-	if places.keys, err = sessionkey.NewKeyReader(sources); err != nil {
+	if places.keys, err = sessionkey.NewReader(sources); err != nil {
 		return places, err
 	}
-	places.learn = learnSources(p.Learn)
-	places.named, err = sessionkey.NewKeyReader(slices.Concat(sources, p.Learn))
+	if len(p.Learn) == 0 {
+		return places, nil
+	}
+	if places.learn, err = sessionkey.NewReader(p.Learn); err != nil {
+		return places, err
+	}
+	places.named, err = sessionkey.NewReader(slices.Concat(sources, p.Learn))
 	return places, err
 }
 
@@ -355,7 +360,7 @@ func withIssued(p statefulroute.SessionPolicy) ([]statefulroute.SessionSource, i
 		return p.Key, -1
 	}
 	issued := statefulroute.SessionSource{Kind: statefulroute.FromCookie, Name: p.Issue.Name}
-	if i := slices.Index(p.Key, issued); i >= 0 {
+	if i := slices.IndexFunc(p.Key, issued.Equal); i >= 0 {
 		return p.Key, i
 	}
 	return append(slices.Clone(p.Key), issued), len(p.Key)

@@ -76,10 +76,10 @@ func TestDirectoryChecksServices(t *testing.T) {
 	d := newDirectory(t)
 	for want, change := range map[string]func(*statefulroute.Service){
 		"unknown balancing strategy": func(s *statefulroute.Service) { s.Balancing.Strategy = "odd" },
-		"the name is empty": func(s *statefulroute.Service) {
+		"is not a header name": func(s *statefulroute.Service) {
 			s.Session.Learn = []statefulroute.SessionSource{from(statefulroute.FromHeader, "")}
 		},
-		"no group": func(s *statefulroute.Service) {
+		"needs a group": func(s *statefulroute.Service) {
 			s.Session.Key = []statefulroute.SessionSource{from(statefulroute.FromPath, "^/rooms")}
 		},
 	} {

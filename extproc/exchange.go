@@ -56,7 +56,7 @@ func (x *exchange) begin(ctx context.Context, md metadata.MD, values []*corev3.H
 	_, x.span = s.tracer.Request(ctx, metadataValue(md), h.Value, x.service.policy.Name)
 	x.method = h.Value(":method")
 	x.tls = cameByTLS(h)
-	if len(x.service.learn) > 0 {
+	if x.service.learn != nil {
 		x.carried = x.service.named.Carried(h)
 	}
 	x.key, x.source = x.service.keys.Key(h)
@@ -91,11 +91,11 @@ func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
 		fallthrough
 	case unbound:
 		x.sampler = svc.unbound
-		x.asked = x.sampler.take(x.began) || len(svc.learn) > 0 || x.span.Recording()
+		x.asked = x.sampler.take(x.began) || svc.learn != nil || x.span.Recording()
 		return x.server.unbound.choose(x.asked)
 	}
 	x.sampler = d.pod.sampler
-	x.asked = x.sampler.take(x.began) || len(svc.learn) > 0 || x.issued ||
+	x.asked = x.sampler.take(x.began) || svc.learn != nil || x.issued ||
 		d.outcome == claimed || d.outcome == rebound || x.span.Recording()
 	return d.pod.answers.choose(x.asked)
 }
@@ -217,7 +217,7 @@ func (x *exchange) aborted() bool { return x.asked && x.status == 0 && !x.letGo 
 
 // owes reports whether the response has yet to give its client something.
 func (x *exchange) owes() bool {
-	return x.asked && x.answered.IsZero() && (x.issued || len(x.service.learn) > 0)
+	return x.asked && x.answered.IsZero() && (x.issued || x.service.learn != nil)
 }
 
 func (x *exchange) outcome() balancing.Outcome {

@@ -3,7 +3,6 @@ package extproc
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -12,30 +11,17 @@ import (
 	"github.com/stateful-route/stateful-route/sessionkey"
 )
 
-// learnSources prepares the places where a response may name a session.
-func learnSources(sources []statefulroute.SessionSource) []statefulroute.SessionSource {
-	out := make([]statefulroute.SessionSource, len(sources))
-	for i, s := range sources {
-		if s.Kind == statefulroute.FromHeader {
-			s.Name = strings.ToLower(s.Name)
-		}
-		out[i] = s
-	}
-	return out
-}
-
 // learn binds every session id that a response names to the pod that served it.
 // An id that the request carried is left alone, wherever it stood: a pod that
 // repeats an id has not created it, and a client could otherwise have its own
 // pod take over somebody else's session. Where it is the request's own key, it
 // was bound before the request left.
 func (x *exchange) learn(ctx context.Context, h sessionkey.Headers, served *podView, now time.Time) {
-	if served == nil {
+	if served == nil || x.service.learn == nil {
 		return
 	}
-	for _, source := range x.service.learn {
-		id := sessionkey.LearnedID(source, h)
-		if id != "" && id != x.key && !x.carried.Names(id) {
+	for _, id := range x.service.learn.Learned(h) {
+		if id != x.key && !x.carried.Names(id) {
 			x.own(ctx, id, served, now)
 		}
 	}

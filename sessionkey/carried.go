@@ -4,8 +4,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-
-	statefulroute "github.com/stateful-route/stateful-route"
 )
 
 // Carried are the session ids that a request names, in whatever place of the
@@ -14,7 +12,7 @@ import (
 type Carried []string
 
 // Carried reads what the request names.
-func (r *KeyReader) Carried(h Headers) Carried {
+func (r *Reader) Carried(h Headers) Carried {
 	var c Carried
 	keep := func(value string) bool {
 		if value != "" && (len(c) == 0 || c[len(c)-1] != value) {
@@ -22,8 +20,8 @@ func (r *KeyReader) Carried(h Headers) Carried {
 		}
 		return false
 	}
-	for i := range r.sources {
-		r.sources[i].anyValue(h, keep)
+	for _, s := range r.sources {
+		s.AnyValue(h, keep)
 	}
 	return c
 }
@@ -31,35 +29,6 @@ func (r *KeyReader) Carried(h Headers) Carried {
 // Names reports whether the request named the session id.
 func (c Carried) Names(id string) bool {
 	return slices.ContainsFunc(c, func(value string) bool { return sameID(value, id) })
-}
-
-// anyValue reports whether is holds for a value of the source, repeated ones
-// included: which of them a pod takes is the pod's affair.
-func (s *keySource) anyValue(h Headers, is func(string) bool) bool {
-	switch s.kind {
-	case statefulroute.FromHeader:
-		return h.anyValue(s.name, func(text string) bool {
-			return is(text) || slices.ContainsFunc(strings.Split(text, ","), is)
-		})
-	case statefulroute.FromCookie:
-		return h.anyValue("cookie", func(text string) bool {
-			return slices.ContainsFunc(strings.Split(text, ";"), func(pair string) bool {
-				name, value, _ := strings.Cut(trimSpace(pair), "=")
-				return trimSpace(name) == s.name && is(value)
-			})
-		})
-	case statefulroute.FromQuery:
-		_, query, _ := strings.Cut(h.Value(":path"), "?")
-		return slices.ContainsFunc(strings.Split(query, "&"), func(pair string) bool {
-			name, value, _ := strings.Cut(pair, "=")
-			if decoded, err := url.QueryUnescape(name); err == nil {
-				name = decoded
-			}
-			return name == s.name && is(value)
-		})
-	default:
-		return is(s.read(h))
-	}
 }
 
 // sameID compares two spellings of a session id by their letters and digits:

@@ -1,2 +1,11 @@
-// Package sessionkey reads session keys from requests and responses.
+// Package sessionkey knows the places in which requests and responses name
+// sessions: headers, cookies, query parameters, paths, claims of tokens. It is pure,
+// and all that knows one kind of place from another; the configuration asks it what
+// a kind takes, xds-server what Envoy has to forward for a source, and extproc
+// what a request carries there:
+//
+//	keys, err := sessionkey.NewReader(service.Session.Key)
+//	key, source := keys.Key(headers) // of the first source that has one
+//
+// Another kind of source is a file with a [Source], and a row in [kinds].
 package sessionkey

@@ -3,6 +3,7 @@ package sessionkey
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,7 +38,11 @@ func TestSessionKey(t *testing.T) {
 		"first of two cookies":       {raw("cookie", "sid=b; sid=c"), "b"},
 		"quoted cookie":              {raw("cookie", `sid="b"`), "b"},
 		"cookie with equals":         {raw("cookie", "sid=b=c=="), "b=c=="},
-		"invalid cookie is skipped":  {raw("cookie", "sid=b\\c; sid=d"), "d"},
+		"cookie with a backslash":    {raw("cookie", "sid=b\\c; sid=d"), "b\\c"},
+		"cookie with a quote":        {raw("cookie", `sid={"id":"b"}; sid=d`), `{"id":"b"}`},
+		"cookie that is not ASCII":   {raw("cookie", "sid=jürgen"), "jürgen"},
+		"empty cookie is skipped":    {raw("cookie", `sid=; sid=""; sid=d`), "d"},
+		"blanks around a cookie":     {raw("cookie", "a=b;  sid = c d ;e"), "c d"},
 		"cookie names have case":     {raw("cookie", "SID=b"), ""},
 		"similar cookie name":        {raw("cookie", "xsid=b; sidx=c"), ""},
 		"query is decoded":           {raw(":path", "/?session=a%2Fb+c"), "a/b c"},
@@ -51,7 +56,7 @@ func TestSessionKey(t *testing.T) {
 		"longest key":                {raw("x-session-id", long), long},
 		"too long counts as absent":  {raw("x-session-id", long+"k", "cookie", "sid=b"), "b"},
 	}
-	r, err := NewKeyReader(allSources)
+	r, err := NewReader(allSources)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +68,7 @@ func TestSessionKey(t *testing.T) {
 }
 
 func TestSessionKeyInTheValueField(t *testing.T) {
-	r, err := NewKeyReader(allSources)
+	r, err := NewReader(allSources)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,16 +79,73 @@ func TestSessionKeyInTheValueField(t *testing.T) {
 }
 
 func TestBadSourcesAreRefused(t *testing.T) {
-	bad := map[statefulroute.SessionSource]string{
-		from(statefulroute.FromPath, "("):       "missing closing )",
-		from(statefulroute.FromPath, "^/rooms"): "no group",
-		from(statefulroute.FromHeader, ""):      "name is empty",
-		from("body", "x"):                       "unknown kind",
+	for _, c := range []struct {
+		source statefulroute.SessionSource
+		want   string
+	}{
+		{from(statefulroute.FromPath, "("), "missing closing )"},
+		{from(statefulroute.FromPath, "^/rooms"), "needs a group"},
+		{from(statefulroute.FromHeader, ""), `"" is not a header name`},
+		{from(statefulroute.FromHeader, "x-stateful-route-pod"), "is internal"},
+		{from(statefulroute.FromCookie, "a b"), "is not a cookie name"},
+		{from(statefulroute.FromQuery, ""), "must not be empty"},
+		{from("body", "x"), "unknown kind"},
+	} {
+		_, err := NewReader([]statefulroute.SessionSource{c.source})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: got %v, want %q", c.source, err, c.want)
+		}
 	}
-	for source, want := range bad {
-		_, err := NewKeyReader([]statefulroute.SessionSource{source})
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v: got %v, want %q", source, err, want)
+}
+
+// Whatever kind a source is of, what travels of it opens the same source, and
+// Envoy is told to forward something for it.
+func TestEveryKindTravels(t *testing.T) {
+	for _, s := range append(slices.Clone(allSources), claimSource("Authorization", "sub")) {
+		source, err := open(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := open(source.Spec())
+		if err != nil || !again.Spec().Equal(source.Spec()) || again.Spec().Kind != s.Kind {
+			t.Errorf("%v travels as %v, arrives as %v: %v", s, source.Spec(), again, err)
+		}
+		if len(source.RequestHeaders()) == 0 || slices.ContainsFunc(source.RequestHeaders(), func(name string) bool { return name != strings.ToLower(name) }) {
+			t.Errorf("%v needs the headers %q", s, source.RequestHeaders())
+		}
+	}
+}
+
+func TestReaderSaysWhatEnvoyIsToForward(t *testing.T) {
+	r, err := NewReader(allSources)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.RequestHeaders(); !slices.Equal(got, []string{"x-session-id", "cookie", ":path", ":path"}) || !r.InPath() {
+		t.Errorf("of requests %q, in the path %v", got, r.InPath())
+	}
+	if got := r.ResponseHeaders(); !slices.Equal(got, []string{"x-session-id", "set-cookie"}) {
+		t.Errorf("of responses %q", got)
+	}
+	r, err = NewReader(allSources[:2])
+	if err != nil || r.InPath() {
+		t.Errorf("a header or cookie is not in the path: %v", err)
+	}
+}
+
+func TestReaderLearns(t *testing.T) {
+	r, err := NewReader(allSources)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("k", MaxKey+1)
+	for want, h := range map[string]Headers{
+		"a b": raw("x-session-id", "a", "set-cookie", "sid=x", "set-cookie", "sid=b; Path=/", "set-cookie", "other=c"),
+		"c":   raw("x-session-id", long, "set-cookie", "sid=c"),
+		"":    raw("cookie", "sid=d", ":path", "/rooms/e?session=f"),
+	} {
+		if got := strings.Join(r.Learned(h), " "); got != want {
+			t.Errorf("learned %q, want %q", got, want)
 		}
 	}
 }
@@ -97,7 +159,8 @@ func TestSetCookieValue(t *testing.T) {
 		"JSESSIONID=abc; Max-Age=60":            "abc",
 		"JSESSIONID=; Path=/":                   "",
 		"other=abc; x=JSESSIONID=1":             "",
-		"JSESSIONID=a\\b":                       "",
+		"JSESSIONID=a\\b":                       "a\\b",
+		`JSESSIONID={"id":1}; Path=/`:           `{"id":1}`,
 		"  JSESSIONID = abc ; secure":           "abc",
 		"JSESSIONID=abc; Expires=Thu, 01 Jan 0": "abc",
 	} {
@@ -107,26 +170,46 @@ func TestSetCookieValue(t *testing.T) {
 	}
 }
 
-// FuzzCookie compares with net/http, whose first valid, non-empty cookie of the
-// name must be ours.
+// FuzzCookie compares with net/http: what it takes is what we take, and where we
+// take something that it drops, user agents send that all the same.
 func FuzzCookie(f *testing.F) {
-	for _, s := range []string{"sid=a", `sid="a"; x=y`, "sid=;sid=b", "a=b;  sid = c", ";;=;sid", "sid=a\\b;sid=ü", "sid=0\r"} {
+	for _, s := range []string{"sid=a", `sid="a"; x=y`, "sid=;sid=b", "a=b;  sid = c", ";;=;sid", "sid=a\\b;sid=ü", "sid=0\r", `sid={"a":1}`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
-		want := ""
-		r := http.Request{Header: http.Header{"Cookie": {header}}}
+		got, want := cookieValue(header, "sid"), ""
+		r := http.Request{Header: http.Header{"Cookie": {withoutBlanks(header)}}}
 		for _, c := range r.CookiesNamed("sid") {
-			if c.Value != "" {
-				want = c.Value
+			if want = c.Value; want != "" {
 				break
 			}
 		}
-		if got := cookieValue(header, "sid"); got != want {
+		if valid := !strings.ContainsFunc(got, beyondRFC6265); (valid || got == "") && got != want {
 			t.Errorf("%q: got %q, net/http says %q", header, got, want)
+		}
+		if strings.Contains(got, ";") || got != trimSpace(got) && !strings.Contains(header, `"`) {
+			t.Errorf("%q: got %q, which is more than a value", header, got)
 		}
 	})
 }
+
+// withoutBlanks is a Cookie header as a user agent would have sent it: net/http takes
+// blanks before a value for a part of it.
+func withoutBlanks(header string) string {
+	var pairs []string
+	for pair := range strings.SplitSeq(header, ";") {
+		name, value, found := strings.Cut(pair, "=")
+		pair = trimSpace(name)
+		if found {
+			pair += "=" + trimSpace(value)
+		}
+		pairs = append(pairs, pair)
+	}
+	return strings.Join(pairs, "; ")
+}
+
+// beyondRFC6265 is what net/http allows in no cookie's value.
+func beyondRFC6265(r rune) bool { return r < 0x20 || r >= 0x7f || r == '"' || r == ';' || r == '\\' }
 
 // FuzzQuery compares with net/url.
 func FuzzQuery(f *testing.F) {
@@ -156,7 +239,7 @@ func FuzzSessionKey(f *testing.F) {
 	f.Add("/rooms/a?session=b", "sid=c", []byte("d"))
 	f.Add("", "", []byte{0xff, 0})
 	f.Add("?#%", "=;", []byte(nil))
-	r, err := NewKeyReader(allSources)
+	r, err := NewReader(allSources)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -170,7 +253,7 @@ func FuzzSessionKey(f *testing.F) {
 }
 
 func BenchmarkSessionKey(b *testing.B) {
-	r, err := NewKeyReader(allSources)
+	r, err := NewReader(allSources)
 	if err != nil {
 		b.Fatal(err)
 	}

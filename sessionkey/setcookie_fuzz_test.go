@@ -19,7 +19,7 @@ func FuzzSetCookie(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, header string) {
 		got := setCookieValue(header, "JSESSIONID")
-		if want, known := netHTTPSays(header); known && got != want {
+		if want, known := netHTTPSays(header); known && got != want && !strings.ContainsFunc(got, beyondRFC6265) {
 			t.Errorf("%q: got %q, net/http says %q", header, got, want)
 		}
 		if got == "" {

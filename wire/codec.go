@@ -31,8 +31,9 @@ type wireService struct {
 }
 
 type wireSource struct {
-	Kind string `json:"kind"`
-	Name string `json:"name"`
+	Kind   string            `json:"kind"`
+	Name   string            `json:"name"`
+	Params map[string]string `json:"params,omitempty"`
 }
 
 type wireCookie struct {
@@ -140,7 +141,7 @@ func DecodePod(meta *structpb.Struct, address netip.AddrPort, zone string) (stat
 func encodeSources(sources []statefulroute.SessionSource) []wireSource {
 	out := make([]wireSource, len(sources))
 	for i, s := range sources {
-		out[i] = wireSource{Kind: string(s.Kind), Name: s.Name}
+		out[i] = wireSource{Kind: string(s.Kind), Name: s.Name, Params: s.Params}
 	}
 	return out
 }
@@ -151,7 +152,7 @@ func decodeSources(sources []wireSource) []statefulroute.SessionSource {
 	}
 	out := make([]statefulroute.SessionSource, len(sources))
 	for i, s := range sources {
-		out[i] = statefulroute.SessionSource{Kind: statefulroute.SourceKind(s.Kind), Name: s.Name}
+		out[i] = statefulroute.SessionSource{Kind: statefulroute.SourceKind(s.Kind), Name: s.Name, Params: s.Params}
 	}
 	return out
 }

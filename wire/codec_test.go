@@ -19,6 +19,7 @@ func TestServiceSurvivesTheTrip(t *testing.T) {
 			Key: []statefulroute.SessionSource{
 				{Kind: statefulroute.FromHeader, Name: "x-session-id"},
 				{Kind: statefulroute.FromPath, Name: `^/rooms/([^/]+)`},
+				{Kind: "jwt", Params: map[string]string{"header": "authorization", "claim": "sub"}},
 			},
 			Learn:         []statefulroute.SessionSource{{Kind: statefulroute.FromCookie, Name: "JSESSIONID"}},
 			Issue:         &statefulroute.IssuedCookie{Name: "stateful-route", TTL: 24 * time.Hour},

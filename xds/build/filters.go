@@ -1,6 +1,7 @@
 package build
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -22,7 +23,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/sessionkey"
 	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
@@ -101,6 +102,10 @@ func extprocFilter(m state.Model) (*hcmv3.HttpFilter, error) {
 	if err != nil {
 		return nil, err
 	}
+	forwarded, err := forwardedHeaders(m)
+	if err != nil {
+		return nil, err
+	}
 	filter, err := httpFilter(filterExtproc, &extprocv3.ExternalProcessor{
 		GrpcService: &corev3.GrpcService{
 			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
@@ -117,7 +122,7 @@ func extprocFilter(m state.Model) (*hcmv3.HttpFilter, error) {
 		AllowModeOverride:  true,
 		MessageTimeout:     durationpb.New(m.Gateway.MessageTimeout),
 		StatPrefix:         "stateful_route",
-		ForwardRules:       &extprocv3.HeaderForwardingRules{AllowedHeaders: forwardedHeaders(m)},
+		ForwardRules:       &extprocv3.HeaderForwardingRules{AllowedHeaders: forwarded},
 		ResponseAttributes: []string{"upstream.address"},
 		MetadataOptions: &extprocv3.MetadataOptions{ReceivingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{
 			Untyped: []string{wire.Namespace},
@@ -158,7 +163,7 @@ func extprocRetry() (*corev3.RetryPolicy, error) {
 
 // forwardedHeaders is the union of what all services' policies read: every
 // header more costs both Envoy and extproc.
-func forwardedHeaders(m state.Model) *matcherv3.ListStringMatcher {
+func forwardedHeaders(m state.Model) (*matcherv3.ListStringMatcher, error) {
 	names := map[string]bool{":path": true, ":method": true, ":status": true}
 	if m.Gateway.Tracing.OTLP == "" {
 		// The parent of extproc's span is the client's own. With tracing it is
@@ -166,18 +171,16 @@ func forwardedHeaders(m state.Model) *matcherv3.ListStringMatcher {
 		names["traceparent"], names["tracestate"] = true, true
 	}
 	for _, svc := range m.Services {
-		for _, src := range slices.Concat(svc.Session.Key, svc.Session.Learn) {
-			switch src.Kind {
-			case statefulroute.FromHeader:
-				names[src.Name] = true
-			case statefulroute.FromCookie:
-				names["cookie"] = true
-			}
+		keys, err := sessionkey.NewReader(svc.Session.Key)
+		if err != nil {
+			return nil, fmt.Errorf("service %q: %w", svc.Name, err)
 		}
-		for _, src := range svc.Session.Learn {
-			if src.Kind == statefulroute.FromCookie {
-				names["set-cookie"] = true
-			}
+		learn, err := sessionkey.NewReader(svc.Session.Learn)
+		if err != nil {
+			return nil, fmt.Errorf("service %q: %w", svc.Name, err)
+		}
+		for _, name := range slices.Concat(keys.RequestHeaders(), learn.RequestHeaders(), learn.ResponseHeaders()) {
+			names[name] = true
 		}
 	}
 	if issuesCookies(m) {
@@ -189,7 +192,7 @@ func forwardedHeaders(m state.Model) *matcherv3.ListStringMatcher {
 			MatchPattern: &matcherv3.StringMatcher_Exact{Exact: name}, IgnoreCase: true,
 		})
 	}
-	return out
+	return out, nil
 }
 
 // denyUndecidedFilter does nothing by itself; routes of services that deny unbound

@@ -13,7 +13,7 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/sessionkey"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
@@ -80,9 +80,8 @@ func buildSampler(percent float64) (*corev3.TypedExtensionConfig, error) {
 // key. Keys are not for those who may read traces.
 func keysInPaths(m state.Model) bool {
 	return slices.ContainsFunc(m.Services, func(svc *state.ServiceView) bool {
-		return slices.ContainsFunc(svc.Session.Key, func(src statefulroute.SessionSource) bool {
-			return src.Kind == statefulroute.FromPath || src.Kind == statefulroute.FromQuery
-		})
+		keys, err := sessionkey.NewReader(svc.Session.Key)
+		return err != nil || keys.InPath()
 	})
 }
 

@@ -1,0 +1,45 @@
+package sessionkey
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/wire"
+)
+
+// headerSource is the value of a header.
+type headerSource struct{ name string } // in lower case
+
+func openHeader(s statefulroute.SessionSource, refuse Refuse) Source {
+	return &headerSource{checkHeader(s.Name, func(reason string) { refuse("", reason) })}
+}
+
+// checkHeader returns the name of a header in lower case, or says what is wrong with it.
+func checkHeader(text string, refuse func(reason string)) (name string) {
+	name = strings.ToLower(text)
+	if !isToken(name) {
+		refuse(fmt.Sprintf("%q is not a header name", text))
+	}
+	if strings.HasPrefix(name, wire.HeaderPrefix) {
+		refuse(fmt.Sprintf("%q is internal: it is stripped from requests", text))
+	}
+	return name
+}
+
+func (s *headerSource) Spec() statefulroute.SessionSource {
+	return statefulroute.SessionSource{Kind: statefulroute.FromHeader, Name: s.name}
+}
+
+func (s *headerSource) RequestHeaders() []string  { return []string{s.name} }
+func (s *headerSource) ResponseHeaders() []string { return []string{s.name} }
+func (s *headerSource) Key(h Headers) string      { return h.Value(s.name) }
+func (s *headerSource) Learned(h Headers) string  { return h.Value(s.name) }
+
+// AnyValue takes what a pod may read as a list apart, too.
+func (s *headerSource) AnyValue(h Headers, is func(string) bool) bool {
+	return h.anyValue(s.name, func(text string) bool {
+		return is(text) || slices.ContainsFunc(strings.Split(text, ","), is)
+	})
+}
