@@ -40,7 +40,7 @@ func echoPods(t *testing.T, svc *harness.Service) {
 func TestClientCannotMoveAnothersSession(t *testing.T) {
 	t.Parallel()
 	svc := harness.Chat(2)
-	svc.Session.Learn = []map[string]string{{"header": "mcp-session-id"}, {"cookie": "JSESSIONID"}}
+	svc.Session.Learn = []map[string]any{{"header": "mcp-session-id"}, {"cookie": "JSESSIONID"}}
 	svc.Session.Key = append(svc.Session.Key, svc.Session.Learn...)
 	echoPods(t, &svc)
 	s := start(t, harness.Options{Services: []harness.Service{svc}})

@@ -357,8 +357,8 @@ func (a *arrivals) stop() {
 func TestSessionsNamedByPodsAreTheirs(t *testing.T) {
 	t.Parallel()
 	svc := harness.Chat(3)
-	svc.Session.Key = []map[string]string{{"header": "mcp-session-id"}, {"cookie": "JSESSIONID"}}
-	svc.Session.Learn = []map[string]string{{"header": "mcp-session-id"}, {"cookie": "JSESSIONID"}}
+	svc.Session.Key = []map[string]any{{"header": "mcp-session-id"}, {"cookie": "JSESSIONID"}}
+	svc.Session.Learn = []map[string]any{{"header": "mcp-session-id"}, {"cookie": "JSESSIONID"}}
 	s := start(t, harness.Options{Services: []harness.Service{svc}})
 	// 200 in a header and 200 in a cookie.
 	harness.Each(400, 16, func(i int) {

@@ -32,7 +32,7 @@ func TestEnvoyTakesWhatItIsSent(t *testing.T) {
 			deny.Match = map[string]any{"hosts": []string{"deny.example.com", "*.deny.example.com"}, "prefix": "/api"}
 			deny.Session.OnExtprocLoss = "deny"
 			deny.Session.OnPodLoss = "reject"
-			deny.Session.Learn = []map[string]string{{"cookie": "JSESSIONID"}, {"header": "mcp-session-id"}}
+			deny.Session.Learn = []map[string]any{{"cookie": "JSESSIONID"}, {"header": "mcp-session-id"}}
 			deny.Session.Issue = map[string]string{"cookie": "stateful-route", "ttl": "24h"}
 			deny.Balancing = map[string]any{"strategy": "round_robin", "max_connections": 100}
 			for i := range deny.Pods.Static {

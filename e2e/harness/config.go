@@ -54,12 +54,12 @@ type Service struct {
 
 // Session is a service's session policy.
 type Session struct {
-	Key           []map[string]string `yaml:"key,omitempty"`
-	Learn         []map[string]string `yaml:"learn,omitempty"`
-	Issue         map[string]string   `yaml:"issue,omitempty"`
-	IdleTimeout   string              `yaml:"idle_timeout,omitempty"`
-	OnPodLoss     string              `yaml:"on_pod_loss,omitempty"`
-	OnExtprocLoss string              `yaml:"on_extproc_loss,omitempty"`
+	Key           []map[string]any  `yaml:"key,omitempty"`
+	Learn         []map[string]any  `yaml:"learn,omitempty"`
+	Issue         map[string]string `yaml:"issue,omitempty"`
+	IdleTimeout   string            `yaml:"idle_timeout,omitempty"`
+	OnPodLoss     string            `yaml:"on_pod_loss,omitempty"`
+	OnExtprocLoss string            `yaml:"on_extproc_loss,omitempty"`
 }
 
 // Pods is a service's source of pods: a static list, unless a file is named that
@@ -97,8 +97,8 @@ type Pod struct {
 }
 
 // AllSources are the four places of the sample configuration.
-func AllSources() []map[string]string {
-	return []map[string]string{
+func AllSources() []map[string]any {
+	return []map[string]any{
 		{"header": "x-session-id"}, {"cookie": "sid"}, {"query": "session"}, {"path": "^/rooms/([^/]+)"},
 	}
 }
