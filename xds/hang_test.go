@@ -107,6 +107,7 @@ func start(t *testing.T, opts xdsclients.Options) {
 func TestAClientThatHangsHoldsUpNobody(t *testing.T) {
 	for _, kind := range xdsclients.Hanging() {
 		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
 			srv, address := listen(t, 300, xds.Options{AckTimeout: 200 * time.Millisecond})
 			var good []*view
 			for _, agent := range []string{"envoy", wire.UserAgent} {

@@ -416,7 +416,8 @@ func TestAnEditThatCannotBeBuiltLeavesAllAsItWas(t *testing.T) {
 // One of two pods whose weights are as large together as Envoy accepts is
 // exchanged, so that Envoys have three for a while.
 func TestTheHeaviestPodsAreExchanged(t *testing.T) {
-	srv := startServer(t, "a", 50*time.Millisecond)
+	timeout := 50 * time.Millisecond
+	srv := startServerWith(t, Options{Logger: zap.NewNop(), Observer: &observed{}, AckTimeout: timeout, ReconnectGrace: timeout, Boot: "a"})
 	heavy := func(name string, port uint16, weight uint32) statefulroute.Pod {
 		p := testPod(name, port)
 		p.Weight = weight

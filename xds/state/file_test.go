@@ -136,37 +136,34 @@ func TestAStateThatCannotBeUsedIsSetAside(t *testing.T) {
 	}
 }
 
-// Somebody deletes, replaces, truncates or overwrites the file: within a second
-// it is what it was.
+// Somebody deletes, replaces, truncates or overwrites the file: soon it is what it
+// was.
 func TestAFileThatSomebodyChangedIsWrittenAnew(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state.db")
-	r := runState(t, path)
-	overrides := []Override{{"chat", "a", "draining"}}
-	r.Keep(overrides)
-	for what, harm := range map[string]func() error{
-		"deleted":     func() error { return os.Remove(path) },
-		"truncated":   func() error { return os.Truncate(path, 0) },
-		"overwritten": func() error { return os.WriteFile(path, []byte("[]"), 0o600) },
-		"replaced": func() error {
+	for what, harm := range map[string]func(path string) error{
+		"deleted":     os.Remove,
+		"truncated":   func(path string) error { return os.Truncate(path, 0) },
+		"overwritten": func(path string) error { return os.WriteFile(path, []byte("[]"), 0o600) },
+		"replaced": func(path string) error {
 			return errors.Join(os.WriteFile(path+".x", []byte("[]"), 0o600), os.Rename(path+".x", path))
 		},
 	} {
-		if err := r.Saved(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if err := harm(); err != nil {
-			t.Fatal(err)
-		}
-		begun := time.Now()
-		await(t, what+" and written anew", func() bool {
-			raw, err := os.ReadFile(path)
-			if err != nil {
-				return false
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "state.db")
+			r, overrides := runState(t, path), []Override{{"chat", "a", "draining"}}
+			r.Keep(overrides)
+			if err := errors.Join(r.Saved(t.Context()), harm(path)); err != nil {
+				t.Fatal(err)
 			}
-			state, err := decodeState(raw)
-			return err == nil && reflect.DeepEqual(state.Overrides, overrides)
+			await(t, "the file to be written anew", func() bool {
+				raw, err := os.ReadFile(path)
+				if err != nil {
+					return false
+				}
+				state, err := decodeState(raw)
+				return err == nil && reflect.DeepEqual(state.Overrides, overrides)
+			})
 		})
-		t.Logf("%s: mended after %v", what, time.Since(begun))
 	}
 }
 
