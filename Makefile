@@ -62,7 +62,7 @@ bench-fleet: ## what a fleet of 1,000 services and 10,000 pods costs xds-server,
 
 .PHONY: affinity-sim
 affinity-sim: ## what session tables break, at full size: 250,000 live sessions, a flood of 10M ids (an hour)
-	$(GO) test ./affinity/simulate -count=1 -timeout 2h -v -run 'Broken|Flood' -live 250000
+	$(GO) test ./bench/sim/affinity -count=1 -timeout 2h -v -run 'Broken|Flood' -live 250000
 
 .PHONY: fault-test
 fault-test: ## DURATION (default 10m) of 200 requests/s while a pod, extproc and xds-server are restarted in turn; table in out/
