@@ -7,7 +7,7 @@
 // binding is replaced only by whoever names the pod it replaces, bindings
 // expire by idleness and not by age, a session id that was used only once
 // may not push out one that came back, and what is thrown out all the same
-// leaves a stub by which a session that comes back finds its pod.
+// leaves a ghost entry by which a session that comes back finds its pod.
 //
 //	table, err := affinity.New(affinity.Options{Capacity: 100_000})
 //	if err != nil { ... }
@@ -16,14 +16,14 @@
 //	b, ok := table.Lookup("chat", "user-1", now)                // chat-0, and idle for 0 s again
 //
 // The package is a pure core: every call takes the time, nothing here starts a
-// goroutine, reads a clock or logs. The owner calls [Cache.Expire] every
+// goroutine, reads a clock or logs. The owner calls [Table.Expire] every
 // [Options.CleanupInterval].
 //
 // # How it is built
 //
 // A key is hashed, with a seed of this process, to a 64-bit id; the id's upper
 // bits choose one of a few dozen shards, each with its own lock, its own
-// [Policy] (which orders the entries and chooses what to drop) and its own counts.
+// [evict.Policy] (which orders the entries and chooses what to drop) and its own counts.
 // A shard finds an entry through an index of one byte for each, from which the
 // entry's place follows, and keeps it, key and links included, in a slab without
 // pointers: a hit waits for memory little more than once, and the garbage collector

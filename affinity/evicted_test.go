@@ -78,7 +78,7 @@ func TestAnEvictedSessionIsReboundWithoutAPlace(t *testing.T) {
 		}
 	}
 	st := checkIdentity(t, c)
-	if st.Rebinds != before.Rebinds+1 || st.Recalls != before.Recalls || st.Broken != before.Broken || st.Refused != before.Refused {
+	if st.Rebinds != before.Rebinds+1 || st.GhostRestores != before.GhostRestores || st.Broken != before.Broken || st.Refused != before.Refused {
 		t.Errorf("%+v, before %+v", st, before)
 	}
 	if b, err := c.Move("chat", "k", "chat-5", now); err != nil || b.Pod != "chat-5" || b.PreviousPod != "chat-3" {
@@ -141,7 +141,7 @@ func TestRacersOfOneEvictedSession(t *testing.T) {
 			})
 		}
 		all.Wait()
-		if st := checkIdentity(t, c); st.Recalls == 0 || st.Broken != 0 {
+		if st := checkIdentity(t, c); st.GhostRestores == 0 || st.Broken != 0 {
 			t.Errorf("%s: %+v: the test proves little", strategy, st)
 		}
 	}

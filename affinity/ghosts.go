@@ -5,8 +5,10 @@ import "math/bits"
 // ghosts remember the pods of bindings that were evicted while their session was
 // alive: 8 bytes for each instead of an entry, so that there are four times as many
 // of them as entries. A session that comes back goes to its pod again, and what it
-// lost is its record. Without them this would be the list of ghosts of ARC (Megiddo
-// and Modha, FAST '03), which tells what should have been kept.
+// lost is its record. In ARC (Megiddo and Modha, FAST '03), where the name is from,
+// a ghost only tells what should have been kept; here it also says where.
+//
+//	len(cells) = ghostsPerEntry·entries, rounded up to a bucket
 //
 // They lie in buckets of a cache line, the newest first. The last place is for ids
 // that were dropped in a flood, so that they drive out nothing but their like. In the

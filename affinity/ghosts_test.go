@@ -43,7 +43,7 @@ func TestAnEvictedSessionComesBackToItsPod(t *testing.T) {
 	if _, ok := c.Remembered("chat", "k", now); ok {
 		t.Error("in the table and remembered")
 	}
-	if st := checkIdentity(t, c); st.Recalls != 1 || st.Broken != 0 || st.Size != 100 {
+	if st := checkIdentity(t, c); st.GhostRestores != 1 || st.Broken != 0 || st.Size != 100 {
 		t.Errorf("%+v", st)
 	}
 }
@@ -110,7 +110,7 @@ func TestADroppedPodIsRememberedAnew(t *testing.T) {
 	if _, ok := c.Peek("chat", "later", now); ok {
 		t.Fatal("not evicted")
 	}
-	if b, ok := c.Lookup("chat", "later", now.Add(time.Second)); !ok || b.Pod != "chat-1" || c.Stats().Recalls != 1 {
+	if b, ok := c.Lookup("chat", "later", now.Add(time.Second)); !ok || b.Pod != "chat-1" || c.Stats().GhostRestores != 1 {
 		t.Errorf("got %+v, %v", b, ok)
 	}
 }
@@ -130,7 +130,7 @@ func TestARefusedSessionKeepsThePodItHad(t *testing.T) {
 			t.Errorf("after %s: %+v, %v, in the table: %v", now.Sub(t0), b, ok, placed)
 		}
 	}
-	if st := checkIdentity(t, c); st.Recalls != 0 || st.Hits != 403 || st.Broken != 0 || st.Refused != 0 || st.Size != 100 {
+	if st := checkIdentity(t, c); st.GhostRestores != 0 || st.Hits != 403 || st.Broken != 0 || st.Refused != 0 || st.Size != 100 {
 		t.Errorf("%+v", st)
 	}
 }

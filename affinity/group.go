@@ -88,9 +88,9 @@ func (sh *shard) leaveLocked(e *entry) {
 	}
 }
 
-// provenLocked notes that the session of an entry is more than an id that was used
+// cameBackLocked notes that the session of an entry is more than an id that was used
 // once.
-func (sh *shard) provenLocked(e *entry) {
+func (sh *shard) cameBackLocked(e *entry) {
 	if e.seat&onceFlag == 0 {
 		return
 	}

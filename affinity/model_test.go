@@ -23,24 +23,24 @@ type modelKey struct{ service, key string }
 // model is the table as a plain map. It is told by the journal what the table
 // evicted, and checks that it did so only when it was full.
 type model struct {
-	t        *testing.T
-	c        *Table
-	now      time.Time
-	idle     map[string]time.Duration
-	bound    map[modelKey]statefulroute.Binding
-	capacity int
-	during   string // the operation that runs
-	deleting bool   // it may delete what it likes
-	giving   bool   // it gives one session up: which, and on which pod
-	gaveUp   []statefulroute.Binding
-	vouched  map[modelKey]bool // an operator moved it
-	evicted  int
-	recalled int
-	recalls  uint64 // of them, those that got a place
-	rebinds  uint64
-	givenUp  int
-	adaptive evict.Adaptive // the strategy, if it is that
-	mode     string
+	t             *testing.T
+	c             *Table
+	now           time.Time
+	idle          map[string]time.Duration
+	bound         map[modelKey]statefulroute.Binding
+	capacity      int
+	during        string // the operation that runs
+	deleting      bool   // it may delete what it likes
+	giving        bool   // it gives one session up: which, and on which pod
+	gaveUp        []statefulroute.Binding
+	vouched       map[modelKey]bool // an operator moved it
+	evicted       int
+	restored      int    // from ghosts
+	ghostRestores uint64 // of them, those that got a place
+	rebinds       uint64
+	givenUp       int
+	adaptive      evict.Adaptive // the strategy, if it is that
+	mode          string
 
 	// ghosts are the evicted that the table may remember, as it is bounded.
 	ghosts  map[modelKey]statefulroute.Binding
@@ -102,7 +102,7 @@ func (m *model) lookup(k modelKey) {
 	got, ok := m.c.Lookup(k.service, k.key, m.now)
 	if ok && !known {
 		_, placed := m.c.Peek(k.service, k.key, m.now)
-		want, known = m.recall(k, placed)
+		want, known = m.restoreGhost(k, placed)
 	}
 	if ok != known {
 		m.t.Fatalf("%s: found %v, want %v", m.during, ok, known)
@@ -112,9 +112,9 @@ func (m *model) lookup(k modelKey) {
 	}
 }
 
-// recall is the binding of a session that was evicted, if it may have one again: in
+// restoreGhost is the binding of a session that was evicted, if it may have one again: in
 // the table, or in a full one only remembered.
-func (m *model) recall(k modelKey, placed bool) (statefulroute.Binding, bool) {
+func (m *model) restoreGhost(k modelKey, placed bool) (statefulroute.Binding, bool) {
 	b, ok := m.ghosts[k]
 	if !ok || m.expired(b) {
 		return b, false
@@ -134,10 +134,10 @@ func (m *model) revive(k modelKey, pod, previous string) statefulroute.Binding {
 }
 
 func (m *model) placed(k modelKey, pod, previous string, placed bool) statefulroute.Binding {
-	m.recalled++
+	m.restored++
 	b := statefulroute.Binding{Service: k.service, Key: k.key, Pod: pod, PreviousPod: previous, Created: m.now, LastSeen: m.now, Requests: 2}
 	if placed {
-		m.recalls++
+		m.ghostRestores++
 		delete(m.ghosts, k)
 		m.bound[k] = b
 	} else if m.ghosts[k] = b; len(m.bound) < m.capacity {
@@ -493,11 +493,11 @@ func TestModel(t *testing.T) {
 					m.step(rnd)
 				}
 				m.compare(rnd)
-				if m.givenUp == 0 || m.evicted == 0 || m.recalled == 0 {
-					t.Errorf("%d evicted, %d recalled, %d given up: the test proves little", m.evicted, m.recalled, m.givenUp)
+				if m.givenUp == 0 || m.evicted == 0 || m.restored == 0 {
+					t.Errorf("%d evicted, %d restored from ghosts, %d given up: the test proves little", m.evicted, m.restored, m.givenUp)
 				}
-				if st := m.c.Stats(); st.Recalls != m.recalls || st.Rebinds != m.rebinds {
-					t.Errorf("%d recalls and %d rebinds counted, want %d and %d", st.Recalls, st.Rebinds, m.recalls, m.rebinds)
+				if st := m.c.Stats(); st.GhostRestores != m.ghostRestores || st.Rebinds != m.rebinds {
+					t.Errorf("%d restores from ghosts and %d rebinds counted, want %d and %d", st.GhostRestores, st.Rebinds, m.ghostRestores, m.rebinds)
 				}
 			})
 		}

@@ -43,7 +43,7 @@ type Options struct {
 	// its service sets nothing else; 0 means 30 minutes.
 	DefaultExpiration time.Duration
 	// CleanupInterval is how often the owner will call Expire; 0 means one
-	// minute. The cache itself has no clock and only hands it on.
+	// minute. The table itself has no clock and only hands it on.
 	CleanupInterval time.Duration
 	// Shards is the number of independently locked parts; 0 means as many as
 	// Capacity needs. A shard has at most 16,777,216 bindings.
@@ -57,7 +57,7 @@ type Options struct {
 }
 
 // Journal is told what to keep beyond the process. It is called with a shard
-// locked: it must neither block nor call the cache. The strings it is given are
+// locked: it must neither block nor call the table. The strings it is given are
 // copies, which it may keep.
 type Journal interface {
 	// Put says that b is in force now: made, moved, or still in use. Ordinary

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// service is what the cache knows of one service. It is made by what writes (a
+// service is what the table knows of one service. It is made by what writes (a
 // claim, a move, an idle timeout, a restored binding), never by what asks: services
 // come from the configuration and are few, and they are never forgotten.
 type service struct {

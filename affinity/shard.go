@@ -94,7 +94,7 @@ func (sh *shard) useLocked(s *service, id uint64, key string, now int64) *entry 
 		return nil
 	}
 	sh.policy.Used(&e.Entry)
-	sh.provenLocked(e)
+	sh.cameBackLocked(e)
 	if e.seat |= staleFlag; e.used(now, s) {
 		sh.tellLocked(e)
 	}
@@ -132,7 +132,7 @@ func (sh *shard) reviveLocked(b *statefulroute.Binding, s *service, id uint64, k
 		}
 		return
 	}
-	sh.counts.recalls++
+	sh.counts.ghostRestores++
 	sh.learnLocked(old)
 	sh.policy.Used(&e.Entry)
 	if previous != "" {
@@ -391,7 +391,7 @@ func (sh *shard) move(s *service, id uint64, key, to string, now int64) (b state
 	// An operator vouches for the session: it need not prove itself.
 	if e := sh.peekLocked(s, id, key, now); e != nil {
 		sh.counts.moves++
-		sh.provenLocked(e)
+		sh.cameBackLocked(e)
 		return sh.reseatLocked(e, key, to), nil
 	}
 	if podName, ok := sh.rememberedLocked(s, id, now); ok {

@@ -10,7 +10,7 @@ type counts struct {
 	evicted          [evict.Reasons]uint64
 	rebinds, moves   uint64
 	refused, broken  uint64
-	recalls          uint64
+	ghostRestores    uint64
 }
 
 // Stats are counts since the table was made. They are exact: at any moment,
@@ -38,10 +38,10 @@ type Stats struct {
 	// Refused counts claims and moves answered with ErrFull, and bindings that were not
 	// restored for want of room.
 	Refused uint64
-	// Recalls counts sessions that had been evicted, came back and have a place in the
-	// table again, an insert. Where the strategy refuses them one they are answered from
-	// what is remembered, each look-up a hit and no recall.
-	Recalls uint64
+	// GhostRestores counts sessions that had been evicted, came back and were restored
+	// from their ghosts, which is an insert. Where the strategy refuses them a place they
+	// are answered from the ghost alone, and each look-up is a hit.
+	GhostRestores uint64
 	// Broken counts sessions that came back after they had been evicted or
 	// refused, and of whose pod nothing was known. It misses those that are
 	// forgotten altogether: the memory of the evicted is bounded.
@@ -88,7 +88,7 @@ func (st *Stats) add(n counts, size int) {
 	st.Moves += n.moves
 	st.Refused += n.refused
 	st.Broken += n.broken
-	st.Recalls += n.recalls
+	st.GhostRestores += n.ghostRestores
 	for r, v := range n.evicted {
 		st.Evicted += v
 		st.Evictions[evict.Reason(r).String()] += v

@@ -54,9 +54,9 @@ func TestTTLReclaimsBetweenSweeps(t *testing.T) {
 	}
 }
 
-// TestFloodCannotPushOutProvenSessions fills the table with sessions that came
+// TestFloodCannotPushOutProtectedSessions fills the table with sessions that came
 // back and lets ten times as many made-up ids come.
-func TestFloodCannotPushOutProvenSessions(t *testing.T) {
+func TestFloodCannotPushOutProtectedSessions(t *testing.T) {
 	const n = 20_000
 	for _, strategy := range []string{"lru", "adaptive"} {
 		c := newTable(t, Options{Strategy: strategy, Capacity: n, Shards: 1})

@@ -215,7 +215,7 @@ func TestAnEvictedSessionOfALostPodIsReboundOnce(t *testing.T) {
 		t.Errorf("%v rebinds counted, want 1", n)
 	}
 	st := table.Stats()
-	if st.Rebinds != before.Rebinds+1 || st.Recalls != before.Recalls || st.Broken != before.Broken || st.Refused != before.Refused || st.Hits != before.Hits+6 {
+	if st.Rebinds != before.Rebinds+1 || st.GhostRestores != before.GhostRestores || st.Broken != before.Broken || st.Refused != before.Refused || st.Hits != before.Hits+6 {
 		t.Errorf("%+v, before %+v", st, before)
 	}
 }

@@ -118,14 +118,14 @@ func (s *segments) left() { s.waiting-- }
 
 // choose returns the entry to drop, given the least recently used one.
 func (s *segments) choose(oldest *Entry, now int64) *Entry {
-	elder, newcomer := s.probation.first(s.waitingEntry), s.window.first(s.waitingEntry)
-	if elder == nil {
-		elder = newcomer
+	candidate, newcomer := s.probation.first(s.waitingEntry), s.window.first(s.waitingEntry)
+	if candidate == nil {
+		candidate = newcomer
 	}
-	if elder == nil {
+	if candidate == nil {
 		return oldest
 	}
-	age := float64(now - elder.LastSeen)
+	age := float64(now - candidate.LastSeen)
 	flood, due := false, age
 	if newcomer != nil {
 		stay := float64(now - newcomer.LastSeen)
@@ -144,7 +144,7 @@ func (s *segments) choose(oldest *Entry, now int64) *Entry {
 		return newcomer
 	}
 	s.usualAge += (age - s.usualAge) * s.gain
-	return elder
+	return candidate
 }
 
 // dropped counts an eviction.

@@ -1,7 +1,7 @@
 // Package store keeps the bindings of an affinity.Table in a file, so that a
 // restarted or killed process finds its sessions where they were.
 //
-// The request path never waits for the disk. The cache tells its journal every
+// The request path never waits for the disk. The table tells its journal every
 // change; the store notes the last change of each key in memory and a single
 // goroutine writes them in batches, some ten milliseconds later. What a restarted
 // process would miss, a session that was bound, moved or deleted by request, is

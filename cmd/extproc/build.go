@@ -53,7 +53,7 @@ func (a *App) buildTable(context.Context) (err error) {
 	a.idle = newIdleTimeouts(a.table, c.DefaultExpiration)
 	return a.monitor.CacheStats(func() metrics.CacheStats {
 		s := a.table.Stats()
-		return metrics.CacheStats{Size: s.Size, Evictions: s.Evictions, Recalls: s.Recalls, Broken: s.Broken}
+		return metrics.CacheStats{Size: s.Size, Evictions: s.Evictions, Recalls: s.GhostRestores, Broken: s.Broken}
 	})
 }
 

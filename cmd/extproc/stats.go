@@ -56,6 +56,6 @@ func toCacheJSON(s affinity.Stats) cacheJSON {
 		Hits: s.Hits, Misses: s.Misses, HitRate: s.HitRate, Size: s.Size, Capacity: s.Capacity,
 		Inserts: s.Inserts, Deletes: s.Deletes, Expirations: s.Expirations,
 		Evicted: s.Evicted, Evictions: s.Evictions,
-		Rebinds: s.Rebinds, Moves: s.Moves, Refused: s.Refused, Recalls: s.Recalls, Broken: s.Broken,
+		Rebinds: s.Rebinds, Moves: s.Moves, Refused: s.Refused, Recalls: s.GhostRestores, Broken: s.Broken,
 	}
 }

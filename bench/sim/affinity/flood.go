@@ -11,21 +11,21 @@ type Flood struct {
 // FloodResult is what a flood did to the sessions that were alive and bound
 // when it began.
 type FloodResult struct {
-	// Once and Proven are the sessions with one request so far, and with more.
-	Once, Proven int
-	// BrokenOnce and BrokenProven are those of them that came back during the
+	// Once and CameBack are the sessions with one request so far, and with more.
+	Once, CameBack int
+	// BrokenOnce and BrokenCameBack are those of them that came back during the
 	// flood, or would after it, to find their binding gone.
-	BrokenOnce, BrokenProven int
+	BrokenOnce, BrokenCameBack int
 }
 
 // BrokenShare is broken among all sessions alive when the flood began.
 func (r FloodResult) BrokenShare() float64 {
-	return float64(r.BrokenOnce+r.BrokenProven) / float64(max(r.Once+r.Proven, 1))
+	return float64(r.BrokenOnce+r.BrokenCameBack) / float64(max(r.Once+r.CameBack, 1))
 }
 
-// ProvenShare is broken among those that had come back before the flood.
-func (r FloodResult) ProvenShare() float64 {
-	return float64(r.BrokenProven) / float64(max(r.Proven, 1))
+// CameBackShare is broken among those that had come back before the flood.
+func (r FloodResult) CameBackShare() float64 {
+	return float64(r.BrokenCameBack) / float64(max(r.CameBack, 1))
 }
 
 // floodID is the first of the made-up ids, far above those of sessions.
@@ -74,7 +74,7 @@ func RunFlood(w Workload, t Table, f Flood) FloodResult {
 }
 
 func (r *FloodResult) count(requests int, held bool) {
-	all, broken := &r.Proven, &r.BrokenProven
+	all, broken := &r.CameBack, &r.BrokenCameBack
 	if requests == 1 {
 		all, broken = &r.Once, &r.BrokenOnce
 	}

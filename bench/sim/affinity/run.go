@@ -81,10 +81,10 @@ func (r *Result) count(e Event, known bool) {
 var Epoch = time.Unix(1_800_000_000, 0)
 
 // Affinity drives the project's own table, with its sweep once a minute.
-func Affinity(c *affinity.Table) Table { return &affinityTable{cache: c} }
+func Affinity(t *affinity.Table) Table { return &affinityTable{table: t} }
 
 type affinityTable struct {
-	cache *affinity.Table
+	table *affinity.Table
 	swept time.Duration
 }
 
@@ -92,20 +92,20 @@ func (t *affinityTable) Request(id uint64, at time.Duration) bool {
 	now := Epoch.Add(at)
 	if at-t.swept >= sweepEvery {
 		t.swept = at
-		t.cache.Expire(now)
+		t.table.Expire(now)
 	}
 	key := strconv.FormatUint(id, 36)
-	if _, ok := t.cache.Lookup("sim", key, now); ok {
+	if _, ok := t.table.Lookup("sim", key, now); ok {
 		return true
 	}
 	// Refused or not, the request was not known before.
-	_, _, _ = t.cache.Claim("sim", key, "pod", now)
+	_, _, _ = t.table.Claim("sim", key, "pod", now)
 	return false
 }
 
 func (t *affinityTable) Has(id uint64, at time.Duration) bool {
 	key, now := strconv.FormatUint(id, 36), Epoch.Add(at)
-	_, bound := t.cache.Peek("sim", key, now)
-	_, remembered := t.cache.Remembered("sim", key, now)
+	_, bound := t.table.Peek("sim", key, now)
+	_, remembered := t.table.Remembered("sim", key, now)
 	return bound || remembered
 }

@@ -106,7 +106,7 @@ var tables = []struct {
 
 // TestBrokenSessions is the table of broken returning requests, with the bounds
 // that the strategies must keep: a fifth of what plain LRU breaks in the same run,
-// since four stubs are kept for each entry, and 5 % with bots.
+// since four ghosts are kept for each entry, and 5 % with bots.
 func TestBrokenSessions(t *testing.T) {
 	broken := map[string]float64{}
 	columns := []struct {
