@@ -21,7 +21,7 @@ type Options struct {
 	MaxConnections uint32
 	// MaxSessions caps a pod's sessions for picks; 0 means no cap. Sessions are
 	// counted by the caller ([Balancer.AddSessions]) after a pick, so concurrent
-	// picks can pass the cap by their number. See [Balancer.PickInstead] for what
+	// picks can pass the cap by their number. See [Balancer.PickEvicting] for what
 	// can be done when all pods have as many.
 	MaxSessions uint32
 	// ResponseTimeWindow is how long what is known of a quiet pod lasts: its
@@ -134,12 +134,12 @@ func (b *Balancer) SetPods(now time.Time, pods []statefulroute.Pod) {
 }
 
 // Pick chooses a pod among those that take new sessions and counts the request
-// in flight on it until the ticket is Done. The key is the session's, "" for
+// in flight on it until the result is Done. The key is the session's, "" for
 // none. When no pod will do the error is a *NoPodsError.
-func (b *Balancer) Pick(now time.Time, key string) (Ticket, error) {
+func (b *Balancer) Pick(now time.Time, key string) (PickResult, error) {
 	s := b.snap.Load()
 	if len(s.pods) == 0 {
-		return Ticket{}, s.noPods()
+		return PickResult{}, s.noPods()
 	}
 	nano := b.clock.Nanos(now)
 	f := b.flights.Get().(*flight)
@@ -149,28 +149,28 @@ func (b *Balancer) Pick(now time.Time, key string) (Ticket, error) {
 	}
 	v := View{snap: s, now: nano, draw: random}
 	if i := s.strategy.Pick(key, v); i >= 0 && i < len(s.pods) && s.admit(s.pods[i]) {
-		return f.ticket(s.pods[i], nano), nil
+		return f.result(s.pods[i], nano), nil
 	}
 	p := s.admitAny(v.Random(pickFallback))
 	if p == nil {
 		b.flights.Put(f)
-		return Ticket{}, s.noPods()
+		return PickResult{}, s.noPods()
 	}
-	return f.ticket(p, nano), nil
+	return f.result(p, nano), nil
 }
 
-// Start counts a bound request in flight on its pod until the ticket is Done.
+// Start counts a bound request in flight on its pod until the result is Done.
 // A pod that SetPods was not given is an error.
-func (b *Balancer) Start(now time.Time, pod string) (Ticket, error) {
+func (b *Balancer) Start(now time.Time, pod string) (PickResult, error) {
 	p, ok := b.snap.Load().byName[pod]
 	if !ok {
-		return Ticket{}, fmt.Errorf("unknown pod %q", pod)
+		return PickResult{}, fmt.Errorf("unknown pod %q", pod)
 	}
 	nano := b.clock.Nanos(now)
 	f := b.flights.Get().(*flight)
 	f.shard.draw(nano)
 	p.inFlight.Add(1)
-	return f.ticket(p, nano), nil
+	return f.result(p, nano), nil
 }
 
 // Home returns the key's weighted-rendezvous home among the pods that take new

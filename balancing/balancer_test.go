@@ -118,10 +118,10 @@ func TestStrategiesCoverEveryEligiblePod(t *testing.T) {
 					b.SetSessions(pod, 5)
 				}
 				seen := map[string]int{}
-				var open []balancing.Ticket
+				var open []balancing.PickResult
 				for i := range 40 * n {
 					now := t0.Add(time.Duration(i) * time.Millisecond)
-					ticket, err := b.Pick(now, fmt.Sprint("key", i))
+					result, err := b.Pick(now, fmt.Sprint("key", i))
 					if eligible == 0 {
 						if !errors.Is(err, balancing.ErrNoPods) {
 							rt.Fatalf("error %v, want ErrNoPods", err)
@@ -131,8 +131,8 @@ func TestStrategiesCoverEveryEligiblePod(t *testing.T) {
 					if err != nil {
 						rt.Fatal(err)
 					}
-					seen[ticket.Pod()]++
-					if open = append(open, ticket); len(open) > 5*n {
+					seen[result.Pod()]++
+					if open = append(open, result); len(open) > 5*n {
 						open[0].Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: time.Millisecond})
 						open = open[1:]
 					}
@@ -172,9 +172,9 @@ func TestMaxConnectionsHoldsUnderConcurrency(t *testing.T) {
 			if got != pods*limit {
 				t.Errorf("%d picks succeeded, want %d", got, pods*limit)
 			}
-			for _, l := range b.Loads() {
+			for pod, l := range b.Loads() {
 				if l.InFlight != limit {
-					t.Errorf("%s has %d in flight, want %d", l.Pod, l.InFlight, limit)
+					t.Errorf("%s has %d in flight, want %d", pod, l.InFlight, limit)
 				}
 			}
 		})
@@ -201,7 +201,7 @@ func TestASecondDoneIsHarmless(t *testing.T) {
 	if s := b.Stats(); s.Successful != 3 || s.Failed != 0 {
 		t.Errorf("stats = %+v, want 3 successes", s)
 	}
-	balancing.Ticket{}.Done(t0, balancing.Outcome{})
+	balancing.PickResult{}.Done(t0, balancing.Outcome{})
 }
 
 func TestStartCountsAndRefusesAnUnknownPod(t *testing.T) {
@@ -223,7 +223,7 @@ func TestStartCountsAndRefusesAnUnknownPod(t *testing.T) {
 
 func TestSetPodsKeepsTheFactsOfAPodThatStays(t *testing.T) {
 	b := newBalancer(t, balancing.Options{Strategy: "least_connections"}, makePods(2))
-	ticket, err := b.Start(t0, "pod-1")
+	result, err := b.Start(t0, "pod-1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,12 +232,17 @@ func TestSetPodsKeepsTheFactsOfAPodThatStays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.SetPods(t0, makePods(3, 5, 5, 5)[1:])
-	if got := loadOf(t, b, "pod-1"); got.InFlight != 1 || got.Sessions != 7 || got.Weight != 5 {
+	b.SetPods(t0, makePods(3, 5, 50, 5)[1:])
+	if got := loadOf(t, b, "pod-1"); got.InFlight != 1 || got.Sessions != 7 {
 		t.Errorf("pod-1 after SetPods = %+v", got)
 	}
+	if picked := mustPick(t, b, t0, ""); picked.Pod() != "pod-1" {
+		t.Errorf("picked %s although pod-1 has ten times the weight now", picked.Pod())
+	} else {
+		picked.Cancel()
+	}
 	leaver.Done(t0, balancing.Outcome{Kind: balancing.Success})
-	ticket.Done(t0.Add(time.Second), balancing.Outcome{Kind: balancing.Success, ResponseTime: time.Second})
+	result.Done(t0.Add(time.Second), balancing.Outcome{Kind: balancing.Success, ResponseTime: time.Second})
 	got := loadOf(t, b, "pod-1")
 	if got.InFlight != 0 || got.ResponseTime != time.Second || !got.LastResponse.Equal(t0.Add(time.Second)) {
 		t.Errorf("pod-1 after Done = %+v", got)
@@ -250,7 +255,7 @@ func TestUpdateKeepsTheFacts(t *testing.T) {
 		b := newBalancer(t, balancing.Options{Strategy: "least_connections"}, makePods(2))
 		feed(t, b, t0, 10*time.Millisecond, 20*time.Millisecond)
 		b.SetSessions("pod-1", 3)
-		open := []balancing.Ticket{mustPick(t, b, t0, ""), mustPick(t, b, t0, "")}
+		open := []balancing.PickResult{mustPick(t, b, t0, ""), mustPick(t, b, t0, "")}
 		before := fmt.Sprint(b.Loads(), b.Stats())
 		if err := b.Update(t0, balancing.Options{Strategy: name, MaxConnections: 2}); err != nil {
 			t.Fatal(err)
@@ -263,8 +268,8 @@ func TestUpdateKeepsTheFacts(t *testing.T) {
 		if _, err := b.Pick(t0, "k"); !errors.Is(err, balancing.ErrNoPods) {
 			t.Errorf("%s: a fifth request under a cap of two on two pods: %v", name, err)
 		}
-		for _, ticket := range open {
-			ticket.Done(t0, balancing.Outcome{})
+		for _, result := range open {
+			result.Done(t0, balancing.Outcome{})
 		}
 		mustPick(t, b, t0, "k")
 		for _, bad := range []balancing.Options{{Strategy: "magic"}, {Strategy: name, SlowStart: -1}} {
@@ -326,7 +331,7 @@ func TestInFlightModel(t *testing.T) {
 		name := rapid.SampledFrom(balancing.NewRegistry().Names()).Draw(rt, "strategy")
 		b := newBalancer(t, balancing.Options{Strategy: name, Repeatable: true}, makePods(6))
 		model := map[string]int64{}
-		var open, ended []balancing.Ticket
+		var open, ended []balancing.PickResult
 		now := t0
 		draw := func(rt *rapid.T) (i int, o balancing.Outcome) {
 			if len(open) == 0 {
@@ -344,12 +349,12 @@ func TestInFlightModel(t *testing.T) {
 		}
 		rt.Repeat(map[string]func(*rapid.T){
 			"pick": func(rt *rapid.T) {
-				ticket, err := b.Pick(now, rapid.String().Draw(rt, "key"))
+				result, err := b.Pick(now, rapid.String().Draw(rt, "key"))
 				if err != nil {
 					rt.Fatal(err)
 				}
-				model[ticket.Pod()]++
-				open = append(open, ticket)
+				model[result.Pod()]++
+				open = append(open, result)
 			},
 			"answered": func(rt *rapid.T) {
 				i, o := draw(rt)
@@ -364,9 +369,9 @@ func TestInFlightModel(t *testing.T) {
 				open[i].Done(now, o)
 				end(i)
 			},
-			"give back": func(rt *rapid.T) {
+			"cancel": func(rt *rapid.T) {
 				i, _ := draw(rt)
-				open[i].GiveBack()
+				open[i].Cancel()
 				end(i)
 			},
 			"done again": func(rt *rapid.T) {
@@ -380,9 +385,9 @@ func TestInFlightModel(t *testing.T) {
 			"time": func(rt *rapid.T) { now = now.Add(time.Duration(rapid.Int64Range(-1e9, 1e11).Draw(rt, "dt"))) },
 			"pods": func(rt *rapid.T) { b.SetPods(now, makePods(6, rapid.Uint32().Draw(rt, "weight"))) },
 			"": func(rt *rapid.T) {
-				for _, l := range b.Loads() {
-					if l.InFlight != model[l.Pod] || l.ErrorRate < 0 || l.ErrorRate > 1 || l.ResponseTime < 0 {
-						rt.Fatalf("%s = %+v, model has %d in flight", l.Pod, l, model[l.Pod])
+				for pod, l := range b.Loads() {
+					if l.InFlight != model[pod] || l.ErrorRate < 0 || l.ErrorRate > 1 || l.ResponseTime < 0 {
+						rt.Fatalf("%s = %+v, model has %d in flight", pod, l, model[pod])
 					}
 				}
 			},
@@ -400,9 +405,9 @@ func TestPodsToBeAvoided(t *testing.T) {
 			b := newBalancer(t, balancing.Options{Strategy: strategy, MaxConnections: 5, SlowStart: time.Minute}, pods)
 			picked := map[string]int{}
 			for i := range 15 {
-				ticket := mustPick(t, b, t0, fmt.Sprint(i))
-				if picked[ticket.Pod()]++; i < 5 && ticket.Pod() != "pod-0" {
-					t.Errorf("pick %d went to %s", i, ticket.Pod())
+				result := mustPick(t, b, t0, fmt.Sprint(i))
+				if picked[result.Pod()]++; i < 5 && result.Pod() != "pod-0" {
+					t.Errorf("pick %d went to %s", i, result.Pod())
 				}
 			}
 			if want := map[string]int{"pod-0": 5, "pod-1": 5, "pod-2": 5}; !maps.Equal(picked, want) {

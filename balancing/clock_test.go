@@ -41,17 +41,17 @@ func TestTheWallClockMayBeSet(t *testing.T) {
 		pods := []statefulroute.Pod{{Name: "a", Weight: 1}, {Name: "b", Weight: 1}}
 		b.SetPods(began, pods[:1])
 		b.SetPods(began, pods)
-		ticket, err := b.Start(began, "a")
+		result, err := b.Start(began, "a")
 		if err != nil {
 			t.Fatal(err)
 		}
-		ticket.Done(began, balancing.Outcome{Kind: balancing.Failure, ResponseTime: 100 * time.Millisecond})
+		result.Done(began, balancing.Outcome{Kind: balancing.Failure, ResponseTime: 100 * time.Millisecond})
 		look := func(now time.Time) any {
-			ticket, err := b.Pick(now, "k")
+			result, err := b.Pick(now, "k")
 			if err != nil {
 				t.Fatal(err)
 			}
-			ticket.GiveBack()
+			result.Cancel()
 			return seen
 		}
 		before := look(began.Add(time.Second))

@@ -20,13 +20,13 @@ func ExampleBalancer() {
 		{Name: "chat-0", Weight: 1},
 		{Name: "chat-1", Weight: 1, State: statefulroute.Draining},
 	})
-	ticket, err := b.Pick(now, "session-1")
-	fmt.Println(ticket.Pod(), err)
+	result, err := b.Pick(now, "session-1")
+	fmt.Println(result.Pod(), err)
 
 	_, err = b.Pick(now, "session-2")
 	fmt.Println(errors.Is(err, balancing.ErrNoPods), err)
 
-	ticket.Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: 20 * time.Millisecond})
+	result.Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: 20 * time.Millisecond})
 	fmt.Println(b.Stats().AverageResponseTime)
 	// Output:
 	// chat-0 <nil>
@@ -66,8 +66,8 @@ func ExampleRegistry_Register() {
 	b.SetPods(time.Now(), []statefulroute.Pod{{Name: "a"}, {Name: "b"}, {Name: "c"}})
 	b.SetSessions("a", 2)
 	b.SetSessions("c", 1)
-	ticket, err := b.Pick(time.Now(), "")
-	fmt.Println(ticket.Pod(), err)
+	result, err := b.Pick(time.Now(), "")
+	fmt.Println(result.Pod(), err)
 	fmt.Println(registry.Register("round_robin", func(balancing.Options) (balancing.Strategy, error) { return nil, nil }, balancing.Traits{}))
 	// Output:
 	// b <nil>

@@ -35,22 +35,20 @@ func newBalancer(t testing.TB, opts balancing.Options, pods []statefulroute.Pod)
 	return b
 }
 
-func mustPick(t testing.TB, b *balancing.Balancer, now time.Time, key string) balancing.Ticket {
+func mustPick(t testing.TB, b *balancing.Balancer, now time.Time, key string) balancing.PickResult {
 	t.Helper()
-	ticket, err := b.Pick(now, key)
+	result, err := b.Pick(now, key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ticket
+	return result
 }
 
-func loadOf(t testing.TB, b *balancing.Balancer, pod string) balancing.PodLoad {
+func loadOf(t testing.TB, b *balancing.Balancer, pod string) statefulroute.Load {
 	t.Helper()
-	for _, l := range b.Loads() {
-		if l.Pod == pod {
-			return l
-		}
+	l, ok := b.Loads()[pod]
+	if !ok {
+		t.Fatalf("no load of pod %q", pod)
 	}
-	t.Fatalf("no load of pod %q", pod)
-	return balancing.PodLoad{}
+	return l
 }

@@ -25,14 +25,14 @@ const (
 // pod is what is known of one pod. It outlives snapshots, so that requests in
 // flight on a pod that left still end. The facts a pick reads share a cache line.
 type pod struct {
-	inFlight atomic.Int64
-	waiting  atomic.Int64 // in flight, and their answer is yet to be told
-	sessions atomic.Int64
-	latency  atomic.Uint64 // float64 bits, nanoseconds; 0: no response seen
-	peak     atomic.Uint64 // float64 bits, as latency, but rises at once
-	errors   atomic.Uint64 // float64 bits, 0 to 1
-	learned  atomic.Int64  // when latency or errors were last updated
-	silent   atomic.Int64  // since when it has answered none of the waiting; 0: it has
+	inFlight   atomic.Int64
+	waiting    atomic.Int64 // in flight, and their answer is yet to be told
+	sessions   atomic.Int64
+	latency    atomic.Uint64 // float64 bits, nanoseconds; 0: no response seen
+	peak       atomic.Uint64 // float64 bits, as latency, but rises at once
+	errors     atomic.Uint64 // float64 bits, 0 to 1
+	learned    atomic.Int64  // when latency or errors were last updated
+	unanswered atomic.Int64  // since when it has answered none of the waiting; 0: it has
 
 	answered atomic.Int64 // last response; 0: never
 	mu       sync.Mutex   // serialises updates of the smoothed values
@@ -43,14 +43,14 @@ type pod struct {
 func loadFloat(a *atomic.Uint64) float64     { return math.Float64frombits(a.Load()) }
 func storeFloat(a *atomic.Uint64, f float64) { a.Store(math.Float64bits(f)) }
 
-// sent notes that a request was sent, which starts a silence unless one is on.
+// sent notes that a request was sent, which begins the wait for an answer unless one is on.
 func (p *pod) sent(now int64) {
 	if p.waiting.Add(1) == 1 {
-		p.silent.Store(now) // what was not answered before is not waited for any more
+		p.unanswered.Store(now) // what was not answered before is not waited for any more
 		return
 	}
-	if p.silent.Load() == 0 {
-		p.silent.CompareAndSwap(0, now)
+	if p.unanswered.Load() == 0 {
+		p.unanswered.CompareAndSwap(0, now)
 	}
 }
 
@@ -63,8 +63,8 @@ func (p *pod) answer(now int64, o Outcome, s *snapshot) {
 	if o.Kind == Aborted {
 		return
 	}
-	if p.silent.Load() != 0 {
-		p.silent.Store(0)
+	if p.unanswered.Load() != 0 {
+		p.unanswered.Store(0)
 	}
 	if o.Kind == Unknown && o.ResponseTime <= 0 {
 		return

@@ -18,13 +18,13 @@ type snapshot struct {
 
 	// The pods that take new sessions, as parallel slices: a scan that needs one
 	// fact reads only that fact.
-	pods   []*pod
-	weight []float64 // relative: their mean is 1
-	inv    []float64 // 1 / weight
-	hash   []uint64  // of the name, for the rendezvous
-	joined []int64   // start of the pod's slow start; 0: none
-	even   bool      // all weights are equal
-	spare  []*pod    // take new sessions when none of pods has room: they are to be avoided
+	pods    []*pod
+	weight  []float64 // relative: their mean is 1
+	inv     []float64 // 1 / weight
+	hash    []uint64  // of the name, for the rendezvous
+	joined  []int64   // start of the pod's slow start; 0: none
+	even    bool      // all weights are equal
+	avoided []*pod    // take new sessions when none of pods has room: they are to be avoided
 
 	all     []statefulroute.Pod // every pod, in the order given
 	began   []int64             // of all: start of the pod's slow start; 0: none
@@ -78,7 +78,7 @@ func newSnapshot(old *snapshot, now int64, pods []statefulroute.Pod, opts Option
 		even:    true,
 	}
 	before := old.facts()
-	choosy := slices.ContainsFunc(pods, func(p statefulroute.Pod) bool { return p.State.TakesNew() && !p.Avoid })
+	anyPreferred := slices.ContainsFunc(pods, func(p statefulroute.Pod) bool { return p.State.TakesNew() && !p.Avoid })
 	for _, fact := range pods {
 		if _, twice := s.byName[fact.Name]; twice {
 			continue
@@ -97,8 +97,8 @@ func newSnapshot(old *snapshot, now int64, pods []statefulroute.Pod, opts Option
 		s.byName[fact.Name] = p
 		switch {
 		case !fact.State.TakesNew():
-		case fact.Avoid && choosy:
-			s.spare = append(s.spare, p)
+		case fact.Avoid && anyPreferred:
+			s.avoided = append(s.avoided, p)
 		default:
 			s.add(p, max(uint64(fact.Weight), 1), began)
 		}
@@ -159,7 +159,7 @@ func (s *snapshot) admit(p *pod) bool {
 
 // admitAny admits on the first pod with room from a random one on, nil if none has.
 func (s *snapshot) admitAny(random uint64) *pod {
-	for _, pods := range [][]*pod{s.pods, s.spare} {
+	for _, pods := range [][]*pod{s.pods, s.avoided} {
 		for i, n := 0, len(pods); i < n; i++ {
 			if p := pods[(below(random, n)+i)%n]; s.admit(p) {
 				return p

@@ -14,7 +14,7 @@ const shards = 64
 // shard is what the requests that were given the same shard count.
 type shard struct {
 	requests  atomic.Uint64 // also the source of the random choices
-	returned  atomic.Uint64 // picks that no request used
+	canceled  atomic.Uint64 // picks that no request used
 	succeeded atomic.Uint64
 	failed    atomic.Uint64
 	timed     atomic.Uint64 // responses whose time was seen
@@ -47,7 +47,7 @@ func (t *shard) end(o Outcome) {
 
 // Stats are a balancer's totals since it was made.
 type Stats struct {
-	// TotalRequests counts every pick and start but those given back.
+	// TotalRequests counts every pick and start but the canceled ones.
 	TotalRequests uint64
 	// Successful and Failed count their outcomes from the answer on; requests not
 	// answered yet, aborted and unknown ones are in neither.
@@ -67,7 +67,7 @@ func (b *Balancer) Stats() Stats {
 	var sum time.Duration
 	for i := range b.shards {
 		t := &b.shards[i]
-		out.TotalRequests += t.requests.Load() - t.returned.Load()
+		out.TotalRequests += t.requests.Load() - t.canceled.Load()
 		out.Successful += t.succeeded.Load()
 		out.Failed += t.failed.Load()
 		timed += int64(t.timed.Load())
@@ -83,21 +83,12 @@ func (b *Balancer) Stats() Stats {
 	return out
 }
 
-// PodLoad is what is known of one pod, for reports.
-type PodLoad struct {
-	Pod    string
-	State  statefulroute.PodState
-	Weight uint32
-	statefulroute.Load
-}
-
-// Loads reports every pod, in the order given to SetPods.
-func (b *Balancer) Loads() []PodLoad {
+// Loads returns what is known of each pod, by name.
+func (b *Balancer) Loads() map[string]statefulroute.Load {
 	s := b.snap.Load()
-	out := make([]PodLoad, len(s.all))
-	for i, fact := range s.all {
-		p := s.byName[fact.Name]
-		out[i] = PodLoad{Pod: fact.Name, State: fact.State, Weight: max(fact.Weight, 1), Load: p.load(&b.clock)}
+	out := make(map[string]statefulroute.Load, len(s.byName))
+	for name, p := range s.byName {
+		out[name] = p.load(&b.clock)
 	}
 	return out
 }

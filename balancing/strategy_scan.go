@@ -47,7 +47,7 @@ func (leastResponseTime) Pick(_ string, pods View) int {
 			busy := float64(p.inFlight.Load()+1) * s.inv[j]
 			expected := pods.faded(p, loadFloat(&p.latency), mean)
 			if expected*busy >= least {
-				continue // silence, errors and slow start only raise it
+				continue // waiting, errors and slow start only raise it
 			}
 			if cost := pods.waitCost(j, p, expected, busy); cost < least && s.eligible(j) {
 				best, least = j, cost
@@ -60,5 +60,5 @@ func (leastResponseTime) Pick(_ string, pods View) int {
 // waitCost is how long a new request would wait on pod i, p, over its weight, given
 // the response time to expect and the requests in flight.
 func (v View) waitCost(i int, p *pod, expected, busy float64) float64 {
-	return v.unlessSilent(p, expected) * busy * v.penalty(i) / v.rampOf(i)
+	return v.orUnanswered(p, expected) * busy * v.penalty(i) / v.rampOf(i)
 }

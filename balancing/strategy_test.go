@@ -149,11 +149,11 @@ func TestLeastConnectionsTakesTheLeastBusyByWeight(t *testing.T) {
 func feed(t *testing.T, b *balancing.Balancer, now time.Time, times ...time.Duration) {
 	t.Helper()
 	for i, took := range times {
-		ticket, err := b.Start(now, podName(i))
+		result, err := b.Start(now, podName(i))
 		if err != nil {
 			t.Fatal(err)
 		}
-		ticket.Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: took})
+		result.Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: took})
 	}
 }
 
@@ -181,16 +181,16 @@ func TestAFastFailingPodIsAvoided(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBalancer(t, balancing.Options{Strategy: name, Repeatable: true}, makePods(5))
 			now, failed := t0, 0
-			var open []balancing.Ticket
+			var open []balancing.PickResult
 			for i := range 5000 {
 				now = now.Add(time.Millisecond)
-				ticket := mustPick(t, b, now, strconv.Itoa(i))
-				if ticket.Pod() == "pod-3" {
+				result := mustPick(t, b, now, strconv.Itoa(i))
+				if result.Pod() == "pod-3" {
 					failed++
-					ticket.Done(now, balancing.Outcome{Kind: balancing.Failure, ResponseTime: 100 * time.Microsecond})
+					result.Done(now, balancing.Outcome{Kind: balancing.Failure, ResponseTime: 100 * time.Microsecond})
 					continue
 				}
-				if open = append(open, ticket); len(open) > 8 {
+				if open = append(open, result); len(open) > 8 {
 					open[0].Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: 8 * time.Millisecond})
 					open = open[1:]
 				}
@@ -209,7 +209,7 @@ func TestAPodThatFailedGetsItsShareBack(t *testing.T) {
 	for _, name := range []string{"least_connections", "least_response_time", "peak_ewma", "home_hcl"} {
 		t.Run(name, func(t *testing.T) {
 			b := newBalancer(t, balancing.Options{Strategy: name, Repeatable: true}, makePods(3))
-			var open []balancing.Ticket
+			var open []balancing.PickResult
 			now, share := t0, 0
 			for i := range 200 * 30 { // 200 requests a second of about 20 ms each
 				now = now.Add(5 * time.Millisecond)
@@ -221,9 +221,9 @@ func TestAPodThatFailedGetsItsShareBack(t *testing.T) {
 					open[0].Done(now, o)
 					open = open[1:]
 				}
-				ticket := mustPick(t, b, now, strconv.Itoa(i))
-				open = append(open, ticket)
-				if ticket.Pod() == "pod-1" && now.Sub(t0) >= 20*time.Second {
+				result := mustPick(t, b, now, strconv.Itoa(i))
+				open = append(open, result)
+				if result.Pod() == "pod-1" && now.Sub(t0) >= 20*time.Second {
 					share++
 				}
 			}
@@ -243,10 +243,10 @@ func TestASlowPodIsForgiven(t *testing.T) {
 			now, recovered := t0, 0
 			for i := range 20_000 {
 				now = now.Add(30 * time.Millisecond)
-				ticket := mustPick(t, b, now, "")
+				result := mustPick(t, b, now, "")
 				took := time.Duration(5+i*7%11) * time.Millisecond
-				ticket.Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: took})
-				if ticket.Pod() == "pod-2" {
+				result.Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: took})
+				if result.Pod() == "pod-2" {
 					recovered++
 				}
 			}
@@ -258,21 +258,21 @@ func TestASlowPodIsForgiven(t *testing.T) {
 }
 
 // A pod that hangs is left before it has answered anything.
-func TestASilentPodIsLeft(t *testing.T) {
+func TestAPodThatDoesNotAnswerIsLeft(t *testing.T) {
 	b := newBalancer(t, balancing.Options{Strategy: "least_response_time", Repeatable: true}, makePods(4))
 	feed(t, b, t0, 10*time.Millisecond, 10*time.Millisecond, 10*time.Millisecond, 10*time.Millisecond)
 	hung, now := 0, t0
 	for range 10_000 {
 		now = now.Add(10 * time.Millisecond)
-		ticket := mustPick(t, b, now, "")
-		if ticket.Pod() == "pod-1" {
+		result := mustPick(t, b, now, "")
+		if result.Pod() == "pod-1" {
 			hung++
 			continue
 		}
-		ticket.Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: 10 * time.Millisecond})
+		result.Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: 10 * time.Millisecond})
 	}
 	if hung == 0 || hung > 20 {
-		t.Errorf("the silent pod got %d of 10,000 requests, want a few", hung)
+		t.Errorf("the pod that does not answer got %d of 10,000 requests, want a few", hung)
 	}
 }
 
@@ -369,8 +369,8 @@ func TestPicksAllocateNothing(t *testing.T) {
 		}
 		got := testing.AllocsPerRun(2000, func() {
 			now = now.Add(time.Millisecond)
-			ticket, _ := b.Pick(now, "session")
-			ticket.Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: time.Millisecond})
+			result, _ := b.Pick(now, "session")
+			result.Done(now, balancing.Outcome{Kind: balancing.Success, ResponseTime: time.Millisecond})
 		})
 		if got != 0 {
 			t.Errorf("%s: %v allocations per pick", name, got)

@@ -18,9 +18,9 @@ const (
 	// errorPenalty scales the square of a pod's error rate into a factor on its
 	// cost: 2 at one error in ten, 101 when all fail.
 	errorPenalty = 100
-	// quiet is the silence, as a multiple of the response time, after which a pod
-	// is taken to be as slow as it has been silent.
-	quiet = 2
+	// overdue is for how many times its response time a pod may leave all that wait
+	// unanswered before it is taken to be as slow as that.
+	overdue = 2
 )
 
 // Len is the number of pods, at least 1 in a call of Strategy.Pick.
@@ -69,7 +69,7 @@ func (v View) HotLoad() float64 { return loadFloat(&v.snap.hotLoad) }
 // response times. A pod that never answered is taken for an average one. A pod
 // that has not answered for a while is forgiven, else one that was slow would
 // never be tried again. A pod that has answered none of its waiting requests for
-// longer than usual is at least as slow as it has been silent.
+// longer than usual is at least as slow as that.
 func (v View) ResponseTime(i int) time.Duration {
 	p := v.snap.pods[i]
 	return time.Duration(v.latency(p, loadFloat(&p.latency), v.meanLatency()))
@@ -90,7 +90,7 @@ func (v View) meanLatency() float64 { return loadFloat(&v.snap.meanLatency) }
 
 // latency corrects a smoothed response time for what the time since tells.
 func (v View) latency(p *pod, smoothed, mean float64) float64 {
-	return v.unlessSilent(p, v.faded(p, smoothed, mean))
+	return v.orUnanswered(p, v.faded(p, smoothed, mean))
 }
 
 // faded is a smoothed response time after forgiveness; for an unknown one, the mean.
@@ -101,10 +101,11 @@ func (v View) faded(p *pod, smoothed, mean float64) float64 {
 	return smoothed * v.snap.fade(v.now-p.learned.Load())
 }
 
-// unlessSilent is the expected time, or p's silence where that is much longer.
-func (v View) unlessSilent(p *pod, expected float64) float64 {
-	if since := p.silent.Load(); since != 0 && expected != 0 {
-		if age := float64(v.now - since); age > quiet*expected && p.waiting.Load() > 0 {
+// orUnanswered is the expected time, or for how long p has answered none of those that
+// wait, where that is much longer.
+func (v View) orUnanswered(p *pod, expected float64) float64 {
+	if since := p.unanswered.Load(); since != 0 && expected != 0 {
+		if age := float64(v.now - since); age > overdue*expected && p.waiting.Load() > 0 {
 			return age
 		}
 	}

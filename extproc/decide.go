@@ -13,8 +13,8 @@ import (
 type placer interface {
 	// Pick chooses a pod for a session; where all have as many as they may, one that
 	// gives up another session for it.
-	Pick(now time.Time, key string, giveUp func(pod string) bool) (balancing.Ticket, error)
-	Start(now time.Time, pod string) (balancing.Ticket, error)
+	Pick(now time.Time, key string, evict func(pod string) bool) (balancing.PickResult, error)
+	Start(now time.Time, pod string) (balancing.PickResult, error)
 	Home(key string) (pod string, ok bool)
 }
 
@@ -54,12 +54,12 @@ const (
 // decision is where one request goes and what was done for it.
 type decision struct {
 	outcome outcome
-	hit     bool             // the table had a binding before this request
-	pod     *podView         // nil where no pod was chosen
-	ticket  balancing.Ticket // in flight on pod until Done
-	lost    string           // the pod lost, for rebound and podLost
-	why     string           // why it was lost
-	err     error            // why there are no pods, or what the table said
+	hit     bool                 // the table had a binding before this request
+	pod     *podView             // nil where no pod was chosen
+	picked  balancing.PickResult // in flight on pod until Done
+	lost    string               // the pod lost, for rebound and podLost
+	why     string               // why it was lost
+	err     error                // why there are no pods, or what the table said
 }
 
 // decide says where a request of the session key goes. It is a function of the
@@ -101,15 +101,15 @@ const maxTries = 4
 
 // claim binds a session without a binding to a chosen pod.
 func (c *chooser) claim() decision {
-	ticket, err := c.pick()
+	picked, err := c.pick()
 	if err != nil {
 		return decision{outcome: noPods, err: err}
 	}
-	b, err := c.table.Claim(c.ctx, c.service.policy.Name, c.key, ticket.Pod(), c.now)
+	b, err := c.table.Claim(c.ctx, c.service.policy.Name, c.key, picked.Pod(), c.now)
 	if err == nil {
-		return c.taken(decision{outcome: claimed, ticket: ticket})
+		return c.taken(decision{outcome: claimed, picked: picked})
 	}
-	ticket.GiveBack()
+	picked.Cancel()
 	switch {
 	case errors.Is(err, statefulroute.ErrConflict):
 		return c.follow(b, joined)
@@ -121,20 +121,20 @@ func (c *chooser) claim() decision {
 
 // pick chooses a pod for the session. One that was used only once, as an id that
 // somebody made up, gives up its place to it.
-func (c *chooser) pick() (balancing.Ticket, error) {
+func (c *chooser) pick() (balancing.PickResult, error) {
 	ctx, table, service, now := c.ctx, c.table, c.service.policy.Name, c.now // so that c need not be kept
 	return c.place.Pick(c.now, c.key, func(pod string) bool { return table.GiveUp(ctx, service, pod, now) })
 }
 
-// taken completes a decision whose ticket names the pod. A pod that left
+// taken completes a decision by the pod that was picked. A pod that left
 // between the pick and now is replaced whatever on_pod_loss says: no request of
 // the session has reached it.
 func (c *chooser) taken(d decision) decision {
-	name := d.ticket.Pod()
+	name := d.picked.Pod()
 	if d.pod = c.service.chosen(name); d.pod != nil {
 		return d
 	}
-	d.ticket.GiveBack()
+	d.picked.Cancel()
 	return c.rebind(name, lostRemoved)
 }
 
@@ -142,8 +142,8 @@ func (c *chooser) taken(d decision) decision {
 func (c *chooser) follow(b statefulroute.Binding, as outcome) decision {
 	pod := c.service.pod(b.Pod)
 	if pod != nil && pod.State.ServesBound() {
-		ticket, _ := c.place.Start(c.now, b.Pod) // an unknown pod's zero ticket counts nothing
-		return decision{outcome: as, pod: pod, ticket: ticket}
+		picked, _ := c.place.Start(c.now, b.Pod) // for an unknown pod it counts nothing
+		return decision{outcome: as, pod: pod, picked: picked}
 	}
 	why := lostBecause(pod)
 	if c.service.policy.Session.OnPodLoss == statefulroute.Reject {
@@ -169,15 +169,15 @@ func (c *chooser) rebind(lost, why string) decision {
 	if c.tries > maxTries {
 		return decision{outcome: podLost, lost: lost, why: why}
 	}
-	ticket, err := c.pick()
+	picked, err := c.pick()
 	if err != nil {
 		return decision{outcome: noPods, lost: lost, why: why, err: err}
 	}
-	b, err := c.table.Rebind(c.ctx, c.service.policy.Name, c.key, lost, ticket.Pod(), c.now)
+	b, err := c.table.Rebind(c.ctx, c.service.policy.Name, c.key, lost, picked.Pod(), c.now)
 	if err == nil {
-		return c.taken(decision{outcome: rebound, ticket: ticket, lost: lost, why: why})
+		return c.taken(decision{outcome: rebound, picked: picked, lost: lost, why: why})
 	}
-	ticket.GiveBack()
+	picked.Cancel()
 	switch {
 	case errors.Is(err, statefulroute.ErrConflict):
 		return c.follow(b, known)
@@ -194,6 +194,6 @@ func (c *chooser) home(why error) decision {
 	if !ok || pod == nil {
 		return decision{outcome: noPods, err: why}
 	}
-	ticket, _ := c.place.Start(c.now, name) // an unknown pod's zero ticket counts nothing
-	return decision{outcome: atHome, pod: pod, ticket: ticket, err: why}
+	picked, _ := c.place.Start(c.now, name) // for an unknown pod it counts nothing
+	return decision{outcome: atHome, pod: pod, picked: picked, err: why}
 }

@@ -51,13 +51,11 @@ func (w *world) expect(key string, o outcome, pod string) decision {
 }
 
 func (w *world) inFlight(pod string) int64 {
-	for _, l := range w.directory.service("chat").balancer.Loads() {
-		if l.Pod == pod {
-			return l.InFlight
-		}
+	l, ok := w.directory.service("chat").balancer.Loads()[pod]
+	if !ok {
+		w.t.Fatalf("no pod %q", pod)
 	}
-	w.t.Fatalf("no pod %q", pod)
-	return 0
+	return l.InFlight
 }
 
 func TestDecideFollowsTheBinding(t *testing.T) {
@@ -146,7 +144,7 @@ func TestDecideServesAtHomeWhenTheTableIsFull(t *testing.T) {
 		if !errors.Is(d.err, statefulroute.ErrFull) || d.hit {
 			t.Fatalf("error %v, hit %v", d.err, d.hit)
 		}
-		d.ticket.Done(t0, balancing.Outcome{})
+		d.picked.Done(t0, balancing.Outcome{})
 	}
 	for _, p := range pods(5) {
 		want := int64(0)
@@ -238,7 +236,7 @@ func TestDecideWhilePodsChange(t *testing.T) {
 	stale := newDirectory(t, ServiceState{chat(rejecting), pods(2)}).service("chat")
 	now := w.directory.service("chat")
 	picks := 0
-	place := &scriptedPlacer{placer: now.place, pick: func() (balancing.Ticket, error) {
+	place := &scriptedPlacer{placer: now.place, pick: func() (balancing.PickResult, error) {
 		if picks++; picks == 1 {
 			return stale.balancer.Start(t0, "chat-0") // left between the pick and the look-up
 		}
@@ -251,10 +249,10 @@ func TestDecideWhilePodsChange(t *testing.T) {
 
 type scriptedPlacer struct {
 	placer
-	pick func() (balancing.Ticket, error)
+	pick func() (balancing.PickResult, error)
 }
 
-func (p *scriptedPlacer) Pick(time.Time, string, func(string) bool) (balancing.Ticket, error) {
+func (p *scriptedPlacer) Pick(time.Time, string, func(string) bool) (balancing.PickResult, error) {
 	return p.pick()
 }
 
@@ -298,7 +296,7 @@ func TestDecideProperties(t *testing.T) {
 			before, had := table.Peek("chat", key, t0)
 			d := w.decide(key)
 			checkDecision(rt, svc, states, before, had, d)
-			d.ticket.Done(t0, balancing.Outcome{})
+			d.picked.Done(t0, balancing.Outcome{})
 		}
 		for _, p := range states {
 			if n := w.inFlight(p.Name); n != 0 {

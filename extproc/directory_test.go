@@ -24,7 +24,7 @@ func (r recordedTimeouts) SetIdleTimeout(service string, d time.Duration) { r[se
 func TestDirectoryKeepsWhatItKnowsOfAServiceThatStays(t *testing.T) {
 	d := newDirectory(t, ServiceState{chat(), pods(2)})
 	before := d.service("chat")
-	ticket, err := before.balancer.Start(t0, "chat-0")
+	picked, err := before.balancer.Start(t0, "chat-0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestDirectoryKeepsWhatItKnowsOfAServiceThatStays(t *testing.T) {
 	if after.balancer != before.balancer || after.pods["chat-0"].sampler != before.pods["chat-0"].sampler {
 		t.Error("a change of session policy and pods forgot the load")
 	}
-	if ticket.Pod() != "chat-0" {
+	if picked.Pod() != "chat-0" {
 		t.Error("the request in flight is lost")
 	}
 	capped := func(s *statefulroute.Service) { s.Balancing.Strategy, s.Balancing.MaxConnections = "home_hcl", 1 }
@@ -41,7 +41,7 @@ func TestDirectoryKeepsWhatItKnowsOfAServiceThatStays(t *testing.T) {
 	if _, err := d.service("chat").balancer.Pick(t0, "k"); !errors.Is(err, balancing.ErrNoPods) {
 		t.Errorf("a cap that is new does not count the request in flight: %v", err)
 	}
-	ticket.Done(t0, balancing.Outcome{})
+	picked.Done(t0, balancing.Outcome{})
 	if _, err := d.service("chat").balancer.Pick(t0, "k"); err != nil {
 		t.Error(err)
 	}
@@ -123,9 +123,9 @@ func TestDirectoryCountsSessions(t *testing.T) {
 	if n := metric(t, d, gauge); n != 3 {
 		t.Errorf("gauge says %v sessions, want 3", n)
 	}
-	for _, l := range d.service("chat").balancer.Loads() {
-		if want := map[string]int64{"chat-0": 0, "chat-1": 3}[l.Pod]; l.Sessions != want {
-			t.Errorf("the balancer believes in %d sessions on %s, want %d", l.Sessions, l.Pod, want)
+	for pod, l := range d.service("chat").balancer.Loads() {
+		if want := map[string]int64{"chat-0": 0, "chat-1": 3}[pod]; l.Sessions != want {
+			t.Errorf("the balancer believes in %d sessions on %s, want %d", l.Sessions, pod, want)
 		}
 	}
 	d.Set([]ServiceState{{chat(), pods(1)}}, true)

@@ -68,7 +68,7 @@ func (x *exchange) begin(ctx context.Context, md metadata.MD, values []*corev3.H
 	x.count()
 	x.answer = x.requestAnswer()
 	if !x.asked {
-		x.decision.ticket.Unwatched()
+		x.decision.picked.Unwatched()
 	}
 }
 
@@ -145,7 +145,7 @@ func (x *exchange) response(ctx context.Context, h sessionkey.Headers, upstream 
 			pod.times.observe(x.answered.Sub(x.began))
 		}
 	}
-	x.decision.ticket.Answered(x.answered, x.outcome()) // a stream's end may be hours away
+	x.decision.picked.Answered(x.answered, x.outcome()) // a stream's end may be hours away
 	x.learn(ctx, h, pod, x.answered)
 	x.carried = nil
 	if !x.issued || x.decision.pod == nil || x.decision.outcome == atHome {
@@ -183,7 +183,7 @@ func (x *exchange) checkRoute(served *podView) {
 // end settles the exchange when its stream is over, however it ended.
 func (x *exchange) end() {
 	now := x.server.now()
-	x.decision.ticket.Done(now, x.outcome())
+	x.decision.picked.Done(now, x.outcome())
 	x.measure(now.Sub(x.came))
 	x.span.End(x.status, x.failure())
 }

@@ -58,9 +58,9 @@ func TestLearnedSessionReplacesAnEarlierBinding(t *testing.T) {
 	if n := metric(t, p.directory, `stateful_route_sessions_rebound_total{reason="learned",service="chat"}`); n != 1 {
 		t.Errorf("%v moves counted, want 1", n)
 	}
-	for _, l := range p.directory.service("chat").balancer.Loads() {
-		if want := map[string]int64{"chat-2": 1}[l.Pod]; l.Sessions != want {
-			t.Errorf("the balancer believes in %d sessions on %s, want %d", l.Sessions, l.Pod, want)
+	for pod, l := range p.directory.service("chat").balancer.Loads() {
+		if want := map[string]int64{"chat-2": 1}[pod]; l.Sessions != want {
+			t.Errorf("the balancer believes in %d sessions on %s, want %d", l.Sessions, pod, want)
 		}
 	}
 	moved := p.logs.FilterMessage("session moved to the pod that says it created it").All()

@@ -17,11 +17,11 @@ type timedPlacer struct {
 }
 
 // Pick implements placer.
-func (p *timedPlacer) Pick(now time.Time, key string, giveUp func(pod string) bool) (balancing.Ticket, error) {
+func (p *timedPlacer) Pick(now time.Time, key string, evict func(pod string) bool) (balancing.PickResult, error) {
 	began := p.now()
 	t, err := p.Balancer.Pick(now, key)
 	if err != nil {
-		if instead, ok := p.PickInstead(now, key, giveUp); ok {
+		if instead, ok := p.PickEvicting(now, key, evict); ok {
 			t, err = instead, nil
 		}
 	}

@@ -3,19 +3,17 @@ package extproc
 import (
 	"testing"
 
-	"github.com/stateful-route/stateful-route/balancing"
+	statefulroute "github.com/stateful-route/stateful-route"
 )
 
 // podLoad is what the service's balancer knows of a pod.
-func (p *processor) podLoad(pod string) balancing.PodLoad {
+func (p *processor) podLoad(pod string) statefulroute.Load {
 	p.t.Helper()
-	for _, l := range p.directory.service("chat").balancer.Loads() {
-		if l.Pod == pod {
-			return l
-		}
+	l, ok := p.directory.service("chat").balancer.Loads()[pod]
+	if !ok {
+		p.t.Fatalf("no load of %s", pod)
 	}
-	p.t.Fatalf("no load of %s", pod)
-	return balancing.PodLoad{}
+	return l
 }
 
 // A stream's response headers teach the balancer; its end, which may be hours

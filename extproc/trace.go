@@ -69,9 +69,9 @@ type tracedPlacer struct {
 	now     func() time.Time
 }
 
-func (p *tracedPlacer) Pick(now time.Time, key string, giveUp func(pod string) bool) (balancing.Ticket, error) {
+func (p *tracedPlacer) Pick(now time.Time, key string, evict func(pod string) bool) (balancing.PickResult, error) {
 	step := p.span.At(p.now())
-	t, err := p.placer.Pick(now, key, giveUp)
+	t, err := p.placer.Pick(now, key, evict)
 	step.Select(p.service.policy.Name, len(p.service.pods), t.Pod(), err)
 	return t, err
 }

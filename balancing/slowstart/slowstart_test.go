@@ -2,7 +2,6 @@ package slowstart_test
 
 import (
 	"net/netip"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -94,9 +93,7 @@ func TestWhoStartsSlowlyInTheBalancer(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			loads := b.Loads()
-			at := slices.IndexFunc(loads, func(l balancing.PodLoad) bool { return l.Pod == "pod-2" })
-			if got := loads[at].InFlight; got < 50 != c.slow {
+			if got := b.Loads()["pod-2"].InFlight; got < 50 != c.slow {
 				t.Errorf("it got %d of 300, want a slow start: %v", got, c.slow)
 			}
 		})

@@ -255,7 +255,7 @@ func TestRefusing(t *testing.T) {
 		if _, err := b.Pick(t0, "k"); err == nil {
 			t.Fatal("picked")
 		}
-		if _, ok := b.PickInstead(t0, "k", func(string) bool { return false }); ok {
+		if _, ok := b.PickEvicting(t0, "k", func(string) bool { return false }); ok {
 			t.Fatal("picked instead")
 		}
 	}), 4<<10)

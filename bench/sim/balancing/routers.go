@@ -46,12 +46,12 @@ func (r *strategyRouter) setWeights(weights map[string]uint32) {
 
 func (r *strategyRouter) route(now time.Time, session, bound int) (int, func(time.Time, bool, time.Duration), error) {
 	r.now = now
-	var ticket balancing.Ticket
+	var picked balancing.PickResult
 	var err error
 	if bound >= 0 {
-		ticket, err = r.balancer.Start(now, r.names[bound])
-	} else if ticket, err = r.balancer.Pick(now, sessionKey(session)); err == nil {
-		bound = r.index[ticket.Pod()]
+		picked, err = r.balancer.Start(now, r.names[bound])
+	} else if picked, err = r.balancer.Pick(now, sessionKey(session)); err == nil {
+		bound = r.index[picked.Pod()]
 	}
 	if err != nil {
 		return 0, nil, err
@@ -61,6 +61,6 @@ func (r *strategyRouter) route(now time.Time, session, bound int) (int, func(tim
 		if failed {
 			kind = balancing.Failure
 		}
-		ticket.Done(now, balancing.Outcome{Kind: kind, ResponseTime: took})
+		picked.Done(now, balancing.Outcome{Kind: kind, ResponseTime: took})
 	}, nil
 }

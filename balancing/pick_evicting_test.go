@@ -22,31 +22,31 @@ func TestPickInstead(t *testing.T) {
 	}
 	asked := map[string]int{}
 	none := func(pod string) bool { asked[pod]++; return false }
-	if _, ok := b.PickInstead(t0, "k", none); ok || fmt.Sprint(asked) != "map[pod-2:1 pod-3:1 pod-4:1]" {
+	if _, ok := b.PickEvicting(t0, "k", none); ok || fmt.Sprint(asked) != "map[pod-2:1 pod-3:1 pod-4:1]" {
 		t.Errorf("picked %v although nobody gives up a session, asked %v", ok, asked)
 	}
-	ticket, ok := b.PickInstead(t0, "k", func(pod string) bool { return pod == "pod-3" })
-	if !ok || ticket.Pod() != "pod-3" {
-		t.Fatalf("picked %q, %v", ticket.Pod(), ok)
+	result, ok := b.PickEvicting(t0, "k", func(pod string) bool { return pod == "pod-3" })
+	if !ok || result.Pod() != "pod-3" {
+		t.Fatalf("picked %q, %v", result.Pod(), ok)
 	}
-	for _, l := range b.Loads() {
-		want := map[string]int64{"pod-3": 9}[l.Pod]
+	for pod, l := range b.Loads() {
+		want := map[string]int64{"pod-3": 9}[pod]
 		if want == 0 {
 			want = 10
 		}
-		if flying := map[string]int64{"pod-1": 1, "pod-3": 1}[l.Pod]; l.Sessions != want || l.InFlight != flying {
-			t.Errorf("%s: %d sessions, %d in flight, want %d and %d", l.Pod, l.Sessions, l.InFlight, want, flying)
+		if flying := map[string]int64{"pod-1": 1, "pod-3": 1}[pod]; l.Sessions != want || l.InFlight != flying {
+			t.Errorf("%s: %d sessions, %d in flight, want %d and %d", pod, l.Sessions, l.InFlight, want, flying)
 		}
 	}
 	if total := b.Stats().TotalRequests; total != 2 {
 		t.Errorf("%d requests counted, want 2", total)
 	}
 	// A pod that has more than it may have comes back to it, one by one.
-	ticket.GiveBack()
+	result.Cancel()
 	b.SetSessions("pod-3", 13)
-	given := 0
-	if _, ok := b.PickInstead(t0, "k", func(pod string) bool { given++; return pod == "pod-3" }); !ok || given < 2 {
-		t.Errorf("picked %v, %d given up", ok, given)
+	evicted := 0
+	if _, ok := b.PickEvicting(t0, "k", func(pod string) bool { evicted++; return pod == "pod-3" }); !ok || evicted < 2 {
+		t.Errorf("picked %v, %d evicted", ok, evicted)
 	}
 }
 
@@ -61,12 +61,12 @@ func TestPickInsteadSpreadsByWeight(t *testing.T) {
 		for _, p := range pods {
 			b.SetSessions(p.Name, 10)
 		}
-		ticket, ok := b.PickInstead(t0, fmt.Sprint("key-", i), func(string) bool { return true })
+		result, ok := b.PickEvicting(t0, fmt.Sprint("key-", i), func(string) bool { return true })
 		if !ok {
 			t.Fatal("none picked")
 		}
-		picked[ticket.Pod()]++
-		ticket.GiveBack()
+		picked[result.Pod()]++
+		result.Cancel()
 	}
 	for i, p := range pods {
 		if want := 1000 * int(p.Weight); picked[p.Name] < want*9/10 || picked[p.Name] > want*11/10 {
@@ -82,7 +82,7 @@ func TestPickInsteadIsForMaxSessions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, ok := b.PickInstead(t0, "k", func(string) bool { return true }); ok {
+	if _, ok := b.PickEvicting(t0, "k", func(string) bool { return true }); ok {
 		t.Error("picked without a cap of sessions")
 	}
 	if _, err := b.Pick(t0, "k"); !errors.Is(err, balancing.ErrNoPods) {

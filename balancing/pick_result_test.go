@@ -10,12 +10,12 @@ import (
 
 var quickly = balancing.Outcome{Kind: balancing.Success, ResponseTime: 10 * time.Millisecond}
 
-// Streams that began to answer are open, not silent: a home keeps its sessions.
+// Streams that began to answer are open, not unanswered: a home keeps its sessions.
 func TestLongResponsesLeaveSessionsAtHome(t *testing.T) {
 	const lasts = time.Minute
 	for _, pause := range []time.Duration{50 * time.Millisecond, 2 * time.Second} {
 		b := newBalancer(t, balancing.Options{Strategy: "home_hcl", Repeatable: true}, makePods(4))
-		var open []balancing.Ticket
+		var open []balancing.PickResult
 		away, placed, now := 0, 0, t0
 		for i := range 5000 {
 			now = now.Add(pause)
@@ -24,10 +24,10 @@ func TestLongResponsesLeaveSessionsAtHome(t *testing.T) {
 				open = open[1:]
 			}
 			key := strconv.Itoa(i)
-			ticket := mustPick(t, b, now, key)
-			ticket.Answered(now.Add(10*time.Millisecond), quickly)
-			open = append(open, ticket)
-			if home, _ := b.Home(key); home != ticket.Pod() {
+			result := mustPick(t, b, now, key)
+			result.Answered(now.Add(10*time.Millisecond), quickly)
+			open = append(open, result)
+			if home, _ := b.Home(key); home != result.Pod() {
 				away++
 			}
 			placed++
@@ -40,18 +40,18 @@ func TestLongResponsesLeaveSessionsAtHome(t *testing.T) {
 
 func TestAnAnswerTeachesOnceAndTheEndEndsTheRequest(t *testing.T) {
 	b := newBalancer(t, balancing.Options{Strategy: "round_robin"}, makePods(1))
-	ticket := mustPick(t, b, t0, "")
-	ticket.Answered(t0, quickly)
-	ticket.Answered(t0, balancing.Outcome{Kind: balancing.Failure})
+	result := mustPick(t, b, t0, "")
+	result.Answered(t0, quickly)
+	result.Answered(t0, balancing.Outcome{Kind: balancing.Failure})
 	if l := loadOf(t, b, "pod-0"); l.InFlight != 1 || l.ResponseTime != quickly.ResponseTime || !l.LastResponse.Equal(t0) {
 		t.Errorf("a pod with one open stream: %+v", l)
 	}
 	if s := b.Stats(); s.Successful != 1 || s.Failed != 0 {
 		t.Errorf("stats = %+v, want one success", s)
 	}
-	ticket.Done(t0.Add(time.Hour), balancing.Outcome{Kind: balancing.Failure, ResponseTime: time.Hour})
-	ticket.Answered(t0.Add(time.Hour), balancing.Outcome{Kind: balancing.Failure})
-	ticket.GiveBack()
+	result.Done(t0.Add(time.Hour), balancing.Outcome{Kind: balancing.Failure, ResponseTime: time.Hour})
+	result.Answered(t0.Add(time.Hour), balancing.Outcome{Kind: balancing.Failure})
+	result.Cancel()
 	if l := loadOf(t, b, "pod-0"); l.InFlight != 0 || l.ResponseTime != quickly.ResponseTime || l.ErrorRate != 0 {
 		t.Errorf("after the stream's end: %+v", l)
 	}
@@ -60,11 +60,11 @@ func TestAnAnswerTeachesOnceAndTheEndEndsTheRequest(t *testing.T) {
 	}
 }
 
-func TestAPickGivenBackIsNotCounted(t *testing.T) {
+func TestACanceledPickIsNotCounted(t *testing.T) {
 	b := newBalancer(t, balancing.Options{Strategy: "round_robin"}, makePods(1))
 	mustPick(t, b, t0, "").Done(t0, quickly)
 	unused := mustPick(t, b, t0, "")
-	unused.GiveBack()
+	unused.Cancel()
 	unused.Done(t0, balancing.Outcome{Kind: balancing.Failure})
 	if s := b.Stats(); s.TotalRequests != 1 || s.Failed != 0 {
 		t.Errorf("stats = %+v, want one request", s)
@@ -74,13 +74,13 @@ func TestAPickGivenBackIsNotCounted(t *testing.T) {
 	}
 }
 
-// What nobody waits for any more, or would tell, is no silence, even beside open
+// What nobody waits for any more, or would tell, does not count, even beside open
 // streams.
-func TestWhatIsNotWaitedForIsNoSilence(t *testing.T) {
-	for name, leave := range map[string]func(balancing.Ticket){
-		"aborted":    func(k balancing.Ticket) { k.Done(t0, balancing.Outcome{Kind: balancing.Aborted}) },
-		"given back": balancing.Ticket.GiveBack,
-		"unwatched":  balancing.Ticket.Unwatched,
+func TestWhatIsNotWaitedForDoesNotCount(t *testing.T) {
+	for name, leave := range map[string]func(balancing.PickResult){
+		"aborted":   func(k balancing.PickResult) { k.Done(t0, balancing.Outcome{Kind: balancing.Aborted}) },
+		"canceled":  balancing.PickResult.Cancel,
+		"unwatched": balancing.PickResult.Unwatched,
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBalancer(t, balancing.Options{Strategy: "least_response_time", Repeatable: true}, makePods(2))
@@ -102,7 +102,7 @@ func TestWhatIsNotWaitedForIsNoSilence(t *testing.T) {
 				seen[mustPick(t, b, t0.Add(5*time.Second), "").Pod()]++
 			}
 			if seen["pod-0"] < 4 {
-				t.Errorf("picks %v: pod-0 looks silent", seen)
+				t.Errorf("picks %v: pod-0 looks as if it did not answer", seen)
 			}
 		})
 	}
