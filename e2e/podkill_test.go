@@ -19,12 +19,15 @@ func pleaseRetry() harness.Edit {
 	}
 }
 
-// A pod's process is killed and nothing checks its health: its sessions are
+// A pod's process is killed and nothing has found that out yet: its sessions are
 // refused until it is there again, and never served by another pod. Requests
 // without a session are tried again elsewhere.
 func TestSessionsOfAKilledPodNeverReachAnother(t *testing.T) {
 	t.Parallel()
-	s := start(t, harness.Options{})
+	svc := harness.Chat(3)
+	svc.Balancing = map[string]any{"response_time_window": "5m"} // within which it must answer
+	svc.HealthCheck = map[string]any{"tcp": true, "interval": "5m", "timeout": "1s"}
+	s := start(t, harness.Options{Services: []harness.Service{svc}})
 	keys := harness.Keys(60)
 	before := s.Load(keys, 1, 8, harness.InHeader).Owners(t)
 	lost := harness.On(before, "chat-1")

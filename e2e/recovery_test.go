@@ -11,7 +11,7 @@ import (
 )
 
 // Three services share three pods and get 20, 70 and 200 requests a second. One pod
-// becomes ten times slower for a while: in the balance of each service it is asked
+// becomes fifty times slower for a while: in the balance of each service it is asked
 // about once a second meanwhile, and it has its share again once it is well. How soon
 // is logged; that it is within 10 s is asserted where no other program takes time
 // away, in the simulation of package balancing (the test of the same name).
@@ -30,17 +30,23 @@ func TestASlowPodIsBackSoon(t *testing.T) {
 	for name := range rates {
 		harness.Eventually(t, harness.Patience, "load reports arrive", reported(s, name))
 	}
-	s.Misbehave(t, "chat-2", `{"delay":"200ms"}`)
+	s.Misbehave(t, "chat-2", `{"delay":"1s"}`)
 	for name, rate := range rates {
 		harness.Eventually(t, harness.Patience, "the slow pod's weight falls", weightBelow(s, name, 5/float64(rate)))
 	}
+	before := map[string]int64{}
+	for name, load := range loads {
+		before[name] = load.slow.Load()
+	}
+	for name, rate := range rates {
+		loads[name].next(t, 5*rate)
+	}
 	for name, rate := range rates {
 		// Once a second at this rate, with room for chance and a machine that is slow.
-		asked, most := loads[name].next(t, 5*rate), 3/float64(rate)+.01
-		if share := float64(asked) / float64(5*rate); share > most {
-			t.Errorf("%s: the slow pod got %.3f of the requests, want at most %.3f", name, share, most)
-		} else {
-			t.Logf("%s: the slow pod got %d of %d requests", name, asked, 5*rate)
+		asked, most := loads[name].slow.Load()-before[name], int64(5*(3+rate/50))
+		t.Logf("%s: the slow pod got %d of %d requests or a few more", name, asked, 5*rate)
+		if asked > most {
+			t.Errorf("%s: that is more than %d", name, most)
 		}
 	}
 	s.Misbehave(t, "chat-2", `{"delay":"20ms"}`)
@@ -106,17 +112,16 @@ func (p *paced) request(s *harness.Stack, path string) {
 	}
 }
 
-// next returns how many of the next n requests the slow pod served.
-func (p *paced) next(t *testing.T, n int) (slow int) {
+// next returns when n more requests were served.
+func (p *paced) next(t *testing.T, n int) {
 	t.Helper()
-	before, goal := p.slow.Load(), p.served.Load()+int64(n)
+	goal := p.served.Load() + int64(n)
 	harness.Eventually(t, harness.Patience, "requests are served", func() error {
 		if got := p.served.Load(); got < goal {
 			return fmt.Errorf("%d of %d", got, goal)
 		}
 		return nil
 	})
-	return int(p.slow.Load() - before)
 }
 
 func (p *paced) stop() {
