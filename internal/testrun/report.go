@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"strings"
 )
 
@@ -29,7 +28,7 @@ type report struct {
 }
 
 // skip is a test that did not run.
-type skip struct{ test, reason string }
+type skip struct{ folder, test, reason string }
 
 func newReport(w io.Writer) *report {
 	return &report{w: w, output: map[[2]string][]string{}, times: map[[2]string]float64{}}
@@ -59,7 +58,7 @@ func (r *report) add(e event) {
 		r.line(id, e.Output)
 	case "skip":
 		if e.Test != "" {
-			r.skipped = append(r.skipped, skip{path.Base(e.Package) + "." + e.Test, reason(r.output[id])})
+			r.skipped = append(r.skipped, skip{folder(e.Package), e.Test, reason(r.output[id])})
 		}
 		delete(r.output, id)
 	case "fail":
@@ -92,6 +91,11 @@ func (r *report) line(id [2]string, line string) {
 	r.output[id] = append(r.output[id], line)
 }
 
+// folder is where in this repository a package is.
+func folder(pkg string) string {
+	return strings.TrimPrefix(pkg, "github.com/stateful-route/stateful-route/")
+}
+
 // reason is what a test said when it skipped itself.
 func reason(output []string) string {
 	var said []string
@@ -111,8 +115,8 @@ func reason(output []string) string {
 func (r *report) unexpected(race bool) []string {
 	var out []string
 	for _, s := range r.skipped {
-		if !allowed(s.test, race) {
-			out = append(out, s.test)
+		if !allowed(s.folder, s.test, race) {
+			out = append(out, s.folder+"."+s.test)
 		}
 	}
 	return out
@@ -129,7 +133,7 @@ func (r *report) close(failed bool) error {
 		r.print(fmt.Sprintf("%d tests were skipped:\n", n))
 	}
 	for _, s := range r.skipped {
-		r.print("  " + s.test + ": " + s.reason + "\n")
+		r.print("  " + s.folder + "." + s.test + ": " + s.reason + "\n")
 	}
 	r.printSlowest()
 	r.print(r.results...)

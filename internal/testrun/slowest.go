@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 )
@@ -38,7 +37,7 @@ func (r *report) slowest() []timed {
 	var list []timed
 	for id, seconds := range r.times {
 		if seconds >= slow && !r.countedAbove(id, seconds) {
-			list = append(list, timed{path.Base(id[0]) + "." + id[1], seconds})
+			list = append(list, timed{folder(id[0]) + "." + id[1], seconds})
 		}
 	}
 	slices.SortFunc(list, func(a, b timed) int {
