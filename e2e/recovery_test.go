@@ -34,19 +34,18 @@ func TestASlowPodIsBackSoon(t *testing.T) {
 	for name, rate := range rates {
 		harness.Eventually(t, harness.Patience, "the slow pod's weight falls", weightBelow(s, name, 5/float64(rate)))
 	}
-	before := map[string]int64{}
-	for name, load := range loads {
-		before[name] = load.slow.Load()
+	for _, load := range loads {
+		load.reset()
 	}
 	for name, rate := range rates {
-		loads[name].next(t, 5*rate)
+		loads[name].wait(t, 5*rate)
 	}
 	for name, rate := range rates {
+		served, slow := loads[name].served.Load(), loads[name].slow.Load()
+		t.Logf("%s: the slow pod got %d of %d requests", name, slow, served)
 		// Once a second at this rate, with room for chance and a machine that is slow.
-		asked, most := loads[name].slow.Load()-before[name], int64(5*(3+rate/50))
-		t.Logf("%s: the slow pod got %d of %d requests or a few more", name, asked, 5*rate)
-		if asked > most {
-			t.Errorf("%s: that is more than %d", name, most)
+		if most := 3/float64(rate) + .02; float64(slow) > most*float64(served) {
+			t.Errorf("%s: that is more than %.1f %%", name, 100*most)
 		}
 	}
 	s.Misbehave(t, "chat-2", `{"delay":"20ms"}`)
@@ -112,13 +111,17 @@ func (p *paced) request(s *harness.Stack, path string) {
 	}
 }
 
-// next returns when n more requests were served.
-func (p *paced) next(t *testing.T, n int) {
+func (p *paced) reset() {
+	p.served.Store(0)
+	p.slow.Store(0)
+}
+
+// wait returns when n requests were served since the reset.
+func (p *paced) wait(t *testing.T, n int) {
 	t.Helper()
-	goal := p.served.Load() + int64(n)
 	harness.Eventually(t, harness.Patience, "requests are served", func() error {
-		if got := p.served.Load(); got < goal {
-			return fmt.Errorf("%d of %d", got, goal)
+		if got := p.served.Load(); got < int64(n) {
+			return fmt.Errorf("%d of %d", got, n)
 		}
 		return nil
 	})
