@@ -11,7 +11,6 @@ import (
 	"go.uber.org/goleak"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds/load"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
@@ -74,14 +73,6 @@ func podStats(p statefulroute.Pod, ok, failed, inFlight uint64) *endpointv3.Upst
 		Address: endpointAddress(p), TotalIssuedRequests: ok + failed, TotalSuccessfulRequests: ok,
 		TotalErrorRequests: failed, TotalRequestsInProgress: inFlight,
 	}
-}
-
-// timedStats is a pod's part of a report with so many response times of so many
-// seconds together.
-func timedStats(p statefulroute.Pod, n uint64, seconds float64) *endpointv3.UpstreamEndpointStats {
-	e := podStats(p, n, 0, 1)
-	e.LoadMetricStats = []*endpointv3.EndpointLoadMetricStats{{MetricName: wire.MetricResponseTime, NumRequestsFinishedWithMetric: n, TotalMetricValue: seconds}}
-	return e
 }
 
 func clusterStats(pods ...*endpointv3.UpstreamEndpointStats) []*endpointv3.ClusterStats {

@@ -285,9 +285,9 @@ func (w *world) hadAnothers(before map[choice]bool, id choice) bool {
 // checkTarget compares what was published with what is meant to be.
 func (w *world) checkTarget(t *rapid.T, before map[choice]bool) {
 	now := choices(w.d.given[wire.Extproc])
-	named := map[podID]bool{}
+	named := map[choice]bool{}
 	for id := range now {
-		named[podID{id.service, id.pod}] = true
+		named[choice{service: id.service, pod: id.pod}] = true
 		svc, ok := w.target.Service(id.service)
 		if !ok {
 			continue // the service is on its way out
@@ -304,7 +304,7 @@ func (w *world) checkTarget(t *rapid.T, before map[choice]bool) {
 			t.Fatalf("extprocs do not know %s at %s after %v: %s", id.pod, id.at, w.d.now.Sub(since), w)
 		}
 		for old := range before {
-			if old.service == id.service && old.pod == id.pod && !named[podID{id.service, id.pod}] {
+			if old.service == id.service && old.pod == id.pod && !named[choice{service: id.service, pod: id.pod}] {
 				t.Fatalf("%s stays, and extprocs do not know it: %s", id.pod, w)
 			}
 		}

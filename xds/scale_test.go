@@ -6,66 +6,12 @@ import (
 	"testing"
 	"time"
 
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"go.uber.org/zap"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/wire"
-	"github.com/stateful-route/stateful-route/xds/load"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
-
-// manyPods is a store with n pods, and a client's report of all of them.
-func manyPods(n int) (*state.Store, []*endpointv3.ClusterStats) {
-	var pods []statefulroute.Pod
-	var stats []*endpointv3.UpstreamEndpointStats
-	for i := range n {
-		p := testPod(fmt.Sprintf("chat-%d", i), 80)
-		p.Address = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 80)
-		pods = append(pods, p)
-		stats = append(stats, podStats(p, 1, 0, 0))
-	}
-	st, svc := state.NewStore(), testService("chat")
-	svc.Pods = staticSource(pods...)
-	st.SetConfig(t0, testGateway(), []statefulroute.Service{svc})
-	return st, clusterStats(stats...)
-}
-
-// aSecond is what every second costs beside Envoy's resources: a report, the
-// look at which pods are left, and new weights.
-func aSecond(tb testing.TB, st *state.Store, l *load.Loads, stats []*endpointv3.ClusterStats, weights map[string]uint32) {
-	model := st.Model()
-	l.Report(t0, "envoy", stats, model)
-	l.Keep(model.HasPod)
-	for pod, w := range weights {
-		if err := st.SetWeight("chat", pod, w); err != nil {
-			tb.Fatal(err)
-		}
-	}
-}
-
-func weightsOf(st *state.Store) map[string]uint32 {
-	out := map[string]uint32{}
-	for _, m := range st.Model().Services[0].Members {
-		out[m.Name] = 7
-	}
-	return out
-}
-
-// Ten times the pods take about ten times as long: nothing looks at all of them for
-// each of them.
-func BenchmarkASecondOfPods(b *testing.B) {
-	for _, n := range []int{1000, 10_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			st, stats := manyPods(n)
-			l, weights := load.NewLoads(), weightsOf(st)
-			for b.Loop() {
-				aSecond(b, st, l, stats, weights)
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/pod")
-		})
-	}
-}
 
 // fleetOf is a server, without its loop, of many services with ten pods each.
 func fleetOf(tb testing.TB, services int) *Server {

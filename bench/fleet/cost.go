@@ -9,7 +9,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/stateful-route/stateful-route/xds"
 	"github.com/stateful-route/stateful-route/xds/load"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
@@ -154,7 +153,7 @@ func slowStart(ctx context.Context, _ int) error {
 		return err
 	}
 	runCtx, stop := context.WithCancel(ctx)
-	steering := &xds.Steering{Logger: zap.NewNop(), Loads: load.NewLoads(), Set: f.server, Prober: nobody{}, Model: f.server.Model}
+	steering := &load.Steering{Logger: zap.NewNop(), Loads: load.NewLoads(), Set: f.server, Prober: nobody{}, Model: f.server.Model}
 	done := make(chan error, 1)
 	go func() { done <- steering.Run(runCtx) }()
 	defer func() {

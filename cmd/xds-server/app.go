@@ -44,7 +44,7 @@ type app struct {
 	state    *state.File     // nil: none is configured
 	kept     state.Persisted // of the run before
 	prober   *probe.Prober
-	steering *xds.Steering
+	steering *load.Steering
 	analyzer *analyzer
 	reload   *reloader
 	page     *livepage.Page
@@ -116,7 +116,7 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, rules []a
 		Logger: p.Logger.Named("health"), Observer: probes{monitor, tracer, found.collector},
 		Set: server, Model: server.Model, Changed: server.Changed(),
 	}
-	a.steering = &xds.Steering{
+	a.steering = &load.Steering{
 		Logger: p.Logger.Named("weights"), Loads: a.loads, Set: server, Prober: a.prober, Model: server.Model,
 		Penalty: found.WeightFactor, Observe: a.observe,
 	}

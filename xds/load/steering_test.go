@@ -1,10 +1,11 @@
-package xds
+package load
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -12,27 +13,29 @@ import (
 	"go.uber.org/zap"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/xds/load"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 func TestSteeringFollowsTheLoad(t *testing.T) {
 	a, b, c := testPod("a", 1), testPod("b", 2), testPod("c", 3)
-	model := testModel(a, b, c)
-	model.Services[0].Balancing.ResponseTimeWindow = 10 * time.Second
+	chat := &state.ServiceView{Service: statefulroute.Service{Name: "chat"}}
+	chat.Balancing.ResponseTimeWindow = 10 * time.Second
+	for _, p := range []statefulroute.Pod{a, b, c} {
+		chat.Members = append(chat.Members, state.Member{Pod: p, EffectiveWeight: 1})
+	}
+	model := state.Model{Services: []*state.ServiceView{chat}}
 	set, suspects := recordedWeights{}, recordedSuspects{}
 	var taken int
 	s := &Steering{
-		Logger: zap.NewNop(), Loads: load.NewLoads(), Set: set, Prober: suspects, Model: func() state.Model { return model },
-		Observe: func(load.Taken) { taken++ }, steered: map[string]*steered{},
+		Logger: zap.NewNop(), Loads: NewLoads(), Set: set, Prober: suspects, Model: func() state.Model { return model },
+		Observe: func(Taken) { taken++ }, steered: map[string]*steered{},
 	}
-	pods := model
 	now := time.Unix(1000, 0)
 	// c answers ten times slower than its peers: as many in flight for a tenth
 	// of the answers.
 	for range 15 {
 		now = now.Add(time.Second)
-		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 100, 0, 4), podStats(c, 10, 0, 4)), pods)
+		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 100, 0, 4), podStats(c, 10, 0, 4)), model)
 		s.step(t.Context(), now, time.Second)
 	}
 	if w := set["chat"]; w["c"]*2 >= w["a"] || w["c"]*2 >= w["b"] || w["c"] == 0 {
@@ -40,7 +43,7 @@ func TestSteeringFollowsTheLoad(t *testing.T) {
 	}
 	for range 60 {
 		now = now.Add(time.Second)
-		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 100, 0, 4), podStats(c, 100, 0, 4)), pods)
+		s.Loads.Report(now, "envoy", clusterStats(podStats(a, 100, 0, 4), podStats(b, 100, 0, 4), podStats(c, 100, 0, 4)), model)
 		s.step(t.Context(), now, time.Second)
 	}
 	if w := set["chat"]; float64(w["c"]) < .75*float64(w["a"]) {
@@ -51,7 +54,7 @@ func TestSteeringFollowsTheLoad(t *testing.T) {
 	hung.TotalIssuedRequests = 9
 	for range 12 {
 		now = now.Add(time.Second)
-		s.Loads.Report(now, "envoy", clusterStats(streams, podStats(b, 0, 0, 0), hung), pods)
+		s.Loads.Report(now, "envoy", clusterStats(streams, podStats(b, 0, 0, 0), hung), model)
 		s.step(t.Context(), now, time.Second)
 		streams, hung = podStats(a, 0, 0, 4), podStats(c, 0, 0, 9)
 	}
@@ -79,7 +82,7 @@ type loadLoop struct {
 func newLoadLoop(t *testing.T) *loadLoop {
 	l := &loadLoop{t: t, store: state.NewStore(), now: time.Unix(1000, 0), pods: []statefulroute.Pod{testPod("a", 1), testPod("b", 2), testPod("c", 3)}}
 	l.s = &Steering{
-		Logger: zap.NewNop(), Loads: load.NewLoads(), Set: l, Prober: recordedSuspects{},
+		Logger: zap.NewNop(), Loads: NewLoads(), Set: l, Prober: recordedSuspects{},
 		Model: func() state.Model { return l.store.Model() }, steered: map[string]*steered{},
 	}
 	l.configure(func(*statefulroute.Service) {})
@@ -87,11 +90,11 @@ func newLoadLoop(t *testing.T) *loadLoop {
 }
 
 func (l *loadLoop) configure(edit func(*statefulroute.Service)) {
-	svc := testService("chat")
+	svc := statefulroute.Service{Name: "chat"}
 	svc.Balancing = statefulroute.BalancingPolicy{Strategy: "least_response_time", ResponseTimeWindow: 30 * time.Second}
 	svc.Pods.Static = l.pods
 	edit(&svc)
-	l.store.SetConfig(l.now, testGateway(), []statefulroute.Service{svc})
+	l.store.SetConfig(l.now, state.Gateway{}, []statefulroute.Service{svc})
 }
 
 func (l *loadLoop) SetWeights(_ context.Context, weights map[string]map[string]uint32) error {
@@ -99,8 +102,12 @@ func (l *loadLoop) SetWeights(_ context.Context, weights map[string]map[string]u
 	if l.fails {
 		return errors.New("not now")
 	}
-	if err := forPods(weights, l.store.SetWeight); err != nil {
-		l.t.Error(err)
+	for service, pods := range weights {
+		for pod, w := range pods {
+			if err := l.store.SetWeight(service, pod, w); err != nil {
+				l.t.Error(err)
+			}
+		}
 	}
 	return nil
 }
@@ -272,3 +279,55 @@ func (r recordedWeights) SetWeights(_ context.Context, weights map[string]map[st
 type recordedSuspects map[string]int
 
 func (r recordedSuspects) Suspect(_ context.Context, _, pod string) { r[pod]++ }
+
+// manyPods is a store with n pods, and a client's report of all of them.
+func manyPods(n int) (*state.Store, []*endpointv3.ClusterStats) {
+	var pods []statefulroute.Pod
+	var stats []*endpointv3.UpstreamEndpointStats
+	for i := range n {
+		p := testPod(fmt.Sprintf("chat-%d", i), 80)
+		p.Address = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 80)
+		pods = append(pods, p)
+		stats = append(stats, podStats(p, 1, 0, 0))
+	}
+	st, svc := state.NewStore(), statefulroute.Service{Name: "chat"}
+	svc.Pods.Static = pods
+	st.SetConfig(time.Unix(1000, 0), state.Gateway{}, []statefulroute.Service{svc})
+	return st, clusterStats(stats...)
+}
+
+// aSecond is what every second costs beside Envoy's resources: a report, the
+// look at which pods are left, and new weights.
+func aSecond(tb testing.TB, st *state.Store, l *Loads, stats []*endpointv3.ClusterStats, weights map[string]uint32) {
+	model := st.Model()
+	l.Report(time.Unix(1000, 0), "envoy", stats, model)
+	l.Keep(model.HasPod)
+	for pod, w := range weights {
+		if err := st.SetWeight("chat", pod, w); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+func weightsOf(st *state.Store) map[string]uint32 {
+	out := map[string]uint32{}
+	for _, m := range st.Model().Services[0].Members {
+		out[m.Name] = 7
+	}
+	return out
+}
+
+// Ten times the pods take about ten times as long: nothing looks at all of them for
+// each of them.
+func BenchmarkASecondOfPods(b *testing.B) {
+	for _, n := range []int{1000, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			st, stats := manyPods(n)
+			l, weights := NewLoads(), weightsOf(st)
+			for b.Loop() {
+				aSecond(b, st, l, stats, weights)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/pod")
+		})
+	}
+}

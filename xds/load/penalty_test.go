@@ -1,4 +1,4 @@
-package xds_test
+package load_test
 
 import (
 	"context"
@@ -15,7 +15,6 @@ import (
 	"go.uber.org/zap"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/xds"
 	"github.com/stateful-route/stateful-route/xds/load"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
@@ -67,7 +66,7 @@ func TestAFindingAloneLowersAWeight(t *testing.T) {
 		}}}
 		var found atomic.Bool
 		set := &setWeights{}
-		steering := &xds.Steering{
+		steering := &load.Steering{
 			Logger: zap.NewNop(), Loads: load.NewLoads(), Set: set, Prober: set, Model: func() state.Model { return model },
 			Penalty: func(service, pod string) float64 {
 				if found.Load() && service == "chat" && pod == "chat-1" {

@@ -1,4 +1,4 @@
-package xds
+package load
 
 import (
 	"context"
@@ -10,7 +10,6 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing/health"
 	"github.com/stateful-route/stateful-route/balancing/weight"
-	"github.com/stateful-route/stateful-route/xds/load"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
@@ -28,7 +27,7 @@ type PodProber interface {
 // lets balancing compute weights from it, and puts them into force.
 type Steering struct {
 	Logger *zap.Logger
-	Loads  *load.Loads
+	Loads  *Loads
 	Set    WeightSetter
 	Prober PodProber
 	Model  func() state.Model
@@ -36,7 +35,7 @@ type Steering struct {
 	// lowers none.
 	Penalty func(service, pod string) float64
 	// Observe, when set, gets what every second brought.
-	Observe func(load.Taken)
+	Observe func(Taken)
 
 	steered map[string]*steered
 }
@@ -60,9 +59,6 @@ func (st *steered) members() []state.Member {
 	return st.view.Members
 }
 
-// podID names a pod of all services.
-type podID struct{ service, pod string }
-
 // pushInterval is the least time between two pushes of a service's weights.
 const pushInterval = time.Second
 
@@ -83,7 +79,7 @@ func (s *Steering) step(ctx context.Context, now time.Time, interval time.Durati
 	s.follow(now, model)
 	taken := s.Loads.Take()
 	s.Loads.Keep(model.HasPod)
-	byPod := make(map[podID]load.Window, len(taken.Windows))
+	byPod := make(map[podID]Window, len(taken.Windows))
 	for _, w := range taken.Windows {
 		byPod[podID{w.Service, w.Pod}] = w
 	}
@@ -158,7 +154,7 @@ func (s *Steering) stateOf(svc *state.ServiceView) *steered {
 
 // steer takes a service's second and returns the weights of its pods, and whether
 // they are to be put into force.
-func (s *Steering) steer(ctx context.Context, now time.Time, svc *state.ServiceView, interval time.Duration, windows map[podID]load.Window) (weights map[string]uint32, push bool) {
+func (s *Steering) steer(ctx context.Context, now time.Time, svc *state.ServiceView, interval time.Duration, windows map[podID]Window) (weights map[string]uint32, push bool) {
 	st := s.steered[svc.Name]
 	for _, m := range svc.Members {
 		w := windows[podID{svc.Name, m.Name}]
