@@ -153,9 +153,9 @@ func slowStart(ctx context.Context, _ int) error {
 		return err
 	}
 	runCtx, stop := context.WithCancel(ctx)
-	steering := &load.Steering{Logger: zap.NewNop(), Loads: load.NewLoads(), Set: f.server, Prober: nobody{}, Model: f.server.Model}
+	controller := &load.WeightController{Logger: zap.NewNop(), Loads: load.NewLoads(), Set: f.server, Prober: nobody{}, Model: f.server.Model}
 	done := make(chan error, 1)
-	go func() { done <- steering.Run(runCtx) }()
+	go func() { done <- controller.Run(runCtx) }()
 	defer func() {
 		stop()
 		<-done //nolint:errcheck // it ends with its context, without an error

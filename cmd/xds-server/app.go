@@ -44,7 +44,7 @@ type app struct {
 	state    *state.File     // nil: none is configured
 	kept     state.Persisted // of the run before
 	prober   *probe.Prober
-	steering *load.Steering
+	weights  *load.WeightController
 	analyzer *analyzer
 	reload   *reloader
 	page     *livepage.Page
@@ -116,7 +116,7 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, rules []a
 		Logger: p.Logger.Named("health"), Observer: probes{monitor, tracer, found.collector},
 		Set: server, Model: server.Model, Changed: server.Changed(),
 	}
-	a.steering = &load.Steering{
+	a.weights = &load.WeightController{
 		Logger: p.Logger.Named("weights"), Loads: a.loads, Set: server, Prober: a.prober, Model: server.Model,
 		Penalty: found.WeightFactor, Observe: a.observe,
 	}
@@ -174,7 +174,7 @@ func (a *app) run(ctx context.Context, cfg *config.XDSServer) error {
 	group.Go(func() error { return a.server.Run(ctx) })
 	group.Go(func() error { return adminhttp.Serve(ctx, admin, a.handler(), cfg.AdminHosts...) })
 	group.Go(func() error { return a.prober.Run(ctx) })
-	group.Go(func() error { return a.steering.Run(ctx) })
+	group.Go(func() error { return a.weights.Run(ctx) })
 	group.Go(func() error { return loop.Run(ctx) })
 	group.Go(func() error { return a.serve(ctx, cfg, listener) })
 	err = group.Wait()

@@ -66,7 +66,7 @@ func TestAFindingAloneLowersAWeight(t *testing.T) {
 		}}}
 		var found atomic.Bool
 		set := &setWeights{}
-		steering := &load.Steering{
+		controller := &load.WeightController{
 			Logger: zap.NewNop(), Loads: load.NewLoads(), Set: set, Prober: set, Model: func() state.Model { return model },
 			Penalty: func(service, pod string) float64 {
 				if found.Load() && service == "chat" && pod == "chat-1" {
@@ -77,14 +77,14 @@ func TestAFindingAloneLowersAWeight(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- steering.Run(ctx) }()
+		go func() { ended <- controller.Run(ctx) }()
 		for _, step := range []struct {
 			found bool
 			share float64 // of a peer's weight
 		}{{false, 1}, {true, .1}, {false, 1}} {
 			found.Store(step.found)
 			for range 30 {
-				equalLoad(steering.Loads, pods)
+				equalLoad(controller.Loads, pods)
 				time.Sleep(time.Second)
 			}
 			last := set.last.Load()

@@ -23,9 +23,10 @@ type PodProber interface {
 	Suspect(ctx context.Context, service, pod string)
 }
 
-// Steering is the load loop: once a second it takes what the clients reported,
-// lets balancing compute weights from it, and puts them into force.
-type Steering struct {
+// WeightController is the load loop: once a second it takes what the clients reported,
+// has a weight.Controller for each service compute weights from it, and puts them into
+// force.
+type WeightController struct {
 	Logger *zap.Logger
 	Loads  *Loads
 	Set    WeightSetter
@@ -37,12 +38,12 @@ type Steering struct {
 	// Observe, when set, gets what every second brought.
 	Observe func(Taken)
 
-	steered map[string]*steered
+	services map[string]*controlledService
 }
 
-// steered is the state of one service.
-type steered struct {
-	steers    bool
+// controlledService is the state of one service.
+type controlledService struct {
+	active    bool
 	slowStart time.Duration
 	window    time.Duration
 	weights   *weight.Controller
@@ -52,7 +53,7 @@ type steered struct {
 	pushed    time.Time
 }
 
-func (st *steered) members() []state.Member {
+func (st *controlledService) members() []state.Member {
 	if st.view == nil {
 		return nil
 	}
@@ -62,52 +63,52 @@ func (st *steered) members() []state.Member {
 // pushInterval is the least time between two pushes of a service's weights.
 const pushInterval = time.Second
 
-// Run steers until ctx ends.
-func (s *Steering) Run(ctx context.Context) error {
-	s.steered = map[string]*steered{}
+// Run updates weights until ctx ends.
+func (c *WeightController) Run(ctx context.Context) error {
+	c.services = map[string]*controlledService{}
 	last := time.Now()
 	every(ctx, time.Second, func() {
 		now := time.Now()
-		s.step(ctx, now, now.Sub(last))
+		c.step(ctx, now, now.Sub(last))
 		last = now
 	})
 	return nil
 }
 
-func (s *Steering) step(ctx context.Context, now time.Time, interval time.Duration) {
-	model := s.Model()
-	s.follow(now, model)
-	taken := s.Loads.Take()
-	s.Loads.Keep(model.HasPod)
+func (c *WeightController) step(ctx context.Context, now time.Time, interval time.Duration) {
+	model := c.Model()
+	c.follow(now, model)
+	taken := c.Loads.Take()
+	c.Loads.Keep(model.HasPod)
 	byPod := make(map[podID]Window, len(taken.Windows))
 	for _, w := range taken.Windows {
 		byPod[podID{w.Service, w.Pod}] = w
 	}
 	due := map[string]map[string]uint32{}
 	for _, svc := range model.Services {
-		if weights, push := s.steer(ctx, now, svc, interval, byPod); push {
+		if weights, push := c.update(ctx, now, svc, interval, byPod); push {
 			due[svc.Name] = weights
 		}
 	}
 	if len(due) > 0 {
-		if err := s.Set.SetWeights(ctx, due); err != nil && ctx.Err() == nil {
-			s.Logger.Error("weights not set", zap.Int("services", len(due)), zap.Error(err))
+		if err := c.Set.SetWeights(ctx, due); err != nil && ctx.Err() == nil {
+			c.Logger.Error("weights not set", zap.Int("services", len(due)), zap.Error(err))
 		}
 	}
-	if s.Observe != nil {
-		s.Observe(taken)
+	if c.Observe != nil {
+		c.Observe(taken)
 	}
 }
 
 // follow brings the state of the services in line with the model.
-func (s *Steering) follow(now time.Time, model state.Model) {
-	for name := range s.steered {
+func (c *WeightController) follow(now time.Time, model state.Model) {
+	for name := range c.services {
 		if _, ok := model.Service(name); !ok {
-			delete(s.steered, name)
+			delete(c.services, name)
 		}
 	}
 	for _, svc := range model.Services {
-		st := s.stateOf(svc)
+		st := c.stateOf(svc)
 		if st.followed == st.weights && st.view != nil && svc.SameButWeights(st.view) {
 			st.view = svc
 			continue
@@ -130,17 +131,17 @@ func (s *Steering) follow(now time.Time, model state.Model) {
 // what was made for the old one: weights begin anew when they begin to follow the
 // load, or with another slow start, and then move from the configured ones in
 // bounded steps.
-func (s *Steering) stateOf(svc *state.ServiceView) *steered {
-	st := s.steered[svc.Name]
+func (c *WeightController) stateOf(svc *state.ServiceView) *controlledService {
+	st := c.services[svc.Name]
 	if st == nil {
-		st = &steered{}
-		s.steered[svc.Name] = st
+		st = &controlledService{}
+		c.services[svc.Name] = st
 	}
-	b, steers := svc.Balancing, !svc.Balancing.FixedWeights
-	if st.weights == nil || st.slowStart != b.SlowStart || steers && !st.steers {
+	b, active := svc.Balancing, !svc.Balancing.FixedWeights
+	if st.weights == nil || st.slowStart != b.SlowStart || active && !st.active {
 		weights, err := weight.New(weight.Options{SlowStart: b.SlowStart, MinInterval: pushInterval})
 		if err != nil {
-			s.Logger.Error("weights follow the defaults", zap.String("service", svc.Name), zap.Error(err))
+			c.Logger.Error("weights follow the defaults", zap.String("service", svc.Name), zap.Error(err))
 			weights, _ = weight.New(weight.Options{}) // these are valid
 		}
 		st.weights, st.slowStart = weights, b.SlowStart
@@ -148,14 +149,14 @@ func (s *Steering) stateOf(svc *state.ServiceView) *steered {
 	if st.passive == nil || st.window != b.ResponseTimeWindow {
 		st.passive, st.window = health.NewPassiveCheck(b.ResponseTimeWindow), b.ResponseTimeWindow
 	}
-	st.steers = steers
+	st.active = active
 	return st
 }
 
-// steer takes a service's second and returns the weights of its pods, and whether
+// update takes a service's second and returns the weights of its pods, and whether
 // they are to be put into force.
-func (s *Steering) steer(ctx context.Context, now time.Time, svc *state.ServiceView, interval time.Duration, windows map[podID]Window) (weights map[string]uint32, push bool) {
-	st := s.steered[svc.Name]
+func (c *WeightController) update(ctx context.Context, now time.Time, svc *state.ServiceView, interval time.Duration, windows map[podID]Window) (weights map[string]uint32, push bool) {
+	st := c.services[svc.Name]
 	for _, m := range svc.Members {
 		w := windows[podID{svc.Name, m.Name}]
 		o := w.Observation(interval)
@@ -163,16 +164,16 @@ func (s *Steering) steer(ctx context.Context, now time.Time, svc *state.ServiceV
 		// Envoy counts a gRPC stream as succeeded at its end only; extprocs see its
 		// response begin. A connection that fails was never issued.
 		if st.passive.Observe(now, m.Name, max(o.Issued, o.Failed), max(o.Succeeded, w.Responses)) {
-			s.Logger.Warn("pod was sent requests but answered none", zap.String("service", svc.Name),
+			c.Logger.Warn("pod was sent requests but answered none", zap.String("service", svc.Name),
 				zap.String("pod", m.Name), zap.Duration("window", svc.Balancing.ResponseTimeWindow))
-			s.Prober.Suspect(ctx, svc.Name, m.Name)
+			c.Prober.Suspect(ctx, svc.Name, m.Name)
 		}
-		if s.Penalty != nil {
-			st.weights.Penalty(m.Name, s.Penalty(svc.Name, m.Name))
+		if c.Penalty != nil {
+			st.weights.Penalty(m.Name, c.Penalty(svc.Name, m.Name))
 		}
 	}
 	weights, push = st.weights.Next(now)
-	if push = st.steers && (push || st.differs(now, weights)); push {
+	if push = st.active && (push || st.differs(now, weights)); push {
 		st.pushed = now
 	}
 	return weights, push
@@ -181,7 +182,7 @@ func (s *Steering) steer(ctx context.Context, now time.Time, svc *state.ServiceV
 // differs reports whether pods have other weights than they should, and enough time
 // has passed to push them: a push can fail, and a pod that is removed and added
 // again within a moment has lost its weight.
-func (st *steered) differs(now time.Time, weights map[string]uint32) bool {
+func (st *controlledService) differs(now time.Time, weights map[string]uint32) bool {
 	return now.Sub(st.pushed) >= pushInterval && slices.ContainsFunc(st.members(), func(m state.Member) bool {
 		w, ok := weights[m.Name]
 		return ok && w != m.EffectiveWeight

@@ -16,7 +16,7 @@ import (
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
-func TestSteeringFollowsTheLoad(t *testing.T) {
+func TestWeightsFollowTheLoad(t *testing.T) {
 	a, b, c := testPod("a", 1), testPod("b", 2), testPod("c", 3)
 	chat := &state.ServiceView{Service: statefulroute.Service{Name: "chat"}}
 	chat.Balancing.ResponseTimeWindow = 10 * time.Second
@@ -26,9 +26,9 @@ func TestSteeringFollowsTheLoad(t *testing.T) {
 	model := state.Model{Services: []*state.ServiceView{chat}}
 	set, suspects := recordedWeights{}, recordedSuspects{}
 	var taken int
-	s := &Steering{
+	s := &WeightController{
 		Logger: zap.NewNop(), Loads: NewLoads(), Set: set, Prober: suspects, Model: func() state.Model { return model },
-		Observe: func(Taken) { taken++ }, steered: map[string]*steered{},
+		Observe: func(Taken) { taken++ }, services: map[string]*controlledService{},
 	}
 	now := time.Unix(1000, 0)
 	// c answers ten times slower than its peers: as many in flight for a tenth
@@ -66,12 +66,12 @@ func TestSteeringFollowsTheLoad(t *testing.T) {
 	}
 }
 
-// loadLoop is a Steering on a Desk, and Envoys that report a second of requests
+// loadLoop is a WeightController on a store, and Envoys that report a second of requests
 // before each step: c answers ten times slower than a and b.
 type loadLoop struct {
 	t     *testing.T
 	store *state.Store
-	s     *Steering
+	s     *WeightController
 	now   time.Time
 	pods  []statefulroute.Pod
 	// fails makes the next pushes fail.
@@ -81,9 +81,9 @@ type loadLoop struct {
 
 func newLoadLoop(t *testing.T) *loadLoop {
 	l := &loadLoop{t: t, store: state.NewStore(), now: time.Unix(1000, 0), pods: []statefulroute.Pod{testPod("a", 1), testPod("b", 2), testPod("c", 3)}}
-	l.s = &Steering{
+	l.s = &WeightController{
 		Logger: zap.NewNop(), Loads: NewLoads(), Set: l, Prober: recordedSuspects{},
-		Model: func() state.Model { return l.store.Model() }, steered: map[string]*steered{},
+		Model: func() state.Model { return l.store.Model() }, services: map[string]*controlledService{},
 	}
 	l.configure(func(*statefulroute.Service) {})
 	return l
