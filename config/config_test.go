@@ -136,7 +136,7 @@ func TestDefaults(t *testing.T) {
 	if got := discovery.SourceName(rooms.Pods); got != "file "+filepath.Join("testdata", "pods.yaml") {
 		t.Errorf("a pods file is named relative to its configuration: %q", got)
 	}
-	if rooms.Prefix != "/" || !reflect.DeepEqual(rooms.Hosts, []string{"*"}) || rooms.Health != nil ||
+	if rooms.Prefix != "/" || !reflect.DeepEqual(rooms.Hosts, []string{"*"}) ||
 		rooms.Session.OnPodLoss != statefulroute.Rebind || rooms.Session.OnExtprocLoss != statefulroute.Allow ||
 		rooms.Balancing.Strategy != DefaultStrategy || rooms.Balancing.SlowStart != 30*time.Second || rooms.ConnectionIdleTimeout != 4*time.Second {
 		t.Errorf("service defaults: %+v", rooms)
@@ -156,6 +156,29 @@ func TestDefaults(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("extproc defaults: %+v", got)
+	}
+}
+
+// Pods are probed unless somebody says that they are not to be.
+func TestPodsAreProbedUnlessTold(t *testing.T) {
+	tcp := &statefulroute.HealthCheck{TCP: true, Interval: time.Second, Timeout: 500 * time.Millisecond, UnhealthyAfter: 2, HealthyAfter: 1}
+	for text, want := range map[string]*statefulroute.HealthCheck{
+		"":                           tcp,
+		"health_check: null":         tcp,
+		"health_check: {tcp: true}":  tcp,
+		"health_check: {none: true}": nil,
+	} {
+		file := filepath.Join(t.TempDir(), "x.yaml")
+		if err := os.WriteFile(file, []byte("services: [{name: chat, pods: {static: []}, "+text+"}]\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := LoadXDSServer(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cfg.Services[0].Health; !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %+v, want %+v", text, got, want)
+		}
 	}
 }
 

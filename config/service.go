@@ -41,6 +41,7 @@ type rawHealthCheck struct {
 	HTTP           *string   `yaml:"http"`
 	GRPC           *string   `yaml:"grpc"`
 	TCP            bool      `yaml:"tcp"`
+	None           bool      `yaml:"none"`
 	Interval       *duration `yaml:"interval"`
 	Timeout        *duration `yaml:"timeout"`
 	UnhealthyAfter *int      `yaml:"unhealthy_after"`
@@ -61,9 +62,10 @@ func (raw *rawService) check(doc *document, at path) statefulroute.Service {
 	if svc.ConnectionIdleTimeout < 0 {
 		doc.refuse(at.with("connection_idle_timeout"), "must not be negative")
 	}
-	if raw.HealthCheck != nil {
-		svc.Health = raw.HealthCheck.check(doc, at.with("health_check"))
+	if raw.HealthCheck == nil { // a session whose pod is gone would see 503 for ever
+		raw.HealthCheck = &rawHealthCheck{TCP: true}
 	}
+	svc.Health = raw.HealthCheck.check(doc, at.with("health_check"))
 	if !serviceName.MatchString(svc.Name) {
 		doc.refuse(at.with("name"), "%q must be 1 to 63 letters, digits, '-', '_' or '.', beginning and ending with a letter or digit", svc.Name)
 	}
@@ -105,6 +107,7 @@ func (raw *rawBalancing) check(doc *document, at path) statefulroute.BalancingPo
 	return b
 }
 
+// check returns nil where pods are not to be probed.
 func (raw *rawHealthCheck) check(doc *document, at path) *statefulroute.HealthCheck {
 	h := &statefulroute.HealthCheck{
 		HTTP:           or(raw.HTTP, ""),
@@ -116,8 +119,8 @@ func (raw *rawHealthCheck) check(doc *document, at path) *statefulroute.HealthCh
 		HealthyAfter:   or(raw.HealthyAfter, 1),
 	}
 	h.Timeout = orDuration(raw.Timeout, min(500*time.Millisecond, h.Interval))
-	if n := count(raw.HTTP != nil, raw.GRPC != nil, raw.TCP); n != 1 {
-		doc.refuse(at, "exactly one of http, grpc and tcp is needed, found %d", n)
+	if n := count(raw.HTTP != nil, raw.GRPC != nil, raw.TCP, raw.None); n != 1 {
+		doc.refuse(at, "exactly one of http, grpc, tcp and none is needed, found %d", n)
 	}
 	if raw.HTTP != nil && !strings.HasPrefix(h.HTTP, "/") {
 		doc.refuse(at.with("http"), "%q must begin with /", h.HTTP)
@@ -136,6 +139,9 @@ func (raw *rawHealthCheck) check(doc *document, at path) *statefulroute.HealthCh
 	}
 	if h.HealthyAfter < 1 {
 		doc.refuse(at.with("healthy_after"), "must be at least 1")
+	}
+	if raw.None {
+		return nil
 	}
 	return h
 }
