@@ -6,18 +6,21 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
 )
 
 // Counting sessions must not wait for shards, nor cost what they hold: it is done for
 // every pod every second.
 func TestCountingLooksIntoNoShard(t *testing.T) {
-	c := newTable(t, Options{})
+	journal := &holdingJournal{locked: make(chan struct{}), release: make(chan struct{})}
+	c := newTable(t, Options{Capacity: 10_000, Shards: 1, Journal: journal})
 	for i := range 1000 {
 		claim(t, c, "chat", fmt.Sprint(i), fmt.Sprint("pod-", i%10), t0)
 	}
-	for i := range c.shards {
-		c.shards[i].mu.Lock()
-	}
+	var holder sync.WaitGroup
+	holder.Go(func() { c.Delete("chat", "0") })
+	<-journal.locked
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -27,19 +30,28 @@ func TestCountingLooksIntoNoShard(t *testing.T) {
 		if n := c.PodSessionCounts("chat"); len(n) != 10 || n["pod-7"] != 100 {
 			t.Errorf("%v", n)
 		}
+		if n := testing.AllocsPerRun(100, func() { c.PodSessions("chat", "pod-3") }); n != 0 {
+			t.Errorf("%v allocations", n)
+		}
 	}()
 	select {
 	case <-done:
 	case <-time.After(30 * time.Second):
 		t.Error("it waits for a shard")
 	}
-	for i := range c.shards {
-		c.shards[i].mu.Unlock()
-	}
+	close(journal.release)
 	<-done
-	if n := testing.AllocsPerRun(100, func() { c.PodSessions("chat", "pod-3") }); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
+	holder.Wait()
+}
+
+// holdingJournal keeps the lock of a shard that deletes, under which it is called.
+type holdingJournal struct{ locked, release chan struct{} }
+
+func (*holdingJournal) Put(statefulroute.Binding) {}
+
+func (j *holdingJournal) Delete(string, string) {
+	close(j.locked)
+	<-j.release
 }
 
 // No walk looks at more than walkStep slots under one hold of the lock, and sees each
@@ -88,11 +100,14 @@ func TestAWalkWhileTheSlabGrows(t *testing.T) {
 	}
 	more := n
 	for at, size := sh.someEntries(0, 0, func(*entry) {}); at != 0; {
-		if at, size = sh.someEntries(at, size, func(e *entry) { seen[sh.slab.keyOf(e)] = true }); at > len(sh.slab.entries)/2 {
-			for before := len(sh.slab.entries); grown < 2 && len(sh.slab.entries) == before; more++ {
+		before := size
+		if at, size = sh.someEntries(at, size, func(e *entry) { seen[sh.slab.keyOf(e)] = true }); size != before {
+			grown++
+		}
+		if at > size/2 && grown < 2 { // in the midst of it, more than the slab has slots
+			for full := more + size; more < full; more++ {
 				claim(t, c, "chat", fmt.Sprint(more), "pod", t0)
 			}
-			grown++
 		}
 	}
 	for i := range n {
