@@ -2,7 +2,6 @@ package extproc
 
 import (
 	"sort"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -20,13 +19,13 @@ type responseTimes struct {
 }
 
 // responseBounds are wire.ResponseTimeBounds as durations, and responseMetrics
-// the names that its buckets and the one beyond are reported under.
-var responseBounds, responseMetrics = func() (bounds []time.Duration, names []string) {
-	for _, seconds := range wire.ResponseTimeBounds() {
+// the metrics that its buckets and the one beyond are reported under.
+var responseBounds, responseMetrics = func() (bounds []time.Duration, metrics []string) {
+	for i, seconds := range wire.ResponseTimeBounds() {
 		bounds = append(bounds, time.Duration(seconds*float64(time.Second)))
-		names = append(names, wire.MetricResponseTimeBucket+strconv.FormatFloat(seconds, 'g', -1, 64))
+		metrics = append(metrics, wire.ResponseTimeBucket(i))
 	}
-	return bounds, append(names, wire.MetricResponseTimeBucket+"+Inf")
+	return bounds, append(metrics, wire.ResponseTimeBucket(len(bounds)))
 }()
 
 func newResponseTimes() *responseTimes {

@@ -1,9 +1,6 @@
 package load
 
 import (
-	"math"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -98,27 +95,16 @@ func (r *podReport) addMetric(m *endpointv3.EndpointLoadMetricStats) (reason str
 		}
 		r.gauge.sessions = int64(v)
 	default:
-		bound, ok := strings.CutPrefix(name, wire.MetricResponseTimeBucket)
-		if !ok {
+		if !strings.HasPrefix(name, wire.MetricResponseTimeBucket) {
 			return "" // one that is newer than this program
 		}
-		i, ok := bucketOf(bound)
+		i, ok := wire.ParseResponseTimeBucket(name)
 		if !ok {
 			return refusedMalformed
 		}
 		r.buckets = append(r.buckets, bucketCount{i, n})
 	}
 	return ""
-}
-
-// bucketOf is the index of the bucket of an upper bound.
-func bucketOf(bound string) (int, bool) {
-	le, err := strconv.ParseFloat(bound, 64)
-	if err != nil || math.IsNaN(le) {
-		return 0, false
-	}
-	i, found := slices.BinarySearch(wire.ResponseTimeBounds(), le)
-	return i, found || math.IsInf(le, 1)
 }
 
 // within reports whether a value is finite, not negative and not above the limit.
