@@ -105,7 +105,7 @@ func served(t *testing.T) map[string]bool {
 		t.Fatal(err)
 	}
 	s := m.Service("chat")
-	s.CacheMiss()
+	s.TableMiss()
 	s.Selected("chat-0", time.Microsecond, true)
 	s.Request("chat-0", "GET", 500, time.Millisecond, "")
 	s.PodWeight("chat-0", 1)
@@ -115,8 +115,8 @@ func served(t *testing.T) map[string]bool {
 	m.AnalysisIssues(nil)
 	m.ConfigReload(true)
 	m.Persistence().Report("bindings", nil)
-	if err := m.CacheStats(func() metrics.CacheStats {
-		return metrics.CacheStats{Evictions: map[string]uint64{"capacity": 1}}
+	if err := m.TableStats(func() metrics.TableStats {
+		return metrics.TableStats{Evictions: map[string]uint64{"capacity": 1}}
 	}); err != nil {
 		t.Fatal(err)
 	}

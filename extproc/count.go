@@ -19,10 +19,10 @@ func (x *exchange) count() {
 		return
 	}
 	if d.hit {
-		svc.metrics.CacheHit()
+		svc.metrics.TableHit()
 		svc.lookups.hits.Add(1)
 	} else if !x.issued { // a session we have just named cannot have been known
-		svc.metrics.CacheMiss()
+		svc.metrics.TableMiss()
 		svc.lookups.misses.Add(1)
 	}
 	switch d.outcome {

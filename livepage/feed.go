@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	// look is how often the state is assembled while somebody watches; a change
+	// lookInterval is how often the state is assembled while somebody watches; a change
 	// is sent at most this much later.
-	look = 250 * time.Millisecond
-	// gap is the least time between two states sent.
-	gap = time.Second
+	lookInterval = 250 * time.Millisecond
+	// minInterval is the least time between two states sent.
+	minInterval = time.Second
 	// heartbeat is the most: a page that hears nothing for longer knows that its
 	// figures are old.
 	heartbeat = 3 * time.Second
@@ -42,7 +42,7 @@ type feed struct {
 func (f *feed) at(now time.Time) (snapshot, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if now.Sub(f.looked) < look {
+	if now.Sub(f.looked) < lookInterval {
 		return f.newest, nil
 	}
 	if err := f.lookAtStateLocked(now); err != nil {
@@ -57,11 +57,11 @@ func (f *feed) at(now time.Time) (snapshot, error) {
 
 func (f *feed) lookAtStateLocked(now time.Time) error {
 	since := now.Sub(f.sent)
-	if since < gap {
+	if since < minInterval {
 		return nil
 	}
-	state := f.assemble(now).whole()
-	shape, err := json.Marshal(state.timeless())
+	state := f.assemble(now).withEmptyLists()
+	shape, err := json.Marshal(state.withoutAges())
 	if err != nil {
 		return err
 	}

@@ -49,11 +49,11 @@ func (o *Options) validate() error {
 
 // Page serves the live page. Its methods are safe for concurrent use.
 type Page struct {
-	logger     *zap.Logger
-	feed       *feed
-	maxStreams int64
-	patience   time.Duration // a client that takes longer to read an event is dropped
-	streams    atomic.Int64
+	logger       *zap.Logger
+	feed         *feed
+	maxStreams   int64
+	writeTimeout time.Duration // a client that takes longer to read an event is dropped
+	streams      atomic.Int64
 }
 
 // New returns a page whose charts are empty. It needs no closing: its streams
@@ -63,7 +63,7 @@ func New(o Options) (*Page, error) {
 		return nil, err
 	}
 	return &Page{
-		logger: o.Logger, maxStreams: int64(o.MaxStreams), patience: 5 * time.Second,
+		logger: o.Logger, maxStreams: int64(o.MaxStreams), writeTimeout: 5 * time.Second,
 		feed: &feed{assemble: o.State, history: &history{}},
 	}, nil
 }

@@ -280,7 +280,7 @@ func TestAClientThatDoesNotReadIsDropped(t *testing.T) {
 		}
 		return State{Summary: big}
 	}})
-	page.patience = 100 * time.Millisecond
+	page.writeTimeout = 100 * time.Millisecond
 	url, _ := serve(t, page)
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	if err != nil {

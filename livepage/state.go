@@ -101,9 +101,9 @@ func Clients(rows []xds.ClientStatus) []Client {
 	return clients
 }
 
-// whole returns the state with empty lists where it has none, as the page
+// withEmptyLists returns the state with empty lists where it has none, as the page
 // expects them.
-func (s State) whole() State {
+func (s State) withEmptyLists() State {
 	services := make([]Service, len(s.Services))
 	for i, svc := range s.Services {
 		svc.Hosts, svc.Pods = list(svc.Hosts), list(svc.Pods)
@@ -127,9 +127,9 @@ func list[T any](items []T) []T {
 	return items
 }
 
-// timeless returns the state without what differs from moment to moment though
+// withoutAges returns the state without what differs from moment to moment though
 // nothing happened.
-func (s State) timeless() State {
+func (s State) withoutAges() State {
 	s.Time = time.Time{}
 	clients := make([]Client, len(s.Clients))
 	for i, c := range s.Clients {

@@ -34,7 +34,7 @@ func (p *Page) stream(w http.ResponseWriter, r *http.Request) {
 
 // follow writes what is new until the request ends.
 func (p *Page) follow(r *http.Request, w http.ResponseWriter) {
-	ticker := time.NewTicker(look)
+	ticker := time.NewTicker(lookInterval)
 	defer ticker.Stop()
 	var seen snapshot
 	for now := time.Now(); ; {
@@ -70,7 +70,7 @@ func (p *Page) writeNew(w http.ResponseWriter, seen, newest snapshot) error {
 		return nil
 	}
 	control := http.NewResponseController(w)
-	if err := control.SetWriteDeadline(time.Now().Add(p.patience)); err != nil {
+	if err := control.SetWriteDeadline(time.Now().Add(p.writeTimeout)); err != nil {
 		return err
 	}
 	if _, err := w.Write(out); err != nil {

@@ -51,9 +51,9 @@ func (a *App) buildTable(context.Context) (err error) {
 		return err
 	}
 	a.idle = newIdleTimeouts(a.table, c.DefaultExpiration)
-	return a.monitor.CacheStats(func() metrics.CacheStats {
+	return a.monitor.TableStats(func() metrics.TableStats {
 		s := a.table.Stats()
-		return metrics.CacheStats{Size: s.Size, Evictions: s.Evictions, Recalls: s.GhostRestores, Broken: s.Broken}
+		return metrics.TableStats{Size: s.Size, Evictions: s.Evictions, Recalls: s.GhostRestores, Broken: s.Broken}
 	})
 }
 

@@ -29,7 +29,7 @@ type analyzer struct {
 func newAnalyzer(cfg config.Analyzer, own []analysis.Rule, model func() state.Model, log *zap.Logger) (*analyzer, error) {
 	a, err := analysis.NewAnalyzer(analysis.AnalyzerOptions{
 		Interval: cfg.Interval, History: cfg.History, Historical: cfg.Historical, Rules: slices.Concat(own, cfg.Rules),
-		Steered: func(service string) bool {
+		FollowsLoad: func(service string) bool {
 			return slices.ContainsFunc(model().Services, func(svc *state.ServiceView) bool {
 				return svc.Name == service && !svc.Balancing.FixedWeights
 			})

@@ -23,18 +23,18 @@ type advice struct {
 
 // adviseLocked words an issue. The built-in metrics have advice of their own,
 // which a rule's own suggestion replaces; what is wrong is always said in figures.
-func (a *Analyzer) adviseLocked(rule *Rule, scope Scope, v verdict) advice {
+func (a *Analyzer) adviseLocked(rule *Rule, scope Scope, v evaluation) advice {
 	out := a.adviser(rule)(rule, scope, v)
 	if rule.Suggestion != "" {
 		out.suggestion = fmt.Sprintf("%s (%s)", rule.Suggestion, out.message)
 	}
-	out.lowers = out.lowers && (a.options.Steered == nil || a.options.Steered(scope.Service))
+	out.lowers = out.lowers && (a.options.FollowsLoad == nil || a.options.FollowsLoad(scope.Service))
 	out.factor = min(max(out.factor, leastFactor), 1)
 	return out
 }
 
 // adviser returns what knows most about a broken rule.
-func (a *Analyzer) adviser(rule *Rule) func(*Rule, Scope, verdict) advice {
+func (a *Analyzer) adviser(rule *Rule) func(*Rule, Scope, evaluation) advice {
 	breaks := rule.Compare.side()
 	switch {
 	case rule.Name == FlappingPod && rule.Measure != nil:
@@ -53,7 +53,7 @@ func (a *Analyzer) adviser(rule *Rule) func(*Rule, Scope, verdict) advice {
 	return a.generalAdvice
 }
 
-func (a *Analyzer) generalAdvice(rule *Rule, scope Scope, v verdict) advice {
+func (a *Analyzer) generalAdvice(rule *Rule, scope Scope, v evaluation) advice {
 	name := string(rule.Metric)
 	if rule.Measure != nil {
 		name = rule.Name
@@ -63,36 +63,36 @@ func (a *Analyzer) generalAdvice(rule *Rule, scope Scope, v verdict) advice {
 }
 
 // generalSuggestionLocked is for a rule that says nothing of its own.
-func (a *Analyzer) generalSuggestionLocked(rule *Rule, scope Scope, v verdict) string {
+func (a *Analyzer) generalSuggestionLocked(rule *Rule, scope Scope, v evaluation) string {
 	breaks := rule.Compare.side()
 	value, limit := rule.unit(v.value), rule.unit(rule.Threshold)
 	switch {
 	case rule.Measure != nil:
 	case rule.Metric == RequestRate && breaks == high:
-		return fmt.Sprintf("%s gets %s (limit %s): add pods to service %s (%d now)", capital(scope.Subject()), value, limit, scope.Service, a.podsLocked(scope.Service))
+		return fmt.Sprintf("%s gets %s (limit %s): add pods to service %s (%d now)", capitalized(scope.Subject()), value, limit, scope.Service, a.podsLocked(scope.Service))
 	case rule.Metric == RequestRate:
 		return fmt.Sprintf("%s gets only %s (at least %s expected): `routectl envoys` and `routectl pods %s` show whether Envoys are connected and pods ready",
-			capital(scope.Subject()), value, limit, quoted(scope.Service))
+			capitalized(scope.Subject()), value, limit, shellQuoted(scope.Service))
 	case rule.Metric == ConnectionCount && breaks == high:
 		return fmt.Sprintf("%s has %s requests in flight (limit %s): add pods to service %s (%d now), or cap each with `balancing.max_connections`",
-			capital(scope.Subject()), value, limit, scope.Service, a.podsLocked(scope.Service))
+			capitalized(scope.Subject()), value, limit, scope.Service, a.podsLocked(scope.Service))
 	case rule.Metric == Sessions && breaks == high:
 		return fmt.Sprintf("%s has %s sessions (limit %s): add pods to service %s (%d now), or cap each with `balancing.max_sessions`",
-			capital(scope.Subject()), value, limit, scope.Service, a.podsLocked(scope.Service))
+			capitalized(scope.Subject()), value, limit, scope.Service, a.podsLocked(scope.Service))
 	case rule.Metric == CPUUsage && breaks == high:
-		return fmt.Sprintf("%s uses %.2g of %.2g cores: give it more, or run another replica", capital(scope.Subject()), v.window.Usage.CPU, v.window.Usage.CPULimit)
+		return fmt.Sprintf("%s uses %.2g of %.2g cores: give it more, or run another replica", capitalized(scope.Subject()), v.window.Usage.CPU, v.window.Usage.CPULimit)
 	}
 	look := "`routectl status`"
 	if scope.Service != "" {
-		look = fmt.Sprintf("`routectl pods %s`", quoted(scope.Service))
+		look = fmt.Sprintf("`routectl pods %s`", shellQuoted(scope.Service))
 	}
 	return fmt.Sprintf("%s broke the rule %q at %s UTC: look at what changed then, at %s and the process's log; where %s is as it should be, change the rule's threshold (%s)",
-		capital(scope.Subject()), rule.Name, v.since.UTC().Format(time.TimeOnly), look, value, limit)
+		capitalized(scope.Subject()), rule.Name, v.since.UTC().Format(time.TimeOnly), look, value, limit)
 }
 
 // slowAdvice compares a slow pod with its peers, and looks at the queue of a
 // slow service.
-func (a *Analyzer) slowAdvice(rule *Rule, scope Scope, v verdict) advice {
+func (a *Analyzer) slowAdvice(rule *Rule, scope Scope, v evaluation) advice {
 	p95 := seconds(v.window.ResponseTimes.Quantile(.95))
 	if scope.Pod == "" {
 		return a.slowServiceAdvice(rule, scope, v, p95)
@@ -134,7 +134,7 @@ func takeOut(scope Scope, w *Window) string {
 
 // order is a command about a pod, for a shell, in backticks.
 func order(verb string, scope Scope, flags ...string) string {
-	words := append([]string{"routectl pods", verb, quoted(scope.Service), quoted(scope.Pod)}, flags...)
+	words := append([]string{"routectl pods", verb, shellQuoted(scope.Service), shellQuoted(scope.Pod)}, flags...)
 	if strings.HasPrefix(scope.Service, "-") || strings.HasPrefix(scope.Pod, "-") {
 		words = slices.Concat(words[:2], flags, []string{"--"}, words[2:4])
 	}
@@ -143,7 +143,7 @@ func order(verb string, scope Scope, flags ...string) string {
 
 // slowServiceAdvice uses Little's law (L = λW): at the rate served now, the
 // requests in flight that would take no longer than the threshold.
-func (a *Analyzer) slowServiceAdvice(rule *Rule, scope Scope, v verdict, p95 string) advice {
+func (a *Analyzer) slowServiceAdvice(rule *Rule, scope Scope, v evaluation, p95 string) advice {
 	pods := a.podsLocked(scope.Service)
 	message := fmt.Sprintf("service %s answers in %s (p95 %s) over %s", scope.Service, seconds(v.value), p95, count(pods, "pod"))
 	rate, _ := v.window.Value(RequestRate)
@@ -155,7 +155,7 @@ func (a *Analyzer) slowServiceAdvice(rule *Rule, scope Scope, v verdict, p95 str
 	}
 }
 
-func (a *Analyzer) failingAdvice(_ *Rule, scope Scope, v verdict) advice {
+func (a *Analyzer) failingAdvice(_ *Rule, scope Scope, v evaluation) advice {
 	failed := fmt.Sprintf("%d of %d requests (%s)", v.window.Errors, v.window.Requests, percent(v.value))
 	if scope.Pod == "" {
 		return advice{
@@ -179,7 +179,7 @@ func (a *Analyzer) failingAdvice(_ *Rule, scope Scope, v verdict) advice {
 }
 
 // flappingAdvice is about a pod that passes and fails its health checks in turn.
-func (a *Analyzer) flappingAdvice(_ *Rule, scope Scope, v verdict) advice {
+func (a *Analyzer) flappingAdvice(_ *Rule, scope Scope, v evaluation) advice {
 	times := fmt.Sprintf("%d times within a minute", v.window.Flaps)
 	return advice{
 		message: fmt.Sprintf("pod %s began to fail its health checks %s", scope.Pod, times),
@@ -189,7 +189,7 @@ func (a *Analyzer) flappingAdvice(_ *Rule, scope Scope, v verdict) advice {
 	}
 }
 
-func (a *Analyzer) cacheAdvice(_ *Rule, scope Scope, v verdict) advice {
+func (a *Analyzer) cacheAdvice(_ *Rule, scope Scope, v evaluation) advice {
 	lookups := v.window.Hits + v.window.Misses
 	message := fmt.Sprintf("service %s found the binding of %s of %d requests", scope.Service, percent(v.value), lookups)
 	period := v.window.Period.Round(100 * time.Millisecond)
@@ -235,7 +235,7 @@ func (a *Analyzer) raiseCapacityLocked(bindings int) string {
 	return fmt.Sprintf("Raise `affinity.capacity` from %d to %d%s", a.table.Capacity/replicas, needed, each)
 }
 
-func (a *Analyzer) memoryAdvice(_ *Rule, scope Scope, v verdict) advice {
+func (a *Analyzer) memoryAdvice(_ *Rule, scope Scope, v evaluation) advice {
 	used, limit := v.window.Usage.Memory, v.window.Usage.MemoryLimit
 	message := fmt.Sprintf("%s uses %s of its memory, %s of %s", scope.Process, percent(v.value), mebibytes(used), mebibytes(limit))
 	const target = .75 // of the limit, which leaves room for a collector's peak
@@ -289,20 +289,20 @@ func roundUp(v float64) int {
 	return int(math.Ceil(v/unit) * unit)
 }
 
-// plain is what a shell reads as the word it is.
-var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./][A-Za-z0-9_@%+=:,./-]*$`)
+// shellWord is what a shell reads as the word it is.
+var shellWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./][A-Za-z0-9_@%+=:,./-]*$`)
 
-// quoted makes a name one word of a shell's command: names of pods may hold
+// shellQuoted makes a name one word of a shell's command: names of pods may hold
 // anything that can be printed.
-func quoted(name string) string {
-	if plain.MatchString(name) {
+func shellQuoted(name string) string {
+	if shellWord.MatchString(name) {
 		return name
 	}
 	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
 }
 
-// capital begins a sentence.
-func capital(s string) string {
+// capitalized begins a sentence.
+func capitalized(s string) string {
 	first, n := utf8.DecodeRuneInString(s)
 	return string(unicode.ToUpper(first)) + s[n:]
 }

@@ -20,9 +20,9 @@ type AnalyzerOptions struct {
 	// Historical turns the search for trends and changes on; it is done when a
 	// report is asked for, not at each sample.
 	Historical bool
-	// Steered says whether findings lower the weights of a service's pods; nil
+	// FollowsLoad says whether findings lower the weights of a service's pods; nil
 	// means that they always do. It must not call the analyzer.
-	Steered func(service string) bool
+	FollowsLoad func(service string) bool
 	// Rules join the built-in ones; one that has a built-in name replaces it.
 	Rules []Rule
 }
@@ -60,7 +60,7 @@ type Analyzer struct {
 	last      time.Time // when the newest sample was taken; zero before the first
 
 	published atomic.Pointer[view]
-	digesting digesting
+	history   historyReports
 }
 
 // serviceHistory is the history of one service and its pods.
@@ -70,7 +70,7 @@ type serviceHistory struct {
 
 	// Of the newest sample:
 	current int                      // pods in it
-	peers   map[time.Duration]served // all of them, in the time before it; made when asked for
+	peers   map[time.Duration]Window // what all of them did, in the time before it; made when asked for
 }
 
 // NewAnalyzer returns an analyzer that has observed nothing.
@@ -88,7 +88,7 @@ func NewAnalyzer(o AnalyzerOptions) (*Analyzer, error) {
 		services:  make(map[string]*serviceHistory),
 		processes: make(map[string]*series),
 		issues:    make(map[issueKey]*issueState),
-		digesting: digesting{known: make(map[string]digest)},
+		history:   historyReports{known: make(map[string]historyReport)},
 	}
 	a.published.Store(&view{})
 	return a, nil
@@ -110,7 +110,7 @@ func (a *Analyzer) Observe(now time.Time, s Sample) []Event {
 	a.last, a.table = now, s.Table
 	a.recordLocked(now, span, s)
 	a.forgetLocked(now)
-	events := a.advanceLocked(now, a.brokenLocked())
+	events := a.advanceLocked(now, a.violationsLocked())
 	a.published.Store(a.viewLocked())
 	return events
 }
@@ -185,26 +185,30 @@ func (a *Analyzer) podsLocked(service string) int {
 	return 0
 }
 
-// peersLocked sums what the other pods of the service did in about the same time.
+// peersLocked sums what the other pods of the service did in about the same time,
+// without the distribution of their response times.
 func (a *Analyzer) peersLocked(scope Scope, length time.Duration) *Window {
 	h := a.serviceLocked(scope.Service)
 	if h == nil {
 		return &Window{}
 	}
+	covered := func(w *Window) bool { return w.Period >= length }
 	all, known := h.peers[length]
 	if !known { // for all pods that ask: there are few lengths and many pods
 		for _, s := range h.pods {
 			if a.isCurrentLocked(s) {
-				all = all.plus(s.served(length))
+				one := s.figures(Scope{}, covered)
+				all.addServed(&one)
 			}
 		}
 		if h.peers == nil {
-			h.peers = make(map[time.Duration]served)
+			h.peers = make(map[time.Duration]Window)
 		}
 		h.peers[length] = all
 	}
 	if own := h.pods[scope.Pod]; own != nil && a.isCurrentLocked(own) {
-		all = all.minus(own.served(length))
+		one := own.figures(Scope{}, covered)
+		all.takeServed(&one)
 	}
-	return all.window()
+	return &all
 }

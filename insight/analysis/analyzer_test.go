@@ -131,7 +131,7 @@ func (c *cluster) expectOnly(events []Event, rule, subject string) Event {
 
 func (c *cluster) expectResolved(rule string) {
 	c.t.Helper()
-	events := c.run(2 * calm)
+	events := c.run(2 * resolveAfter)
 	if len(events) != 1 || !events[0].Resolved || events[0].Rule != rule {
 		c.t.Fatalf("events %+v after the fault, want only %q resolved", events, rule)
 	}

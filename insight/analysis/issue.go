@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// calm is the number of samples in a row that must not break the rule before an
+// resolveAfter is the number of samples in a row that must not break the rule before an
 // issue is resolved, so that a figure near its threshold does not flap.
-const calm = 3
+const resolveAfter = 3
 
 // Issue is a rule broken by a pod, a service or a process.
 type Issue struct {
@@ -39,23 +39,23 @@ type issueKey struct {
 }
 
 // issueState is an issue on its way: pending until its rule's For has passed,
-// then open until the rule was kept for calm samples.
+// then open until the rule was kept for resolveAfter samples.
 type issueState struct {
-	rule    *Rule
-	scope   Scope
-	open    bool
-	since   time.Time
-	kept    int     // samples in a row that kept the rule
-	verdict verdict // the newest that broke the rule
-	advice  advice
-	weight  weightVerdict
+	rule       *Rule
+	scope      Scope
+	open       bool
+	since      time.Time
+	kept       int        // samples in a row that kept the rule
+	evaluation evaluation // the newest that broke the rule
+	advice     advice
+	weight     weightEffect
 }
 
-// weightVerdict says what an issue means for its pod's weight.
-type weightVerdict uint8
+// weightEffect says what an issue means for its pod's weight.
+type weightEffect uint8
 
 const (
-	weightNotMeant weightVerdict = iota
+	weightUnaffected weightEffect = iota
 	weightLowered
 	// weightKept: as the balancing does, for the fault is elsewhere when more than
 	// half of a service's pods look bad.
@@ -65,7 +65,7 @@ const (
 func (s *issueState) issue() Issue {
 	message := s.advice.message
 	switch s.weight {
-	case weightNotMeant:
+	case weightUnaffected:
 	case weightLowered:
 		message += fmt.Sprintf("; its weight is lowered to %s meanwhile", percent(s.advice.factor))
 	case weightKept:
@@ -73,16 +73,16 @@ func (s *issueState) issue() Issue {
 	}
 	return Issue{
 		Rule: s.rule.Name, Severity: s.rule.Severity, Scope: s.scope,
-		Message: message, Since: s.since, Value: s.verdict.value, Threshold: s.rule.Threshold,
+		Message: message, Since: s.since, Value: s.evaluation.value, Threshold: s.rule.Threshold,
 	}
 }
 
 // advanceLocked moves every issue on by one sample.
-func (a *Analyzer) advanceLocked(now time.Time, broken []brokenRule) []Event {
+func (a *Analyzer) advanceLocked(now time.Time, broken []violation) []Event {
 	var opened []*issueState
 	still := make(map[issueKey]bool, len(broken))
 	for i := range broken {
-		rule, scope, v := broken[i].rule, broken[i].scope, broken[i].verdict
+		rule, scope, v := broken[i].rule, broken[i].scope, broken[i].evaluation
 		key := issueKey{rule: rule.Name, scope: scope}
 		still[key] = true
 		state := a.issues[key]
@@ -91,7 +91,7 @@ func (a *Analyzer) advanceLocked(now time.Time, broken []brokenRule) []Event {
 			a.issues[key] = state
 		}
 		v.since = state.since
-		state.kept, state.verdict = 0, v
+		state.kept, state.evaluation = 0, v
 		state.advice = a.adviseLocked(rule, scope, v)
 		if !state.open && now.Sub(state.since) >= rule.For {
 			state.open = true
@@ -124,7 +124,7 @@ func (a *Analyzer) weighLocked() {
 	for _, state := range open {
 		switch service := state.scope.Service; {
 		case !state.advice.lowers:
-			state.weight = weightNotMeant
+			state.weight = weightUnaffected
 		case 2*len(bad[service]) > a.podsLocked(service):
 			state.weight = weightKept
 		default:
@@ -144,7 +144,7 @@ func (a *Analyzer) resolveLocked(now time.Time, broken map[issueKey]bool) (event
 		switch {
 		case !state.open:
 			delete(a.issues, key)
-		case state.kept >= calm:
+		case state.kept >= resolveAfter:
 			delete(a.issues, key)
 			events = append(events, Event{Issue: state.issue(), Resolved: true, At: now})
 		}

@@ -31,15 +31,15 @@ type metric struct {
 	// enough reports whether a window holds as much as a judgement needs; nil means
 	// that every window does.
 	enough func(w *Window) bool
-	// bad is the side on which the figure is a fault. There, what evident or outcomes
+	// bad is the side on which the figure is a fault. There, what significant or outcomes
 	// says is needed beside a value past the threshold.
 	bad side
 	// outcomes counts the bad outcomes and all of them, where the figure is a share:
 	// more bad ones than chance would bring are needed. nil means that it is none.
 	outcomes func(w *Window) (bad, n uint64)
-	// evident reports whether the window shows more than chance past a threshold. nil
+	// significant reports whether the window shows more than chance past a threshold. nil
 	// means that every value does.
-	evident func(w *Window, threshold float64) bool
+	significant func(w *Window, threshold float64) bool
 	// serviceOnly says that pods have no such figure.
 	serviceOnly bool
 	// drifts says that the figure moves in a healthy system, too, so that a change of
@@ -80,7 +80,7 @@ var metricTable = []metric{
 		enough: func(w *Window) bool { return w.ResponseTimes.Count() >= minRequests },
 		bad:    high,
 		// A mean can be carried by one request that was slow on purpose.
-		evident: func(w *Window, threshold float64) bool { return w.ResponseTimes.above(threshold) >= minRequests },
+		significant: func(w *Window, threshold float64) bool { return w.ResponseTimes.above(threshold) >= minRequests },
 	},
 	{
 		name: ErrorRate, column: "errors",

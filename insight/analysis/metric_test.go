@@ -27,7 +27,7 @@ func TestEveryRowOfTheMetricTableIsComplete(t *testing.T) {
 		if _, known := m.value(&Window{}); known {
 			t.Errorf("%s is known of a window that holds nothing", m.name)
 		}
-		if (m.outcomes != nil || m.evident != nil) && (m.bad == neither || m.enough == nil) {
+		if (m.outcomes != nil || m.significant != nil) && (m.bad == neither || m.enough == nil) {
 			t.Errorf("%s asks for evidence, and not on which side or of how much", m.name)
 		}
 		if m.enough != nil && m.enough(&Window{Requests: 1, ResponseTimes: full, Hits: 1}) {

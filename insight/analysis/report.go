@@ -37,8 +37,8 @@ type Suggestion struct {
 // share what is in them with each other: do not change it.
 func (a *Analyzer) Report(now time.Time, service string) Report {
 	r := a.Overview(now, service)
-	past := a.digest(service)
-	r.Statistics, r.Changes = past.statistics, past.changes
+	history := a.historyReport(service)
+	r.Statistics, r.Changes = history.statistics, history.changes
 	return r
 }
 

@@ -81,7 +81,7 @@ func fullHistory(b *testing.B) *Analyzer {
 func BenchmarkReport(b *testing.B) {
 	a := fullHistory(b)
 	for b.Loop() {
-		clear(a.digesting.known) // as after each sample
+		clear(a.history.known) // as after each sample
 		a.Report(noon, "")
 	}
 }

@@ -125,7 +125,7 @@ func costOf(t *testing.T, services, pods int) (c cost) {
 	f.run(3)
 	s := f.sample()
 	report := func() {
-		clear(f.analyzer.digesting.known)
+		clear(f.analyzer.history.known)
 		f.analyzer.Report(f.now, "")
 	}
 	c.sampleAllocs = testing.AllocsPerRun(1, func() { f.observe(s) })
@@ -148,8 +148,8 @@ func costOf(t *testing.T, services, pods int) (c cost) {
 func TestAReportHoldsNoSampleUp(t *testing.T) {
 	f := newFleet(t, 2, 10, .2)
 	f.run(20)
-	f.analyzer.digesting.mu.Lock() // a report is being worked out
-	defer f.analyzer.digesting.mu.Unlock()
+	f.analyzer.history.mu.Lock() // a report is being worked out
+	defer f.analyzer.history.mu.Unlock()
 	s := f.sample()
 	f.observe(s)
 	a := f.analyzer

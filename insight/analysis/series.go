@@ -13,7 +13,7 @@ import (
 // A period that is full is never written again, so that a copy of the slice is
 // a snapshot that needs no lock.
 type series struct {
-	recent []point // a ring of at most patience points
+	recent []point // a ring of at most lookback points
 	start  int     // index of the oldest once the ring is full
 
 	per     int      // samples in each full period
@@ -24,7 +24,7 @@ type series struct {
 
 // push adds a sample; most is how many the history covers.
 func (s *series) push(p point, most int) {
-	switch limit := min(patience, most); {
+	switch limit := min(lookback, most); {
 	case s.recent == nil:
 		s.recent = append(make([]point, 0, limit), p)
 	case len(s.recent) < limit:
@@ -67,39 +67,6 @@ func (s *series) figures(scope Scope, enough func(*Window) bool) Window {
 		}
 	}
 	return w
-}
-
-// served sums what the newest points that cover length served.
-func (s *series) served(length time.Duration) (out served) {
-	for i, covered := 0, time.Duration(0); i < len(s.recent); i++ {
-		p := s.at(i)
-		out.requests += p.requests
-		out.errors += p.errors
-		out.timed += p.times.count
-		out.seconds += p.times.sum
-		if covered += p.span; covered >= length {
-			break
-		}
-	}
-	return out
-}
-
-// served is what some pods served in some time.
-type served struct {
-	requests, errors, timed uint64
-	seconds                 float64
-}
-
-func (s served) plus(o served) served {
-	return served{s.requests + o.requests, s.errors + o.errors, s.timed + o.timed, s.seconds + o.seconds}
-}
-
-func (s served) minus(o served) served {
-	return served{s.requests - o.requests, s.errors - o.errors, s.timed - o.timed, s.seconds - o.seconds}
-}
-
-func (s served) window() *Window {
-	return &Window{Requests: s.requests, Errors: s.errors, ResponseTimes: Durations{count: s.timed, sum: s.seconds}}
 }
 
 // sumUp adds a point to the periods.
@@ -158,19 +125,19 @@ func (s *series) coarsen(longest int) {
 	s.open = sumOf(fine)
 }
 
-// past is a snapshot of a scope's history.
-type past struct {
+// historySnapshot is a snapshot of a scope's history.
+type historySnapshot struct {
 	scope Scope
 	full  []period
 	open  period
 }
 
-func (s *series) past(scope Scope) past {
-	return past{scope: scope, full: slices.Clip(s.full), open: sumOf([]period{s.open})}
+func (s *series) snapshot(scope Scope) historySnapshot {
+	return historySnapshot{scope: scope, full: slices.Clip(s.full), open: sumOf([]period{s.open})}
 }
 
 // periods calls f with every period, the oldest first.
-func (p *past) periods(f func(*period)) {
+func (p *historySnapshot) periods(f func(*period)) {
 	for i := range p.full {
 		f(&p.full[i])
 	}
@@ -179,8 +146,8 @@ func (p *past) periods(f func(*period)) {
 	}
 }
 
-// whole sums the history up.
-func (p *past) whole() Window {
+// total sums the history up.
+func (p *historySnapshot) total() Window {
 	var sum period
 	var counts [1 << 8]uint64
 	p.periods(func(one *period) {
@@ -201,7 +168,7 @@ func (p *past) whole() Window {
 // observed says for how long a series was observed, and whether it shows any
 // request.
 func (s *series) observed() (length time.Duration, requests bool) {
-	p := past{full: s.full, open: s.open}
+	p := historySnapshot{full: s.full, open: s.open}
 	p.periods(func(one *period) {
 		length += one.length
 		requests = requests || one.requests+one.timed+one.hits+one.misses > 0

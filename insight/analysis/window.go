@@ -55,6 +55,22 @@ func (w *Window) extend(p *point) {
 	w.sums.add(p.gauges())
 }
 
+// addServed adds what another scope served, without the distribution of its response
+// times; takeServed takes it away again.
+func (w *Window) addServed(o *Window) {
+	w.Requests += o.Requests
+	w.Errors += o.Errors
+	w.ResponseTimes.count += o.ResponseTimes.count
+	w.ResponseTimes.sum += o.ResponseTimes.sum
+}
+
+func (w *Window) takeServed(o *Window) {
+	w.Requests -= o.Requests
+	w.Errors -= o.Errors
+	w.ResponseTimes.count -= o.ResponseTimes.count
+	w.ResponseTimes.sum -= o.ResponseTimes.sum
+}
+
 // gauges are the figures that a sample shows as they are at its end, or sums of
 // those of several samples.
 type gauges struct{ inFlight, sessions, memory, cpu float64 }

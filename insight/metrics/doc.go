@@ -9,7 +9,7 @@
 //	http.Handle("/metrics", monitor.Handler())
 //
 //	chat := monitor.Service("chat")
-//	chat.CacheHit()
+//	chat.TableHit()
 //	chat.Selected("chat-0", 3*time.Microsecond, true)
 //	chat.Request("chat-0", "GET", 200, 18*time.Millisecond, "")
 package metrics

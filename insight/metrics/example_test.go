@@ -21,7 +21,7 @@ func ExampleMonitor_Register() {
 		fmt.Println(err)
 		return
 	}
-	monitor.Service("chat").CacheHit()
+	monitor.Service("chat").TableHit()
 
 	values, err := monitor.Snapshot()
 	fmt.Println(values["game_rooms"], values[`stateful_route_cache_hits_total{service="chat"}`], err)

@@ -108,7 +108,7 @@ func TestServicesThatAreGoneAreForgotten(t *testing.T) {
 		if first == nil {
 			first = s
 		}
-		s.CacheHit()
+		s.TableHit()
 		s.Rebound("removed")
 		s.Selected("", time.Microsecond, false)
 		for j := range 4 { // one more than there are places for

@@ -52,9 +52,9 @@ func (o *MonitorOptions) validate() error {
 // goroutine.
 type Monitor struct {
 	registry *prometheus.Registry
-	metrics  metrics
-	services *handles[*ServiceMetrics]
-	pushes   *handles[prometheus.Observer]
+	vectors  vectors
+	services *boundedMap[*ServiceMetrics]
+	pushes   *boundedMap[prometheus.Observer]
 	pods     podNames
 
 	persistence *Persistence
@@ -71,22 +71,22 @@ func NewMonitor(o MonitorOptions) (*Monitor, error) {
 	}
 	m := &Monitor{
 		registry: prometheus.NewRegistry(),
-		metrics:  newMetrics(),
+		vectors:  newVectors(),
 		pods:     podNames{max: o.MaxPods, uses: make(map[string]int)},
 		custom:   make(map[string]prometheus.Collector),
 
 		persistence: newPersistence(),
 	}
-	m.services = newHandles(o.MaxServices, m.newService)
-	m.pushes = newHandles(16, func(kind string) prometheus.Observer {
-		m.metrics.nacks.WithLabelValues(kind) // served as 0, so that the first one is seen as an increase
-		return m.metrics.pushDuration.WithLabelValues(kind)
+	m.services = newBoundedMap(o.MaxServices, m.newService)
+	m.pushes = newBoundedMap(16, func(kind string) prometheus.Observer {
+		m.vectors.nacks.WithLabelValues(kind) // served as 0, so that the first one is seen as an increase
+		return m.vectors.pushDuration.WithLabelValues(kind)
 	})
-	m.metrics.reloadOK.Set(1) // the file that the process started with
+	m.vectors.reloadOK.Set(1) // the file that the process started with
 	for _, result := range []string{reloadAccepted, reloadRefused} {
-		m.metrics.reloads.WithLabelValues(result) // served as 0
+		m.vectors.reloads.WithLabelValues(result) // served as 0
 	}
-	for _, c := range append(m.metrics.collectors(),
+	for _, c := range append(m.vectors.collectors(),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.persistence.failures, m.persistence.ok,
@@ -177,7 +177,7 @@ func (m *Monitor) XDSPush(typeURL string, d time.Duration) {
 }
 
 // XDSNack counts a resource update that a client refused.
-func (m *Monitor) XDSNack(typeURL string) { m.metrics.nacks.WithLabelValues(shortType(typeURL)).Inc() }
+func (m *Monitor) XDSNack(typeURL string) { m.vectors.nacks.WithLabelValues(shortType(typeURL)).Inc() }
 
 // XDSStateAge serves stateful_route_xds_state_age_seconds from what is read at each
 // scrape: the time since xds-server stood behind the services and pods in force. It
@@ -191,13 +191,13 @@ func (m *Monitor) XDSStateAge(read func() time.Duration) error {
 
 // Undecided counts a callout that ended without a decision. The reasons are the
 // caller's, few and fixed.
-func (m *Monitor) Undecided(reason string) { m.metrics.undecided.WithLabelValues(reason).Inc() }
+func (m *Monitor) Undecided(reason string) { m.vectors.undecided.WithLabelValues(reason).Inc() }
 
 // AnalysisIssues sets the number of open issues by severity; a severity not in
 // the map has none.
 func (m *Monitor) AnalysisIssues(open map[analysis.Severity]int) {
 	for s := analysis.Low; s <= analysis.Critical; s++ {
-		m.metrics.issues.WithLabelValues(s.String()).Set(float64(open[s]))
+		m.vectors.issues.WithLabelValues(s.String()).Set(float64(open[s]))
 	}
 }
 
@@ -214,6 +214,6 @@ func (m *Monitor) ConfigReload(ok bool) {
 	if ok {
 		result, last = reloadAccepted, 1
 	}
-	m.metrics.reloads.WithLabelValues(result).Inc()
-	m.metrics.reloadOK.Set(last)
+	m.vectors.reloads.WithLabelValues(result).Inc()
+	m.vectors.reloadOK.Set(last)
 }

@@ -59,8 +59,8 @@ func scrape(t testing.TB, m *Monitor, accept string) string {
 func exerciseAll(t testing.TB, m *Monitor) {
 	t.Helper()
 	s := m.Service("chat")
-	s.CacheHit()
-	s.CacheMiss()
+	s.TableHit()
+	s.TableMiss()
 	s.Rebound("pod_lost")
 	s.Selected("chat-0", 3*time.Microsecond, true)
 	s.Selected("", time.Microsecond, false)
@@ -75,8 +75,8 @@ func exerciseAll(t testing.TB, m *Monitor) {
 	m.XDSNack("cds")
 	m.AnalysisIssues(map[analysis.Severity]int{analysis.High: 2})
 	m.ConfigReload(true)
-	err := m.CacheStats(func() CacheStats {
-		return CacheStats{Size: 9, Evictions: map[string]uint64{"capacity": 4}, Recalls: 3, Broken: 2}
+	err := m.TableStats(func() TableStats {
+		return TableStats{Size: 9, Evictions: map[string]uint64{"capacity": 4}, Recalls: 3, Broken: 2}
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -297,7 +297,7 @@ func expectValues(t *testing.T, m *Monitor, want map[string]float64, absent ...s
 func TestServicesPastTheBoundAreCountedTogether(t *testing.T) {
 	m := newTestMonitor(t, MonitorOptions{MaxServices: 3})
 	for i := range 10 {
-		m.Service(fmt.Sprintf("service-%d", i)).CacheHit()
+		m.Service(fmt.Sprintf("service-%d", i)).TableHit()
 	}
 	expectValues(t, m, map[string]float64{
 		`stateful_route_cache_hits_total{service="service-2"}`: 1,

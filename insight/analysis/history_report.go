@@ -7,31 +7,31 @@ import (
 	"time"
 )
 
-// digest is what the whole history of a service says, or that of the processes.
+// historyReport is what the whole history of a service says, or that of the processes.
 // It takes 20 to 80 µs for each pod to work out and stays true until the next sample.
-type digest struct {
+type historyReport struct {
 	statistics Statistics
 	changes    []Change
 }
 
-// digesting holds the digests of the newest sample. Its lock is the readers'
+// historyReports holds the reports of the newest sample. Its lock is the readers'
 // own: no sample waits for it.
-type digesting struct {
+type historyReports struct {
 	mu    sync.Mutex
-	at    time.Time         // of which sample
-	known map[string]digest // by service; "" is the processes
+	at    time.Time                // of which sample
+	known map[string]historyReport // by service; "" is the processes
 }
 
-// digest returns what the history of a service says, or of everything for "".
-func (a *Analyzer) digest(service string) digest {
+// historyReport returns what the history of a service says, or of everything for "".
+func (a *Analyzer) historyReport(service string) historyReport {
 	if service != "" {
-		return a.digestOf(service)
+		return a.historyReportOf(service)
 	}
-	all := a.digestOf("")
+	all := a.historyReportOf("")
 	all.statistics.Services = map[string]ServiceStatistics{}
 	all.changes = slices.Clone(all.changes)
 	for _, name := range a.serviceNames() {
-		one := a.digestOf(name)
+		one := a.historyReportOf(name)
 		maps.Copy(all.statistics.Services, one.statistics.Services)
 		all.statistics.PeriodSeconds = max(all.statistics.PeriodSeconds, one.statistics.PeriodSeconds)
 		all.statistics.Samples = max(all.statistics.Samples, one.statistics.Samples)
@@ -46,9 +46,9 @@ func (a *Analyzer) serviceNames() []string {
 	return slices.Sorted(maps.Keys(a.services))
 }
 
-// digestOf works a digest out once for each sample, for all that ask.
-func (a *Analyzer) digestOf(service string) digest {
-	d := &a.digesting
+// historyReportOf works one out once for each sample, for all that ask.
+func (a *Analyzer) historyReportOf(service string) historyReport {
+	d := &a.history
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if at := a.published.Load().at; !d.at.Equal(at) {
@@ -58,8 +58,8 @@ func (a *Analyzer) digestOf(service string) digest {
 	if known, ok := d.known[service]; ok {
 		return known
 	}
-	histories, known := a.pasts(service)
-	out := digest{statistics: statisticsOf(histories), changes: []Change{}}
+	histories, known := a.snapshots(service)
+	out := historyReport{statistics: statisticsOf(histories), changes: []Change{}}
 	if a.options.Historical {
 		out.changes = append(out.changes, changesIn(histories)...)
 	}
@@ -69,20 +69,20 @@ func (a *Analyzer) digestOf(service string) digest {
 	return out
 }
 
-// pasts takes a snapshot of a service and its pods, in this order, or of the
+// snapshots takes a snapshot of a service and its pods, in this order, or of the
 // processes for "". It is all that a reader locks out samples for.
-func (a *Analyzer) pasts(service string) (out []past, known bool) {
-	out, known = a.snapshot(service)
-	slices.SortFunc(out, func(x, y past) int { return compareScopes(x.scope, y.scope) })
+func (a *Analyzer) snapshots(service string) (out []historySnapshot, known bool) {
+	out, known = a.takeSnapshots(service)
+	slices.SortFunc(out, func(x, y historySnapshot) int { return compareScopes(x.scope, y.scope) })
 	return out, known
 }
 
-func (a *Analyzer) snapshot(service string) (out []past, known bool) {
+func (a *Analyzer) takeSnapshots(service string) (out []historySnapshot, known bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if service == "" {
 		for name, s := range a.processes {
-			out = append(out, s.past(Scope{Process: name}))
+			out = append(out, s.snapshot(Scope{Process: name}))
 		}
 		return out, true
 	}
@@ -90,19 +90,19 @@ func (a *Analyzer) snapshot(service string) (out []past, known bool) {
 	if h == nil {
 		return nil, false
 	}
-	out = append(make([]past, 0, len(h.pods)+1), h.total.past(Scope{Service: service}))
+	out = append(make([]historySnapshot, 0, len(h.pods)+1), h.total.snapshot(Scope{Service: service}))
 	for pod, s := range h.pods {
-		out = append(out, s.past(Scope{Service: service, Pod: pod}))
+		out = append(out, s.snapshot(Scope{Service: service, Pod: pod}))
 	}
 	return out, true
 }
 
 // statisticsOf sums histories up, a service's before its pods'.
-func statisticsOf(histories []past) Statistics {
+func statisticsOf(histories []historySnapshot) Statistics {
 	out := Statistics{Services: map[string]ServiceStatistics{}, Processes: map[string]Averages{}}
 	longest := time.Duration(0)
 	for i := range histories {
-		scope, w := histories[i].scope, histories[i].whole()
+		scope, w := histories[i].scope, histories[i].total()
 		if w.Period > longest {
 			longest, out.Samples = w.Period, w.Samples
 		}
@@ -120,7 +120,7 @@ func statisticsOf(histories []past) Statistics {
 }
 
 // changesIn searches every figure of the histories for changes.
-func changesIn(histories []past) (changes []Change) {
+func changesIn(histories []historySnapshot) (changes []Change) {
 	lines := make([]line, len(metricTable))
 	for i := range histories {
 		for m := range lines {

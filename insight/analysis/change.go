@@ -2,13 +2,40 @@ package analysis
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
+	"time"
 )
 
 // changePoints is the number of averages that a history is reduced to before
 // it is searched, which bounds the cost of the search and evens out noise.
 const changePoints = 60
+
+// Change is a trend or a shift in the history of one figure.
+type Change struct {
+	Scope
+	Metric  Metric     `json:"metric"`
+	Kind    ChangeKind `json:"kind"`
+	Since   time.Time  `json:"since"`
+	Before  float64    `json:"before"`
+	After   float64    `json:"after"`
+	Message string     `json:"message"`
+}
+
+func newChange(scope Scope, m *metric, found change, since time.Time) Change {
+	direction := "rose"
+	if found.after < found.before {
+		direction = "fell"
+	}
+	text := fmt.Sprintf("%s: %s %s from %s to %s at about %s UTC", scope.Subject(), m.name, direction,
+		m.unit(found.before), m.unit(found.after), since.UTC().Format(time.TimeOnly))
+	if found.kind == Trend {
+		text = fmt.Sprintf("%s: %s %s steadily from %s to %s since %s UTC", scope.Subject(), m.name, direction,
+			m.unit(max(0, found.before)), m.unit(max(0, found.after)), since.UTC().Format(time.TimeOnly))
+	}
+	return Change{Scope: scope, Metric: m.name, Kind: found.kind, Since: since, Before: found.before, After: found.after, Message: text}
+}
 
 // A change found in a series of values.
 type change struct {

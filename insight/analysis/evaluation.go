@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A verdict is what one rule says of one scope at one moment.
-type verdict struct {
+// evaluation is what one rule says of one scope at one moment.
+type evaluation struct {
 	broken bool
 	value  float64
 	window Window
@@ -14,73 +14,73 @@ type verdict struct {
 }
 
 const (
-	// patience is the number of samples looked back at when the newest alone
-	// hold too little to judge.
-	patience = 12
+	// lookback is the number of samples looked back at when the newest alone
+	// hold too little to evaluate a rule.
+	lookback = 12
 	// falseAlarm bounds the probability that chance alone, at half the rate that
 	// a rule tolerates, looks like a broken rule.
 	falseAlarm = 1e-4
 )
 
-// judge applies a rule to the history of one scope; false when the history says
+// evaluate applies a rule to the history of one scope; false when the history says
 // nothing about it. The window is the newest sample, or as many before it as it
 // takes to hold minRequests, so that a fault shows at once where there is
 // traffic and a single bad request is not yet a fault where there is little.
 // Nearly all verdicts are that nothing is wrong: only one that is not has the
 // distribution of the response times in its window.
-func (r *Rule) judge(scope Scope, s *series) (verdict, bool) {
+func (r *Rule) evaluate(scope Scope, s *series) (evaluation, bool) {
 	if r.Measure != nil {
 		w := s.newest(scope, 1)
 		value, known := r.Measure(&w)
-		return verdict{value: value, window: w, broken: known && r.Compare.holds(value, r.Threshold)}, known
+		return evaluation{value: value, window: w, broken: known && r.Compare.holds(value, r.Threshold)}, known
 	}
 	if scope.Pod != "" && r.figure.serviceOnly {
-		return verdict{}, false
+		return evaluation{}, false
 	}
 	recent := s.figures(scope, r.enough)
 	value, known := r.figure.value(&recent)
 	if !known || !r.enough(&recent) {
-		return verdict{}, false
+		return evaluation{}, false
 	}
 	if r.Compare.holds(value, r.Threshold) {
-		if w := s.newest(scope, recent.Samples); r.evident(&w) {
-			return verdict{broken: true, value: value, window: w}, true
+		if w := s.newest(scope, recent.Samples); r.significant(&w) {
+			return evaluation{broken: true, value: value, window: w}, true
 		}
 	}
-	if v, goesOn := r.judgeLonger(scope, s, &recent); goesOn {
+	if v, goesOn := r.evaluateLonger(scope, s, &recent); goesOn {
 		return v, true
 	}
-	return verdict{value: value, window: recent}, true
+	return evaluation{value: value, window: recent}, true
 }
 
-// judgeLonger looks further back, as long as it goes on: a rate just past the
+// evaluateLonger looks further back, as long as it goes on: a rate just past the
 // threshold takes more requests to tell from chance than one sample holds.
-func (r *Rule) judgeLonger(scope Scope, s *series, recent *Window) (v verdict, broken bool) {
+func (r *Rule) evaluateLonger(scope Scope, s *series, recent *Window) (v evaluation, broken bool) {
 	if r.figure.outcomes == nil {
 		return v, false
 	}
 	if bad, n := r.figure.outcomes(recent); float64(bad) < r.figure.tolerated(r.Threshold)/2*float64(n) {
 		return v, false
 	}
-	long := s.newest(scope, patience)
+	long := s.newest(scope, lookback)
 	value, _ := r.figure.value(&long)
-	if !r.Compare.holds(value, r.Threshold) || !r.evident(&long) {
+	if !r.Compare.holds(value, r.Threshold) || !r.significant(&long) {
 		return v, false
 	}
-	return verdict{broken: true, value: value, window: long}, true
+	return evaluation{broken: true, value: value, window: long}, true
 }
 
 // enough reports whether w holds as much as the rule needs for a judgement.
 func (r *Rule) enough(w *Window) bool { return r.figure.enough == nil || r.figure.enough(w) }
 
-// evident reports whether a value past the threshold is more than chance. Only a
+// significant reports whether a value past the threshold is more than chance. Only a
 // fault needs evidence: nobody is blamed for an error rate below a threshold.
-func (r *Rule) evident(w *Window) bool {
+func (r *Rule) significant(w *Window) bool {
 	switch {
 	case r.Compare.side() != r.figure.bad:
 		return true
-	case r.figure.evident != nil:
-		return r.figure.evident(w, r.Threshold)
+	case r.figure.significant != nil:
+		return r.figure.significant(w, r.Threshold)
 	case r.figure.outcomes != nil:
 		bad, n := r.figure.outcomes(w)
 		tolerated := r.figure.tolerated(r.Threshold)

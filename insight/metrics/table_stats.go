@@ -2,9 +2,9 @@ package metrics
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// CacheStats is what a session table tells the monitor at each scrape. Its counts
+// TableStats is what a session table tells the monitor at each scrape. Its counts
 // are since the start.
-type CacheStats struct {
+type TableStats struct {
 	// Size is the number of bindings held.
 	Size int
 	// Evictions counts the bindings given up, by reason.
@@ -14,12 +14,12 @@ type CacheStats struct {
 	Recalls, Broken uint64
 }
 
-// CacheStats serves stateful_route_cache_size, stateful_route_cache_evictions_total,
+// TableStats serves stateful_route_cache_size, stateful_route_cache_evictions_total,
 // stateful_route_cache_recalls_total and stateful_route_cache_broken_total from the
 // table's own counters, read at each scrape, so that they are exact and cost the
 // request path nothing. It can be called once.
-func (m *Monitor) CacheStats(read func() CacheStats) error {
-	return m.Register("cache", &cacheCollector{
+func (m *Monitor) TableStats(read func() TableStats) error {
+	return m.Register("cache", &tableCollector{
 		read:      read,
 		size:      prometheus.NewDesc("stateful_route_cache_size", "Session bindings held.", nil, nil),
 		evictions: prometheus.NewDesc("stateful_route_cache_evictions_total", "Session bindings given up, by reason.", []string{"reason"}, nil),
@@ -28,13 +28,13 @@ func (m *Monitor) CacheStats(read func() CacheStats) error {
 	})
 }
 
-type cacheCollector struct {
-	read                             func() CacheStats
+type tableCollector struct {
+	read                             func() TableStats
 	size, evictions, recalls, broken *prometheus.Desc
 }
 
 // Describe implements prometheus.Collector.
-func (c *cacheCollector) Describe(ch chan<- *prometheus.Desc) {
+func (c *tableCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.size
 	ch <- c.evictions
 	ch <- c.recalls
@@ -42,7 +42,7 @@ func (c *cacheCollector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 // Collect implements prometheus.Collector.
-func (c *cacheCollector) Collect(ch chan<- prometheus.Metric) {
+func (c *tableCollector) Collect(ch chan<- prometheus.Metric) {
 	stats := c.read()
 	ch <- prometheus.MustNewConstMetric(c.size, prometheus.GaugeValue, float64(stats.Size))
 	ch <- prometheus.MustNewConstMetric(c.recalls, prometheus.CounterValue, float64(stats.Recalls))

@@ -13,8 +13,8 @@ var waits = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 
 // choices are those of a choice among pods, which takes microseconds.
 var choices = []float64{250e-9, 500e-9, 1e-6, 2.5e-6, 5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 1e-3, 10e-3}
 
-// metrics are the collectors of the built-in metrics.
-type metrics struct {
+// vectors are the collectors of the built-in metrics.
+type vectors struct {
 	requests, errors             *prometheus.CounterVec
 	hits, misses, rebound        *prometheus.CounterVec
 	selections, misroutes        *prometheus.CounterVec
@@ -28,8 +28,8 @@ type metrics struct {
 	healthDuration, pushDuration *prometheus.HistogramVec
 }
 
-func newMetrics() metrics {
-	return metrics{
+func newVectors() vectors {
+	return vectors{
 		requests:     counter("requests_total", "Requests answered, by method and class of the response's status.", "service", "pod", "method", "code"),
 		errors:       counter("request_errors_total", "Requests that failed, by kind: upstream is a 5xx of the pod, of a sample of its responses and of all of them for 2 s after one was seen; aborted ended without a response; pod_lost and no_pods were refused; late means that the answer came after Envoy's message_timeout or that the client had left.", "service", "pod", "kind"),
 		hits:         counter("cache_hits_total", "Requests whose session had a binding.", "service"),
@@ -76,11 +76,11 @@ func histogram(name, help string, buckets []float64, labels ...string) *promethe
 	}, labels)
 }
 
-func (m *metrics) collectors() []prometheus.Collector {
+func (v *vectors) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.requests, m.errors, m.hits, m.misses, m.rebound, m.selections, m.misroutes,
-		m.healthChecks, m.unhealthy, m.nacks, m.reloads, m.undecided, m.podWeight, m.podSessions, m.issues,
-		m.reloadOK, m.requestDuration, m.selectionDuration, m.healthDuration, m.pushDuration,
+		v.requests, v.errors, v.hits, v.misses, v.rebound, v.selections, v.misroutes,
+		v.healthChecks, v.unhealthy, v.nacks, v.reloads, v.undecided, v.podWeight, v.podSessions, v.issues,
+		v.reloadOK, v.requestDuration, v.selectionDuration, v.healthDuration, v.pushDuration,
 	}
 }
 
@@ -103,10 +103,10 @@ func shortType(typeURL string) string {
 }
 
 // forget removes every series that has all of the labels.
-func (m *metrics) forget(labels prometheus.Labels) {
+func (v *vectors) forget(labels prometheus.Labels) {
 	for _, vec := range []interface{ DeletePartialMatch(prometheus.Labels) int }{
-		m.requests, m.errors, m.selections, m.misroutes, m.healthChecks, m.unhealthy, m.podWeight, m.podSessions,
-		m.requestDuration, m.hits, m.misses, m.rebound, m.selectionDuration, m.healthDuration,
+		v.requests, v.errors, v.selections, v.misroutes, v.healthChecks, v.unhealthy, v.podWeight, v.podSessions,
+		v.requestDuration, v.hits, v.misses, v.rebound, v.selectionDuration, v.healthDuration,
 	} {
 		vec.DeletePartialMatch(labels)
 	}

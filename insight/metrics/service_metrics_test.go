@@ -12,11 +12,11 @@ var requestKinds = []struct {
 	record func(*ServiceMetrics)
 }{
 	{"bound", func(s *ServiceMetrics) {
-		s.CacheHit()
+		s.TableHit()
 		s.Request("chat-0", "GET", 200, 18*time.Millisecond, "")
 	}},
 	{"new", func(s *ServiceMetrics) {
-		s.CacheMiss()
+		s.TableMiss()
 		s.Selected("chat-0", 3*time.Microsecond, true)
 		s.Request("chat-0", "GET", 200, 18*time.Millisecond, "")
 	}},

@@ -42,7 +42,7 @@ func TestChanceAloneIsNoFault(t *testing.T) {
 				w.Errors++
 			}
 		}
-		if rule.evident(&w) {
+		if rule.significant(&w) {
 			alarms++
 		}
 	}
@@ -59,7 +59,7 @@ func TestClearFaultsNeedFewRequests(t *testing.T) {
 	}{{1, 1, false}, {2, 2, false}, {1, 3, false}, {3, 3, true}, {4, 8, true}, {3, 50, false}} {
 		w := Window{Errors: c.errors, Requests: c.requests}
 		value, _ := w.Value(ErrorRate)
-		if got := rule.enough(&w) && rule.Compare.holds(value, rule.Threshold) && rule.evident(&w); got != c.want {
+		if got := rule.enough(&w) && rule.Compare.holds(value, rule.Threshold) && rule.significant(&w); got != c.want {
 			t.Errorf("%d errors of %d requests are an issue: %v, want %v", c.errors, c.requests, got, c.want)
 		}
 	}

@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,7 +16,7 @@ type podMetrics struct {
 	gone  bool // of owner.mu
 
 	requests         [len(methods)][len(statusClasses)]lazy[prometheus.Counter]
-	errors           *handles[prometheus.Counter]
+	errors           *boundedMap[prometheus.Counter]
 	chosen, unchosen lazy[prometheus.Counter]
 	misroutes        lazy[prometheus.Counter]
 	checks, failures lazy[prometheus.Counter]
@@ -27,8 +26,8 @@ type podMetrics struct {
 
 func newPodMetrics(owner *ServiceMetrics, name string) *podMetrics {
 	p := &podMetrics{owner: owner, name: name}
-	p.errors = newHandles(16, func(kind string) prometheus.Counter {
-		return p.counter(owner.monitor.metrics.errors, kind)
+	p.errors = newBoundedMap(16, func(kind string) prometheus.Counter {
+		return p.counter(owner.monitor.vectors.errors, kind)
 	})
 	return p
 }
@@ -68,7 +67,7 @@ func (p *podMetrics) observer(vec *prometheus.HistogramVec) prometheus.Observer 
 	return vec.WithLabelValues(p.owner.name, p.name)
 }
 
-func (p *podMetrics) vectors() *metrics { return &p.owner.monitor.metrics }
+func (p *podMetrics) vectors() *vectors { return &p.owner.monitor.vectors }
 
 func (p *podMetrics) request(method, code int) prometheus.Counter {
 	return p.requests[method][code].get(func() prometheus.Counter {
@@ -155,35 +154,3 @@ func statusClass(status int) int {
 	}
 	return len(statusClasses) - 1
 }
-
-// podNames bounds the pod label over all services of a process.
-type podNames struct {
-	max   int
-	count atomic.Int64 // len(uses), read without the lock
-
-	mu   sync.Mutex
-	uses map[string]int // pod -> services that hold a handle for it
-}
-
-// take reports whether name may be a label value of its own.
-func (p *podNames) take(name string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.uses[name] == 0 && len(p.uses) >= p.max {
-		return false
-	}
-	p.uses[name]++
-	p.count.Store(int64(len(p.uses)))
-	return true
-}
-
-func (p *podNames) release(name string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.uses[name]--; p.uses[name] <= 0 {
-		delete(p.uses, name)
-	}
-	p.count.Store(int64(len(p.uses)))
-}
-
-func (p *podNames) full() bool { return p.count.Load() >= int64(p.max) }

@@ -73,8 +73,8 @@ func TestReportsFollowTheSamples(t *testing.T) {
 		}
 	}
 	a.Report(noon, "made up by a visitor")
-	if len(a.digesting.known) != 1 {
-		t.Errorf("%d digests are kept, want 1", len(a.digesting.known))
+	if len(a.history.known) != 1 {
+		t.Errorf("%d reports are kept, want 1", len(a.history.known))
 	}
 }
 

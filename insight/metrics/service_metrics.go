@@ -19,7 +19,7 @@ type ServiceMetrics struct {
 	monitor   *Monitor
 	hits      prometheus.Counter
 	misses    prometheus.Counter
-	rebound   *handles[prometheus.Counter]
+	rebound   *boundedMap[prometheus.Counter]
 	selection prometheus.Observer
 	health    prometheus.Observer
 
@@ -33,18 +33,18 @@ func (m *Monitor) newService(name string) *ServiceMetrics {
 	s := &ServiceMetrics{
 		name:      name,
 		monitor:   m,
-		hits:      m.metrics.hits.WithLabelValues(name),
-		misses:    m.metrics.misses.WithLabelValues(name),
-		selection: m.metrics.selectionDuration.WithLabelValues(name),
-		health:    m.metrics.healthDuration.WithLabelValues(name),
+		hits:      m.vectors.hits.WithLabelValues(name),
+		misses:    m.vectors.misses.WithLabelValues(name),
+		selection: m.vectors.selectionDuration.WithLabelValues(name),
+		health:    m.vectors.healthDuration.WithLabelValues(name),
 	}
-	s.rebound = newHandles(16, func(reason string) prometheus.Counter {
+	s.rebound = newBoundedMap(16, func(reason string) prometheus.Counter {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.gone {
 			return prometheus.NewCounter(prometheus.CounterOpts{})
 		}
-		return m.metrics.rebound.WithLabelValues(name, reason)
+		return m.vectors.rebound.WithLabelValues(name, reason)
 	})
 	for _, reason := range reboundReasons {
 		s.rebound.get(reason)
@@ -58,11 +58,11 @@ func (m *Monitor) newService(name string) *ServiceMetrics {
 // all of its sessions move within one scrape.
 var reboundReasons = [...]string{"removed", "unhealthy", "maintenance", "learned"}
 
-// CacheHit counts a request whose session had a binding.
-func (s *ServiceMetrics) CacheHit() { s.hits.Inc() }
+// TableHit counts a request whose session had a binding.
+func (s *ServiceMetrics) TableHit() { s.hits.Inc() }
 
-// CacheMiss counts a request whose session had none.
-func (s *ServiceMetrics) CacheMiss() { s.misses.Inc() }
+// TableMiss counts a request whose session had none.
+func (s *ServiceMetrics) TableMiss() { s.misses.Inc() }
 
 // Rebound counts a session that moved to another pod. Reasons are a fixed
 // vocabulary of the caller's; past 16 of them, "other".
@@ -85,6 +85,17 @@ func (s *ServiceMetrics) Request(pod, method string, status int, d time.Duration
 	if status >= 500 {
 		p.errors.get("upstream").Inc()
 	}
+	p.lasted(d, traceID)
+}
+
+// Refused records a request that was answered in the pods' stead: the status
+// the client got, d from arrival to answer, and kind, one of Error's, in place
+// of the upstream error that Request would count for a 5xx. The traceID is an
+// exemplar as Request's is.
+func (s *ServiceMetrics) Refused(method, kind string, status int, d time.Duration, traceID string) {
+	p := s.pod("")
+	p.request(methodIndex(method), statusClass(status)).Inc()
+	p.errors.get(kind).Inc()
 	p.lasted(d, traceID)
 }
 
@@ -181,7 +192,7 @@ func (s *ServiceMetrics) forgetLocked(pod string) {
 	delete(next, pod)
 	s.pods.Store(&next)
 	current[pod].gone = true
-	s.monitor.metrics.forget(prometheus.Labels{"service": s.name, "pod": pod})
+	s.monitor.vectors.forget(prometheus.Labels{"service": s.name, "pod": pod})
 	if pod != "" {
 		s.monitor.pods.release(pod)
 	}
@@ -198,7 +209,7 @@ func (s *ServiceMetrics) retire() {
 	if p := s.overflow.Load(); p != nil {
 		p.gone = true
 	}
-	s.monitor.metrics.forget(prometheus.Labels{"service": s.name})
+	s.monitor.vectors.forget(prometheus.Labels{"service": s.name})
 }
 
 // pod returns the handle for a pod's metrics.

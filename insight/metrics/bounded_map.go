@@ -9,10 +9,10 @@ import (
 // other is the label value of everything past a bound.
 const other = "other"
 
-// handles is a map that is read without a lock on every request and written a
+// boundedMap is a map that is read without a lock on every request and written a
 // few times in a process's life; it holds at most max entries, and every key
 // past them shares the entry named other.
-type handles[T any] struct {
+type boundedMap[T any] struct {
 	max    int
 	create func(key string) T
 
@@ -20,20 +20,20 @@ type handles[T any] struct {
 	mu      sync.Mutex // serialises writers
 }
 
-func newHandles[T any](limit int, create func(string) T) *handles[T] {
-	h := &handles[T]{max: limit, create: create}
+func newBoundedMap[T any](limit int, create func(string) T) *boundedMap[T] {
+	h := &boundedMap[T]{max: limit, create: create}
 	h.current.Store(&map[string]T{})
 	return h
 }
 
-func (h *handles[T]) get(key string) T {
+func (h *boundedMap[T]) get(key string) T {
 	if v, ok := (*h.current.Load())[key]; ok {
 		return v
 	}
 	return h.add(key)
 }
 
-func (h *handles[T]) add(key string) T {
+func (h *boundedMap[T]) add(key string) T {
 	full := *h.current.Load()
 	if v, ok := full[other]; ok && len(full) > h.max {
 		return v // the flood's path takes no lock either
@@ -60,7 +60,7 @@ func (h *handles[T]) add(key string) T {
 
 // keep drops the entries for which wanted is false. No entry is made meanwhile,
 // so wanted may undo what making one did.
-func (h *handles[T]) keep(wanted func(key string, v T) bool) {
+func (h *boundedMap[T]) keep(wanted func(key string, v T) bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	current := *h.current.Load()
