@@ -22,31 +22,11 @@ var requestKinds = []struct {
 	}},
 }
 
-// TestOneRequestCostsLittle takes the best of many short runs, some of which
-// nothing else on the machine disturbs. What several cores cost each other on the
-// same counters is in design/insight.md: there is no best of that.
-func TestOneRequestCostsLittle(t *testing.T) {
-	const bound = 300 * time.Nanosecond
+func TestOneRequestAllocatesNothing(t *testing.T) {
 	for _, kind := range requestKinds {
 		s := newTestMonitor(t, MonitorOptions{}).Service("chat")
 		if n := testing.AllocsPerRun(1000, func() { kind.record(s) }); n != 0 {
 			t.Errorf("a %s request's metrics allocate %v times, want 0", kind.name, n)
-		}
-		if raceEnabled {
-			continue
-		}
-		const runs, each = 500, 2000
-		best := time.Hour
-		for range runs {
-			began := time.Now()
-			for range each {
-				kind.record(s)
-			}
-			best = min(best, time.Since(began)/each)
-		}
-		t.Logf("a %s request's metrics cost %v", kind.name, best)
-		if best > bound {
-			t.Errorf("a %s request's metrics cost %v, want at most %v", kind.name, best, bound)
 		}
 	}
 }
