@@ -53,7 +53,7 @@ func (a *App) buildTable(context.Context) (err error) {
 	a.idle = newIdleTimeouts(a.table, c.DefaultExpiration)
 	return a.monitor.TableStats(func() metrics.TableStats {
 		s := a.table.Stats()
-		return metrics.TableStats{Size: s.Size, Evictions: s.Evictions, Recalls: s.GhostRestores, Broken: s.Broken}
+		return metrics.TableStats{Size: s.Size, Evictions: s.Evictions, GhostRestores: s.GhostRestores, Broken: s.Broken}
 	})
 }
 

@@ -76,7 +76,7 @@ func exerciseAll(t testing.TB, m *Monitor) {
 	m.AnalysisIssues(map[analysis.Severity]int{analysis.High: 2})
 	m.ConfigReload(true)
 	err := m.TableStats(func() TableStats {
-		return TableStats{Size: 9, Evictions: map[string]uint64{"capacity": 4}, Recalls: 3, Broken: 2}
+		return TableStats{Size: 9, Evictions: map[string]uint64{"capacity": 4}, GhostRestores: 3, Broken: 2}
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -9,9 +9,9 @@ type TableStats struct {
 	Size int
 	// Evictions counts the bindings given up, by reason.
 	Evictions map[string]uint64
-	// Recalls counts the sessions that came back after that and were bound to their
+	// GhostRestores counts the sessions that came back after that and were bound to their
 	// pod again, Broken those that could not be.
-	Recalls, Broken uint64
+	GhostRestores, Broken uint64
 }
 
 // TableStats serves stateful_route_cache_size, stateful_route_cache_evictions_total,
@@ -45,7 +45,7 @@ func (c *tableCollector) Describe(ch chan<- *prometheus.Desc) {
 func (c *tableCollector) Collect(ch chan<- prometheus.Metric) {
 	stats := c.read()
 	ch <- prometheus.MustNewConstMetric(c.size, prometheus.GaugeValue, float64(stats.Size))
-	ch <- prometheus.MustNewConstMetric(c.recalls, prometheus.CounterValue, float64(stats.Recalls))
+	ch <- prometheus.MustNewConstMetric(c.recalls, prometheus.CounterValue, float64(stats.GhostRestores))
 	ch <- prometheus.MustNewConstMetric(c.broken, prometheus.CounterValue, float64(stats.Broken))
 	for reason, n := range stats.Evictions {
 		ch <- prometheus.MustNewConstMetric(c.evictions, prometheus.CounterValue, float64(n), reason)
