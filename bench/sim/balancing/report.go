@@ -6,6 +6,8 @@ import (
 	"io"
 	"strconv"
 	"time"
+
+	"github.com/stateful-route/stateful-route/balancing"
 )
 
 // WriteTable writes comparisons as Markdown tables, one for each setting.
@@ -33,7 +35,7 @@ func writeRow(w io.Writer, c Comparison, r Result) error {
 	if c.Setting.Sticky {
 		fresh = ratio(c.NewRatio(r))
 	}
-	if c.Setting.Sticky && r.Policy == "home_hcl" {
+	if traits, _ := balancing.NewRegistry().Traits(r.Policy); c.Setting.Sticky && traits.Homes {
 		away = fmt.Sprintf("%.1f", 100*r.Away)
 	}
 	_, err := fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s | %.3f | %.2f | %.2f | %s |\n",
