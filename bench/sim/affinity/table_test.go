@@ -15,8 +15,12 @@ import (
 	"github.com/stateful-route/stateful-route/affinity"
 )
 
-// fullSize is that of `make affinity-sim`.
-const fullSize = 250_000
+const (
+	// usualLive is enough for what is tested to be a law and not chance.
+	usualLive = 4000
+	// fullSize is that of `make affinity-sim`.
+	fullSize = 250_000
+)
 
 var (
 	live  = flag.Int("live", usualLive, "live sessions of the simulations; "+strconv.Itoa(fullSize)+" is full size")
@@ -104,10 +108,20 @@ var tables = []struct {
 	{name: "otter, settled", make: newOtter, small: true, turnovers: 400},
 }
 
+// notUnderRace skips a test that the race detector makes take minutes and in which it
+// has nothing to find.
+func notUnderRace(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("a simulation is one goroutine")
+	}
+}
+
 // TestBrokenSessions is the table of broken returning requests, with the bounds
 // that the strategies must keep: a fifth of what plain LRU breaks in the same run,
 // since four ghosts are kept for each entry, and 5 % with bots.
 func TestBrokenSessions(t *testing.T) {
+	notUnderRace(t)
 	broken := map[string]float64{}
 	columns := []struct {
 		name  string
@@ -172,6 +186,7 @@ func TestBrokenSessions(t *testing.T) {
 // In a slower flood sessions would break without it, too: what it adds counts as
 // well, and it must break fewer than plain LRU breaks without a flood.
 func TestFlood(t *testing.T) {
+	notUnderRace(t)
 	var out strings.Builder
 	w := Workload{Seed: 1, Live: *live}
 	session := w.withDefaults().meanDuration()
@@ -242,6 +257,7 @@ func (l later) Request(id uint64, at time.Duration) bool {
 // TestMoreSessionsAreNoFlood: three times as many sessions as before must be
 // served as plain LRU would serve them, not be taken for a flood for good.
 func TestMoreSessionsAreNoFlood(t *testing.T) {
+	notUnderRace(t)
 	few, many := Workload{Seed: 1, Live: *live}, Workload{Seed: 2, Live: 3 * *live}
 	shift := later{ids: 1 << 41, at: few.withDefaults().duration()}
 	var share [2]float64
