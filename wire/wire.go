@@ -1,13 +1,10 @@
 // Package wire is the vocabulary that xds-server and extproc share over
 // Envoy's protocols: the names of internal headers and metadata, and how a
 // service's session policy travels in cluster metadata (CDS) and a pod's name
-// and state in endpoint metadata (EDS).
+// and state in endpoint metadata (EDS), and the names of the metrics in load reports.
 //
-// xds-server writes what extproc reads, so there is one source of truth and no
-// protocol of our own:
-//
-//	cluster.Metadata.FilterMetadata[wire.Namespace] = wire.EncodeService(svc)
-//	svc, err := wire.DecodeService(cluster.Name, cluster.Metadata.FilterMetadata[wire.Namespace])
+// xds-server writes what extproc reads, and extproc reports what xds-server reads, so
+// there is one source of truth and no protocol of our own.
 package wire
 
 const (

@@ -12,9 +12,5 @@
 // Everything that decides is pure, and gets the time as an argument: state.Store
 // (what operators, health checks and sources say of the pods), package build
 // (services to resources) and Rollout (who is told what, and when). Server is the one
-// loop that drives them:
-//
-//	srv, err := xds.New(xds.Options{Logger: logger, Observer: monitor, Boot: boot})
-//	...
-//	err = srv.Run(ctx)
+// loop that drives them.
 package xds
