@@ -57,12 +57,11 @@ type Transition struct {
 }
 
 // Checker decides from probe results which pods are healthy and when to probe
-// next; the caller runs the probes. A pod is healthy until it fails
-// UnhealthyAfter probes in a row, and is taken out only beside a healthy peer: another pod
-// in service whose latest probe began after the first of these failures and
-// passed. What fails for all pods at once, a prober or something that all of them
-// need, must not take a service down pod by pod. A Checker is not safe for
-// concurrent use.
+// next; the caller runs the probes. A pod is healthy until it fails UnhealthyAfter
+// probes in a row, and it is taken out only beside a healthy peer: another pod in
+// service of which a probe began after the first of these failures and passed. What
+// fails for all pods at once, a prober or something that all of them need, must not
+// take a service down pod by pod. A Checker is not safe for concurrent use.
 type Checker struct {
 	opts  Options
 	pods  map[string]*probed
@@ -271,9 +270,10 @@ func (h *Checker) eject(now time.Time, p *probed) Transition {
 	return Transition{Pod: p.name, WasHealthy: true, Reason: "failed its health checks"}
 }
 
-// settleHeld settles the pods held back, now that p has passed. If p failed at the
-// same time as they did, the fault may have been one that all shared and that is
-// just ending: they get as many probes as a pod that begins to fail.
+// settleHeld decides on the failing pods that are held in service, now that p has
+// passed. If p failed at the same time as they did, the fault may be one that all
+// shared and that is just ending: they get as many probes as a pod that begins to
+// fail.
 func (h *Checker) settleHeld(now time.Time, p *probed) []Transition {
 	var changed []Transition
 	for q := range h.held {
@@ -304,8 +304,8 @@ func (p *probed) healthyPeerOf(q *probed) bool {
 // probes in a large service.
 const peersProbed = 3
 
-// probePeers has a few pods that passed before p first failed probed at once, or p would
-// wait for their next turn.
+// probePeers has a few pods probed at once that passed before p first failed, or p
+// would wait for their next turn.
 func (h *Checker) probePeers(now time.Time, p *probed) {
 	first, _ := slices.BinarySearchFunc(h.order, p.name, func(q *probed, name string) int { return cmp.Compare(q.name, name) })
 	asked := 0

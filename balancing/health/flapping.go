@@ -6,14 +6,14 @@ import (
 )
 
 const (
-	// shortUnstable is how long a pod is unstable that failed within the last longUnstable,
-	// from when another is taken out or it is back itself: one that flaps fails again
-	// before that. A pod that is back after it was the only one is not unstable, and
-	// one that is back for the second time is so for longUnstable.
+	// A pod that failed within the last longUnstable is unstable for shortUnstable when
+	// another is taken out, and when it is itself taken back: one that flaps fails
+	// again before that. A pod that was the only one to fail is not unstable when it
+	// is taken back for the first time; the second time it is so for longUnstable.
 	shortUnstable = 10 * time.Second
 	longUnstable  = time.Minute
-	// manyFailures is how many times within failuresWithin a pod must have begun to
-	// fail to be unstable for longUnstable, whether or not it was taken out.
+	// A pod that began to fail manyFailures times within failuresWithin is unstable for
+	// longUnstable, whether or not it was taken out.
 	manyFailures   = 3
 	failuresWithin = 30 * time.Second
 	// forgiveAfter is the time in good health for which one ejection is forgotten,
@@ -21,11 +21,11 @@ const (
 	forgiveAfter = time.Minute
 	maxEjections = 11
 	// ejectAnyway is how long a pod must have failed all its probes to be taken out
-	// although there is no better place for its sessions: pods that flap are back
-	// before.
+	// although there is no better place for its sessions. Pods that flap are back
+	// before that.
 	ejectAnyway = 5 * time.Second
-	// quorum is the share of the pods in service that must be stable, one
-	// in so many, for the others to be avoided and kept out.
+	// Unstable pods are avoided and kept out while quorum × stable ≥ all, of the pods
+	// in service.
 	quorum = 4
 )
 
@@ -40,7 +40,7 @@ type flapping struct {
 	avoided   bool                        // as was told
 }
 
-// note books a result of a probe and reports whether it made the pod unstable.
+// note records a probe's result and reports whether it made the pod unstable.
 func (f *flapping) note(now time.Time, healthy bool) (unstable bool) {
 	if healthy {
 		f.broke = time.Time{}
@@ -72,14 +72,15 @@ func (f *flapping) forgive(now time.Time) {
 	f.good = f.good.Add(time.Duration(minutes) * forgiveAfter)
 }
 
-// countEjection books that the pod is taken out: for longer each time, but for the first.
+// countEjection records that the pod is taken out: until the next probe that passes
+// the first time, and for base longer each time after.
 func (f *flapping) countEjection(now time.Time, base time.Duration) {
 	f.ejections = min(f.ejections+1, maxEjections)
 	f.until = now.Add(time.Duration(f.ejections-1) * base)
 }
 
-// markUnstable makes the pods unstable that failed lately and pass again, now that
-// another is taken out: its sessions should not go to one that is next.
+// markUnstable is called when a pod is taken out: its sessions should not go to one
+// that is next, so those that failed lately and pass again are unstable.
 func (h *Checker) markUnstable(now time.Time) {
 	for _, p := range h.order {
 		if p.firstFailed.IsZero() && p.failedLately(now) && p.unstable.Before(now.Add(shortUnstable)) {
@@ -93,7 +94,7 @@ func (f *flapping) failedLately(now time.Time) bool {
 	return !last.IsZero() && now.Sub(last) < longUnstable
 }
 
-// rejoin books that a pod is taken back.
+// rejoin records that a pod is taken back.
 func (h *Checker) rejoin(now time.Time, f *probed) {
 	f.good = now
 	long := time.Duration(0)
@@ -122,27 +123,26 @@ func (h *Checker) mayEject(now time.Time, p *probed) bool {
 	return h.passing(now) // p is none of them
 }
 
-// passing reports whether a pod in service is stable and passed its latest
-// probe.
+// passing reports whether a pod in service is stable and passed its latest probe.
 func (h *Checker) passing(now time.Time) bool {
 	return slices.ContainsFunc(h.order, func(p *probed) bool {
 		return p.inService && !p.out && p.firstFailed.IsZero() && !p.unstableAt(now)
 	})
 }
 
-// enoughStable reports whether enough pods in service are stable.
+// enoughStable reports whether quorum × stable ≥ all.
 func (h *Checker) enoughStable(now time.Time) bool {
-	steady, all := 0, 0
+	stable, all := 0, 0
 	for _, p := range h.order {
 		if !p.inService {
 			continue
 		}
 		all++
 		if !p.out && !p.failing && !p.unstableAt(now) {
-			steady++
+			stable++
 		}
 	}
-	return steady > 0 && quorum*steady >= all
+	return stable > 0 && quorum*stable >= all
 }
 
 // settle takes pods back that pass and have been out for long enough, and says which

@@ -248,7 +248,7 @@ func TestTheProberRepeatsWhatWasLost(t *testing.T) {
 }
 
 // A drained pod that passes is no reason to take out all that serve.
-func TestADrainedPodIsNoWitness(t *testing.T) {
+func TestADrainedPodIsNoHealthyPeer(t *testing.T) {
 	a, aIll := webPod(t, "a")
 	b, _ := webPod(t, "b")
 	check := statefulroute.HealthCheck{HTTP: "/", Interval: 10 * time.Millisecond, Timeout: time.Second, UnhealthyAfter: 1, HealthyAfter: 1}
