@@ -43,7 +43,7 @@ func (a *analyzer) observed(now time.Time, taken load.Taken) analysis.Report {
 // failures is a second in which so many of 100 requests of chat-1 failed.
 func failures(n uint64) load.Taken {
 	window := func(pod string, failed uint64) load.Window {
-		return load.Window{Service: "chat", Pod: pod, Succeeded: 100 - failed, Failed: failed}
+		return load.Window{Service: "chat", Pod: pod, Counts: load.Counts{Succeeded: 100 - failed, Failed: failed}}
 	}
 	return load.Taken{Windows: []load.Window{window("chat-0", 0), window("chat-1", n), window("chat-2", 0)}}
 }

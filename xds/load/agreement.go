@@ -28,30 +28,26 @@ const (
 	toleratedInFlight = 8
 )
 
-// word is what one client said of a pod since the last Take.
-type word struct {
-	client          string
-	ended, failed   float64
-	responses, took float64 // seconds
-	inFlight        int64
+// said is what one client counted since the last Take.
+type said struct {
+	client string
+	Counts
 }
 
+func (s said) ended() float64 { return float64(s.Succeeded) + float64(s.Failed) }
+
 // hear adds to what a client said.
-func (w *window) hear(client string, r *podReport) {
-	i := slices.IndexFunc(w.words, func(x word) bool { return x.client == client })
+func (w *window) hear(client string, r *Counts) {
+	i := slices.IndexFunc(w.said, func(s said) bool { return s.client == client })
 	if i < 0 {
-		if len(w.words) == mostHeard {
+		if len(w.said) == mostHeard {
 			return
 		}
-		i = len(w.words)
-		w.words = append(w.words, word{client: client})
+		i = len(w.said)
+		w.said = append(w.said, said{client: client})
 	}
-	x := &w.words[i]
-	x.ended += float64(r.succeeded) + float64(r.failed)
-	x.failed += float64(r.failed)
-	x.responses += float64(r.responses)
-	x.took += r.seconds
-	x.inFlight = r.gauge.inFlight
+	w.said[i].add(*r)
+	w.said[i].Gauges = r.Gauges
 }
 
 // agreed is the window as the clients agree on it. The counts of requests and of
@@ -60,19 +56,19 @@ func (w *window) hear(client string, r *podReport) {
 // moves neither weights nor findings by much.
 func (w *window) agreed() Window {
 	out := w.Window
-	if mean, ok := agree(w.words, 0, func(x word) (n, sum float64) { return x.responses, x.took }); ok {
+	if mean, ok := agree(w.said, 0, func(s said) (n, sum float64) { return float64(s.Responses), s.ResponseTime.Seconds() }); ok {
 		out.ResponseTime = time.Duration(mean * float64(out.Responses) * float64(time.Second))
 	}
-	if rate, ok := agree(w.words, toleratedErrors, func(x word) (n, sum float64) { return x.ended, x.failed }); ok {
+	if rate, ok := agree(w.said, toleratedErrors, func(s said) (n, sum float64) { return s.ended(), float64(s.Failed) }); ok {
 		ended := out.Succeeded + out.Failed
 		out.Failed = min(uint64(math.Round(rate*float64(ended))), ended)
 		out.Succeeded = ended - out.Failed
 	}
-	if len(w.words) >= quorum {
-		usual := median(w.words, func(x word) float64 { return float64(x.inFlight) })
+	if len(w.said) >= quorum {
+		usual := median(w.said, func(s said) float64 { return float64(s.InFlight) })
 		most := int64(mostTimesInFlight*usual) + toleratedInFlight
-		for _, x := range w.words {
-			out.InFlight -= max(x.inFlight-most, 0)
+		for _, x := range w.said {
+			out.InFlight -= max(x.InFlight-most, 0)
 		}
 		out.InFlight = max(out.InFlight, 0)
 	}
@@ -82,21 +78,21 @@ func (w *window) agreed() Window {
 // agree is the mean of what clients say, each by its numbers, once what is far from
 // the median of the means or of the numbers is taken for as far as is tolerated. It
 // needs a quorum of clients that say anything.
-func agree(words []word, slack float64, of func(word) (n, sum float64)) (mean float64, ok bool) {
-	said := make([]word, 0, len(words))
-	for _, x := range words {
-		if n, _ := of(x); n > 0 {
-			said = append(said, x)
+func agree(all []said, slack float64, of func(said) (n, sum float64)) (mean float64, ok bool) {
+	some := make([]said, 0, len(all))
+	for _, s := range all {
+		if n, _ := of(s); n > 0 {
+			some = append(some, s)
 		}
 	}
-	if len(said) < quorum {
+	if len(some) < quorum {
 		return 0, false
 	}
-	usual := median(said, func(x word) float64 { n, sum := of(x); return sum / n })
-	many := median(said, func(x word) float64 { n, _ := of(x); return n })
+	usual := median(some, func(s said) float64 { n, sum := of(s); return sum / n })
+	many := median(some, func(s said) float64 { n, _ := of(s); return n })
 	var total, weight float64
-	for _, x := range said {
-		n, sum := of(x)
+	for _, s := range some {
+		n, sum := of(s)
 		limit := tolerated + toleratedNoise/math.Sqrt(n)
 		m := min(max(sum/n, usual/limit-slack), usual*limit+slack)
 		n = min(n, many*toleratedShare)
@@ -105,10 +101,10 @@ func agree(words []word, slack float64, of func(word) (n, sum float64)) (mean fl
 	return total / weight, true
 }
 
-func median(words []word, of func(word) float64) float64 {
-	values := make([]float64, len(words))
-	for i, x := range words {
-		values[i] = of(x)
+func median(all []said, of func(said) float64) float64 {
+	values := make([]float64, len(all))
+	for i, s := range all {
+		values[i] = of(s)
 	}
 	slices.SortFunc(values, cmp.Compare[float64])
 	return (values[(len(values)-1)/2] + values[len(values)/2]) / 2

@@ -29,54 +29,43 @@ const (
 	// cannot have taken longer than the client exists.
 	longestResponse = time.Hour
 	acquainted      = 10 * time.Second
-	// mostSeconds is what a sum of response times is cut to: a Duration ends at 292
-	// years.
-	mostSeconds = 1 << 32
+	// longestSum is what a sum of response times is cut to: two of them are no longer
+	// than a Duration can be, 292 years.
+	longestSum = time.Second << 32
 	// mostUsage bounds what a process says of itself.
 	mostUsage = 1 << 60
 )
 
-// podReport is what a client reported of one pod, checked.
-type podReport struct {
-	issued, succeeded, failed uint64
-	gauge                     gauge
-	responses                 uint64
-	seconds                   float64 // the sum of their times
-	buckets                   []bucketCount
-}
-
-type bucketCount struct {
-	bucket int
-	n      uint64
-}
-
 // checkPod reads what a client that has been here for so long reports of a pod. A
 // reason means that none of it is believed.
-func checkPod(e *endpointv3.UpstreamEndpointStats, here time.Duration) (r podReport, reason string) {
-	r = podReport{
-		issued: e.GetTotalIssuedRequests(), succeeded: e.GetTotalSuccessfulRequests(), failed: e.GetTotalErrorRequests(),
-		gauge: gauge{inFlight: int64(min(e.GetTotalRequestsInProgress(), mostRequests+1))},
+func checkPod(e *endpointv3.UpstreamEndpointStats, here time.Duration) (c Counts, reason string) {
+	c = Counts{Issued: e.GetTotalIssuedRequests(), Succeeded: e.GetTotalSuccessfulRequests(), Failed: e.GetTotalErrorRequests()}
+	inFlight := e.GetTotalRequestsInProgress()
+	if max(c.Issued, c.Succeeded, c.Failed, inFlight) > mostRequests {
+		return c, refusedAbsurd
 	}
-	if max(r.issued, r.succeeded, r.failed, uint64(r.gauge.inFlight)) > mostRequests {
-		return r, refusedAbsurd
-	}
+	c.InFlight = int64(inFlight)
+	var seconds float64
 	for _, m := range e.GetLoadMetricStats() {
-		if reason := r.addMetric(m); reason != "" {
-			return r, reason
+		if reason := c.addMetric(m, &seconds); reason != "" {
+			return c, reason
 		}
 	}
 	counted := uint64(0)
-	for _, b := range r.buckets {
-		counted += b.n // at most mostRequests each
+	for _, n := range c.Buckets {
+		counted += n // at most mostRequests of each metric
 	}
 	longest := min(here+acquainted, longestResponse).Seconds()
-	if r.responses > mostRequests || counted > r.responses || r.seconds > longest*float64(r.responses) {
-		return r, refusedAbsurd
+	if c.Responses > mostRequests || counted > c.Responses || seconds > longest*float64(c.Responses) {
+		return c, refusedAbsurd
 	}
-	return r, ""
+	c.ResponseTime = time.Duration(min(seconds, longestSum.Seconds()) * float64(time.Second))
+	return c, ""
 }
 
-func (r *podReport) addMetric(m *endpointv3.EndpointLoadMetricStats) (reason string) {
+// addMetric adds a metric of ours; the sum of response times is counted apart, for it
+// may be too long for a Duration until it is checked.
+func (c *Counts) addMetric(m *endpointv3.EndpointLoadMetricStats, seconds *float64) (reason string) {
 	name := m.GetMetricName()
 	if !strings.HasPrefix(name, wire.MetricPrefix) {
 		return "" // one that an Envoy has from its pods
@@ -87,13 +76,13 @@ func (r *podReport) addMetric(m *endpointv3.EndpointLoadMetricStats) (reason str
 	}
 	switch name {
 	case wire.MetricResponseTime:
-		r.responses += n
-		r.seconds += v
+		c.Responses += n
+		*seconds += v
 	case wire.MetricSessions:
 		if v > mostSessions {
 			return refusedAbsurd
 		}
-		r.gauge.sessions = int64(v)
+		c.Sessions = int64(v)
 	default:
 		if !strings.HasPrefix(name, wire.MetricResponseTimeBucket) {
 			return "" // one that is newer than this program
@@ -102,7 +91,10 @@ func (r *podReport) addMetric(m *endpointv3.EndpointLoadMetricStats) (reason str
 		if !ok {
 			return refusedMalformed
 		}
-		r.buckets = append(r.buckets, bucketCount{i, n})
+		if c.Buckets == nil {
+			c.Buckets = make([]uint64, len(wire.ResponseTimeBounds())+1)
+		}
+		c.Buckets[i] += n
 	}
 	return ""
 }

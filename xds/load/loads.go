@@ -16,23 +16,54 @@ import (
 	"github.com/stateful-route/stateful-route/wire"
 )
 
-// Window is what a pod did between two calls of Loads.Take, over all Envoys
-// and extprocs. Where three or more clients report of it, how many requests failed,
-// how long they took and how many are in flight is what most of them say.
-type Window struct {
-	Service, Pod string
+// Counts is what was counted at a pod: by one report, by one client since the last
+// Take, or by all of them.
+type Counts struct {
 	// Issued, Succeeded and Failed count requests as Envoys saw them; a 5xx
 	// answer is a failure.
 	Issued, Succeeded, Failed uint64
-	// InFlight is what Envoys had in progress at their last reports.
-	InFlight int64
 	// Responses were timed by extprocs, ResponseTime is their sum, and Buckets
 	// count them by wire.ResponseTimeBounds; the last bucket is for slower ones.
 	Responses    uint64
 	ResponseTime time.Duration
 	Buckets      []uint64
-	// Sessions are bound to the pod, as extprocs said last.
+	Gauges
+}
+
+// Gauges is what a pod has at the moment, as clients said last.
+type Gauges struct {
+	// InFlight are the requests that Envoys have in progress.
+	InFlight int64
+	// Sessions are bound to the pod, as extprocs said.
 	Sessions int64
+}
+
+// add adds what was counted; gauges are no counts.
+func (c *Counts) add(more Counts) {
+	c.Issued += more.Issued
+	c.Succeeded += more.Succeeded
+	c.Failed += more.Failed
+	c.Responses += more.Responses
+	c.ResponseTime = min(c.ResponseTime+more.ResponseTime, longestSum)
+}
+
+func (c *Counts) addBuckets(more []uint64) {
+	for i, n := range more {
+		c.Buckets[i] += n
+	}
+}
+
+func (g *Gauges) add(more Gauges) {
+	g.InFlight += more.InFlight
+	g.Sessions += more.Sessions
+}
+
+// Window is what a pod did between two calls of Take, over all clients. Where three
+// or more report of it, how many requests failed, how long they took and how many are
+// in flight is what most of them say.
+type Window struct {
+	Service, Pod string
+	Counts
 }
 
 // Taken is what happened between two calls of Loads.Take.
@@ -66,19 +97,15 @@ type Loads struct {
 	refused  map[string]uint64    // by reason
 	caches   map[string]CacheCounts
 	replicas map[string]analysis.ReplicaSample
-	gauges   map[string]map[podID]gauge // by client
+	gauges   map[string]map[podID]Gauges // by client
 	recent   map[podID]*recent
 }
 
 // window is a Window that is being filled.
 type window struct {
 	Window
-	seconds float64 // the sum of the response times
-	words   []word
+	said []said
 }
-
-// gauge is what one client says it has now.
-type gauge struct{ inFlight, sessions int64 }
 
 // recent fades with recentHalfLife, for people to look at. The response time is
 // a mean over time, not over requests: the many of a fast past would hide the
@@ -96,7 +123,7 @@ const recentHalfLife = 3 * time.Second
 func NewLoads() *Loads {
 	return &Loads{
 		windows: map[podID]*window{}, clients: map[string]time.Time{}, refused: map[string]uint64{}, caches: map[string]CacheCounts{}, replicas: map[string]analysis.ReplicaSample{},
-		gauges: map[string]map[podID]gauge{}, recent: map[podID]*recent{},
+		gauges: map[string]map[podID]Gauges{}, recent: map[podID]*recent{},
 	}
 }
 
@@ -138,7 +165,7 @@ func (l *Loads) reportServiceLocked(now time.Time, here time.Duration, client st
 	} else {
 		l.refused[refusedAbsurd]++
 	}
-	seen := map[podID]gauge{}
+	seen := map[podID]Gauges{}
 	for _, locality := range cluster.GetUpstreamLocalityStats() {
 		for _, e := range locality.GetUpstreamEndpointStats() {
 			at, ok := endpointAddress(e)
@@ -159,8 +186,7 @@ func (l *Loads) reportServiceLocked(now time.Time, here time.Duration, client st
 			id := podID{service, pod}
 			l.addLocked(now, client, id, &r)
 			g := seen[id]
-			g.inFlight += r.gauge.inFlight
-			g.sessions += r.gauge.sessions
+			g.add(r.Gauges)
 			seen[id] = g
 		}
 	}
@@ -222,26 +248,20 @@ func (l *Loads) Unwritten() (out []string) {
 
 // setGaugesLocked replaces what the client said of the service: a pod it no
 // longer mentions has nothing in progress there.
-func (l *Loads) setGaugesLocked(client, service string, seen map[podID]gauge) {
+func (l *Loads) setGaugesLocked(client, service string, seen map[podID]Gauges) {
 	mine := l.gauges[client]
 	if mine == nil {
-		mine = map[podID]gauge{}
+		mine = map[podID]Gauges{}
 		l.gauges[client] = mine
 	}
-	maps.DeleteFunc(mine, func(id podID, _ gauge) bool { return id.service == service })
+	maps.DeleteFunc(mine, func(id podID, _ Gauges) bool { return id.service == service })
 	maps.Copy(mine, seen)
 }
 
-func (l *Loads) addLocked(now time.Time, client string, id podID, reported *podReport) {
+func (l *Loads) addLocked(now time.Time, client string, id podID, reported *Counts) {
 	w := l.windowLocked(id)
-	w.Issued += reported.issued
-	w.Succeeded += reported.succeeded
-	w.Failed += reported.failed
-	w.Responses += reported.responses
-	w.seconds += reported.seconds
-	for _, b := range reported.buckets {
-		w.Buckets[b.bucket] += b.n
-	}
+	w.add(*reported)
+	w.addBuckets(reported.Buckets)
 	w.hear(client, reported)
 	r := l.recent[id]
 	if r == nil {
@@ -249,11 +269,11 @@ func (l *Loads) addLocked(now time.Time, client string, id podID, reported *podR
 		l.recent[id] = r
 	}
 	weight := r.fade(now)
-	answered := reported.succeeded + reported.failed
+	answered := reported.Succeeded + reported.Failed
 	r.answered += float64(answered)
-	r.failed += float64(reported.failed)
-	if reported.responses > 0 {
-		r.see(reported.seconds/float64(reported.responses), weight)
+	r.failed += float64(reported.Failed)
+	if reported.Responses > 0 {
+		r.see(reported.ResponseTime.Seconds()/float64(reported.Responses), weight)
 	}
 	if answered > 0 {
 		r.lastResponse = now
@@ -263,7 +283,8 @@ func (l *Loads) addLocked(now time.Time, client string, id podID, reported *podR
 func (l *Loads) windowLocked(id podID) *window {
 	w := l.windows[id]
 	if w == nil {
-		w = &window{Window: Window{Service: id.service, Pod: id.pod, Buckets: make([]uint64, len(wire.ResponseTimeBounds())+1)}}
+		w = &window{Window: Window{Service: id.service, Pod: id.pod}}
+		w.Buckets = make([]uint64, len(wire.ResponseTimeBounds())+1)
 		l.windows[id] = w
 	}
 	return w
@@ -293,14 +314,11 @@ func (l *Loads) Take() Taken {
 	defer l.mu.Unlock()
 	for _, mine := range l.gauges {
 		for id, g := range mine {
-			w := l.windowLocked(id)
-			w.InFlight += g.inFlight
-			w.Sessions += g.sessions
+			l.windowLocked(id).Gauges.add(g)
 		}
 	}
 	out := Taken{Windows: make([]Window, 0, len(l.windows)), Caches: l.caches, Replicas: maps.Clone(l.replicas)}
 	for _, w := range l.windows {
-		w.ResponseTime = time.Duration(min(w.seconds, mostSeconds) * float64(time.Second))
 		out.Windows = append(out.Windows, w.agreed())
 	}
 	for client, r := range l.replicas {
@@ -318,7 +336,7 @@ func (l *Loads) Keep(known func(service, pod string) bool) {
 	defer l.mu.Unlock()
 	maps.DeleteFunc(l.recent, func(id podID, _ *recent) bool { return !known(id.service, id.pod) })
 	for _, mine := range l.gauges {
-		maps.DeleteFunc(mine, func(id podID, _ gauge) bool { return !known(id.service, id.pod) })
+		maps.DeleteFunc(mine, func(id podID, _ Gauges) bool { return !known(id.service, id.pod) })
 	}
 }
 
@@ -329,10 +347,11 @@ func (l *Loads) Load(service, pod string) statefulroute.Load {
 	defer l.mu.Unlock()
 	id := podID{service, pod}
 	var out statefulroute.Load
+	var now Gauges
 	for _, mine := range l.gauges {
-		out.InFlight += mine[id].inFlight
-		out.Sessions += mine[id].sessions
+		now.add(mine[id])
 	}
+	out.InFlight, out.Sessions = now.InFlight, now.Sessions
 	r := l.recent[id]
 	if r == nil {
 		return out
