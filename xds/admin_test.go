@@ -15,7 +15,7 @@ func TestAdminAPI(t *testing.T) {
 	srv := startServer(t, "a", time.Second)
 	odd := testPod("<script>/x", 2)
 	srv.config(t, testPod("a", 1), odd)
-	loads := load.NewLoads()
+	loads := load.NewStore()
 	loads.Report(time.Now(), "envoy", clusterStats(podStats(testPod("a", 1), 3, 1, 5)), srv.Model())
 	mux := http.NewServeMux()
 	(&Admin{Server: srv.Server, Loads: loads}).Register(mux)

@@ -91,8 +91,8 @@ func await(t *testing.T, what string, ok func() bool) {
 }
 
 // loadService is the server's load service.
-func loadService(srv *Server) *load.LoadService {
-	return &load.LoadService{Loads: load.NewLoads(), Pods: func() load.Pods { return srv.Model() }}
+func loadService(srv *Server) *load.Server {
+	return &load.Server{Loads: load.NewStore(), Pods: func() load.Pods { return srv.Model() }}
 }
 
 // t0 is when nothing depends on the time.

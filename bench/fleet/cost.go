@@ -153,7 +153,7 @@ func slowStart(ctx context.Context, _ int) error {
 		return err
 	}
 	runCtx, stop := context.WithCancel(ctx)
-	controller := &load.WeightController{Logger: zap.NewNop(), Loads: load.NewLoads(), Set: f.server, Prober: nobody{}, Model: f.server.Model}
+	controller := &load.WeightController{Logger: zap.NewNop(), Loads: load.NewStore(), Set: f.server, Prober: nobody{}, Model: f.server.Model}
 	done := make(chan error, 1)
 	go func() { done <- controller.Run(runCtx) }()
 	defer func() {

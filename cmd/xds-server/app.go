@@ -39,7 +39,7 @@ type app struct {
 	monitor  *metrics.Monitor
 	tracer   *tracing.Tracer
 	server   *xds.Server
-	loads    *load.Loads
+	loads    *load.Store
 	sources  *discovery.Manager
 	state    *state.File     // nil: none is configured
 	kept     state.Persisted // of the run before
@@ -85,7 +85,7 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, rules []a
 	if err := errors.Join(monitor.LogLines(p.LogLinesDropped), monitor.Spans(tracer)); err != nil {
 		return nil, err
 	}
-	loads := load.NewLoads()
+	loads := load.NewStore()
 	if err := monitor.LoadReports(loads.Refused); err != nil {
 		return nil, err
 	}
@@ -201,7 +201,7 @@ func (a *app) serve(ctx context.Context, cfg *config.XDSServer, listener net.Lis
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { a.reload.run(ctx); return nil })
 	group.Go(func() error {
-		lrs := &load.LoadService{Loads: a.loads, Pods: func() load.Pods { return a.server.Model() }}
+		lrs := &load.Server{Loads: a.loads, Pods: func() load.Pods { return a.server.Model() }}
 		return a.server.Serve(ctx, listener, lrs.RegisterOn)
 	})
 	return group.Wait()

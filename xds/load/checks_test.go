@@ -71,7 +71,7 @@ func TestAbsurdReportsAreRefused(t *testing.T) {
 		"as it should be":           {metric(wire.MetricResponseTimeBucket+"+Inf", 10, 0), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, now := NewLoads(), time.Unix(100, 0)
+			l, now := NewStore(), time.Unix(100, 0)
 			l.Report(now, "client", clusterStats(c.stats), chatPods{a})
 			refused, load := l.Refused(), l.Load("chat", "a")
 			windows := l.Take().Windows
@@ -91,7 +91,7 @@ func TestAbsurdReportsAreRefused(t *testing.T) {
 // A response may take long, but no longer than the client has been there.
 func TestLongResponsesOfAnAcquaintanceAreBelieved(t *testing.T) {
 	a := testPod("a", 1)
-	l, now, pods := NewLoads(), time.Unix(100, 0), chatPods{a}
+	l, now, pods := NewStore(), time.Unix(100, 0), chatPods{a}
 	l.Report(now, "extproc", nil, pods)
 	l.Report(now.Add(30*time.Second), "extproc", clusterStats(timedStats(a, 1, 28)), pods)
 	if got := l.Load("chat", "a").ResponseTime; got != 28*time.Second {
@@ -113,7 +113,7 @@ func TestUnknownClustersAreDropped(t *testing.T) {
 			UpstreamEndpointStats: []*endpointv3.UpstreamEndpointStats{timedStats(testPod("a", 1), 5, .1)},
 		}}})
 	}
-	l := NewLoads()
+	l := NewStore()
 	l.Report(time.Unix(100, 0), "client", stats, chatPods{testPod("a", 1)})
 	taken := l.Take()
 	if len(taken.Caches)+len(taken.Windows)+len(l.recent)+len(l.gauges["client"]) != 0 {
@@ -125,7 +125,7 @@ func TestUnknownClustersAreDropped(t *testing.T) {
 }
 
 func TestReplicasAndCachesThatCannotBeAreRefused(t *testing.T) {
-	l, pods := NewLoads(), chatPods{testPod("a", 1)}
+	l, pods := NewStore(), chatPods{testPod("a", 1)}
 	for _, v := range []float64{math.NaN(), math.Inf(1), -1, 1e300} {
 		for cluster, name := range map[string]string{"chat": wire.MetricCacheHits, wire.ReplicaCluster: wire.MetricMemory} {
 			l.Report(time.Unix(100, 0), "extproc", []*endpointv3.ClusterStats{{ClusterName: cluster, UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{
@@ -141,7 +141,7 @@ func TestReplicasAndCachesThatCannotBeAreRefused(t *testing.T) {
 // Clients that see different things honestly are not cut to one opinion.
 func TestHonestDifferencesAreKept(t *testing.T) {
 	a := testPod("a", 1)
-	l, pods := NewLoads(), chatPods{a}
+	l, pods := NewStore(), chatPods{a}
 	for client, n := range []uint64{10, 20, 30} { // 20, 30 and 40 ms
 		l.Report(time.Unix(100, 0), fmt.Sprint(client), clusterStats(timedStats(a, n, float64(n)*(.02+.01*float64(client)))), pods)
 	}
@@ -155,8 +155,8 @@ func TestHonestDifferencesAreKept(t *testing.T) {
 // its stream when it does not stop.
 func TestClientsThatReportTooOftenAreRefused(t *testing.T) {
 	a := testPod("a", 1)
-	loads := NewLoads()
-	address := serveLoads(t, &LoadService{Loads: loads, Pods: func() Pods { return chatPods{a} }})
+	loads := NewStore()
+	address := serveLoads(t, &Server{Loads: loads, Pods: func() Pods { return chatPods{a} }})
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -201,7 +201,7 @@ func FuzzLoadReports(f *testing.F) {
 	seed(timedStats(a, 10, .2), podStats(b, 1, 2, 3))
 	seed(timedStats(a, 1, math.Inf(1)), timedStats(b, 1e7, 1e9))
 	f.Fuzz(func(t *testing.T, first, second []byte) {
-		l, now, pods := NewLoads(), time.Unix(100, 0), chatPods{a, b}
+		l, now, pods := NewStore(), time.Unix(100, 0), chatPods{a, b}
 		for i, raw := range [][]byte{first, second, first, second} {
 			var m loadstatsv3.LoadStatsRequest
 			if proto.Unmarshal(raw, &m) != nil {

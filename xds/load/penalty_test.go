@@ -34,7 +34,7 @@ func (*setWeights) Suspect(context.Context, string, string) {}
 
 // equalLoad is a second in which every pod answered as many requests in the same
 // time.
-func equalLoad(l *load.Loads, pods []statefulroute.Pod) {
+func equalLoad(l *load.Store, pods []statefulroute.Pod) {
 	locality := &endpointv3.UpstreamLocalityStats{Locality: &corev3.Locality{}}
 	view := &state.ServiceView{Service: statefulroute.Service{Name: "chat"}}
 	for _, p := range pods {
@@ -67,7 +67,7 @@ func TestAFindingAloneLowersAWeight(t *testing.T) {
 		var found atomic.Bool
 		set := &setWeights{}
 		controller := &load.WeightController{
-			Logger: zap.NewNop(), Loads: load.NewLoads(), Set: set, Prober: set, Model: func() state.Model { return model },
+			Logger: zap.NewNop(), Loads: load.NewStore(), Set: set, Prober: set, Model: func() state.Model { return model },
 			Penalty: func(service, pod string) float64 {
 				if found.Load() && service == "chat" && pod == "chat-1" {
 					return .1

@@ -15,12 +15,12 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// LoadService is the LRS server: Envoys report requests and errors per pod on
+// Server is the LRS server: Envoys report requests and errors per pod on
 // it, extprocs response times and sessions.
-type LoadService struct {
+type Server struct {
 	loadstatsv3.UnimplementedLoadReportingServiceServer
 	// Loads books the reports.
-	Loads *Loads
+	Loads *Store
 	// Pods names the pods of the addresses that clients report on.
 	Pods func() Pods
 	// Interval is how often clients shall report; 0 means once a second.
@@ -30,12 +30,12 @@ type LoadService struct {
 }
 
 // RegisterOn adds the service to a gRPC server.
-func (s *LoadService) RegisterOn(server *grpc.Server) {
+func (s *Server) RegisterOn(server *grpc.Server) {
 	loadstatsv3.RegisterLoadReportingServiceServer(server, s)
 }
 
 // StreamLoadStats serves one client for as long as it stays.
-func (s *LoadService) StreamLoadStats(stream grpc.BidiStreamingServer[loadstatsv3.LoadStatsRequest, loadstatsv3.LoadStatsResponse]) error {
+func (s *Server) StreamLoadStats(stream grpc.BidiStreamingServer[loadstatsv3.LoadStatsRequest, loadstatsv3.LoadStatsResponse]) error {
 	first, err := stream.Recv()
 	if err != nil {
 		return ended(err)

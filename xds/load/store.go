@@ -66,7 +66,7 @@ type Window struct {
 	Counts
 }
 
-// Taken is what happened between two calls of Loads.Take.
+// Taken is what happened between two calls of Store.Take.
 type Taken struct {
 	Windows []Window
 	// Caches count the session look-ups of each service.
@@ -89,8 +89,8 @@ type Pods interface {
 // podID names a pod of all services.
 type podID struct{ service, pod string }
 
-// Loads adds up the load reports of all clients. Safe for concurrent use.
-type Loads struct {
+// Store adds up the load reports of all clients. Safe for concurrent use.
+type Store struct {
 	mu       sync.Mutex
 	windows  map[podID]*window
 	clients  map[string]time.Time // since when they report
@@ -119,9 +119,9 @@ type recent struct {
 
 const recentHalfLife = 3 * time.Second
 
-// NewLoads returns an empty book.
-func NewLoads() *Loads {
-	return &Loads{
+// NewStore returns an empty store.
+func NewStore() *Store {
+	return &Store{
 		windows: map[podID]*window{}, clients: map[string]time.Time{}, refused: map[string]uint64{}, caches: map[string]CacheCounts{}, replicas: map[string]analysis.ReplicaSample{},
 		gauges: map[string]map[podID]Gauges{}, recent: map[podID]*recent{},
 	}
@@ -129,7 +129,7 @@ func NewLoads() *Loads {
 
 // Report books what a client reported of its clusters. What cannot be, and what is
 // about services and pods that there are not, is left out and counted.
-func (l *Loads) Report(now time.Time, client string, stats []*endpointv3.ClusterStats, pods Pods) {
+func (l *Store) Report(now time.Time, client string, stats []*endpointv3.ClusterStats, pods Pods) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	since, known := l.clients[client]
@@ -149,7 +149,7 @@ func (l *Loads) Report(now time.Time, client string, stats []*endpointv3.Cluster
 	}
 }
 
-func (l *Loads) reportReplicaLocked(client string, cluster *endpointv3.ClusterStats) {
+func (l *Store) reportReplicaLocked(client string, cluster *endpointv3.ClusterStats) {
 	v, ok := checkedValues(cluster)
 	if !ok {
 		l.refused[refusedAbsurd]++
@@ -158,7 +158,7 @@ func (l *Loads) reportReplicaLocked(client string, cluster *endpointv3.ClusterSt
 	l.replicas[client] = replicaSample(v, l.replicas[client].Evictions)
 }
 
-func (l *Loads) reportServiceLocked(now time.Time, here time.Duration, client string, cluster *endpointv3.ClusterStats, pods Pods) {
+func (l *Store) reportServiceLocked(now time.Time, here time.Duration, client string, cluster *endpointv3.ClusterStats, pods Pods) {
 	service := cluster.GetClusterName()
 	if v, ok := checkedValues(cluster); ok {
 		l.countLookupsLocked(service, v)
@@ -193,7 +193,7 @@ func (l *Loads) reportServiceLocked(now time.Time, here time.Duration, client st
 	l.setGaugesLocked(client, service, seen)
 }
 
-func (l *Loads) countLookupsLocked(service string, v map[string]float64) {
+func (l *Store) countLookupsLocked(service string, v map[string]float64) {
 	if v[wire.MetricCacheHits]+v[wire.MetricCacheMisses] == 0 {
 		return
 	}
@@ -208,7 +208,7 @@ func (l *Loads) countLookupsLocked(service string, v map[string]float64) {
 }
 
 // Refuse counts a whole report that was refused.
-func (l *Loads) Refuse(reason string) {
+func (l *Store) Refuse(reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refused[reason]++
@@ -216,7 +216,7 @@ func (l *Loads) Refuse(reason string) {
 
 // Refused counts, by reason, what was left out of load reports: clusters, pods, and
 // whole reports.
-func (l *Loads) Refused() map[string]uint64 {
+func (l *Store) Refused() map[string]uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return maps.Clone(l.refused)
@@ -235,7 +235,7 @@ func replicaSample(v map[string]float64, evictions uint64) analysis.ReplicaSampl
 }
 
 // Unwritten says which extprocs cannot write their bindings, as they said last.
-func (l *Loads) Unwritten() (out []string) {
+func (l *Store) Unwritten() (out []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(l.replicas)) {
@@ -248,7 +248,7 @@ func (l *Loads) Unwritten() (out []string) {
 
 // setGaugesLocked replaces what the client said of the service: a pod it no
 // longer mentions has nothing in progress there.
-func (l *Loads) setGaugesLocked(client, service string, seen map[podID]Gauges) {
+func (l *Store) setGaugesLocked(client, service string, seen map[podID]Gauges) {
 	mine := l.gauges[client]
 	if mine == nil {
 		mine = map[podID]Gauges{}
@@ -258,7 +258,7 @@ func (l *Loads) setGaugesLocked(client, service string, seen map[podID]Gauges) {
 	maps.Copy(mine, seen)
 }
 
-func (l *Loads) addLocked(now time.Time, client string, id podID, reported *Counts) {
+func (l *Store) addLocked(now time.Time, client string, id podID, reported *Counts) {
 	w := l.windowLocked(id)
 	w.add(*reported)
 	w.addBuckets(reported.Buckets)
@@ -280,7 +280,7 @@ func (l *Loads) addLocked(now time.Time, client string, id podID, reported *Coun
 	}
 }
 
-func (l *Loads) windowLocked(id podID) *window {
+func (l *Store) windowLocked(id podID) *window {
 	w := l.windows[id]
 	if w == nil {
 		w = &window{Window: Window{Service: id.service, Pod: id.pod}}
@@ -300,7 +300,7 @@ func endpointAddress(e *endpointv3.UpstreamEndpointStats) (netip.AddrPort, bool)
 }
 
 // Forget drops what a client that went away had in progress.
-func (l *Loads) Forget(client string) {
+func (l *Store) Forget(client string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.gauges, client)
@@ -309,7 +309,7 @@ func (l *Loads) Forget(client string) {
 }
 
 // Take returns what happened since the last Take.
-func (l *Loads) Take() Taken {
+func (l *Store) Take() Taken {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, mine := range l.gauges {
@@ -331,7 +331,7 @@ func (l *Loads) Take() Taken {
 }
 
 // Keep drops the facts of pods for which known is false.
-func (l *Loads) Keep(known func(service, pod string) bool) {
+func (l *Store) Keep(known func(service, pod string) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	maps.DeleteFunc(l.recent, func(id podID, _ *recent) bool { return !known(id.service, id.pod) })
@@ -342,7 +342,7 @@ func (l *Loads) Keep(known func(service, pod string) bool) {
 
 // Load returns what the reports of the last seconds say of a pod: response
 // time and error rate are means that fade with a half-life of 3 s.
-func (l *Loads) Load(service, pod string) statefulroute.Load {
+func (l *Store) Load(service, pod string) statefulroute.Load {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	id := podID{service, pod}

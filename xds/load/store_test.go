@@ -34,7 +34,7 @@ func clusterStats(pods ...*endpointv3.UpstreamEndpointStats) []*endpointv3.Clust
 func TestReportsOfAllClientsAddUp(t *testing.T) {
 	a, b := testPod("a", 1), testPod("b", 2)
 	pods := chatPods{a, b}
-	l, now := NewLoads(), time.Unix(100, 0)
+	l, now := NewStore(), time.Unix(100, 0)
 	l.Report(now, "envoy-1", clusterStats(podStats(a, 8, 2, 3), podStats(b, 1, 0, 0)), pods)
 	l.Report(now, "envoy-2", clusterStats(podStats(a, 10, 0, 4)), pods)
 	timed := podStats(a, 0, 0, 0)
@@ -80,7 +80,7 @@ func TestReportsOfAllClientsAddUp(t *testing.T) {
 
 func TestReportsOfUnknownPodsAreDropped(t *testing.T) {
 	pods := chatPods{testPod("a", 1)}
-	l := NewLoads()
+	l := NewStore()
 	odd := &endpointv3.UpstreamEndpointStats{Address: &corev3.Address{}}
 	l.Report(time.Unix(1, 0), "envoy", clusterStats(podStats(testPod("gone", 7), 5, 5, 5), odd), pods)
 	if got := l.Take().Windows; len(got) != 0 {
@@ -91,7 +91,7 @@ func TestReportsOfUnknownPodsAreDropped(t *testing.T) {
 func TestOldErrorsFade(t *testing.T) {
 	a := testPod("a", 1)
 	pods := chatPods{a}
-	l, now := NewLoads(), time.Unix(100, 0)
+	l, now := NewStore(), time.Unix(100, 0)
 	l.Report(now, "envoy", clusterStats(podStats(a, 0, 100, 0)), pods)
 	l.Report(now.Add(time.Minute), "envoy", clusterStats(podStats(a, 100, 0, 0)), pods)
 	if got := l.Load("chat", "a").ErrorRate; got > .001 {
@@ -104,7 +104,7 @@ func TestOldErrorsFade(t *testing.T) {
 }
 
 // serveLoads serves LRS until the test ends.
-func serveLoads(t *testing.T, service *LoadService) (address string) {
+func serveLoads(t *testing.T, service *Server) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -126,8 +126,8 @@ func serveLoads(t *testing.T, service *LoadService) (address string) {
 
 func TestLoadServiceAsksForEveryPodEachSecond(t *testing.T) {
 	a := testPod("a", 1)
-	loads := NewLoads()
-	address := serveLoads(t, &LoadService{Loads: loads, Pods: func() Pods { return chatPods{a} }})
+	loads := NewStore()
+	address := serveLoads(t, &Server{Loads: loads, Pods: func() Pods { return chatPods{a} }})
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -166,7 +166,7 @@ func await(t *testing.T, what string, ok func() bool) {
 }
 
 func TestExtprocsReportOnThemselvesAndTheirCaches(t *testing.T) {
-	l, now := NewLoads(), time.Unix(1, 0)
+	l, now := NewStore(), time.Unix(1, 0)
 	report := func(values map[string]float64) *endpointv3.UpstreamLocalityStats {
 		out := &endpointv3.UpstreamLocalityStats{}
 		for name, v := range values {
@@ -204,7 +204,7 @@ func TestExtprocsReportOnThemselvesAndTheirCaches(t *testing.T) {
 // What the analyzer and the charts are given.
 func TestSamplesOfWhatWasTaken(t *testing.T) {
 	a := testPod("a", 1)
-	l, pods := NewLoads(), chatPods{a}
+	l, pods := NewStore(), chatPods{a}
 	l.Report(time.Unix(1, 0), "envoy", clusterStats(podStats(a, 8, 2, 3)), pods)
 	times := podStats(a, 0, 0, 0)
 	times.LoadMetricStats = []*endpointv3.EndpointLoadMetricStats{
@@ -225,7 +225,7 @@ func TestSamplesOfWhatWasTaken(t *testing.T) {
 }
 
 func TestReplicasThatCannotWriteAreNamed(t *testing.T) {
-	l, pods := NewLoads(), chatPods{}
+	l, pods := NewStore(), chatPods{}
 	report := func(unwritten float64) {
 		l.Report(time.Unix(1, 0), "extproc#1", []*endpointv3.ClusterStats{{ClusterName: wire.ReplicaCluster, UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{
 			{LoadMetricStats: []*endpointv3.EndpointLoadMetricStats{loadMetric(wire.MetricUnwritten, 1, unwritten)}},

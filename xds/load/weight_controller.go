@@ -28,7 +28,7 @@ type PodProber interface {
 // force.
 type WeightController struct {
 	Logger *zap.Logger
-	Loads  *Loads
+	Loads  *Store
 	Set    WeightSetter
 	Prober PodProber
 	Model  func() state.Model

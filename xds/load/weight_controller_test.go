@@ -27,7 +27,7 @@ func TestWeightsFollowTheLoad(t *testing.T) {
 	set, suspects := recordedWeights{}, recordedSuspects{}
 	var taken int
 	s := &WeightController{
-		Logger: zap.NewNop(), Loads: NewLoads(), Set: set, Prober: suspects, Model: func() state.Model { return model },
+		Logger: zap.NewNop(), Loads: NewStore(), Set: set, Prober: suspects, Model: func() state.Model { return model },
 		Observe: func(Taken) { taken++ }, services: map[string]*controlledService{},
 	}
 	now := time.Unix(1000, 0)
@@ -82,7 +82,7 @@ type loadLoop struct {
 func newLoadLoop(t *testing.T) *loadLoop {
 	l := &loadLoop{t: t, store: state.NewStore(), now: time.Unix(1000, 0), pods: []statefulroute.Pod{testPod("a", 1), testPod("b", 2), testPod("c", 3)}}
 	l.s = &WeightController{
-		Logger: zap.NewNop(), Loads: NewLoads(), Set: l, Prober: recordedSuspects{},
+		Logger: zap.NewNop(), Loads: NewStore(), Set: l, Prober: recordedSuspects{},
 		Model: func() state.Model { return l.store.Model() }, services: map[string]*controlledService{},
 	}
 	l.configure(func(*statefulroute.Service) {})
@@ -298,7 +298,7 @@ func manyPods(n int) (*state.Store, []*endpointv3.ClusterStats) {
 
 // aSecond is what every second costs beside Envoy's resources: a report, the
 // look at which pods are left, and new weights.
-func aSecond(tb testing.TB, st *state.Store, l *Loads, stats []*endpointv3.ClusterStats, weights map[string]uint32) {
+func aSecond(tb testing.TB, st *state.Store, l *Store, stats []*endpointv3.ClusterStats, weights map[string]uint32) {
 	model := st.Model()
 	l.Report(time.Unix(1000, 0), "envoy", stats, model)
 	l.Keep(model.HasPod)
@@ -323,7 +323,7 @@ func BenchmarkASecondOfPods(b *testing.B) {
 	for _, n := range []int{1000, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			st, stats := manyPods(n)
-			l, weights := NewLoads(), weightsOf(st)
+			l, weights := NewStore(), weightsOf(st)
 			for b.Loop() {
 				aSecond(b, st, l, stats, weights)
 			}
