@@ -62,13 +62,13 @@ func TestStreamWaitsForTheFirstServices(t *testing.T) {
 		e.waits(t)
 		mail := chat()
 		mail.Name = "mail"
-		e.directory.Set([]ServiceState{{mail, pods(1)}}, false)
+		e.directory.Set([]wire.ServiceState{stateOf(mail, pods(1))}, false)
 		e.waits(t)
 		if e.directory.await(t.Context(), t.Context(), "mail") == nil {
 			t.Error("a service that is known waits for the others")
 		}
 		time.Sleep(5 * time.Second) // the bubble's clock: what the stream waits
-		e.directory.Set([]ServiceState{{chat(), pods(1)}, {mail, pods(1)}}, true)
+		e.directory.Set([]wire.ServiceState{stateOf(chat(), pods(1)), stateOf(mail, pods(1))}, true)
 		if err := <-e.ended; err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +93,7 @@ func TestCompleteDirectoryKeepsNobodyWaiting(t *testing.T) {
 		if err := <-e.ended; status.Code(err) != codes.Unavailable {
 			t.Errorf("the stream of a service that is not there ended with %v", err)
 		}
-		e.directory.Set([]ServiceState{{chat(), pods(1)}}, false)
+		e.directory.Set([]wire.ServiceState{stateOf(chat(), pods(1))}, false)
 		if e.directory.await(t.Context(), t.Context(), "chat") == nil || e.directory.await(t.Context(), t.Context(), "mail") != nil {
 			t.Error("a complete directory does not say what it knows")
 		}

@@ -14,6 +14,7 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // world is a service, its table and what changes them in a test of decide.
@@ -24,11 +25,11 @@ type world struct {
 }
 
 func newWorld(t testing.TB, svc statefulroute.Service, p []statefulroute.Pod) *world {
-	return &world{t: t, directory: newDirectory(t, ServiceState{svc, p}), table: newMemory(t)}
+	return &world{t: t, directory: newDirectory(t, stateOf(svc, p)), table: newMemory(t)}
 }
 
 func (w *world) set(svc statefulroute.Service, p []statefulroute.Pod) {
-	w.directory.Set([]ServiceState{{svc, p}}, true)
+	w.directory.Set([]wire.ServiceState{stateOf(svc, p)}, true)
 }
 
 func (w *world) decide(key string) decision {
@@ -233,7 +234,7 @@ func TestDecideWhilePodsChange(t *testing.T) {
 	if d.outcome != claimed || d.pod == nil || d.pod.Name == "chat-0" {
 		t.Fatalf("outcome %d on %v, want a claim on a new pod", d.outcome, d.pod)
 	}
-	stale := newDirectory(t, ServiceState{chat(rejecting), pods(2)}).service("chat")
+	stale := newDirectory(t, stateOf(chat(rejecting), pods(2))).service("chat")
 	now := w.directory.service("chat")
 	picks := 0
 	place := &scriptedPlacer{placer: now.place, pick: func() (balancing.PickResult, error) {

@@ -16,6 +16,7 @@ import (
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/insight/metrics"
 	"github.com/stateful-route/stateful-route/sessionkey"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // IdleTimeouts is told how long each service keeps an unused binding; 0 means
@@ -68,7 +69,7 @@ type slot struct{ current atomic.Pointer[service] }
 type service struct {
 	sessionPlaces
 	policy    statefulroute.Service
-	state     ServiceState // what it was made of
+	state     wire.ServiceState // what it was made of
 	balancer  *balancing.Balancer
 	place     placer
 	metrics   *metrics.ServiceMetrics
@@ -120,16 +121,31 @@ func NewDirectory(o DirectoryOptions) (*Directory, error) {
 func (d *Directory) Complete() bool { return d.complete.Load() }
 
 // Services lists the services in force, by name.
-func (d *Directory) Services() []ServiceState {
+func (d *Directory) Services() []wire.ServiceState {
 	current := d.all()
-	out := make([]ServiceState, 0, len(current))
+	out := make([]wire.ServiceState, 0, len(current))
 	for _, name := range slices.Sorted(maps.Keys(current)) {
 		s := current[name]
-		state := ServiceState{Service: s.policy}
+		state := wire.ServiceState{Service: s.policy}
 		for _, pod := range slices.Sorted(maps.Keys(s.pods)) {
 			state.Pods = append(state.Pods, s.pods[pod].Pod)
 		}
 		out = append(out, state)
+	}
+	return out
+}
+
+// Has reports whether there is a service of that name.
+func (d *Directory) Has(name string) bool { return d.service(name) != nil }
+
+// HashKey is a session key as logs and traces may show it.
+func (d *Directory) HashKey(service, key string) string { return d.hasher.hash(service, key) }
+
+// BalancerStats is what the balancer of each service counted.
+func (d *Directory) BalancerStats() map[string]balancing.Stats {
+	out := map[string]balancing.Stats{}
+	for name, s := range d.all() {
+		out[name] = s.balancer.Stats()
 	}
 	return out
 }
@@ -177,12 +193,12 @@ func (d *Directory) Check(svc statefulroute.Service) error {
 }
 
 // Set replaces all services: it is Update with those that differ.
-func (d *Directory) Set(services []ServiceState, complete bool) {
-	var set []ServiceState
+func (d *Directory) Set(services []wire.ServiceState, complete bool) {
+	var set []wire.ServiceState
 	gone := d.all()
 	for i := range services {
 		name := services[i].Service.Name
-		if was := gone[name]; was == nil || !was.state.same(&services[i]) {
+		if was := gone[name]; was == nil || !was.state.Same(&services[i]) {
 			set = append(set, services[i])
 		}
 		delete(gone, name)
@@ -193,7 +209,7 @@ func (d *Directory) Set(services []ServiceState, complete bool) {
 // Update brings services into force and takes others out of it; those it does not
 // name are not touched. One that was there keeps its balancer's knowledge, also
 // when its balancing policy changed.
-func (d *Directory) Update(set []ServiceState, gone []string, complete bool) {
+func (d *Directory) Update(set []wire.ServiceState, gone []string, complete bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	joining := map[string]*slot{}
@@ -257,7 +273,7 @@ func (d *Directory) joinAndLeave(joining map[string]*slot, gone []string) {
 	}
 }
 
-func (d *Directory) build(old *service, state ServiceState) (*service, error) {
+func (d *Directory) build(old *service, state wire.ServiceState) (*service, error) {
 	state.Pods = slices.Clone(state.Pods) // the caller's may change
 	svc := state.Service
 	places, err := readSessionPolicy(svc.Session)

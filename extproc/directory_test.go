@@ -15,6 +15,7 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/insight/metrics"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 type recordedTimeouts map[string]time.Duration
@@ -22,13 +23,13 @@ type recordedTimeouts map[string]time.Duration
 func (r recordedTimeouts) SetIdleTimeout(service string, d time.Duration) { r[service] = d }
 
 func TestDirectoryKeepsWhatItKnowsOfAServiceThatStays(t *testing.T) {
-	d := newDirectory(t, ServiceState{chat(), pods(2)})
+	d := newDirectory(t, stateOf(chat(), pods(2)))
 	before := d.service("chat")
 	picked, err := before.balancer.Start(t0, "chat-0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.Set([]ServiceState{{chat(rejecting), pods(3)}}, true)
+	d.Set([]wire.ServiceState{stateOf(chat(rejecting), pods(3))}, true)
 	after := d.service("chat")
 	if after.balancer != before.balancer || after.pods["chat-0"].sampler != before.pods["chat-0"].sampler {
 		t.Error("a change of session policy and pods forgot the load")
@@ -37,7 +38,7 @@ func TestDirectoryKeepsWhatItKnowsOfAServiceThatStays(t *testing.T) {
 		t.Error("the request in flight is lost")
 	}
 	capped := func(s *statefulroute.Service) { s.Balancing.Strategy, s.Balancing.MaxConnections = "home_hcl", 1 }
-	d.Set([]ServiceState{{chat(capped), pods(1)}}, true)
+	d.Set([]wire.ServiceState{stateOf(chat(capped), pods(1))}, true)
 	if _, err := d.service("chat").balancer.Pick(t0, "k"); !errors.Is(err, balancing.ErrNoPods) {
 		t.Errorf("a cap that is new does not count the request in flight: %v", err)
 	}
@@ -62,8 +63,8 @@ func TestDirectoryFollowsIdleTimeouts(t *testing.T) {
 		t.Error("complete without being told so")
 	}
 	mail := chat(func(s *statefulroute.Service) { s.Name, s.Session.IdleTimeout = "mail", time.Hour })
-	d.Set([]ServiceState{{chat(), nil}, {mail, nil}}, true)
-	d.Set([]ServiceState{{chat(), nil}, {mail, nil}}, false)
+	d.Set([]wire.ServiceState{stateOf(chat(), nil), stateOf(mail, nil)}, true)
+	d.Set([]wire.ServiceState{stateOf(chat(), nil), stateOf(mail, nil)}, false)
 	if want := (recordedTimeouts{"chat": 0, "mail": time.Hour}); !maps.Equal(idle, want) {
 		t.Errorf("timeouts %v, want %v", idle, want)
 	}
@@ -94,13 +95,13 @@ func TestDirectoryChecksServices(t *testing.T) {
 
 // What Check would have refused is not dropped in silence when it is set anyway.
 func TestDirectoryKeepsWhatItCannotReplace(t *testing.T) {
-	d := newDirectory(t, ServiceState{chat(), pods(2)})
+	d := newDirectory(t, stateOf(chat(), pods(2)))
 	core, logs := observer.New(zap.InfoLevel)
 	d.opts.Log = zap.New(core)
 	odd := chat(func(s *statefulroute.Service) { s.Balancing.Strategy = "odd" })
 	mail := odd
 	mail.Name = "mail"
-	d.Set([]ServiceState{{odd, pods(3)}, {mail, pods(3)}}, true)
+	d.Set([]wire.ServiceState{stateOf(odd, pods(3)), stateOf(mail, pods(3))}, true)
 	s := d.service("chat")
 	if s == nil || len(s.pods) != 2 || s.policy.Balancing.Strategy != "round_robin" || len(s.balancer.Loads()) != 2 {
 		t.Errorf("the service is now %+v", s)
@@ -114,7 +115,7 @@ func TestDirectoryKeepsWhatItCannotReplace(t *testing.T) {
 }
 
 func TestDirectoryCountsSessions(t *testing.T) {
-	d, table := newDirectory(t, ServiceState{chat(), pods(2)}), newTable(t)
+	d, table := newDirectory(t, stateOf(chat(), pods(2))), newTable(t)
 	for _, key := range []string{"a", "b", "c"} {
 		table.Move("chat", key, "chat-1", t0)
 	}
@@ -128,7 +129,7 @@ func TestDirectoryCountsSessions(t *testing.T) {
 			t.Errorf("the balancer believes in %d sessions on %s, want %d", l.Sessions, pod, want)
 		}
 	}
-	d.Set([]ServiceState{{chat(), pods(1)}}, true)
+	d.Set([]wire.ServiceState{stateOf(chat(), pods(1))}, true)
 	if n := metric(t, d, gauge); n != 0 {
 		t.Errorf("the gauge of a removed pod says %v", n)
 	}
@@ -143,15 +144,15 @@ func TestMetricsOfGonePodsDoNotPileUp(t *testing.T) {
 	for i := range 300 {
 		one, other := pods(1), pods(1)
 		one[0].Name, other[0].Name = fmt.Sprint("chat-", 100+i), fmt.Sprint("mail-", i)
-		d.Set([]ServiceState{{chat(), one}, {mail, other}}, true)
+		d.Set([]wire.ServiceState{stateOf(chat(), one), stateOf(mail, other)}, true)
 		ofChat, ofMail := d.service("chat").metrics, d.service("mail").metrics
 		ofChat.Request(one[0].Name, "GET", 200, time.Second, "")
-		d.Set([]ServiceState{{chat(), nil}}, true) // one loses its pod, the other is gone itself
+		d.Set([]wire.ServiceState{stateOf(chat(), nil)}, true) // one loses its pod, the other is gone itself
 		ofChat.Request(one[0].Name, "GET", 503, time.Second, "")
 		ofMail.Request(other[0].Name, "GET", 503, time.Second, "")
 		d.CountSessions(table)
 	}
-	d.Set([]ServiceState{{chat(), pods(2)}}, true)
+	d.Set([]wire.ServiceState{stateOf(chat(), pods(2))}, true)
 	d.service("chat").metrics.Request("chat-0", "GET", 200, time.Second, "")
 	d.CountSessions(table)
 	all, err := d.opts.Monitor.Snapshot()
@@ -173,7 +174,7 @@ func TestMetricsOfGonePodsDoNotPileUp(t *testing.T) {
 
 func TestDirectoryCapsSessions(t *testing.T) {
 	capped := chat(func(s *statefulroute.Service) { s.Balancing.MaxSessions = 2 })
-	p := startProcessor(t, ServiceState{capped, pods(2)})
+	p := startProcessor(t, stateOf(capped, pods(2)))
 	refused := 0
 	for _, key := range []string{"a", "a", "b", "b", "c", "c", "d", "d", "e"} { // those that came back stay
 		c, r := p.request("x-session-id", key)
@@ -189,7 +190,7 @@ func TestDirectoryCapsSessions(t *testing.T) {
 }
 
 func TestPodAt(t *testing.T) {
-	s := newDirectory(t, ServiceState{chat(), pods(2)}).service("chat")
+	s := newDirectory(t, stateOf(chat(), pods(2))).service("chat")
 	for address, want := range map[string]string{
 		"127.0.0.1:9101": "chat-1", "[::ffff:127.0.0.1]:9101": "chat-1", "127.0.0.1:1": "", "nonsense": "", "": "",
 	} {

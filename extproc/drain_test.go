@@ -21,7 +21,7 @@ func (c *callout) ends() {
 }
 
 func TestDrainLetsGoOfWhatIsDecided(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(), pods(2)})
+	p := startProcessor(t, stateOf(chat(), pods(2)))
 	undecided := p.open("chat") // its request is still on the way
 	fresh, answer := p.request("x-session-id", "a")
 	if !asksForResponse(answer) {
@@ -54,7 +54,7 @@ func TestDrainLetsGoOfWhatIsDecided(t *testing.T) {
 // A cookie that was issued, or a session that is to be learned, is lost with the
 // response phase.
 func TestDrainWaitsForResponsesThatGiveTheClientSomething(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(issuing), pods(1)})
+	p := startProcessor(t, stateOf(chat(issuing), pods(1)))
 	c, _ := p.request()
 	known, _ := p.request("x-session-id", "a")
 	drained := make(chan struct{})
@@ -73,7 +73,7 @@ func TestDrainWaitsForResponsesThatGiveTheClientSomething(t *testing.T) {
 }
 
 func TestDrainDoesNotWaitForEver(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(issuing), pods(1)})
+	p := startProcessor(t, stateOf(chat(issuing), pods(1)))
 	c, _ := p.request()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -98,7 +98,7 @@ func TestDrainEndsTheWaitForServices(t *testing.T) {
 }
 
 func TestUndecidedCalloutsAreCounted(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(), pods(1)})
+	p := startProcessor(t, stateOf(chat(), pods(1)))
 	for reason, code := range map[string]codes.Code{
 		undecidedNoService: codes.InvalidArgument, undecidedUnknown: codes.Unavailable, undecidedNoHeaders: codes.FailedPrecondition,
 	} {

@@ -35,7 +35,7 @@ func (s *answeringStream) Recv() (*extprocv3.ProcessingRequest, error) {
 // how many responses were looked at.
 func busyPod(t *testing.T, key []string, took time.Duration, failing float64) (failed, counted, asked int) {
 	now := t0
-	d := newDirectory(t, ServiceState{chat(), pods(1)})
+	d := newDirectory(t, stateOf(chat(), pods(1)))
 	table := newTable(t)
 	table.Move("chat", "a", "chat-0", now)
 	server, err := NewServer(ServerOptions{Directory: d, Table: MemoryTable{Table: table}, Now: func() time.Time { return now }})

@@ -12,6 +12,7 @@ import (
 	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/insight/metrics"
 	"github.com/stateful-route/stateful-route/sessionkey"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // t0 is the beginning of time in tests of pure parts.
@@ -101,7 +102,7 @@ func newMemory(t testing.TB) MemoryTable {
 	return MemoryTable{Table: newTable(t)}
 }
 
-func newDirectory(t testing.TB, services ...ServiceState) *Directory {
+func newDirectory(t testing.TB, services ...wire.ServiceState) *Directory {
 	t.Helper()
 	d := newEmptyDirectory(t)
 	d.Set(services, true)
@@ -130,4 +131,30 @@ func metric(t testing.TB, d *Directory, name string) float64 {
 		t.Fatal(err)
 	}
 	return all[name]
+}
+
+func stateOf(svc statefulroute.Service, p []statefulroute.Pod) wire.ServiceState {
+	return wire.ServiceState{Service: svc, Pods: p}
+}
+
+// eventually polls: what it waits for happens in another process's stead.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("did not happen: %s", what)
+		}
+	}
+}
+
+func podCount(d *Directory) int {
+	if s := d.service("chat"); s != nil {
+		return len(s.pods)
+	}
+	return -1
 }

@@ -95,7 +95,7 @@ func TestNoSessionKeepsTheRequestThatNamedIt(t *testing.T) {
 			}
 			defer file.Close()
 			table := newTable(t, func(o *affinity.Options) { o.Capacity, o.Journal = 2*n, file })
-			d := newDirectory(t, ServiceState{chat(long.service), pods(3)})
+			d := newDirectory(t, stateOf(chat(long.service), pods(3)))
 			server, err := NewServer(ServerOptions{Directory: d, Table: MemoryTable{Table: table}})
 			if err != nil {
 				t.Fatal(err)

@@ -29,7 +29,7 @@ func (t *stallingTable) Lookup(ctx context.Context, service, key string, now tim
 // An answer that nobody waited for any more is counted as that, and not as a
 // failure of the pod it named.
 func TestLateAnswer(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(), pods(1)})
+	p := startProcessor(t, stateOf(chat(), pods(1)))
 	envoy, cancel := context.WithCancel(metadata.AppendToOutgoingContext(t.Context(), wire.ServiceMetadata, "chat"))
 	ended := make(chan context.Context, 1)
 	p.server.table = &stallingTable{MemoryTable{Table: p.table}, func() {
@@ -65,7 +65,7 @@ func TestLateAnswer(t *testing.T) {
 
 // The same where Envoy gave up before the request was read.
 func TestLateBeforeTheRequestWasRead(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(), pods(1)})
+	p := startProcessor(t, stateOf(chat(), pods(1)))
 	ctx, cancel := context.WithCancel(metadata.NewIncomingContext(t.Context(), metadata.Pairs(wire.ServiceMetadata, "chat")))
 	cancel()
 	if err := p.server.Process(&cancelledStream{ctx: ctx}); status.Code(err) != codes.Canceled {

@@ -28,7 +28,7 @@ func TestLearnedSessionBelongsToThePodThatMadeIt(t *testing.T) {
 		"cookie": {"set-cookie", "JSESSIONID=id-1; Path=/; HttpOnly"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := startProcessor(t, ServiceState{chat(learning), pods(3)})
+			p := startProcessor(t, stateOf(chat(learning), pods(3)))
 			c, r := p.request()
 			if destination(t, r) != "" || !asksForResponse(r) {
 				t.Fatalf("want an unbound request whose response is looked at, got %v", r)
@@ -46,7 +46,7 @@ func TestLearnedSessionBelongsToThePodThatMadeIt(t *testing.T) {
 // The creator of an id that is bound elsewhere gets the session, and whoever
 // wonders why can see it.
 func TestLearnedSessionReplacesAnEarlierBinding(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(learning), pods(3)})
+	p := startProcessor(t, stateOf(chat(learning), pods(3)))
 	p.table.Move("chat", "id-1", "chat-0", time.Now())
 	p.directory.CountSessions(p.table)
 	c, _ := p.request()
@@ -96,7 +96,7 @@ func TestClientCannotMoveAnothersSession(t *testing.T) {
 		"key path":            {":path", "/rooms/" + victim + "/x"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := startProcessor(t, ServiceState{chat(learning, anywhere), pods(3)})
+			p := startProcessor(t, stateOf(chat(learning, anywhere), pods(3)))
 			p.table.Move("chat", victim, "chat-0", time.Now())
 			p.table.Move("chat", "attacker", "chat-1", time.Now())
 			c := p.open("chat")
@@ -116,7 +116,7 @@ func TestClientCannotMoveAnothersSession(t *testing.T) {
 // A pod that takes up the id a client came with: the id was the request's key,
 // so it is where the request went.
 func TestSessionCreatedUnderTheRequestsOwnID(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(learning), pods(3)})
+	p := startProcessor(t, stateOf(chat(learning), pods(3)))
 	c, r := p.request("mcp-session-id", "id-1")
 	owner := destination(t, r)
 	c.response(owner, ":status", "200", "mcp-session-id", "id-1")
@@ -132,7 +132,7 @@ func TestSessionCreatedUnderTheRequestsOwnID(t *testing.T) {
 // A pod that merely repeats the id of the request has not made it, least of all
 // when the request should have gone elsewhere.
 func TestEchoedSessionStaysWhereItIs(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(learning), pods(3)})
+	p := startProcessor(t, stateOf(chat(learning), pods(3)))
 	p.table.Move("chat", "id-1", "chat-0", time.Now())
 	c, _ := p.request("mcp-session-id", "id-1")
 	c.response("127.0.0.1:9102", ":status", "200", "mcp-session-id", "id-1")
@@ -143,7 +143,7 @@ func TestEchoedSessionStaysWhereItIs(t *testing.T) {
 }
 
 func TestNothingIsLearnedFromUnknownPodsOrLongIDs(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(learning), pods(3)})
+	p := startProcessor(t, stateOf(chat(learning), pods(3)))
 	c, _ := p.request()
 	c.response("10.9.9.9:1", ":status", "200", "mcp-session-id", "id-1")
 	c.finish()
@@ -156,7 +156,7 @@ func TestNothingIsLearnedFromUnknownPodsOrLongIDs(t *testing.T) {
 }
 
 func TestIssuedCookie(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(issuing), pods(3)})
+	p := startProcessor(t, stateOf(chat(issuing), pods(3)))
 	seen := map[string]bool{}
 	for _, secure := range []bool{false, true} {
 		proto := map[bool]string{false: "http", true: "https"}[secure]
@@ -187,7 +187,7 @@ func TestIssuedCookie(t *testing.T) {
 }
 
 func TestNoCookieForAClientWithASession(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(issuing), pods(3)})
+	p := startProcessor(t, stateOf(chat(issuing), pods(3)))
 	c, r := p.request("x-session-id", "a")
 	if r := c.response(destination(t, r), ":status", "200"); r.GetResponseHeaders().GetResponse() != nil {
 		t.Errorf("the answer changes the response: %v", r)
@@ -198,7 +198,7 @@ func TestNoCookieForAClientWithASession(t *testing.T) {
 // A browser cannot drop our HttpOnly cookie by itself: where its session is
 // over for good, we take it back.
 func TestRejectedCookieIsTakenBack(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(issuing, rejecting), pods(2)})
+	p := startProcessor(t, stateOf(chat(issuing, rejecting), pods(2)))
 	p.table.Move("chat", "id-1", "gone", time.Now())
 	_, r := p.request("cookie", "stateful-route=id-1")
 	checkRefusal(t, r, wire.ReasonPodLost)

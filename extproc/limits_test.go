@@ -36,7 +36,7 @@ func startGuarded(t *testing.T, l ClientLimits, change ...func(*statefulroute.Se
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newDirectory(t, ServiceState{Service: chat(change...), Pods: pods(2)})
+	d := newDirectory(t, wire.ServiceState{Service: chat(change...), Pods: pods(2)})
 	server, err := NewServer(ServerOptions{Directory: d, Table: newMemory(t)})
 	if err != nil {
 		t.Fatal(err)

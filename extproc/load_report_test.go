@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/extproc/xdsclient"
 	"github.com/stateful-route/stateful-route/insight/analysis"
 	"github.com/stateful-route/stateful-route/wire"
 )
@@ -60,8 +61,9 @@ func startReporter(t *testing.T, address string, d *Directory, sessions SessionC
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := NewLoadReporter(LoadReporterOptions{
-		Conn: conn, NodeID: testNode, Directory: d, Sessions: sessions, Usage: usage,
+	r, err := xdsclient.NewLoadReporter(xdsclient.LoadReporterOptions{
+		Conn: conn, NodeID: "extproc/test", Usage: usage,
+		Report:     func(since time.Duration) []*endpointv3.ClusterStats { return d.LoadReport(sessions, since) },
 		MinBackoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond,
 	})
 	if err != nil {
@@ -106,14 +108,14 @@ func podMetrics(m *loadstatsv3.LoadStatsRequest, port uint32) map[string]*endpoi
 }
 
 func TestLoadReport(t *testing.T) {
-	d, table := newDirectory(t, ServiceState{chat(), pods(2)}), newTable(t)
+	d, table := newDirectory(t, stateOf(chat(), pods(2))), newTable(t)
 	table.Move("chat", "a", "chat-1", time.Now())
 	for _, took := range []time.Duration{50 * time.Millisecond, 51 * time.Millisecond, 3 * time.Minute} {
 		d.service("chat").pods["chat-0"].times.observe(took)
 	}
 	lrs, server, address := startLRS(t, "127.0.0.1:0")
 	startReporter(t, address, d, table, nil)
-	if n := lrs.next(t).GetNode(); n.GetId() != testNode || n.GetUserAgentName() != wire.UserAgent {
+	if n := lrs.next(t).GetNode(); n.GetId() != "extproc/test" || n.GetUserAgentName() != wire.UserAgent {
 		t.Errorf("introduced itself as %v", n)
 	}
 	report := lrs.next(t)
@@ -155,13 +157,13 @@ func serviceMetrics(m *loadstatsv3.LoadStatsRequest, cluster string) map[string]
 }
 
 func TestLookupsAndOwnUsageAreReported(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(), pods(1)})
+	p := startProcessor(t, stateOf(chat(), pods(1)))
 	for _, key := range []string{"a", "a", "b", "a", ""} {
 		c, _ := p.request("x-session-id", key)
 		c.finish()
 	}
 	// A change of the pods must not lose what was counted before it.
-	p.directory.Set([]ServiceState{{chat(), pods(2)}}, true)
+	p.directory.Set([]wire.ServiceState{stateOf(chat(), pods(2))}, true)
 	evictions := uint64(5)
 	usage := func(time.Time) analysis.ReplicaSample {
 		evictions += 2
@@ -194,7 +196,7 @@ func TestLookupsAndOwnUsageAreReported(t *testing.T) {
 }
 
 func TestResponsesAreTimed(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(), pods(1)})
+	p := startProcessor(t, stateOf(chat(), pods(1)))
 	for key, code := range map[string]string{"a": "200", "b": "503", "c": "404"} {
 		c, _ := p.request("x-session-id", key)
 		c.response("127.0.0.1:9100", ":status", code)
@@ -215,7 +217,7 @@ func TestResponsesAreTimed(t *testing.T) {
 func TestAPodThatIsHardlySeenIsLookedForAmongAll(t *testing.T) {
 	draining := pods(3)
 	draining[2].State = statefulroute.Draining // is sent no unbound request
-	d := newDirectory(t, ServiceState{chat(), draining})
+	d := newDirectory(t, stateOf(chat(), draining))
 	svc := d.service("chat")
 	for _, c := range []struct {
 		seen int
@@ -226,7 +228,7 @@ func TestAPodThatIsHardlySeenIsLookedForAmongAll(t *testing.T) {
 				svc.pods[name].times.observe(time.Millisecond)
 			}
 		}
-		d.loadReport(newTable(t), time.Second)
+		d.LoadReport(newTable(t), time.Second)
 		if got := svc.unbound.fine.Load(); got != c.want {
 			t.Errorf("%d responses of chat-1 seen: looks at more is %v, want %v", c.seen, got, c.want)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/affinity/evict"
 	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // clients send requests of the service chat to a server, one after the other.
@@ -23,7 +24,7 @@ type clients struct {
 	pods   map[string]string // of each session, as of its first request
 }
 
-func newClients(t *testing.T, table *affinity.Table, services ...ServiceState) *clients {
+func newClients(t *testing.T, table *affinity.Table, services ...wire.ServiceState) *clients {
 	t.Helper()
 	server, err := NewServer(ServerOptions{Directory: newDirectory(t, services...), Table: MemoryTable{Table: table}})
 	if err != nil {
@@ -75,7 +76,7 @@ func TestMadeUpIDsDoNotFillMaxSessions(t *testing.T) {
 			for _, n := range []int{1, 4} {
 				t.Run(fmt.Sprintf("%s/%s/%d", balancer, keeps, n), func(t *testing.T) {
 					table := newTable(t, func(o *affinity.Options) { o.Strategy, o.Capacity = keeps, 5000 })
-					c := newClients(t, table, ServiceState{chat(capped(uint32(100/n), balancer)), pods(n)})
+					c := newClients(t, table, stateOf(chat(capped(uint32(100/n), balancer)), pods(n)))
 					for i := range 40 {
 						c.come(fmt.Sprint("there-", i))
 						c.comeBack(fmt.Sprint("there-", i))
@@ -118,7 +119,7 @@ func TestMadeUpIDsDoNotFillMaxSessions(t *testing.T) {
 
 // Sessions that came back give nothing up: then who is new is refused, at once.
 func TestReturningSessionsKeepTheirPlace(t *testing.T) {
-	c := newClients(t, newTable(t), ServiceState{chat(capped(25, "least_connections")), pods(4)})
+	c := newClients(t, newTable(t), stateOf(chat(capped(25, "least_connections")), pods(4)))
 	for i := range 100 {
 		c.come(fmt.Sprint(i))
 		c.comeBack(fmt.Sprint(i))
@@ -139,7 +140,7 @@ func TestReturningSessionsKeepTheirPlace(t *testing.T) {
 // A session that must leave its lost pod gets the place of one that was used once.
 func TestARebindGetsAPlaceToo(t *testing.T) {
 	svc := chat(capped(50, "round_robin"))
-	c := newClients(t, newTable(t), ServiceState{svc, pods(2)})
+	c := newClients(t, newTable(t), stateOf(svc, pods(2)))
 	for i := range 50 {
 		c.come(fmt.Sprint(i))
 		c.comeBack(fmt.Sprint(i))
@@ -147,7 +148,7 @@ func TestARebindGetsAPlaceToo(t *testing.T) {
 	for i := range 50 {
 		c.come(fmt.Sprint("made-up-", i))
 	}
-	c.server.directory.Set([]ServiceState{{svc, withState(pods(2), "chat-1", statefulroute.Unhealthy)}}, true)
+	c.server.directory.Set([]wire.ServiceState{stateOf(svc, withState(pods(2), "chat-1", statefulroute.Unhealthy))}, true)
 	moved := 0
 	for i := range 50 {
 		key := fmt.Sprint(i)
@@ -193,7 +194,7 @@ func TestAnEvictedSessionOfALostPodIsReboundOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	table := newTable(t, func(o *affinity.Options) { o.Registry, o.Strategy, o.Capacity = registry, "refusing", 10 })
-	c := newClients(t, table, ServiceState{chat(), pods(3)})
+	c := newClients(t, table, stateOf(chat(), pods(3)))
 	c.come("evicted")
 	for i := range 10 {
 		c.come(fmt.Sprint(i))
@@ -201,7 +202,7 @@ func TestAnEvictedSessionOfALostPodIsReboundOnce(t *testing.T) {
 	strategy.now.Store(true)
 	c.comeBack("evicted")
 	lost := c.pods["evicted"]
-	c.server.directory.Set([]ServiceState{{chat(), without(pods(3), lost)}}, true)
+	c.server.directory.Set([]wire.ServiceState{stateOf(chat(), without(pods(3), lost))}, true)
 	before := table.Stats()
 	d := c.request("evicted")
 	if d.outcome != rebound || d.pod.Name == lost || d.lost != lost || !d.hit {

@@ -82,7 +82,7 @@ func TestNoTrafficGrowsTheNumberOfSeries(t *testing.T) {
 	}
 	lost := chat(rejecting)
 	lost.Name = "lost"
-	directory := newDirectory(t, ServiceState{Service: chat(), Pods: pods(10)}, ServiceState{Service: lost, Pods: withState(pods(1), "chat-0", statefulroute.Maintenance)})
+	directory := newDirectory(t, wire.ServiceState{Service: chat(), Pods: pods(10)}, wire.ServiceState{Service: lost, Pods: withState(pods(1), "chat-0", statefulroute.Maintenance)})
 	table := newTable(t, func(o *affinity.Options) { o.Capacity = 4000 })
 	server, err := NewServer(ServerOptions{Directory: directory, Table: MemoryTable{Table: table}})
 	if err != nil {

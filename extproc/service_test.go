@@ -42,7 +42,7 @@ type processor struct {
 	onStream  func(context.Context) // when set, is given each stream's context on the server
 }
 
-func startProcessor(t testing.TB, services ...ServiceState) *processor {
+func startProcessor(t testing.TB, services ...wire.ServiceState) *processor {
 	core, logs := observer.New(zap.DebugLevel)
 	p := &processor{t: t, directory: newDirectory(t, services...), table: newTable(t), logs: logs}
 	server, err := NewServer(ServerOptions{Directory: p.directory, Table: MemoryTable{Table: p.table}, Log: zap.New(core)})
@@ -199,7 +199,7 @@ func (p *processor) inFlight() (n int64) {
 }
 
 func TestProcessBindsAndFollows(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(), pods(3)})
+	p := startProcessor(t, stateOf(chat(), pods(3)))
 	c, r := p.request("x-session-id", "a")
 	owner := destination(t, r)
 	if owner == "" || !asksForResponse(r) {
@@ -230,7 +230,7 @@ func TestProcessBindsAndFollows(t *testing.T) {
 }
 
 func TestProcessLeavesUnboundRequestsToEnvoy(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(), pods(3)})
+	p := startProcessor(t, stateOf(chat(), pods(3)))
 	c, r := p.request()
 	if got := destination(t, r); got != "" {
 		t.Errorf("sent to %s, want no choice", got)
@@ -244,7 +244,7 @@ func TestProcessLeavesUnboundRequestsToEnvoy(t *testing.T) {
 func TestProcessAddressesIPv6(t *testing.T) {
 	six := pods(1)
 	six[0].Address = netip.MustParseAddrPort("[2001:db8::1]:80")
-	p := startProcessor(t, ServiceState{chat(), six})
+	p := startProcessor(t, stateOf(chat(), six))
 	_, r := p.request("x-session-id", "a")
 	if got := destination(t, r); got != "[2001:db8::1]:80" {
 		t.Errorf("sent to %s", got)
@@ -252,7 +252,7 @@ func TestProcessAddressesIPv6(t *testing.T) {
 }
 
 func TestProcessRefusesWhenThePodIsLost(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(rejecting), pods(2)})
+	p := startProcessor(t, stateOf(chat(rejecting), pods(2)))
 	p.table.Move("chat", "a", "gone", time.Now())
 	_, r := p.request("x-session-id", "a")
 	checkRefusal(t, r, wire.ReasonPodLost)
@@ -260,7 +260,7 @@ func TestProcessRefusesWhenThePodIsLost(t *testing.T) {
 		counter := `stateful_route_request_errors_total{kind="` + kind + `",pod="",service="chat"}`
 		eventually(t, counter, func() bool { return metric(t, p.directory, counter) == want })
 	}
-	p.directory.Set([]ServiceState{{chat(), nil}}, true)
+	p.directory.Set([]wire.ServiceState{stateOf(chat(), nil)}, true)
 	_, r = p.request("x-session-id", "new")
 	checkRefusal(t, r, wire.ReasonNoPods)
 }
@@ -284,7 +284,7 @@ func checkRefusal(t *testing.T, r *extprocv3.ProcessingResponse, reason string) 
 
 // Envoy takes a stream that ends cleanly without an answer as leave to pass.
 func TestProcessNeverEndsCleanlyWithoutAnAnswer(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(), pods(1)})
+	p := startProcessor(t, stateOf(chat(), pods(1)))
 	send := func(c *callout, m *extprocv3.ProcessingRequest) codes.Code {
 		if m != nil {
 			c.stream.Send(m) // fails if the server has refused the stream already: Recv says why
@@ -315,7 +315,7 @@ func TestProcessNeverEndsCleanlyWithoutAnAnswer(t *testing.T) {
 }
 
 func TestProcessGivesBackAbortedRequests(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(), pods(2)})
+	p := startProcessor(t, stateOf(chat(), pods(2)))
 	for i := range 20 {
 		c, _ := p.request("x-session-id", strconv.Itoa(i))
 		c.cancel()
@@ -331,7 +331,7 @@ func TestProcessGivesBackAbortedRequests(t *testing.T) {
 }
 
 func TestProcessCountsMisroutes(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(), pods(2)})
+	p := startProcessor(t, stateOf(chat(), pods(2)))
 	c, r := p.request("x-session-id", "a")
 	owner, other := destination(t, r), "127.0.0.1:9100"
 	if owner == other {
@@ -346,7 +346,7 @@ func TestProcessCountsMisroutes(t *testing.T) {
 }
 
 func TestProcessAnswersTrailers(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(), pods(1)})
+	p := startProcessor(t, stateOf(chat(), pods(1)))
 	c, _ := p.request("x-session-id", "a")
 	c.response("127.0.0.1:9100", ":status", "200")
 	r := c.exchange(&extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseTrailers{
@@ -358,7 +358,7 @@ func TestProcessAnswersTrailers(t *testing.T) {
 }
 
 func TestProcessLogsNoKey(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(), pods(2)})
+	p := startProcessor(t, stateOf(chat(), pods(2)))
 	p.table.Move("chat", "secret-key", "gone", time.Now())
 	c, _ := p.request("x-session-id", "secret-key")
 	c.finish()
@@ -377,7 +377,7 @@ func TestProcessLogsNoKey(t *testing.T) {
 
 // BenchmarkProcessKnownSession is the handler alone, without gRPC.
 func BenchmarkProcessKnownSession(b *testing.B) {
-	server, err := NewServer(ServerOptions{Directory: newDirectory(b, ServiceState{chat(), pods(3)}), Table: newMemory(b)})
+	server, err := NewServer(ServerOptions{Directory: newDirectory(b, stateOf(chat(), pods(3))), Table: newMemory(b)})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // podLoad is what the service's balancer knows of a pod.
@@ -19,7 +20,7 @@ func (p *processor) podLoad(pod string) statefulroute.Load {
 // A stream's response headers teach the balancer; its end, which may be hours
 // away, only ends the request in flight.
 func TestAStreamTeachesTheBalancerWhenItBegins(t *testing.T) {
-	p := startProcessor(t, ServiceState{Service: chat(), Pods: pods(1)})
+	p := startProcessor(t, wire.ServiceState{Service: chat(), Pods: pods(1)})
 	c, _ := p.request("x-session-id", "s")
 	if l := p.podLoad("chat-0"); l.InFlight != 1 || !l.LastResponse.IsZero() {
 		t.Errorf("before the response: %+v", l)
@@ -44,7 +45,7 @@ func TestInFlightEndsWithATimeoutAndWithARetry(t *testing.T) {
 		{"retried", "127.0.0.1:9101", "200"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := startProcessor(t, ServiceState{Service: chat(), Pods: pods(2)})
+			p := startProcessor(t, wire.ServiceState{Service: chat(), Pods: pods(2)})
 			call, answer := p.request("x-session-id", "s")
 			bound := "chat-0"
 			if destination(t, answer) == "127.0.0.1:9101" {

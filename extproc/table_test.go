@@ -91,7 +91,7 @@ func TestRequestsWithoutTheTable(t *testing.T) {
 	away := &answeringTable{lookup: answers("", statefulroute.ErrUnavailable)}
 	counted := `stateful_route_request_errors_total{kind="table_unavailable",pod="",service="chat"}`
 
-	p := startProcessor(t, ServiceState{chat(), pods(2)})
+	p := startProcessor(t, stateOf(chat(), pods(2)))
 	p.server.table = away
 	c, answer := p.request("x-session-id", "a")
 	if m := answer.GetRequestHeaders().GetResponse().GetHeaderMutation(); !slices.Equal(m.GetRemoveHeaders(), []string{wire.DestinationHeader}) {
@@ -100,7 +100,7 @@ func TestRequestsWithoutTheTable(t *testing.T) {
 	c.finish()
 	eventually(t, counted, func() bool { return metric(t, p.directory, counted) == 1 })
 
-	p = startProcessor(t, ServiceState{chat(denying), pods(2)})
+	p = startProcessor(t, stateOf(chat(denying), pods(2)))
 	p.server.table = away
 	c, answer = p.request("x-session-id", "a")
 	refused := answer.GetImmediateResponse()
@@ -117,7 +117,7 @@ func TestRequestsWithoutTheTable(t *testing.T) {
 // A session that a pod created, and that cannot be bound, is counted, and the
 // response goes on to its client.
 func TestLearnWithoutTheTable(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(learning), pods(2)})
+	p := startProcessor(t, stateOf(chat(learning), pods(2)))
 	p.server.table = &answeringTable{Table: p.server.table, claim: answers("", statefulroute.ErrUnavailable)}
 	c, _ := p.request()
 	if r := c.response("127.0.0.1:9101", ":status", "200", "mcp-session-id", "id-1"); r.GetResponseHeaders() == nil {

@@ -3,8 +3,6 @@ package extproc
 import (
 	"context"
 	"io"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +44,7 @@ type traced struct {
 	spans  *tracetest.SpanRecorder
 }
 
-func newTraced(t *testing.T, services ...ServiceState) *traced {
+func newTraced(t *testing.T, services ...wire.ServiceState) *traced {
 	t.Helper()
 	tracer, spans := newTestTracer(t)
 	table := newTable(t)
@@ -98,13 +96,12 @@ func checkSpans(t *testing.T, spans *tracetest.SpanRecorder, want string, keys .
 }
 
 func TestRequestIsOneTrace(t *testing.T) {
-	x := newTraced(t, ServiceState{chat(), pods(2)})
+	x := newTraced(t, stateOf(chat(), pods(2)))
 	x.play([]string{"x-session-id", "secret-key"}, "", nil)
 	checkSpans(t, x.spans, "cache.get loadbalancer.select cache.set request", "secret-key")
 }
 
-// Everything in a trace is by the clock that the server was given, an operator's
-// changes included.
+// Everything in a trace is by the clock that the server was given.
 func TestSpansGoByTheServersClock(t *testing.T) {
 	var now time.Time
 	clock := func() time.Time { now = now.Add(time.Second); return now }
@@ -116,31 +113,15 @@ func TestSpansGoByTheServersClock(t *testing.T) {
 		t.Fatal(err)
 	}
 	now = t0
-	d, table := newDirectory(t, ServiceState{chat(), pods(2)}), newTable(t)
+	d, table := newDirectory(t, stateOf(chat(), pods(2))), newTable(t)
 	server, err := NewServer(ServerOptions{Directory: d, Table: MemoryTable{Table: table}, Tracer: tracer, Now: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
 	x := &traced{t: t, server: server, table: table, spans: spans}
 	x.play([]string{"x-session-id", "a"}, "127.0.0.1:9100", []string{":status", "503"})
-	handler, err := NewAdmin(AdminOptions{
-		Directory: d, Lister: MemoryTable{Table: table}, Editor: MemoryTable{Table: table}, Metrics: http.NotFoundHandler(), CacheStats: func() any { return nil },
-		Ready: func() error { return nil }, Tracer: tracer, Now: clock,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range []*http.Request{
-		httptest.NewRequest(http.MethodPut, "/api/v1/sessions/chat/a", strings.NewReader(`{"pod":"chat-1"}`)),
-		httptest.NewRequest(http.MethodDelete, "/api/v1/sessions/chat/a", nil),
-	} {
-		w := httptest.NewRecorder()
-		if handler.ServeHTTP(w, r); w.Code >= 300 {
-			t.Fatalf("%s: %d %s", r.Method, w.Code, w.Body)
-		}
-	}
-	if n := len(spans.Ended()); n != 8 {
-		t.Errorf("%d spans, want 8", n)
+	if n := len(spans.Ended()); n != 4 {
+		t.Errorf("%d spans, want 4", n)
 	}
 	for _, s := range spans.Ended() {
 		if s.StartTime().Before(t0) || s.EndTime().After(now) || !s.EndTime().After(s.StartTime()) {
@@ -154,7 +135,7 @@ func TestSpansGoByTheServersClock(t *testing.T) {
 func TestRecordedSpanHasItsStatus(t *testing.T) {
 	for name, key := range map[string][]string{"bound": {"x-session-id", "a"}, "unbound": nil} {
 		t.Run(name, func(t *testing.T) {
-			x := newTraced(t, ServiceState{chat(), pods(1)})
+			x := newTraced(t, stateOf(chat(), pods(1)))
 			x.table.Move("chat", "a", "chat-0", time.Now())
 			svc := x.server.directory.service("chat")
 			for _, s := range []*sampler{svc.pods["chat-0"].sampler, svc.unbound} {
@@ -176,7 +157,7 @@ func TestRecordedSpanHasItsStatus(t *testing.T) {
 func exhaust(s *sampler) { s.due.Store(time.Now().Add(time.Hour).UnixNano()) }
 
 func TestUntracedResponsesAreNotLookedAt(t *testing.T) {
-	p := startProcessor(t, ServiceState{chat(), pods(1)})
+	p := startProcessor(t, stateOf(chat(), pods(1)))
 	p.table.Move("chat", "a", "chat-0", time.Now())
 	exhaust(p.directory.service("chat").pods["chat-0"].sampler)
 	c, r := p.request("x-session-id", "a")
@@ -187,7 +168,7 @@ func TestUntracedResponsesAreNotLookedAt(t *testing.T) {
 }
 
 func TestLearnedMoveIsInTheTrace(t *testing.T) {
-	x := newTraced(t, ServiceState{chat(learning), pods(2)})
+	x := newTraced(t, stateOf(chat(learning), pods(2)))
 	x.table.Move("chat", "secret-key", "chat-0", time.Now())
 	x.play(nil, "127.0.0.1:9101", []string{":status", "200", "mcp-session-id", "secret-key"})
 	checkSpans(t, x.spans, strings.Repeat("cache.set ", 2)+"request", "secret-key") // the claim, the move

@@ -22,6 +22,7 @@ import (
 	"github.com/stateful-route/stateful-route/affinity/store"
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/extproc"
+	"github.com/stateful-route/stateful-route/extproc/xdsclient"
 	"github.com/stateful-route/stateful-route/insight/metrics"
 	"github.com/stateful-route/stateful-route/insight/tracing"
 	"github.com/stateful-route/stateful-route/internal/cli"
@@ -89,8 +90,8 @@ type App struct {
 	table     *affinity.Table
 	idle      *idleTimeouts
 	directory *extproc.Directory
-	watcher   *extproc.Watcher
-	reporter  *extproc.LoadReporter
+	watcher   *xdsclient.Watcher
+	reporter  *xdsclient.LoadReporter
 	reload    *reloader
 	xds       *grpc.ClientConn
 	server    *extproc.Server

@@ -28,7 +28,6 @@ import (
 	"github.com/stateful-route/stateful-route/affinity/store"
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/e2e/harness"
-	"github.com/stateful-route/stateful-route/extproc"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -117,8 +116,8 @@ func healthOf(t *testing.T, conn *grpc.ClientConn) healthv1.HealthCheckResponse_
 	return r.GetStatus()
 }
 
-func service() []extproc.ServiceState {
-	return []extproc.ServiceState{{
+func service() []wire.ServiceState {
+	return []wire.ServiceState{{
 		Service: statefulroute.Service{
 			Name:      "chat",
 			Session:   statefulroute.SessionPolicy{Key: []statefulroute.SessionSource{{Kind: statefulroute.FromHeader, Name: "x-session-id"}}},

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -18,6 +20,8 @@ import (
 
 	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/extproc"
+	"github.com/stateful-route/stateful-route/extproc/admin"
+	"github.com/stateful-route/stateful-route/extproc/xdsclient"
 	"github.com/stateful-route/stateful-route/insight/metrics"
 	"github.com/stateful-route/stateful-route/insight/tracing"
 )
@@ -96,7 +100,7 @@ func (a *App) buildWatcher(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	a.watcher, err = extproc.NewWatcher(extproc.WatcherOptions{
+	a.watcher, err = xdsclient.NewWatcher(xdsclient.WatcherOptions{
 		Conn:     a.xds,
 		NodeID:   id,
 		Version:  a.opts.Version,
@@ -116,8 +120,9 @@ func (a *App) buildWatcher(context.Context) (err error) {
 	if err := a.monitor.XDSStateAge(func() time.Duration { return a.watcher.Freshness().Age(time.Now()) }); err != nil {
 		return err
 	}
-	a.reporter, err = extproc.NewLoadReporter(extproc.LoadReporterOptions{
-		Conn: a.xds, NodeID: id, Directory: a.directory, Sessions: a.table, Usage: a.usage(), Log: a.log,
+	a.reporter, err = xdsclient.NewLoadReporter(xdsclient.LoadReporterOptions{
+		Conn: a.xds, NodeID: id, Usage: a.usage(), Log: a.log,
+		Report: func(since time.Duration) []*endpointv3.ClusterStats { return a.directory.LoadReport(a.table, since) },
 	})
 	return err
 }
@@ -145,7 +150,7 @@ func (a *App) buildServer(context.Context) error {
 func (a *App) buildAdmin(context.Context) error {
 	a.reload = newReloader(a.opts.Config, a.idle, a.directory, a.monitor, a.log, a.opts.Extensions.Config()...)
 	var err error
-	a.admin, err = extproc.NewAdmin(extproc.AdminOptions{
+	a.admin, err = admin.NewAdmin(admin.AdminOptions{
 		Directory:  a.directory,
 		Lister:     a.sessions(),
 		Editor:     a.sessions(),

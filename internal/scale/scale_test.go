@@ -20,6 +20,7 @@ import (
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/extproc"
 	"github.com/stateful-route/stateful-route/insight/metrics"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 const (
@@ -40,7 +41,7 @@ var t0 = time.Unix(1_800_000_000, 0)
 
 // fleet is what all tests share. They may change it as long as they leave it as it was.
 type fleet struct {
-	states    []extproc.ServiceState
+	states    []wire.ServiceState
 	table     *affinity.Table
 	directory *extproc.Directory
 	heap      uint64 // of table
@@ -50,8 +51,8 @@ func serviceName(i int) string { return fmt.Sprintf("service-%03d", i) }
 func podName(i, j int) string  { return fmt.Sprintf("service-%03d-%03d", i, j) }
 
 // states are the services and pods of the fleet.
-func states(perService int) []extproc.ServiceState {
-	out := make([]extproc.ServiceState, services)
+func states(perService int) []wire.ServiceState {
+	out := make([]wire.ServiceState, services)
 	for i := range out {
 		out[i].Service = statefulroute.Service{
 			Name: serviceName(i),
@@ -71,7 +72,7 @@ func states(perService int) []extproc.ServiceState {
 	return out
 }
 
-func newDirectory(t testing.TB, s []extproc.ServiceState) *extproc.Directory {
+func newDirectory(t testing.TB, s []wire.ServiceState) *extproc.Directory {
 	t.Helper()
 	monitor, err := metrics.NewMonitor(metrics.MonitorOptions{Process: "extproc"})
 	if err != nil {

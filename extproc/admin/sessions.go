@@ -1,4 +1,4 @@
-package extproc
+package admin
 
 import (
 	"encoding/json"
@@ -17,6 +17,7 @@ import (
 	"github.com/stateful-route/stateful-route/adminhttp"
 	"github.com/stateful-route/stateful-route/insight/tracing"
 	"github.com/stateful-route/stateful-route/sessionkey"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // Bounds of one page of sessions.
@@ -79,7 +80,7 @@ func (a *admin) list(w http.ResponseWriter, r *http.Request) {
 	}
 	// A service that is gone may have sessions left; without any, its name is
 	// more likely a mistake than a service that nobody uses.
-	if service := q.Get("service"); service != "" && len(page) == 0 && q.Get("after") == "" && a.Directory.service(service) == nil {
+	if service := q.Get("service"); service != "" && len(page) == 0 && q.Get("after") == "" && !a.Directory.Has(service) {
 		writeNoService(w, service)
 		return
 	}
@@ -171,7 +172,7 @@ func (a *admin) move(w http.ResponseWriter, r *http.Request, service, key string
 	began := a.Now()
 	b, err := a.Editor.Move(r.Context(), service, key, body.Pod, a.Now())
 	if span.Recording() {
-		span.At(began).CacheSet(a.hasher.hash(service, key), err)
+		span.At(began).CacheSet(a.Directory.HashKey(service, key), err)
 	}
 	if err != nil {
 		span.End(http.StatusServiceUnavailable, err)
@@ -180,14 +181,14 @@ func (a *admin) move(w http.ResponseWriter, r *http.Request, service, key string
 	}
 	span.End(http.StatusOK, nil)
 	a.Log.Info("session moved by an operator", zap.String("service", service),
-		zap.String("session", a.hasher.hash(service, key)), zap.String("from", b.PreviousPod), zap.String("to", b.Pod))
+		zap.String("session", a.Directory.HashKey(service, key)), zap.String("from", b.PreviousPod), zap.String("to", b.Pod))
 	adminhttp.WriteJSON(w, http.StatusOK, toSessionJSON(b))
 }
 
 // mayServe refuses to bind a session where it could not be served.
 func (a *admin) mayServe(service, pod string) (code int, err error) {
 	services := a.Directory.Services()
-	i := slices.IndexFunc(services, func(s ServiceState) bool { return s.Service.Name == service })
+	i := slices.IndexFunc(services, func(s wire.ServiceState) bool { return s.Service.Name == service })
 	if i < 0 {
 		return http.StatusNotFound, noService(service)
 	}
@@ -208,7 +209,7 @@ func (a *admin) forget(w http.ResponseWriter, r *http.Request, service, key stri
 	began := a.Now()
 	err := a.Editor.Delete(r.Context(), service, key)
 	if span.Recording() {
-		span.At(began).CacheDelete(a.hasher.hash(service, key), err == nil)
+		span.At(began).CacheDelete(a.Directory.HashKey(service, key), err == nil)
 	}
 	if err != nil {
 		span.End(a.writeNoSession(w, service, err), nil)
@@ -216,7 +217,7 @@ func (a *admin) forget(w http.ResponseWriter, r *http.Request, service, key stri
 	}
 	span.End(http.StatusNoContent, nil)
 	a.Log.Info("session forgotten by an operator", zap.String("service", service),
-		zap.String("session", a.hasher.hash(service, key)))
+		zap.String("session", a.Directory.HashKey(service, key)))
 	w.WriteHeader(http.StatusNoContent)
 }
 
@@ -235,7 +236,7 @@ func (a *admin) flush(w http.ResponseWriter, r *http.Request, path string) {
 		span.End(http.StatusServiceUnavailable, err)
 		adminhttp.WriteError(w, http.StatusServiceUnavailable, err)
 		return
-	case n == 0 && a.Directory.service(service) == nil:
+	case n == 0 && !a.Directory.Has(service):
 		span.End(http.StatusNotFound, nil)
 		writeNoService(w, service)
 		return
@@ -260,7 +261,7 @@ func (a *admin) writeNoSession(w http.ResponseWriter, service string, err error)
 	case !errors.Is(err, statefulroute.ErrGone):
 		adminhttp.WriteError(w, http.StatusServiceUnavailable, err)
 		return http.StatusServiceUnavailable
-	case a.Directory.service(service) == nil:
+	case !a.Directory.Has(service):
 		writeNoService(w, service)
 	default:
 		adminhttp.WriteError(w, http.StatusNotFound, errors.New("there is no such session"))

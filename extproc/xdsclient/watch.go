@@ -1,4 +1,4 @@
-package extproc
+package xdsclient
 
 import (
 	"context"
@@ -25,7 +25,7 @@ type Services interface {
 	// Update brings the services of set into force and takes those called gone
 	// out of it, before it returns. complete says that every service announced
 	// has its pods.
-	Update(set []ServiceState, gone []string, complete bool)
+	Update(set []wire.ServiceState, gone []string, complete bool)
 }
 
 // WatcherOptions configures a Watcher.

@@ -1,4 +1,4 @@
-package extproc
+package admin
 
 import (
 	"net/http"
@@ -29,7 +29,7 @@ func (a *admin) stats(w http.ResponseWriter, _ *http.Request) {
 		Cache    any           `json:"cache"`
 		Balancer balancersJSON `json:"balancer"`
 		XDS      *xdsJSON      `json:"xds,omitempty"`
-	}{a.CacheStats(), a.Directory.balancerStats(), a.xds()})
+	}{a.CacheStats(), a.balancerStats(), a.xds()})
 }
 
 // xdsJSON is how old the services and pods in force are.
@@ -49,12 +49,11 @@ func (a *admin) xds() *xdsJSON {
 	return &xdsJSON{Connected: f.Connected, AgeSeconds: f.Age(a.Now()).Seconds(), FromFile: f.FromFile}
 }
 
-func (d *Directory) balancerStats() balancersJSON {
+func (a *admin) balancerStats() balancersJSON {
 	out := balancersJSON{Services: map[string]balancerJSON{}}
 	var timed float64 // seconds over all responses seen
 	var seen uint64
-	for name, s := range d.all() {
-		stats := s.balancer.Stats()
+	for name, stats := range a.Directory.BalancerStats() {
 		one := toBalancerJSON(stats)
 		out.Services[name] = one
 		out.TotalRequests += one.TotalRequests

@@ -1,4 +1,4 @@
-package extproc
+package admin
 
 import (
 	"encoding/json"
@@ -12,21 +12,60 @@ import (
 	"testing"
 	"time"
 
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/affinity"
+	"github.com/stateful-route/stateful-route/extproc"
+	"github.com/stateful-route/stateful-route/extproc/extproctest"
+	"github.com/stateful-route/stateful-route/insight/metrics"
 	"github.com/stateful-route/stateful-route/insight/tracing"
 	"github.com/stateful-route/stateful-route/sessionkey"
+	"github.com/stateful-route/stateful-route/wire"
 )
+
+const (
+	someTrace  = "0af7651916cd43dd8448eb211c80319c"
+	someParent = "00-" + someTrace + "-b7ad6b7169203331-01"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// newTracer has every span that is made recorded.
+func newTracer(t *testing.T, spans *tracetest.SpanRecorder, now func() time.Time) *tracing.Tracer {
+	t.Helper()
+	tracer, err := tracing.NewTracer(t.Context(), tracing.TracerOptions{
+		Process: "extproc", Now: now, Provider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tracer
+}
+
+func newTable(t *testing.T, change ...func(*affinity.Options)) *affinity.Table {
+	t.Helper()
+	o := affinity.Options{Capacity: 1000, Shards: 1}
+	for _, c := range change {
+		c(&o)
+	}
+	table, err := affinity.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
 
 // operator is the admin API as routectl sees it.
 type operator struct {
 	t         *testing.T
 	url       string
-	directory *Directory
+	directory *extproc.Directory
 	table     *affinity.Table
 	logs      *observer.ObservedLogs
 	spans     *tracetest.SpanRecorder
@@ -35,15 +74,17 @@ type operator struct {
 
 func startAdmin(t *testing.T) *operator {
 	core, logs := observer.New(zap.InfoLevel)
-	o := &operator{
-		t: t, logs: logs, table: newTable(t),
-		directory: newDirectory(t, ServiceState{chat(), withState(pods(3), "chat-2", statefulroute.Maintenance)}),
-	}
-	var tracer *tracing.Tracer
-	tracer, o.spans = newTestTracer(t)
+	o := &operator{t: t, logs: logs, spans: tracetest.NewSpanRecorder()}
+	var monitor *metrics.Monitor
+	o.directory, monitor = extproctest.NewDirectory(t)
+	o.directory.Set([]wire.ServiceState{{
+		Service: extproctest.Chat(), Pods: extproctest.WithState(extproctest.Pods(3), "chat-2", statefulroute.Maintenance),
+	}}, true)
+	o.table = newTable(t)
+	tracer := newTracer(t, o.spans, nil)
 	h, err := NewAdmin(AdminOptions{
-		Directory: o.directory, Lister: MemoryTable{Table: o.table}, Editor: MemoryTable{Table: o.table},
-		Metrics:    o.directory.opts.Monitor.Handler(),
+		Directory: o.directory, Lister: extproc.MemoryTable{Table: o.table}, Editor: extproc.MemoryTable{Table: o.table},
+		Metrics:    monitor.Handler(),
 		CacheStats: func() any { return map[string]int{"size": o.table.Stats().Size} },
 		Ready:      func() error { return o.notReady },
 		Tracer:     tracer,
@@ -300,12 +341,68 @@ func TestAdminChangesAreTraced(t *testing.T) {
 	}
 }
 
+// Everything in a trace is by the clock that the API was given.
+func TestSpansGoByTheAPIsClock(t *testing.T) {
+	began := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	now := began
+	clock := func() time.Time { now = now.Add(time.Second); return now }
+	spans := tracetest.NewSpanRecorder()
+	d, _ := extproctest.NewDirectory(t)
+	d.Set([]wire.ServiceState{{Service: extproctest.Chat(), Pods: extproctest.Pods(2)}}, true)
+	table := extproc.MemoryTable{Table: newTable(t)}
+	handler, err := NewAdmin(AdminOptions{
+		Directory: d, Lister: table, Editor: table, Metrics: http.NotFoundHandler(), CacheStats: func() any { return nil },
+		Ready: func() error { return nil }, Tracer: newTracer(t, spans, clock), Now: clock,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []*http.Request{
+		httptest.NewRequest(http.MethodPut, "/api/v1/sessions/chat/a", strings.NewReader(`{"pod":"chat-1"}`)),
+		httptest.NewRequest(http.MethodDelete, "/api/v1/sessions/chat/a", nil),
+	} {
+		w := httptest.NewRecorder()
+		if handler.ServeHTTP(w, r); w.Code >= 300 {
+			t.Fatalf("%s: %d %s", r.Method, w.Code, w.Body)
+		}
+	}
+	if n := len(spans.Ended()); n != 4 {
+		t.Errorf("%d spans, want 4", n)
+	}
+	for _, s := range spans.Ended() {
+		if s.StartTime().Before(began) || s.EndTime().After(now) || !s.EndTime().After(s.StartTime()) {
+			t.Errorf("%s is from %s to %s, by a clock from %s to %s", s.Name(), s.StartTime(), s.EndTime(), began, now)
+		}
+	}
+}
+
+// checkSpans looks at the spans so far: their names in the order in which they ended,
+// one trace, and no key in them.
+func checkSpans(t *testing.T, spans *tracetest.SpanRecorder, want string, keys ...string) {
+	t.Helper()
+	var names []string
+	for _, s := range spans.Ended() {
+		names = append(names, s.Name())
+		if got := s.SpanContext().TraceID().String(); got != someTrace {
+			t.Errorf("span %s is in trace %s", s.Name(), got)
+		}
+		for _, a := range s.Attributes() {
+			for _, key := range keys {
+				if strings.Contains(a.Value.String(), key) {
+					t.Errorf("span %s shows the key in %s", s.Name(), a.Key)
+				}
+			}
+		}
+	}
+	if got := strings.Join(names, " "); got != want {
+		t.Errorf("spans %s, want %s", got, want)
+	}
+}
+
 func TestAdminStats(t *testing.T) {
 	o := startAdmin(t)
 	o.table.Move("chat", "a", "chat-0", time.Now())
-	if _, err := o.directory.service("chat").balancer.Pick(time.Now(), "k"); err != nil {
-		t.Fatal(err)
-	}
+	extproctest.Ask(t, o.directory, extproc.MemoryTable{Table: newTable(t)}, "chat", "k")
 	var s struct {
 		Cache    map[string]int
 		Balancer balancersJSON

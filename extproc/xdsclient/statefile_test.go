@@ -1,4 +1,4 @@
-package extproc
+package xdsclient
 
 import (
 	"context"
@@ -19,6 +19,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/extproc"
+	"github.com/stateful-route/stateful-route/extproc/extproctest"
 )
 
 // wellKnown is a state with all that a service may have, between two generations of
@@ -68,10 +70,10 @@ func TestStateSurvivesTheFile(t *testing.T) {
 }
 
 // watching is a watcher that was never run.
-func watching(t *testing.T, path string) (w *Watcher, d *Directory, logs *observer.ObservedLogs) {
+func watching(t *testing.T, path string) (w *Watcher, d *extproc.Directory, logs *observer.ObservedLogs) {
 	t.Helper()
 	core, logs := observer.New(zap.InfoLevel)
-	d = newEmptyDirectory(t)
+	d = newDirectory(t)
 	w, err := NewWatcher(WatcherOptions{Conn: &grpc.ClientConn{}, NodeID: testNode, Services: d, StateFile: path, Log: zap.New(core)})
 	if err != nil {
 		t.Fatal(err)
@@ -185,7 +187,7 @@ func (l *live) attempts() []error {
 
 func TestRestartWithoutTheServer(t *testing.T) {
 	xds, path := startXDS(t), filepath.Join(t.TempDir(), "services.json")
-	d := newEmptyDirectory(t)
+	d := newDirectory(t)
 	l := startLive(t, xds.address, path, d)
 	if f := l.Freshness(); f.Connected || f.Age(time.Now()) != 0 {
 		t.Errorf("before anything came: %+v", f)
@@ -204,15 +206,15 @@ func TestRestartWithoutTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	d = newEmptyDirectory(t)
+	d = newDirectory(t)
 	l = startLive(t, xds.address, path, d)
-	if podCount(d) != 3 || !d.Complete() || d.service("chat").policy.Session.OnPodLoss != statefulroute.Reject {
+	if podCount(d) != 3 || !d.Complete() || inForce(d).Service.Session.OnPodLoss != statefulroute.Reject {
 		t.Fatalf("in force without the server: %+v", d.Services())
 	}
 	if f := l.Freshness(); f.Connected || !f.FromFile || f.Age(time.Now()).Round(time.Minute) != time.Hour {
 		t.Errorf("said of what is an hour old: %+v", f)
 	}
-	before := d.service("chat")
+	extproctest.Ask(t, d, newTable(t), "chat", "a")
 	xds.forget()
 	xds.listen(xds.address)
 	eventually(t, "the server's answer", func() bool { return l.Freshness().Connected })
@@ -225,8 +227,8 @@ func TestRestartWithoutTheServer(t *testing.T) {
 	}
 	xds.push("3", chat(rejecting), "chat@1", pods(1))
 	eventually(t, "the news", func() bool { return podCount(d) == 1 })
-	if d.service("chat").balancer != before.balancer {
-		t.Error("the service was built anew")
+	if n := d.BalancerStats()["chat"].TotalRequests; n != 1 {
+		t.Errorf("the balancer knows of %d requests, want 1: the service was built anew", n)
 	}
 	l.stop()
 	if info, err := os.Stat(path); err != nil || time.Since(info.ModTime()) > time.Minute {
@@ -238,7 +240,7 @@ func TestRestartWithoutTheServer(t *testing.T) {
 func TestStateThatCannotBeWritten(t *testing.T) {
 	xds, dir := startXDS(t), filepath.Join(t.TempDir(), "later")
 	path := filepath.Join(dir, "services.json")
-	l := startLive(t, xds.address, path, newEmptyDirectory(t))
+	l := startLive(t, xds.address, path, newDirectory(t))
 	xds.push("1", chat(), "chat@1", pods(2))
 	eventually(t, "a failed attempt", func() bool { a := l.attempts(); return len(a) > 0 && a[0] != nil })
 	if err := os.Mkdir(dir, 0o700); err != nil {

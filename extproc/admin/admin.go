@@ -1,4 +1,4 @@
-package extproc
+package admin
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/adminhttp"
+	"github.com/stateful-route/stateful-route/extproc"
+	"github.com/stateful-route/stateful-route/extproc/xdsclient"
 	"github.com/stateful-route/stateful-route/insight/tracing"
 )
 
@@ -39,7 +41,7 @@ type SessionEditor interface {
 // AdminOptions configures the admin handler.
 type AdminOptions struct {
 	// Directory knows the services and pods. Required.
-	Directory *Directory
+	Directory *extproc.Directory
 	// Lister and Editor are the session table. Required.
 	Lister SessionLister
 	Editor SessionEditor
@@ -55,7 +57,7 @@ type AdminOptions struct {
 	Degraded func() []string
 	// Freshness says how old the services and pods in force are. nil leaves it out
 	// of /api/v1/stats.
-	Freshness func() Freshness
+	Freshness func() xdsclient.Freshness
 	// Tracer makes the spans of an operator's changes. nil makes none.
 	Tracer *tracing.Tracer
 	// Log receives every change an operator makes, without the key. nil means silence.
@@ -67,7 +69,6 @@ type AdminOptions struct {
 // admin serves the operator's HTTP API.
 type admin struct {
 	AdminOptions
-	hasher *keyHasher
 }
 
 // NewAdmin returns the handler of the admin API: metrics, health, profiles,
@@ -83,7 +84,7 @@ func NewAdmin(o AdminOptions) (http.Handler, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	a := &admin{AdminOptions: o, hasher: o.Directory.hasher}
+	a := &admin{AdminOptions: o}
 	mux := http.NewServeMux()
 	adminhttp.Register(mux, adminhttp.Options{Metrics: o.Metrics, Ready: o.Ready, Degraded: o.Degraded})
 	mux.HandleFunc("GET /api/v1/stats", a.stats)

@@ -1,4 +1,4 @@
-package extproc
+package xdsclient
 
 import (
 	"context"
@@ -95,21 +95,6 @@ func (s *xdsServer) forget() {
 	s.requests = nil
 }
 
-// eventually polls: what it waits for happens in another process's stead.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.After(10 * time.Second)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("did not happen: %s", what)
-		}
-	}
-}
-
 func startWatcher(t testing.TB, address string, services Services) {
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -134,13 +119,6 @@ func startWatcher(t testing.TB, address string, services Services) {
 	})
 }
 
-func podCount(d *Directory) int {
-	if s := d.service("chat"); s != nil {
-		return len(s.pods)
-	}
-	return -1
-}
-
 func TestWatcherFollowsTheServer(t *testing.T) {
 	xds, d := startXDS(t), newDirectory(t)
 	startWatcher(t, xds.address, d)
@@ -152,7 +130,7 @@ func TestWatcherFollowsTheServer(t *testing.T) {
 	}
 	xds.push("2", chat(rejecting), "chat@2", pods(5))
 	eventually(t, "a new generation", func() bool { return podCount(d) == 5 })
-	if d.service("chat").policy.Session.OnPodLoss != statefulroute.Reject {
+	if inForce(d).Service.Session.OnPodLoss != statefulroute.Reject {
 		t.Error("the new policy is not in force")
 	}
 	eventually(t, "the old generation is unsubscribed", func() bool {
@@ -218,8 +196,8 @@ func TestWatcherRefusesAndKeepsTheLastGood(t *testing.T) {
 	if m := nack.GetErrorDetail().GetMessage(); !strings.Contains(m, `service "chat"`) || !strings.Contains(m, `"odd"`) {
 		t.Errorf("refused with %q", m)
 	}
-	if s := d.service("chat"); s.policy.Balancing.Strategy != "round_robin" || podCount(d) != 2 {
-		t.Errorf("in force: %+v with %d pods", s.policy, podCount(d))
+	if s := inForce(d); s.Service.Balancing.Strategy != "round_robin" || podCount(d) != 2 {
+		t.Errorf("in force: %+v with %d pods", s.Service, podCount(d))
 	}
 	xds.push("3", chat(), "chat@1", pods(4))
 	eventually(t, "recovery", func() bool { return podCount(d) == 4 })

@@ -1,4 +1,4 @@
-package extproc
+package xdsclient
 
 import (
 	"errors"
@@ -108,7 +108,7 @@ func TestWatchStateReadsServicesAndPods(t *testing.T) {
 	}
 	draining := withState(pods(3), "chat-1", statefulroute.Draining)
 	accept(t, s, response(t, endpointType, "1", nil, assignment(t, "chat@1", draining)))
-	want := []ServiceState{{chat(), inZoneA(draining)}}
+	want := []wire.ServiceState{stateOf(chat(), inZoneA(draining))}
 	if got := s.services(); !reflect.DeepEqual(got, want) || !s.complete() {
 		t.Errorf("complete %v\ngot  %+v\nwant %+v", s.complete(), got, want)
 	}

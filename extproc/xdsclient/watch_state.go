@@ -1,10 +1,9 @@
-package extproc
+package xdsclient
 
 import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"reflect"
 	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -21,12 +20,6 @@ const (
 	clusterType  = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 	endpointType = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 )
-
-// ServiceState is one service as xds-server last described it.
-type ServiceState struct {
-	Service statefulroute.Service
-	Pods    []statefulroute.Pod
-}
 
 // watchState is what the delta streams of CDS and EDS have told so far. It is a
 // plain state machine: responses go in, the services that differ and the
@@ -63,7 +56,7 @@ type assignmentState struct {
 
 // changes are what one response made different.
 type changes struct {
-	set  []ServiceState // by name
+	set  []wire.ServiceState // by name
 	gone []string
 	// assignments are those whose subscription may have to change.
 	assignments []string
@@ -171,29 +164,22 @@ func (s *watchState) uses(name string) []string {
 }
 
 // look returns a service as it is in force, nil if it is not.
-func (s *watchState) look(name string) *ServiceState {
+func (s *watchState) look(name string) *wire.ServiceState {
 	a, ok := s.inForce[name]
 	if !ok {
 		return nil
 	}
-	return &ServiceState{Service: s.clusters[name].service, Pods: s.assignments[a].pods}
+	return &wire.ServiceState{Service: s.clusters[name].service, Pods: s.assignments[a].pods}
 }
 
 // note adds a service to the changes if it differs.
-func (c *changes) note(name string, before, after *ServiceState) {
+func (c *changes) note(name string, before, after *wire.ServiceState) {
 	switch {
 	case after == nil && before != nil:
 		c.gone = append(c.gone, name)
-	case after != nil && (before == nil || !before.same(after)):
+	case after != nil && (before == nil || !before.Same(after)):
 		c.set = append(c.set, *after)
 	}
-}
-
-// same reports whether two states of a service ask for the same. What they share
-// is not looked at.
-func (s *ServiceState) same(o *ServiceState) bool {
-	shared := len(s.Pods) == len(o.Pods) && (len(s.Pods) == 0 || &s.Pods[0] == &o.Pods[0])
-	return (shared || slices.Equal(s.Pods, o.Pods)) && reflect.DeepEqual(s.Service, o.Service)
 }
 
 // decodeCluster reports ours = false for a cluster without our metadata:
@@ -286,10 +272,10 @@ func decodePod(ep *endpointv3.LbEndpoint, zone string) (statefulroute.Pod, error
 }
 
 // services returns every service whose pods are known, by name.
-func (s *watchState) services() []ServiceState {
-	out := make([]ServiceState, 0, len(s.inForce))
+func (s *watchState) services() []wire.ServiceState {
+	out := make([]wire.ServiceState, 0, len(s.inForce))
 	for _, name := range slices.Sorted(maps.Keys(s.inForce)) {
-		out = append(out, ServiceState{
+		out = append(out, wire.ServiceState{
 			Service: s.clusters[name].service,
 			Pods:    s.assignments[s.inForce[name]].pods,
 		})
