@@ -21,10 +21,6 @@ type Options struct {
 	// pod's state; 0 means 1.
 	UnhealthyAfter int
 	HealthyAfter   int
-	// EjectionTime is how long a pod stays out that is taken out a second time
-	// although it passes again; a third time it is twice as long, and so on up to ten
-	// times. 0 means 30s. One time is forgotten for each minute of good health.
-	EjectionTime time.Duration
 	// Seed spreads the probes of different processes.
 	Seed uint64
 }
@@ -102,11 +98,8 @@ func New(opts Options) (*Checker, error) {
 	if opts.Interval <= 0 {
 		return nil, fmt.Errorf("health check interval %v is not positive", opts.Interval)
 	}
-	if opts.UnhealthyAfter < 0 || opts.HealthyAfter < 0 || opts.EjectionTime < 0 {
-		return nil, errors.New("negative health check threshold or ejection time")
-	}
-	if opts.EjectionTime == 0 {
-		opts.EjectionTime = 30 * time.Second
+	if opts.UnhealthyAfter < 0 || opts.HealthyAfter < 0 {
+		return nil, errors.New("negative health check threshold")
 	}
 	opts.UnhealthyAfter = max(opts.UnhealthyAfter, 1)
 	opts.HealthyAfter = max(opts.HealthyAfter, 1)
@@ -265,7 +258,7 @@ func (h *Checker) failed(now time.Time, p *probed) []Transition {
 func (h *Checker) eject(now time.Time, p *probed) Transition {
 	delete(h.held, p)
 	p.out, p.avoided, h.unsettled = true, false, true
-	p.countEjection(now, h.opts.EjectionTime)
+	p.countEjection(now)
 	h.markUnstable(now)
 	return Transition{Pod: p.name, WasHealthy: true, Reason: "failed its health checks"}
 }

@@ -16,6 +16,9 @@ const (
 	// longUnstable, whether or not it was taken out.
 	manyFailures   = 3
 	failuresWithin = 30 * time.Second
+	// ejectionTime is how long a pod stays out that is taken out a second time although
+	// it passes again; a third time it is twice as long, and so on.
+	ejectionTime = 30 * time.Second
 	// forgiveAfter is the time in good health for which one ejection is forgotten,
 	// and maxEjections bounds how many of them prolong the next.
 	forgiveAfter = time.Minute
@@ -73,10 +76,10 @@ func (f *flapping) forgive(now time.Time) {
 }
 
 // countEjection records that the pod is taken out: until the next probe that passes
-// the first time, and for base longer each time after.
-func (f *flapping) countEjection(now time.Time, base time.Duration) {
+// the first time, and for ejectionTime longer each time after.
+func (f *flapping) countEjection(now time.Time) {
 	f.ejections = min(f.ejections+1, maxEjections)
-	f.until = now.Add(time.Duration(f.ejections-1) * base)
+	f.until = now.Add(time.Duration(f.ejections-1) * ejectionTime)
 }
 
 // markUnstable is called when a pod is taken out: its sessions should not go to one

@@ -57,10 +57,7 @@ func rejoin(set func(time.Time, []statefulroute.Pod), via []statefulroute.PodSta
 func TestWhoStartsSlowlyInTheWeights(t *testing.T) {
 	for _, c := range rejoinings {
 		t.Run(c.name, func(t *testing.T) {
-			w, err := weight.New(weight.Options{SlowStart: time.Minute})
-			if err != nil {
-				t.Fatal(err)
-			}
+			w := weight.New(weight.Options{SlowStart: time.Minute})
 			now := rejoin(func(now time.Time, pods []statefulroute.Pod) {
 				w.SetPods(now, pods)
 				w.Next(now)

@@ -45,11 +45,11 @@ func (o *Observation) seconds() float64 {
 // Response times are averaged over a long memory that is cut short only by a large
 // change. A weight within the dead band of the one pushed last is left alone. A
 // push changes no weight by more than a bounded step, and comes at most once in
-// MinInterval. And when more than half of the pods look bad, the fault is
+// minInterval. And when more than half of the pods look bad, the fault is
 // elsewhere, and none is lowered.
 //
 // A pod is never lowered so far that nobody would notice its recovery: it keeps
-// about MinRate requests a second. When these show that it is fast again, what was
+// about minRate requests a second. When these show that it is fast again, what was
 // known of it is forgotten and its weight comes back in a few large steps.
 //
 // Controller is not safe for concurrent use.
@@ -71,7 +71,7 @@ type podWeight struct {
 	penalty    float64   // 0 to 1; 1: none
 	load       loadEstimate
 	share      trafficShare
-	floor      float64 // the least factor: it leaves the pod MinRate
+	floor      float64 // the least factor: it leaves the pod minRate
 	certain    bool    // that its factor belongs at the floor
 	recovering bool    // it has recovered, and its factor is on its way up
 	rested     int     // calls of Next since the factor changed
@@ -100,12 +100,11 @@ const leaveFloor = 4
 const lowered = 0.5
 
 // New returns a Controller without pods.
-func New(opts Options) (*Controller, error) {
-	opts = opts.withDefaults()
-	if err := opts.validate(); err != nil {
-		return nil, err
+func New(opts Options) *Controller {
+	if opts.Scale == 0 {
+		opts.Scale = defaultScale
 	}
-	return &Controller{opts: opts, pods: map[string]*podWeight{}}, nil
+	return &Controller{opts: opts, pods: map[string]*podWeight{}}
 }
 
 // SetPods replaces the set of pods and their configured weights; what is known of
@@ -115,7 +114,7 @@ func (w *Controller) SetPods(now time.Time, pods []statefulroute.Pod) {
 	for _, fact := range pods {
 		p, known := w.pods[fact.Name]
 		if !known {
-			p = &podWeight{penalty: 1, factor: w.meanFactor(), floor: w.opts.MinFactor, share: newTrafficShare()}
+			p = &podWeight{penalty: 1, factor: w.meanFactor(), floor: minFactor, share: newTrafficShare()}
 			if w.begun && w.opts.SlowStart > 0 {
 				p.joined = now
 			}
@@ -179,11 +178,11 @@ func (w *Controller) Next(now time.Time) (weights map[string]uint32, push bool) 
 	w.learnShares(now)
 	for _, name := range w.order {
 		p := w.pods[name]
-		if p.load.fold(now, w.opts.Memory, p.factor < lowered) {
+		if p.load.fold(now, p.factor < lowered) {
 			p.recovering = true
 		}
 	}
-	due := w.pushed.IsZero() || now.Sub(w.pushed) >= w.opts.MinInterval
+	due := w.pushed.IsZero() || now.Sub(w.pushed) >= minInterval
 	if due {
 		w.advance(now)
 	}
@@ -241,8 +240,7 @@ func (w *Controller) step(p *podWeight, target float64) {
 		target = p.floor
 	}
 	exact := p.exactTarget(target)
-	band := w.opts.DeadBand
-	largest := w.opts.MaxStep
+	band, largest := deadBand, float64(maxStep)
 	switch {
 	case p.recovering:
 		// It has shown that it is another pod than it was: until the few requests say
@@ -250,7 +248,7 @@ func (w *Controller) step(p *podWeight, target float64) {
 		if math.Abs(math.Log(target)) <= math.Log1p(noiseSigmas*noise) {
 			target = max(target, 1)
 		}
-		largest, exact = w.opts.ReturnStep, true
+		largest, exact = returnStep, true
 	case !exact:
 		if target < farSlower {
 			noise *= farSlowerPower // a power multiplies relative errors

@@ -10,11 +10,7 @@ import (
 
 // Two pods report each second; chat-1 takes ten times as long.
 func Example() {
-	c, err := weight.New(weight.Options{})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
+	c := weight.New(weight.Options{})
 	now := time.Unix(1000, 0)
 	c.SetPods(now, []statefulroute.Pod{{Name: "chat-0", Weight: 1}, {Name: "chat-1", Weight: 1}, {Name: "chat-2", Weight: 1}})
 	weights, push := c.Next(now)

@@ -122,7 +122,7 @@ func (l *loadEstimate) add(now time.Time, o Observation) {
 // fold moves what was reported since the last fold into the averages. Of a pod that
 // is lowered it reports whether it has recovered since; what was known of it from
 // before is then forgotten.
-func (l *loadEstimate) fold(now time.Time, memory time.Duration, lowered bool) (recovered bool) {
+func (l *loadEstimate) fold(now time.Time, lowered bool) (recovered bool) {
 	if !l.reported {
 		return false
 	}

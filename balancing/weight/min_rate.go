@@ -117,16 +117,16 @@ func (w *Controller) learnShares(now time.Time) {
 	}
 }
 
-// setFloor sets the factor that would leave p MinRate requests a second beside peers
+// setFloor sets the factor that would leave p minRate requests a second beside peers
 // that demand so much.
 func (w *Controller) setFloor(p *podWeight, peers float64) {
-	share := w.opts.MinRate / (w.rate.value() * p.share.ratio())
+	share := minRate / (w.rate.value() * p.share.ratio())
 	least := highestFloor
 	if share < 1 {
-		inProgress := w.opts.MinRate * p.load.responseTime()
+		inProgress := minRate * p.load.responseTime()
 		least = min(share/(1-share)*peers*(inProgress+1)/p.configured, highestFloor)
 	}
-	least = max(least, w.opts.MinFactor)
+	least = max(least, minFactor)
 	off := math.Abs(math.Log(least / p.floor))
 	if p.factor > 1.01*p.floor || off > floorSigmas*p.share.noise() {
 		p.floor = least

@@ -26,10 +26,7 @@ const loopRate = 600 // requests a second
 
 func newClosedLoop(t *testing.T, seed uint64, measured bool) *closedLoop {
 	t.Helper()
-	w, err := weight.New(weight.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := weight.New(weight.Options{})
 	w.SetPods(t0, makePods(3))
 	weights, _ := w.Next(t0)
 	return &closedLoop{w: w, random: rand.New(rand.NewPCG(seed, 7)), now: t0, measured: measured, weights: weights}

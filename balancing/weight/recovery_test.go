@@ -40,10 +40,7 @@ type podCounts struct {
 
 func newEnvoy(t *testing.T, seed uint64, rate float64) *envoy {
 	t.Helper()
-	w, err := weight.New(weight.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := weight.New(weight.Options{})
 	w.SetPods(t0, makePods(3))
 	e := &envoy{w: w, random: rand.New(rand.NewPCG(seed, 11)), rate: rate, slow: .02}
 	e.weights, _ = w.Next(t0)

@@ -69,7 +69,7 @@ func (w *Controller) guard(targets []float64) {
 		if 2*badOnes > len(targets) {
 			floor = 1
 		}
-		targets[i] = min(max(f, floor), w.opts.MaxFactor)
+		targets[i] = min(max(f, floor), maxFactor)
 	}
 }
 
@@ -89,8 +89,8 @@ func (w *Controller) factorOf(now time.Time, p *podWeight, usual float64) float6
 		f = farSlower * math.Pow(f/farSlower, farSlowerPower)
 	}
 	f *= math.Pow(1-errors, errorPower)
-	f = min(max(f, w.opts.MinFactor/2), w.opts.MaxFactor)
-	return math.Pow(f, math.Exp2(-max(float64(now.Sub(p.load.at)), 0)/float64(4*w.opts.Memory)))
+	f = min(max(f, minFactor/2), maxFactor)
+	return math.Pow(f, math.Exp2(-max(float64(now.Sub(p.load.at)), 0)/float64(4*memory)))
 }
 
 // usualTime is the median response time of the pods that answer; 0 when none does.

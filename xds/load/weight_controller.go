@@ -139,12 +139,7 @@ func (c *WeightController) stateOf(svc *state.ServiceView) *controlledService {
 	}
 	b, active := svc.Balancing, !svc.Balancing.FixedWeights
 	if st.weights == nil || st.slowStart != b.SlowStart || active && !st.active {
-		weights, err := weight.New(weight.Options{SlowStart: b.SlowStart, MinInterval: pushInterval})
-		if err != nil {
-			c.Logger.Error("weights follow the defaults", zap.String("service", svc.Name), zap.Error(err))
-			weights, _ = weight.New(weight.Options{}) // these are valid
-		}
-		st.weights, st.slowStart = weights, b.SlowStart
+		st.weights, st.slowStart = weight.New(weight.Options{SlowStart: b.SlowStart}), b.SlowStart
 	}
 	if st.passive == nil || st.window != b.ResponseTimeWindow {
 		st.passive, st.window = health.NewPassiveCheck(b.ResponseTimeWindow), b.ResponseTimeWindow

@@ -1,7 +1,6 @@
 package simulate
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -47,11 +46,7 @@ type counts struct {
 func newPolicy(name string, s Setting) (*policy, error) {
 	p := &policy{setting: s, counts: make([]counts, s.Pods+1)}
 	if slices.Contains([]string{EDSLeastRequest, EDSSampled, EDSRoundRobin}, name) {
-		w, err := weight.New(weight.Options{SlowStart: 10 * time.Second})
-		if err != nil {
-			return nil, fmt.Errorf("weights: %w", err)
-		}
-		p.weights = w
+		p.weights = weight.New(weight.Options{SlowStart: 10 * time.Second})
 	}
 	if name == EDSSampled {
 		p.samplers = map[samplerKey]*sampler{}
