@@ -58,7 +58,6 @@ type checkedService struct {
 	check     statefulroute.HealthCheck
 	health    *health.Checker
 	addresses map[string]netip.AddrPort
-	until     time.Time // of a check that only follows a suspicion; zero: no end
 	due       time.Time // of the first probe
 	place     int       // in the queue; -1: not in it
 	// followed is the view that was followed last: what it says is known. nil: it
@@ -74,16 +73,6 @@ type probeResult struct {
 	err    error
 }
 
-// suspectCheck is how pods are probed that are suspect in a service without a health
-// check: it only finds out that nobody listens.
-func suspectCheck() statefulroute.HealthCheck {
-	return statefulroute.HealthCheck{TCP: true, Interval: time.Second, Timeout: 500 * time.Millisecond, UnhealthyAfter: 2, HealthyAfter: 1}
-}
-
-// suspectLasts is how long a suspect service without a health check is probed, and
-// for as long again while a pod of it is down.
-const suspectLasts = 10 * time.Second
-
 // retryAfter is the pause before what could not be set is tried again.
 const retryAfter = time.Second
 
@@ -95,8 +84,8 @@ func (p *Prober) init() {
 	})
 }
 
-// Suspect has a pod probed at once; one failure then takes it out. Where the service
-// has no health check, the pod must accept a TCP connection.
+// Suspect has a pod probed at once; one failure then takes it out. Pods of a
+// service without a health check are not probed.
 func (p *Prober) Suspect(ctx context.Context, service, pod string) {
 	p.init()
 	select {
@@ -202,9 +191,9 @@ func (p *Prober) follow(ctx context.Context, now time.Time) {
 func (p *Prober) checkOf(svc *state.ServiceView) *checkedService {
 	c := p.checked[svc.Name]
 	switch {
-	case svc.Health == nil && (c == nil || c.until.IsZero()):
+	case svc.Health == nil:
 		return nil
-	case svc.Health == nil || c != nil && c.check == *svc.Health && c.until.IsZero():
+	case c != nil && c.check == *svc.Health:
 		return c
 	}
 	return p.add(svc.Name, *svc.Health)
@@ -227,7 +216,7 @@ func (p *Prober) add(service string, check statefulroute.HealthCheck) *checkedSe
 		c = &checkedService{name: service, place: -1}
 		p.checked[service] = c
 	}
-	c.check, c.health, c.until, c.followed = check, health, time.Time{}, nil
+	c.check, c.health, c.followed = check, health, nil
 	return c
 }
 
@@ -242,22 +231,12 @@ func (c *checkedService) setMembers(now time.Time, members []state.Member) []hea
 	return c.health.SetPods(now, pods)
 }
 
-// suspect probes a pod at once, if need be in a service that is not checked.
+// suspect probes a pod at once.
 func (p *Prober) suspect(now time.Time, id podID) {
-	c := p.checked[id.service]
-	if c == nil {
-		svc, ok := p.Model().Service(id.service)
-		if !ok || svc.Health != nil {
-			return // gone, or about to be followed
-		}
-		if c = p.add(id.service, suspectCheck()); c == nil {
-			return
-		}
-		c.setMembers(now, svc.Members)
-		c.until = now.Add(suspectLasts)
+	if c := p.checked[id.service]; c != nil {
+		c.health.Suspect(now, id.pod)
+		p.requeue(c)
 	}
-	c.health.Suspect(now, id.pod)
-	p.requeue(c)
 }
 
 // end forgets a service that is gone or no longer checked; its pods are not
@@ -331,11 +310,6 @@ func (p *Prober) take(ctx context.Context, now time.Time, found []probeResult) {
 		}
 	}
 	p.set(ctx, verdicts)
-	for _, r := range found {
-		if c := p.checked[r.id.service]; c != nil && !c.until.IsZero() && now.After(c.until) {
-			p.review(ctx, now, c)
-		}
-	}
 }
 
 // result books one result. One for a check that was replaced, or of a service that
@@ -353,17 +327,6 @@ func (p *Prober) result(ctx context.Context, now time.Time, r probeResult) []hea
 	p.log(c.name, r.err, changed)
 	p.requeue(c)
 	return changed
-}
-
-// review ends the probes that a suspicion began, unless a pod is down.
-func (p *Prober) review(ctx context.Context, now time.Time, c *checkedService) {
-	for pod := range c.addresses {
-		if !c.health.Healthy(pod) {
-			c.until = now.Add(suspectLasts)
-			return
-		}
-	}
-	p.end(ctx, c)
 }
 
 func (p *Prober) log(service string, probe error, changed []health.Transition) {
