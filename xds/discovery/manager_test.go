@@ -3,11 +3,7 @@ package discovery
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/netip"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,13 +15,6 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 )
-
-// resolver answers look-ups by a function.
-type resolver func(host string) ([]netip.Addr, error)
-
-func (r resolver) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
-	return r(host)
-}
 
 func names(pods []statefulroute.Pod) string {
 	var out []string
@@ -105,26 +94,6 @@ func fromList(name string, pods ...statefulroute.Pod) statefulroute.Service {
 	return svc
 }
 
-// podsFile is a file's text that lists pods.
-func podsFile(names string) string {
-	var b strings.Builder
-	for i, name := range strings.Fields(names) {
-		fmt.Fprintf(&b, "- {name: %s, address: '127.0.0.1:%d'}\n", name, i+1)
-	}
-	if b.Len() == 0 {
-		return "[]\n"
-	}
-	return b.String()
-}
-
-// replace writes a file in one step.
-func replace(t *testing.T, file, text string) {
-	t.Helper()
-	if err := errors.Join(os.WriteFile(file+".new", []byte(text), 0o600), os.Rename(file+".new", file)); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func (s *Manager) state(service string) string {
 	if status := s.Status(service); status != nil {
 		return status.State
@@ -132,92 +101,8 @@ func (s *Manager) state(service string) string {
 	return ""
 }
 
-func TestAPodsFileIsFollowedAndABadOneKeepsTheLast(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "pods.yaml")
-	s, b := newManager(t, nil)
-	chat := fromFile("chat", file)
-	var bad *SourcesError
-	if err := b.change(t, s, chat); !errors.As(err, &bad) || !slices.Equal(bad.Files, []string{file}) || !strings.Contains(err.Error(), `pods of service "chat"`) {
-		t.Errorf("a missing file: %v", err)
-	}
-	replace(t, file, podsFile("a"))
-	b.mustChange(t, s, chat)
-	if got := b.of("chat"); got != "a" {
-		t.Fatalf("at first: %s", got)
-	}
-	replace(t, file, "- {name: a, address: nowhere}\n")
-	await(t, "the bad file to show", func() bool { return s.state("chat") == "stale" })
-	if status := s.Status("chat"); !strings.Contains(status.Error, "nowhere") || status.Restored || !strings.Contains(status.Note(), "last good list") {
-		t.Errorf("status: %+v, %s", status, status.Note())
-	}
-	replace(t, file, podsFile("a b"))
-	await(t, "the second list", func() bool { return b.of("chat") == "a b" && s.state("chat") == "good" })
-}
-
-// What a file holds while it is written is not read, however long that takes: it
-// is empty, and then a list of one pod, of two, and so on.
-func TestAFileThatIsBeingWrittenIsNotRead(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "pods.yaml")
-	replace(t, file, podsFile("a b c d e f"))
-	s, b := newManager(t, nil)
-	chat := fromFile("chat", file)
-	chat.Pods.Hold = 0 // nothing else protects
-	var seen sync.Map
-	s.Set = func(ctx context.Context, service string, from statefulroute.PodSource, pods []statefulroute.Pod) error {
-		seen.Store(names(pods), true)
-		return b.set(ctx, service, from, pods)
-	}
-	b.mustChange(t, s, chat)
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_TRUNC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for line := range strings.Lines(podsFile("a b c d e f g")) { // each a whole list
-		if _, err := f.WriteString(line); err != nil {
-			t.Fatal(err)
-		}
-		<-time.After(200 * time.Millisecond)
-	}
-	await(t, "the whole list", func() bool { return b.of("chat") == "a b c d e f g" })
-	seen.Range(func(list, _ any) bool {
-		if list != "a b c d e f g" {
-			t.Errorf("%q was read", list)
-		}
-		return true
-	})
-}
-
-// A file is emptied in every way: the pods stay, and whoever gave the order or
-// mended the file sees it at once.
-func TestAnEmptiedFileIsHeld(t *testing.T) {
-	for name, c := range map[string]struct{ text, state string }{
-		"empty list": {"[]\n", "held"},
-		"one of six": {podsFile("a"), "held"},
-		"null":       {"null\n", "stale"},
-		"no text":    {"", "stale"},
-		"cut off":    {podsFile("a b c d e f")[:50], "stale"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			file := filepath.Join(t.TempDir(), "pods.yaml")
-			replace(t, file, podsFile("a b c d e f"))
-			s, b := newManager(t, nil)
-			b.mustChange(t, s, fromFile("chat", file))
-			replace(t, file, c.text)
-			await(t, c.state, func() bool { return s.state("chat") == c.state })
-			if got := len(strings.Fields(b.of("chat"))); got != 6 {
-				t.Errorf("%d pods are left: %s", got, b.of("chat"))
-			}
-			if note := s.Status("chat").Note(); note == "" {
-				t.Error("nothing is said of it")
-			}
-			replace(t, file, podsFile("a b c d e f"))
-			await(t, "good", func() bool { return s.state("chat") == "good" })
-		})
-	}
-}
-
 func TestAnOperatorBelievesTheLoss(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "pods.yaml")
 	replace(t, file, podsFile("a b c"))
 	s, b := newManager(t, nil)
@@ -235,55 +120,6 @@ func TestAnOperatorBelievesTheLoss(t *testing.T) {
 	if b.of("chat") != "" || s.state("chat") != "good" {
 		t.Errorf("after it: %q, %s", b.of("chat"), s.state("chat"))
 	}
-}
-
-func TestDNSNamesPodsByAddressAndSurvivesFailures(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var calls atomic.Int32
-		s, b := newManager(t, resolver(func(host string) ([]netip.Addr, error) {
-			if host != "chat.internal" {
-				return nil, fmt.Errorf("asked for %s", host)
-			}
-			if calls.Add(1) == 1 {
-				return nil, errors.New("no answer")
-			}
-			return []netip.Addr{netip.MustParseAddr("::1"), netip.MustParseAddr("::ffff:10.0.0.2"), netip.MustParseAddr("10.0.0.2")}, nil
-		}))
-		b.mustChange(t, s, fromDNS("chat", "chat.internal")) // a failed first look-up is not fatal
-		if b.of("chat") != "" || s.state("chat") != "missing" {
-			t.Errorf("at first: %q, %s", b.of("chat"), s.state("chat"))
-		}
-		time.Sleep(6 * time.Second)
-		if got := b.of("chat"); got != "10.0.0.2:80 [::1]:80" || s.state("chat") != "good" {
-			t.Errorf("then: %q, %s", got, s.state("chat"))
-		}
-		s.Stop()
-	})
-}
-
-// answers is a name server whose records a test sets.
-type answers struct {
-	mu    sync.Mutex
-	addrs string // last bytes
-	err   error
-	asked int
-}
-
-func (a *answers) say(addrs string, err error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.addrs, a.err = addrs, err
-}
-
-func (a *answers) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.asked++
-	var out []netip.Addr
-	for _, last := range strings.Fields(a.addrs) {
-		out = append(out, netip.MustParseAddr("10.0.0."+last))
-	}
-	return out, a.err
 }
 
 func TestALossIsBelievedAfterTheHold(t *testing.T) {
@@ -306,18 +142,6 @@ func TestALossIsBelievedAfterTheHold(t *testing.T) {
 		}
 		s.Stop()
 	})
-}
-
-// A source that says nothing again, such as a file, is believed in time.
-func TestAFileIsBelievedInTimeWithoutAnotherChange(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "pods.yaml")
-	replace(t, file, podsFile("a b c"))
-	s, b := newManager(t, nil)
-	chat := fromFile("chat", file)
-	chat.Pods.Hold = 300 * time.Millisecond
-	b.mustChange(t, s, chat)
-	replace(t, file, podsFile("c"))
-	await(t, "the hold's end", func() bool { return b.of("chat") == "c" && s.state("chat") == "good" })
 }
 
 // What a refused list lacks is not lost: it is served when it can be.
@@ -348,6 +172,7 @@ func TestAListThatTheServerRefusesIsReported(t *testing.T) {
 
 // One service's file is in a folder that is gone: the others are followed.
 func TestOneBrokenSourceDoesNotEndTheOthers(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "pods.yaml")
 	broken, good := fromFile("broken", filepath.Join(dir, "gone", "pods.yaml")), fromFile("good", file)
@@ -365,15 +190,6 @@ func TestOneBrokenSourceDoesNotEndTheOthers(t *testing.T) {
 		replace(t, file, podsFile(pods))
 		await(t, pods, func() bool { return b.of("good") == pods })
 	}
-}
-
-// slowResolver holds an answer back until it is let go.
-type slowResolver struct{ asked, answer chan struct{} }
-
-func (r slowResolver) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
-	r.asked <- struct{}{}
-	<-r.answer // whatever its caller thinks of that
-	return []netip.Addr{netip.MustParseAddr("10.0.0.1")}, nil
 }
 
 // A source that was being read when another took its place says nothing more.
@@ -462,6 +278,7 @@ func TestARefusedChangeLeavesTheSourcesOfBefore(t *testing.T) {
 // At a reload a service keeps what it has while its new source cannot be read,
 // and the new source's first answer is an operator's word: it is not held.
 func TestANewSourceThatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "pods.yaml")
 	s, b := newManager(t, nil)
 	b.mustChange(t, s, fromList("chat", testPod("a", 1), testPod("b", 2), testPod("c", 3)))
