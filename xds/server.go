@@ -18,6 +18,8 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
@@ -48,6 +50,9 @@ type Options struct {
 	Boot string
 	// Limits bound the clients.
 	Limits ClientLimits
+	// Credentials are those with which clients are answered. nil means none: anybody
+	// who reaches the port is answered.
+	Credentials credentials.TransportCredentials
 }
 
 func (o *Options) validate() error {
@@ -61,6 +66,9 @@ func (o *Options) validate() error {
 		o.AckTimeout = 500 * time.Millisecond
 	}
 	o.Limits.fill()
+	if o.Credentials == nil {
+		o.Credentials = insecure.NewCredentials()
+	}
 	if o.ReconnectGrace == 0 {
 		o.ReconnectGrace = 5 * time.Second
 	}
@@ -416,7 +424,7 @@ func (s *Server) Clients() []ClientStatus { return s.clients.list(time.Now()) }
 
 // Serve answers xDS on the listener until ctx ends.
 func (s *Server) Serve(ctx context.Context, listener net.Listener, register ...func(*grpc.Server)) error {
-	server := grpc.NewServer(s.guard.ServerOptions()...)
+	server := grpc.NewServer(append(s.guard.ServerOptions(), grpc.Creds(s.opts.Credentials))...)
 	xdsCtx, stopStreams := context.WithCancel(ctx)
 	defer stopStreams()
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(server, serverv3.NewServer(xdsCtx, s.caches, s.clients.callbacks(), sotw.WithOrderedADS()))

@@ -14,6 +14,8 @@ import (
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 
 	statefulroute "github.com/stateful-route/stateful-route"
@@ -69,6 +71,9 @@ type Options struct {
 	Log *zap.Logger
 	// LogLinesDropped counts what Log's readers missed; nil means nobody counts.
 	LogLinesDropped func() uint64
+	// Credentials are those with which Envoys are answered, XDSCredentials those of the
+	// connection to xds-server. nil means none: anybody who reaches a port is answered.
+	Credentials, XDSCredentials credentials.TransportCredentials
 	// Extensions are the strategies that may be named.
 	Extensions extensions.Set
 	// Version names the build in metrics, traces and the xDS node.
@@ -112,6 +117,9 @@ func New(ctx context.Context, o Options) (*App, error) {
 	}
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = 500 * time.Millisecond
+	}
+	if o.Credentials == nil {
+		o.Credentials = insecure.NewCredentials()
 	}
 	a := &App{opts: o, log: o.Log}
 	steps := []func(context.Context) error{

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -12,11 +11,8 @@ import (
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/keepalive"
 
 	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/extproc"
@@ -84,17 +80,8 @@ func (a *App) setHealth(s healthv1.HealthCheckResponse_ServingStatus) {
 }
 
 func (a *App) buildWatcher(context.Context) (err error) {
-	// A dead peer is noticed although the stream may be silent for hours.
-	alive := keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}
-	// Both processes are often started at once; gRPC's own first retry is after 1s.
-	again := grpc.ConnectParams{
-		Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
-		MinConnectTimeout: 5 * time.Second,
-	}
-	a.xds, err = grpc.NewClient(a.opts.Config.XDS, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithConnectParams(again), grpc.WithKeepaliveParams(alive), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(256<<20)))
-	if err != nil {
-		return fmt.Errorf("connect to xds-server: %w", err)
+	if a.xds, err = xdsclient.Dial(a.opts.Config.XDS, xdsclient.DialOptions{Credentials: a.opts.XDSCredentials}); err != nil {
+		return err
 	}
 	id, err := nodeID()
 	if err != nil {
@@ -141,7 +128,7 @@ func (a *App) buildServer(context.Context) error {
 	if err := a.monitor.Register("clients", a.guard); err != nil {
 		return err
 	}
-	a.grpc = grpc.NewServer(a.guard.ServerOptions()...)
+	a.grpc = grpc.NewServer(append(a.guard.ServerOptions(), grpc.Creds(a.opts.Credentials))...)
 	extprocv3.RegisterExternalProcessorServer(a.grpc, a.server)
 	healthv1.RegisterHealthServer(a.grpc, a.health)
 	return nil
