@@ -1,0 +1,94 @@
+package discovery
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/internal/strictyaml"
+)
+
+// scripted is a source that sends what it is given, once, and nothing more.
+type scripted struct{ says []Update }
+
+func (*scripted) String() string                              { return "scripted" }
+func (*scripted) Written() bool                               { return false }
+func (*scripted) Check(*strictyaml.Document, strictyaml.Path) {}
+func (s *scripted) NewDiscoverer(Options) Discoverer          { return s }
+func (s *scripted) Run(ctx context.Context, updates chan<- Update) {
+	for _, u := range s.says {
+		Send(ctx, updates, u)
+	}
+	<-ctx.Done()
+}
+
+func fromScript(says ...Update) statefulroute.Service {
+	svc := testService("chat")
+	svc.Pods = statefulroute.PodSource{Discovery: &scripted{says}, Hold: time.Minute}
+	return svc
+}
+
+// kept is a keeper of one service's pods.
+type kept struct {
+	mu   sync.Mutex
+	last KeptPods
+}
+
+func (k *kept) KeepPods(_ string, pods KeptPods) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.last = pods
+}
+func (*kept) ForgetPods(func(string) bool) {}
+
+// A watched list is true until there is another; any other was true when it was said.
+func TestAWatchedListIsConfirmedByItsSilence(t *testing.T) {
+	for _, watched := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			m, b := newManager(t, nil)
+			k := &kept{}
+			m.Keeper = k
+			began := time.Now()
+			b.mustChange(t, m, fromScript(Update{Pods: podList("a b"), Watched: watched}))
+			time.Sleep(time.Hour)
+			k.mu.Lock()
+			age := time.Since(k.last.Confirmed)
+			k.mu.Unlock()
+			if names(k.last.Pods) != "a b" || watched && age > time.Minute || !watched && !k.last.Confirmed.Equal(began) {
+				t.Errorf("watched %v: confirmed %v ago, %v", watched, age, k.last.Pods)
+			}
+			m.Stop()
+		})
+	}
+}
+
+// A source that says nothing at all does not hold up a reload for ever, and is heard
+// when it does.
+func TestASourceThatSaysNothingIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, b := newManager(t, nil)
+		began := time.Now()
+		b.mustChange(t, m, fromScript())
+		if s := m.Status("chat"); time.Since(began) != patience || s.State != "missing" || !strings.Contains(s.Error, "no answer") {
+			t.Errorf("after %v: %+v", time.Since(began), s)
+		}
+		m.Stop()
+	})
+}
+
+// What the source said first is in force with the change; what it says next is set.
+func TestUpdatesComeInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, b := newManager(t, nil)
+		b.mustChange(t, m, fromScript(Update{Pods: podList("a")}, Update{Pods: podList("a b")}, Update{Pods: podList("a b c")}))
+		synctest.Wait()
+		if got := b.of("chat"); got != "a b c" {
+			t.Errorf("the pods are %q", got)
+		}
+		m.Stop()
+	})
+}
