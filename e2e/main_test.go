@@ -71,3 +71,11 @@ func start(t *testing.T, o harness.Options) *harness.Stack {
 	}
 	return harness.Start(t, programs, o)
 }
+
+// scaled is n, or a sixth of it where the race detector makes all of them as dear.
+func scaled(n int) int {
+	if os.Getenv("E2E_RACE") == "1" {
+		return n / 6
+	}
+	return n
+}

@@ -148,7 +148,7 @@ func awaitBatches(t *testing.T, s *harness.Stack, a *arrivals, moment func(table
 // being written.
 func TestExtprocKilledInASweepLosesNoBinding(t *testing.T) {
 	t.Parallel()
-	const expired = 300_000
+	expired := scaled(300_000)
 	path := filepath.Join(t.TempDir(), "pins.db")
 	svc := homeless()
 	svc.Session.IdleTimeout = "2h"
@@ -237,7 +237,7 @@ func cacheStats(s *harness.Stack) (tableStats, error) {
 // that takes is logged here and measured in package store (BenchmarkStore).
 func TestRestartWithAMillionSessions(t *testing.T) {
 	t.Parallel()
-	const sessions = 1_000_000
+	sessions := scaled(1_000_000)
 	path := filepath.Join(t.TempDir(), "pins.db")
 	s := start(t, harness.Options{Store: map[string]any{"memory": map[string]any{"path": path}}})
 	s.Extproc.Stop(t)
