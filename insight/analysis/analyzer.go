@@ -193,12 +193,14 @@ func (a *Analyzer) peersLocked(scope Scope, length time.Duration) *Window {
 		return &Window{}
 	}
 	covered := func(w *Window) bool { return w.Period >= length }
+	one := &Window{}
 	all, known := h.peers[length]
 	if !known { // for all pods that ask: there are few lengths and many pods
 		for _, s := range h.pods {
 			if a.isCurrentLocked(s) {
-				one := s.figures(Scope{}, covered)
-				all.addServed(&one)
+				*one = Window{}
+				s.figures(one, covered)
+				all.addServed(one)
 			}
 		}
 		if h.peers == nil {
@@ -207,8 +209,9 @@ func (a *Analyzer) peersLocked(scope Scope, length time.Duration) *Window {
 		h.peers[length] = all
 	}
 	if own := h.pods[scope.Pod]; own != nil && a.isCurrentLocked(own) {
-		one := own.figures(Scope{}, covered)
-		all.takeServed(&one)
+		*one = Window{}
+		own.figures(one, covered)
+		all.takeServed(one)
 	}
 	return &all
 }

@@ -37,9 +37,10 @@ func (r *Rule) evaluate(scope Scope, s *series) (evaluation, bool) {
 	if scope.Pod != "" && r.figure.serviceOnly {
 		return evaluation{}, false
 	}
-	recent := s.figures(scope, r.enough)
-	value, known := r.figure.value(&recent)
-	if !known || !r.enough(&recent) {
+	recent := &Window{Scope: scope}
+	s.figures(recent, r.enough)
+	value, known := r.figure.value(recent)
+	if !known || !r.enough(recent) {
 		return evaluation{}, false
 	}
 	if r.Compare.holds(value, r.Threshold) {
@@ -47,10 +48,10 @@ func (r *Rule) evaluate(scope Scope, s *series) (evaluation, bool) {
 			return evaluation{broken: true, value: value, window: w}, true
 		}
 	}
-	if v, goesOn := r.evaluateLonger(scope, s, &recent); goesOn {
+	if v, goesOn := r.evaluateLonger(scope, s, recent); goesOn {
 		return v, true
 	}
-	return evaluation{value: value, window: recent}, true
+	return evaluation{value: value, window: *recent}, true
 }
 
 // evaluateLonger looks further back, as long as it goes on: a rate just past the

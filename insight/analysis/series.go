@@ -53,20 +53,18 @@ func (s *series) newest(scope Scope, limit int) Window {
 	return w
 }
 
-// figures sums the newest points until enough says so, without the distribution
-// of their times.
-func (s *series) figures(scope Scope, enough func(*Window) bool) Window {
-	w := Window{Scope: scope}
+// figures has w sum the newest points until enough says so, without the
+// distribution of their times.
+func (s *series) figures(w *Window, enough func(*Window) bool) {
 	for i := range len(s.recent) {
 		p := s.at(i)
 		w.extend(p)
 		w.ResponseTimes.count += p.times.count
 		w.ResponseTimes.sum += p.times.sum
-		if enough(&w) {
-			break
+		if enough(w) {
+			return
 		}
 	}
-	return w
 }
 
 // sumUp adds a point to the periods.
