@@ -11,8 +11,10 @@ import (
 // A rule from Go watches a figure that no configured metric has.
 func ExampleRule_measure() {
 	analyzer, err := analysis.NewAnalyzer(analysis.AnalyzerOptions{Rules: []analysis.Rule{{
-		Name: "Crowded Pod", Compare: analysis.Above, Threshold: 1000, Severity: analysis.High,
-		Measure: func(w *analysis.Window) (float64, bool) { return float64(w.Sessions), w.Pod != "" },
+		Name: "Chatty Sessions", Compare: analysis.Above, Threshold: 10, Severity: analysis.High,
+		Measure: func(w *analysis.Window) (float64, bool) {
+			return float64(w.Requests) / float64(w.Sessions), w.Pod != "" && w.Sessions > 0
+		},
 	}}})
 	if err != nil {
 		fmt.Println(err)
@@ -20,10 +22,10 @@ func ExampleRule_measure() {
 	}
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	events := analyzer.Observe(now, analysis.Sample{Services: map[string]analysis.ServiceSample{
-		"chat": {Pods: map[string]analysis.PodSample{"chat-0": {Sessions: 1200}, "chat-1": {Sessions: 300}}},
+		"chat": {Pods: map[string]analysis.PodSample{"chat-0": {Requests: 120, Sessions: 10}, "chat-1": {Requests: 120, Sessions: 60}}},
 	}})
 	fmt.Println(events[0].Pod, events[0].Value)
-	// Output: chat-0 1200
+	// Output: chat-0 12
 }
 
 func ExampleReport_WriteText() {
