@@ -21,7 +21,7 @@ type ClientStatus struct {
 	Client   string `json:"client"`   // envoy or extproc
 	Protocol string `json:"protocol"` // delta or sotw
 	Type     string `json:"type"`     // lds, rds, cds, eds
-	Version  string `json:"version"`  // sent last; unchanged: the client came back with the newest
+	Version  string `json:"version"`  // sent last; unchanged: the client came back with what is current
 	Status   string `json:"status"`   // ack, nack, pending, or waiting when nothing was sent
 	Reason   string `json:"reason,omitempty"`
 	// Lagging: it has not answered for so long that nobody waits for it, until it
@@ -35,8 +35,8 @@ type ClientStatus struct {
 // PushObserver hears of acknowledged and refused pushes.
 type PushObserver interface {
 	// XDSPush gets the time from the change that was pushed to a client's
-	// acknowledgement. It counts the stages the change went through before, and,
-	// for what a client gets as it connects, from its request.
+	// acknowledgement. The steps of the rollout before it are included. What a
+	// client gets as it connects counts from its request.
 	XDSPush(resourceType string, d time.Duration)
 	XDSNack(resourceType string)
 }
