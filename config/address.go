@@ -11,7 +11,7 @@ const unixPrefix = "unix:"
 // listenAddress checks an IP:PORT a process of ours, or Envoy, binds or dials.
 func (d *document) listenAddress(at path, value string) {
 	if _, err := netip.ParseAddrPort(value); err != nil {
-		d.refuse(at, "%q is not an IP:PORT such as 127.0.0.1:18000", value)
+		d.Refuse(at, "%q is not an IP:PORT such as 127.0.0.1:18000", value)
 	}
 }
 
@@ -19,7 +19,7 @@ func (d *document) listenAddress(at path, value string) {
 func (d *document) grpcAddress(at path, value string) {
 	if file, ok := strings.CutPrefix(value, unixPrefix); ok {
 		if file == "" || len(file) > 100 {
-			d.refuse(at, "unix: needs a path of 1 to 100 bytes")
+			d.Refuse(at, "unix: needs a path of 1 to 100 bytes")
 		}
 		return
 	}
@@ -30,7 +30,7 @@ func (d *document) grpcAddress(at path, value string) {
 func (d *document) hostNames(at path, names []string) {
 	for i, name := range names {
 		if lower := strings.ToLower(name); !hostName.MatchString(lower) || strings.Contains(lower, "*") {
-			d.refuse(at.with(i), "%q is not a host name such as admin.example.com", name)
+			d.Refuse(at.With(i), "%q is not a host name such as admin.example.com", name)
 		}
 	}
 }

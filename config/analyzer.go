@@ -50,20 +50,20 @@ func (raw *rawAnalyzer) check(doc *document, at path) Analyzer {
 		Historical: or(raw.Historical, true),
 	}
 	if a.Interval < 100*time.Millisecond {
-		doc.refuse(at.with("interval"), "must be at least 100ms")
+		doc.Refuse(at.With("interval"), "must be at least 100ms")
 	}
 	if a.History < 1 || a.History > 100_000 {
-		doc.refuse(at.with("history"), "%d must be 1 to 100000", a.History)
+		doc.Refuse(at.With("history"), "%d must be 1 to 100000", a.History)
 	}
 	names := map[string]bool{}
 	for _, name := range doc.rules {
 		names[name] = true
 	}
 	for i := range raw.Rules {
-		where := at.with("rules", i)
+		where := at.With("rules", i)
 		rule := raw.Rules[i].check(doc, where)
 		if names[rule.Name] {
-			doc.refuse(where.with("name"), "there is a rule %q already", rule.Name)
+			doc.Refuse(where.With("name"), "there is a rule %q already", rule.Name)
 		}
 		names[rule.Name] = true
 		a.Rules = append(a.Rules, rule)
@@ -73,13 +73,13 @@ func (raw *rawAnalyzer) check(doc *document, at path) Analyzer {
 
 func (raw *rawRule) check(doc *document, at path) analysis.Rule {
 	if raw.Name == "" {
-		doc.refuse(at.with("name"), "a rule needs a name")
+		doc.Refuse(at.With("name"), "a rule needs a name")
 	}
-	doc.known(at.with("metric"), raw.Metric, ruleMetrics())
-	doc.known(at.with("severity"), raw.Severity, ruleSeverities())
+	doc.Known(at.With("metric"), raw.Metric, ruleMetrics())
+	doc.Known(at.With("severity"), raw.Severity, ruleSeverities())
 	severity, _ := analysis.ParseSeverity(raw.Severity) // refused above when it is unknown
 	if raw.For < 0 {
-		doc.refuse(at.with("for"), "must not be negative")
+		doc.Refuse(at.With("for"), "must not be negative")
 	}
 	rule := analysis.Rule{
 		Name: raw.Name, Metric: analysis.Metric(raw.Metric), Severity: severity, For: time.Duration(raw.For),
@@ -87,7 +87,7 @@ func (raw *rawRule) check(doc *document, at path) analysis.Rule {
 	}
 	switch {
 	case count(raw.Above != nil, raw.Below != nil) != 1:
-		doc.refuse(at, "exactly one of above and below is needed, found %d", count(raw.Above != nil, raw.Below != nil))
+		doc.Refuse(at, "exactly one of above and below is needed, found %d", count(raw.Above != nil, raw.Below != nil))
 	case raw.Above != nil:
 		rule.Compare, rule.Threshold = analysis.Above, *raw.Above
 	default:

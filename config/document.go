@@ -69,24 +69,8 @@ func decodeFile(file string, v any, opts []Option) (*document, error) {
 	return doc, err
 }
 
-func (d *document) refuse(at path, format string, args ...any) {
-	d.Refuse(strictyaml.Path(at), format, args...)
-}
-
-func (d *document) known(at path, value string, names []string) {
-	d.Known(strictyaml.Path(at), value, names)
-}
-
-func (d *document) beside(file string) string { return d.Beside(file) }
-
-func (d *document) err() error { return d.Err() }
-
-// path leads from the document's root to a field: names and list indexes.
-type path strictyaml.Path
-
-func (p path) with(steps ...any) path { return path(strictyaml.Path(p).With(steps...)) }
-
 type (
+	path      = strictyaml.Path
 	duration  = strictyaml.Duration
 	oneOrMore = strictyaml.OneOrMore
 )

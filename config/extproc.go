@@ -58,35 +58,35 @@ func (raw *rawExtproc) check(doc *document) (*Extproc, error) {
 	doc.hostNames(path{"admin_hosts"}, cfg.AdminHosts)
 	doc.grpcAddress(path{"xds"}, cfg.XDS)
 	if raw.State != nil {
-		if cfg.State = doc.beside(*raw.State); cfg.State == "" {
-			doc.refuse(path{"state"}, "is empty: name a file, or leave it out to keep none")
+		if cfg.State = doc.Beside(*raw.State); cfg.State == "" {
+			doc.Refuse(path{"state"}, "is empty: name a file, or leave it out to keep none")
 		}
 	}
 	cfg.Affinity.check(doc, path{"affinity"})
 	if m := raw.Store.Memory; m != nil {
-		*cfg.Store.Memory = MemoryStore{Path: doc.beside(m.Path), Sync: orDuration(m.Sync, time.Second)}
+		*cfg.Store.Memory = MemoryStore{Path: doc.Beside(m.Path), Sync: orDuration(m.Sync, time.Second)}
 	}
 	if d := cfg.Store.Memory.Sync; d != 0 && d < 10*time.Millisecond {
-		doc.refuse(path{"store", "memory", "sync"}, "must be at least 10ms, or 0s for every batch of changes")
+		doc.Refuse(path{"store", "memory", "sync"}, "must be at least 10ms, or 0s for every batch of changes")
 	}
 	if raw.Store.Valkey != nil {
-		doc.refuse(path{"store", "valkey"}, "this store is not supported yet: use memory")
+		doc.Refuse(path{"store", "valkey"}, "this store is not supported yet: use memory")
 	}
-	if err := doc.err(); err != nil {
+	if err := doc.Err(); err != nil {
 		return nil, err
 	}
 	return cfg, nil
 }
 
 func (a *Affinity) check(doc *document, at path) {
-	doc.known(at.with("strategy"), a.Strategy, doc.cacheStrategies)
+	doc.Known(at.With("strategy"), a.Strategy, doc.cacheStrategies)
 	if a.Capacity < 1 {
-		doc.refuse(at.with("capacity"), "must be at least 1")
+		doc.Refuse(at.With("capacity"), "must be at least 1")
 	}
 	if a.DefaultExpiration < time.Second {
-		doc.refuse(at.with("default_expiration"), "must be at least 1s")
+		doc.Refuse(at.With("default_expiration"), "must be at least 1s")
 	}
 	if a.CleanupInterval < 10*time.Millisecond {
-		doc.refuse(at.with("cleanup_interval"), "must be at least 10ms")
+		doc.Refuse(at.With("cleanup_interval"), "must be at least 10ms")
 	}
 }

@@ -19,10 +19,10 @@ func (raw *rawLimits) check(doc *document, at path) ClientLimits {
 	l := ClientLimits{Connections: or(raw.Connections, 0), Streams: or(raw.Streams, 0)}
 	// One that is written is meant: nobody means 0 by 0.
 	if raw.Connections != nil && l.Connections < 1 {
-		doc.refuse(at.with("connections"), "must be at least 1")
+		doc.Refuse(at.With("connections"), "must be at least 1")
 	}
 	if raw.Streams != nil && l.Streams < max(1, l.Connections) {
-		doc.refuse(at.with("streams"), "must be at least 1, and at least as many as connections")
+		doc.Refuse(at.With("streams"), "must be at least 1, and at least as many as connections")
 	}
 	return l
 }

@@ -9,7 +9,6 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/internal/strictyaml"
 	"github.com/stateful-route/stateful-route/xds/discovery"
 )
 
@@ -44,17 +43,17 @@ func (raw *rawPods) check(doc *document, at path) statefulroute.PodSource {
 	kinds := doc.pods.Kinds()
 	fields := reflect.New(podFields(kinds)).Elem()
 	if raw.node != nil {
-		doc.DecodeLate(strictyaml.Path(at), raw.node, fields.Addr().Interface())
+		doc.DecodeLate(at, raw.node, fields.Addr().Interface())
 	}
 	source := checkSource(doc, at, kinds, fields)
 	hold := fields.FieldByName("Hold").Interface().(*duration)
 	if source.Static == nil {
 		source.Hold = orDuration(hold, defaultHold)
 	} else if hold != nil {
-		doc.refuse(at.with("hold"), "a static list is believed at once: hold is for the other sources")
+		doc.Refuse(at.With("hold"), "a static list is believed at once: hold is for the other sources")
 	}
 	if source.Hold < 0 {
-		doc.refuse(at.with("hold"), "must not be negative")
+		doc.Refuse(at.With("hold"), "must not be negative")
 	}
 	return source
 }
@@ -71,12 +70,12 @@ func checkSource(doc *document, at path, kinds []discovery.Kind, fields reflect.
 	list := fields.FieldByName("Static").Interface().(*discovery.List)
 	if n := len(given) + count(list != nil); n != 1 {
 		last := len(names) - 1
-		doc.refuse(at, "exactly one of %s and %s is needed, found %d", strings.Join(names[:last], ", "), names[last], n)
+		doc.Refuse(at, "exactly one of %s and %s is needed, found %d", strings.Join(names[:last], ", "), names[last], n)
 		return statefulroute.PodSource{}
 	}
 	for name, source := range given {
-		source.Check(doc.Document, strictyaml.Path(at.with(name)))
+		source.Check(doc.Document, at.With(name))
 		return statefulroute.PodSource{Discovery: source}
 	}
-	return statefulroute.PodSource{Static: list.Check(doc.Document, strictyaml.Path(at.with("static")))}
+	return statefulroute.PodSource{Static: list.Check(doc.Document, at.With("static"))}
 }

@@ -53,24 +53,24 @@ func (raw *rawService) check(doc *document, at path) statefulroute.Service {
 		Name:      raw.Name,
 		Hosts:     raw.Match.Hosts,
 		Prefix:    or(raw.Match.Prefix, "/"),
-		Session:   raw.Session.check(doc, at.with("session")),
-		Balancing: raw.Balancing.check(doc, at.with("balancing")),
-		Pods:      raw.Pods.check(doc, at.with("pods")),
+		Session:   raw.Session.check(doc, at.With("session")),
+		Balancing: raw.Balancing.check(doc, at.With("balancing")),
+		Pods:      raw.Pods.check(doc, at.With("pods")),
 
 		ConnectionIdleTimeout: orDuration(raw.ConnectionIdleTimeout, defaultConnectionIdleTimeout),
 	}
 	if svc.ConnectionIdleTimeout < 0 {
-		doc.refuse(at.with("connection_idle_timeout"), "must not be negative")
+		doc.Refuse(at.With("connection_idle_timeout"), "must not be negative")
 	}
 	if raw.HealthCheck == nil { // a session whose pod is gone would see 503 for ever
 		raw.HealthCheck = &rawHealthCheck{TCP: true}
 	}
-	svc.Health = raw.HealthCheck.check(doc, at.with("health_check"))
+	svc.Health = raw.HealthCheck.check(doc, at.With("health_check"))
 	if !serviceName.MatchString(svc.Name) {
-		doc.refuse(at.with("name"), "%q must be 1 to 63 letters, digits, '-', '_' or '.', beginning and ending with a letter or digit", svc.Name)
+		doc.Refuse(at.With("name"), "%q must be 1 to 63 letters, digits, '-', '_' or '.', beginning and ending with a letter or digit", svc.Name)
 	}
 	if strings.HasPrefix(svc.Name, wire.ClusterPrefix) {
-		doc.refuse(at.with("name"), "%q is reserved: clusters of Stateful Route itself begin with %s", svc.Name, wire.ClusterPrefix)
+		doc.Refuse(at.With("name"), "%q is reserved: clusters of Stateful Route itself begin with %s", svc.Name, wire.ClusterPrefix)
 	}
 	if len(svc.Hosts) == 0 {
 		svc.Hosts = []string{"*"}
@@ -78,11 +78,11 @@ func (raw *rawService) check(doc *document, at path) statefulroute.Service {
 	for i, h := range svc.Hosts {
 		svc.Hosts[i] = strings.ToLower(h)
 		if !hostName.MatchString(svc.Hosts[i]) {
-			doc.refuse(at.with("match", "hosts", i), "%q is not a host name, *.SUFFIX or *", h)
+			doc.Refuse(at.With("match", "hosts", i), "%q is not a host name, *.SUFFIX or *", h)
 		}
 	}
 	if !strings.HasPrefix(svc.Prefix, "/") || strings.ContainsAny(svc.Prefix, "?#") {
-		doc.refuse(at.with("match", "prefix"), "%q must begin with / and hold no ? or #", svc.Prefix)
+		doc.Refuse(at.With("match", "prefix"), "%q must begin with / and hold no ? or #", svc.Prefix)
 	}
 	return svc
 }
@@ -95,14 +95,14 @@ func (raw *rawBalancing) check(doc *document, at path) statefulroute.BalancingPo
 		ResponseTimeWindow: orDuration(raw.ResponseTimeWindow, 30*time.Second),
 		SlowStart:          orDuration(raw.SlowStart, 30*time.Second),
 	}
-	doc.known(at.with("strategy"), b.Strategy, doc.strategies.Names())
+	doc.Known(at.With("strategy"), b.Strategy, doc.strategies.Names())
 	traits, _ := doc.strategies.Traits(b.Strategy)
 	b.FixedWeights = traits.FixedWeights
 	if b.ResponseTimeWindow <= 0 {
-		doc.refuse(at.with("response_time_window"), "must be more than 0")
+		doc.Refuse(at.With("response_time_window"), "must be more than 0")
 	}
 	if b.SlowStart < 0 {
-		doc.refuse(at.with("slow_start"), "must not be negative")
+		doc.Refuse(at.With("slow_start"), "must not be negative")
 	}
 	return b
 }
@@ -120,25 +120,25 @@ func (raw *rawHealthCheck) check(doc *document, at path) *statefulroute.HealthCh
 	}
 	h.Timeout = orDuration(raw.Timeout, min(500*time.Millisecond, h.Interval))
 	if n := count(raw.HTTP != nil, raw.GRPC != nil, raw.TCP, raw.None); n != 1 {
-		doc.refuse(at, "exactly one of http, grpc, tcp and none is needed, found %d", n)
+		doc.Refuse(at, "exactly one of http, grpc, tcp and none is needed, found %d", n)
 	}
 	if raw.HTTP != nil && !strings.HasPrefix(h.HTTP, "/") {
-		doc.refuse(at.with("http"), "%q must begin with /", h.HTTP)
+		doc.Refuse(at.With("http"), "%q must begin with /", h.HTTP)
 	}
 	if h.Interval < 10*time.Millisecond {
-		doc.refuse(at.with("interval"), "must be at least 10ms")
+		doc.Refuse(at.With("interval"), "must be at least 10ms")
 	}
 	switch {
 	case h.Timeout < time.Millisecond:
-		doc.refuse(at.with("timeout"), "must be at least 1ms")
+		doc.Refuse(at.With("timeout"), "must be at least 1ms")
 	case h.Timeout > h.Interval: // a hanging pod would be probed less often than in every interval
-		doc.refuse(at.with("timeout"), "%v is longer than the interval, %v", h.Timeout, h.Interval)
+		doc.Refuse(at.With("timeout"), "%v is longer than the interval, %v", h.Timeout, h.Interval)
 	}
 	if h.UnhealthyAfter < 1 {
-		doc.refuse(at.with("unhealthy_after"), "must be at least 1")
+		doc.Refuse(at.With("unhealthy_after"), "must be at least 1")
 	}
 	if h.HealthyAfter < 1 {
-		doc.refuse(at.with("healthy_after"), "must be at least 1")
+		doc.Refuse(at.With("healthy_after"), "must be at least 1")
 	}
 	if raw.None {
 		return nil

@@ -56,18 +56,18 @@ func (raw *rawSession) check(doc *document, at path) statefulroute.SessionPolicy
 		OnExtprocLoss: statefulroute.ExtprocLossPolicy(or(raw.OnExtprocLoss, string(statefulroute.Allow))),
 	}
 	for i, src := range raw.Key {
-		if source := src.open(doc, at.with("key", i)); source != nil {
+		if source := src.open(doc, at.With("key", i)); source != nil {
 			s.Key = append(s.Key, source.Spec())
 		}
 	}
 	for i, src := range raw.Learn {
-		where := at.with("learn", i)
+		where := at.With("learn", i)
 		source := src.open(doc, where)
 		if source == nil {
 			continue
 		}
 		if _, ok := source.(sessionkey.Learner); !ok {
-			doc.refuse(where, "a response cannot name a session by %s", source.Spec().Kind)
+			doc.Refuse(where, "a response cannot name a session by %s", source.Spec().Kind)
 		}
 		s.Learn = append(s.Learn, source.Spec())
 	}
@@ -80,13 +80,13 @@ func (raw *rawSession) check(doc *document, at path) statefulroute.SessionPolicy
 		}
 	}
 	if s.IdleTimeout < 0 {
-		doc.refuse(at.with("idle_timeout"), "must not be negative")
+		doc.Refuse(at.With("idle_timeout"), "must not be negative")
 	}
 	if s.OnPodLoss != statefulroute.Rebind && s.OnPodLoss != statefulroute.Reject {
-		doc.refuse(at.with("on_pod_loss"), "%q must be rebind or reject", s.OnPodLoss)
+		doc.Refuse(at.With("on_pod_loss"), "%q must be rebind or reject", s.OnPodLoss)
 	}
 	if s.OnExtprocLoss != statefulroute.Allow && s.OnExtprocLoss != statefulroute.Deny {
-		doc.refuse(at.with("on_extproc_loss"), "%q must be allow or deny", s.OnExtprocLoss)
+		doc.Refuse(at.With("on_extproc_loss"), "%q must be allow or deny", s.OnExtprocLoss)
 	}
 	return s
 }
@@ -96,9 +96,9 @@ func (raw *rawSession) checkIssue(doc *document, at path, s *statefulroute.Sessi
 		return
 	}
 	s.Issue = &statefulroute.IssuedCookie{Name: raw.Issue.Cookie, TTL: orDuration(raw.Issue.TTL, 0)}
-	sessionkey.Open(issuedSource(s.Issue)[0], func(_, reason string) { doc.refuse(at.with("issue", "cookie"), "%s", reason) })
+	sessionkey.Open(issuedSource(s.Issue)[0], func(_, reason string) { doc.Refuse(at.With("issue", "cookie"), "%s", reason) })
 	if s.Issue.TTL < 0 {
-		doc.refuse(at.with("issue", "ttl"), "must not be negative")
+		doc.Refuse(at.With("issue", "ttl"), "must not be negative")
 	}
 }
 
@@ -118,26 +118,26 @@ func (raw rawSource) open(doc *document, at path) sessionkey.Source {
 		}
 	}
 	if len(kinds) != 1 {
-		doc.refuse(at, "exactly one of %s is needed, found %d", listOf(sessionkey.Kinds()), len(kinds))
+		doc.Refuse(at, "exactly one of %s is needed, found %d", listOf(sessionkey.Kinds()), len(kinds))
 		return nil
 	}
 	s := statefulroute.SessionSource{Kind: kinds[0]}
-	at = at.with(string(s.Kind))
+	at = at.With(string(s.Kind))
 	value := raw[string(s.Kind)]
 	into := any(&s.Name)
 	if sessionkey.Params(s.Kind) != nil {
 		into = &s.Params
 	}
 	if err := value.Decode(into); err != nil { // shape has refused it before
-		doc.refuse(at, "%v", err)
+		doc.Refuse(at, "%v", err)
 		return nil
 	}
 	return sessionkey.Open(s, func(param, reason string) {
 		where := at
 		if param != "" {
-			where = at.with(param)
+			where = at.With(param)
 		}
-		doc.refuse(where, "%s", reason)
+		doc.Refuse(where, "%s", reason)
 	})
 }
 

@@ -12,12 +12,12 @@ func (raw *rawTracing) check(doc *document, at path) Tracing {
 	}
 	t := Tracing{OTLP: or(raw.OTLP, ""), Sample: or(raw.Sample, 100)}
 	if t.OTLP == "" {
-		doc.refuse(at.with("otlp"), "tracing needs the IP:PORT of an OTLP/gRPC collector")
+		doc.Refuse(at.With("otlp"), "tracing needs the IP:PORT of an OTLP/gRPC collector")
 	} else {
-		doc.listenAddress(at.with("otlp"), t.OTLP)
+		doc.listenAddress(at.With("otlp"), t.OTLP)
 	}
 	if !(t.Sample >= 0 && t.Sample <= 100) { // not so for NaN either
-		doc.refuse(at.with("sample"), "%v must be a percentage from 0 to 100", t.Sample)
+		doc.Refuse(at.With("sample"), "%v must be a percentage from 0 to 100", t.Sample)
 	}
 	return t
 }

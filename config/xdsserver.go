@@ -55,7 +55,7 @@ func (raw *rawXDSServer) check(doc *document) (*XDSServer, error) {
 		Listen:     or(raw.Listen, DefaultXDSListen),
 		Admin:      or(raw.Admin, DefaultXDSAdmin),
 		AdminHosts: raw.AdminHosts,
-		State:      doc.beside(raw.State),
+		State:      doc.Beside(raw.State),
 		Envoy:      raw.Envoy.check(doc, path{"envoy"}),
 		Analyzer:   raw.Analyzer.check(doc, path{"analyzer"}),
 		Limits:     raw.Limits.check(doc, path{"limits"}),
@@ -64,13 +64,13 @@ func (raw *rawXDSServer) check(doc *document) (*XDSServer, error) {
 	doc.listenAddress(path{"admin"}, cfg.Admin)
 	doc.hostNames(path{"admin_hosts"}, cfg.AdminHosts)
 	if len(raw.Services) == 0 {
-		doc.refuse(path{"services"}, "at least one service is needed")
+		doc.Refuse(path{"services"}, "at least one service is needed")
 	}
 	for i := range raw.Services {
 		cfg.Services = append(cfg.Services, raw.Services[i].check(doc, path{"services", i}))
 	}
 	doc.uniqueServices(cfg.Services)
-	if err := doc.err(); err != nil {
+	if err := doc.Err(); err != nil {
 		return nil, err
 	}
 	return cfg, nil
@@ -84,21 +84,21 @@ func (raw *rawEnvoy) check(doc *document, at path) Envoy {
 			MessageTimeout: orDuration(raw.Extproc.MessageTimeout, defaultMessageTimeout),
 		},
 		DebugHeaders: raw.DebugHeaders,
-		Tracing:      raw.Tracing.check(doc, at.with("tracing")),
+		Tracing:      raw.Tracing.check(doc, at.With("tracing")),
 	}
-	doc.listenAddress(at.with("listener"), e.Listener)
+	doc.listenAddress(at.With("listener"), e.Listener)
 	if len(e.Extproc.Addresses) == 0 {
 		e.Extproc.Addresses = []string{DefaultExtprocListen}
 	}
 	for i, a := range e.Extproc.Addresses {
-		where := at.with("extproc", "address", i)
+		where := at.With("extproc", "address", i)
 		doc.grpcAddress(where, a)
 		if slices.Contains(e.Extproc.Addresses[:i], a) {
-			doc.refuse(where, "%q is listed twice", a)
+			doc.Refuse(where, "%q is listed twice", a)
 		}
 	}
 	if e.Extproc.MessageTimeout < time.Millisecond {
-		doc.refuse(at.with("extproc", "message_timeout"), "must be at least 1ms")
+		doc.Refuse(at.With("extproc", "message_timeout"), "must be at least 1ms")
 	}
 	return e
 }
@@ -110,14 +110,14 @@ func (d *document) uniqueServices(services []statefulroute.Service) {
 	for i, svc := range services {
 		at := path{"services", i}
 		if first, ok := names[svc.Name]; ok {
-			d.refuse(at.with("name"), "service %q is already defined at services[%d]", svc.Name, first)
+			d.Refuse(at.With("name"), "service %q is already defined at services[%d]", svc.Name, first)
 			continue
 		}
 		names[svc.Name] = i
 		for _, host := range svc.Hosts {
 			m := fmt.Sprintf("host %s, prefix %s", host, svc.Prefix)
 			if other, ok := matches[m]; ok {
-				d.refuse(at.with("match"), "%s is already taken by service %q", m, other)
+				d.Refuse(at.With("match"), "%s is already taken by service %q", m, other)
 			}
 			matches[m] = svc.Name
 		}
