@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -136,15 +138,24 @@ func TestAFindingLowersAWeightFurtherThanTheLoadDoes(t *testing.T) {
 	svc.Balancing = map[string]any{"slow_start": "0s"}
 	s := start(t, harness.Options{Services: []harness.Service{svc}, Analyzer: map[string]any{
 		"interval": analyzed.String(),
-		"rules":    []map[string]any{{"name": "Slower Than Agreed", "metric": "response_time_seconds", "above": .5, "severity": "low"}},
+		"rules":    []map[string]any{{"name": "Slower Than Agreed", "metric": "response_time_seconds", "above": .8, "severity": "low"}},
 	}})
-	for pod, delay := range map[string]string{"chat-0": "400ms", "chat-1": "600ms", "chat-2": "400ms"} {
+	for pod, delay := range map[string]string{"chat-0": "600ms", "chat-1": "900ms", "chat-2": "600ms"} {
 		s.Misbehave(t, pod, `{"delay":"`+delay+`"}`)
 	}
-	s.Traffic(t, harness.Keys(60), 100*time.Millisecond)
-	var report harness.Report
-	harness.Eventually(t, harness.Patience, "the issue opens", s.Issue("Slower Than Agreed", &report))
-	says(t, report.Issues[0].Message, "pod chat-1 answers in ", " ms), its peers in ", "its weight is lowered to ")
+	s.Traffic(t, harness.Keys(90), 100*time.Millisecond)
+	var issue harness.Issue
+	harness.Eventually(t, harness.Patience, "the issue opens", func() error {
+		r, err := s.Report()
+		// On a busy machine there may be others: all pods are slow at times.
+		i := slices.IndexFunc(r.Issues, func(i harness.Issue) bool { return i.Rule == "Slower Than Agreed" && i.Pod == "chat-1" })
+		if err != nil || i < 0 {
+			return cmp.Or(err, fmt.Errorf("open issues: %v", r.Issues))
+		}
+		issue = r.Issues[i]
+		return nil
+	})
+	says(t, issue.Message, "pod chat-1 answers in ", ", its peers in ", "its weight is lowered to ")
 	harness.Eventually(t, harness.Patience, "the pod has less than 0.56 of the weight of any other", func() error {
 		weights, err := s.EnvoyWeights("chat")
 		if err == nil && float64(weights["chat-1"]) > .56*float64(min(weights["chat-0"], weights["chat-2"])) {
