@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Strategy chooses a pod. It is called by many goroutines at once and must not
-// block; its own state, if any, belongs in atomics.
+// Strategy chooses a pod. It is called by many goroutines at once: its own state, if
+// any, belongs in atomics, or under a lock that is held for no more than the choice.
 type Strategy interface {
 	// Pick returns the index of the chosen pod in pods, or -1 to leave the
 	// choice to the Balancer. A pod that is not Eligible may be returned, but the

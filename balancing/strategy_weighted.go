@@ -9,7 +9,7 @@ import (
 // pod's weight to its score, takes the pod of the highest and subtracts the sum of
 // the weights from it. Over one cycle (the sum of the weights over their greatest
 // common divisor) every pod comes exactly in proportion to its weight, spread
-// evenly. A pod without room takes no part.
+// evenly. A pod without room takes no part. A turn leaves Σ score as it was.
 type weightedRoundRobin struct {
 	mu    sync.Mutex
 	of    *snapshot
