@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -35,6 +36,8 @@ type DirectoryOptions struct {
 	Monitor *metrics.Monitor
 	// IdleTimeouts, when set, follows each service's idle_timeout.
 	IdleTimeouts IdleTimeouts
+	// DefaultIdleTimeout is that of services that set none; see SetDefaultIdleTimeout.
+	DefaultIdleTimeout time.Duration
 	// OnComplete, when set, is called once, when every service announced has
 	// its pods for the first time.
 	OnComplete func()
@@ -301,10 +304,24 @@ func (d *Directory) build(old *service, state wire.ServiceState) (*service, erro
 		s.addresses[p.Address.String()] = v
 	}
 	s.place = &timedPlacer{Balancer: s.balancer, metrics: s.metrics, now: d.opts.Now}
-	if d.opts.IdleTimeouts != nil {
-		d.opts.IdleTimeouts.SetIdleTimeout(svc.Name, svc.Session.IdleTimeout)
-	}
+	d.setIdleTimeoutLocked(svc)
 	return s, nil
+}
+
+// SetDefaultIdleTimeout changes what services have that set no idle_timeout.
+func (d *Directory) SetDefaultIdleTimeout(to time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.opts.DefaultIdleTimeout = to
+	for _, s := range d.all() {
+		d.setIdleTimeoutLocked(s.policy)
+	}
+}
+
+func (d *Directory) setIdleTimeoutLocked(svc statefulroute.Service) {
+	if d.opts.IdleTimeouts != nil {
+		d.opts.IdleTimeouts.SetIdleTimeout(svc.Name, cmp.Or(svc.Session.IdleTimeout, d.opts.DefaultIdleTimeout))
+	}
 }
 
 // newPodView keeps a pod that stays as it is, and what was measured of one that

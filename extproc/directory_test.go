@@ -71,6 +71,10 @@ func TestDirectoryFollowsIdleTimeouts(t *testing.T) {
 	if !d.Complete() || completed != 1 {
 		t.Errorf("complete %v, told %d times", d.Complete(), completed)
 	}
+	d.SetDefaultIdleTimeout(time.Minute)
+	if want := (recordedTimeouts{"chat": time.Minute, "mail": time.Hour}); !maps.Equal(idle, want) {
+		t.Errorf("with another default: timeouts %v, want %v", idle, want)
+	}
 }
 
 func TestDirectoryChecksServices(t *testing.T) {

@@ -93,7 +93,6 @@ type App struct {
 	found     []statefulroute.Binding // by openStore, for restore
 	storeSaid atomic.Pointer[string]  // the trouble that was logged last
 	table     *affinity.Table
-	idle      *idleTimeouts
 	directory *extproc.Directory
 	watcher   *xdsclient.Watcher
 	reporter  *xdsclient.LoadReporter

@@ -50,7 +50,6 @@ func (a *App) buildTable(context.Context) (err error) {
 	if a.table, err = affinity.New(o); err != nil {
 		return err
 	}
-	a.idle = newIdleTimeouts(a.table, c.DefaultExpiration)
 	return a.monitor.TableStats(func() metrics.TableStats {
 		s := a.table.Stats()
 		return metrics.TableStats{Size: s.Size, Evictions: s.Evictions, GhostRestores: s.GhostRestores, Broken: s.Broken}
@@ -61,11 +60,12 @@ func (a *App) buildDirectory(context.Context) (err error) {
 	a.health = health.NewServer()
 	a.setHealth(healthv1.HealthCheckResponse_NOT_SERVING)
 	a.directory, err = extproc.NewDirectory(extproc.DirectoryOptions{
-		Registry:     a.opts.Extensions.Balancing,
-		Seed:         rand.Uint64(),
-		Monitor:      a.monitor,
-		IdleTimeouts: a.idle,
-		Log:          a.log,
+		Registry:           a.opts.Extensions.Balancing,
+		Seed:               rand.Uint64(),
+		Monitor:            a.monitor,
+		IdleTimeouts:       a.table,
+		DefaultIdleTimeout: a.opts.Config.Affinity.DefaultExpiration,
+		Log:                a.log,
 		OnComplete: func() {
 			a.log.Info("services and pods have arrived: ready")
 			a.setHealth(healthv1.HealthCheckResponse_SERVING)
@@ -135,7 +135,7 @@ func (a *App) buildServer(context.Context) error {
 }
 
 func (a *App) buildAdmin(context.Context) error {
-	a.reload = newReloader(a.opts.Config, a.idle, a.directory, a.monitor, a.log, a.opts.Extensions.Config()...)
+	a.reload = newReloader(a.opts.Config, a.directory, a.monitor, a.log, a.opts.Extensions.Config()...)
 	var err error
 	a.admin, err = admin.NewAdmin(admin.AdminOptions{
 		Directory:  a.directory,

@@ -13,41 +13,12 @@ import (
 	"github.com/stateful-route/stateful-route/internal/filewatch"
 )
 
-// idleTimeouts gives services that set no idle_timeout the default, which the
-// configuration may change while the process runs.
-type idleTimeouts struct {
-	table    extproc.IdleTimeouts
-	mu       sync.Mutex
-	standard time.Duration
-}
-
-func newIdleTimeouts(table extproc.IdleTimeouts, standard time.Duration) *idleTimeouts {
-	return &idleTimeouts{table: table, standard: standard}
-}
-
-// SetIdleTimeout implements extproc.IdleTimeouts.
-func (t *idleTimeouts) SetIdleTimeout(service string, d time.Duration) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if d == 0 {
-		d = t.standard
-	}
-	t.table.SetIdleTimeout(service, d)
-}
-
-func (t *idleTimeouts) setStandard(d time.Duration) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.standard = d
-}
-
 // reloadCounter counts attempts to load a changed configuration.
 type reloadCounter interface{ ConfigReload(ok bool) }
 
 // reloader takes over what may change while the process runs, and says what
 // may not.
 type reloader struct {
-	idle      *idleTimeouts
 	directory *extproc.Directory
 	counter   reloadCounter
 	log       *zap.Logger
@@ -58,8 +29,8 @@ type reloader struct {
 	bad     bool // the file as it is now was refused
 }
 
-func newReloader(current config.Extproc, idle *idleTimeouts, d *extproc.Directory, c reloadCounter, log *zap.Logger, known ...config.Option) *reloader {
-	return &reloader{current: current, idle: idle, directory: d, counter: c, log: log, known: known}
+func newReloader(current config.Extproc, d *extproc.Directory, c reloadCounter, log *zap.Logger, known ...config.Option) *reloader {
+	return &reloader{current: current, directory: d, counter: c, log: log, known: known}
 }
 
 // watch reloads file whenever it changes. A file that cannot be watched is no
@@ -103,10 +74,7 @@ func (r *reloader) apply(next config.Extproc) bool {
 		r.current.Affinity.CleanupInterval != next.Affinity.CleanupInterval
 	r.current = next
 	if live {
-		r.idle.setStandard(next.Affinity.DefaultExpiration)
-		for _, s := range r.directory.Services() {
-			r.idle.SetIdleTimeout(s.Service.Name, s.Service.Session.IdleTimeout)
-		}
+		r.directory.SetDefaultIdleTimeout(next.Affinity.DefaultExpiration)
 		r.log.Info("configuration reloaded", zap.Duration("default_expiration", next.Affinity.DefaultExpiration),
 			zap.Duration("cleanup_interval", next.Affinity.CleanupInterval))
 	}

@@ -29,8 +29,9 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	timeouts, counted := recordedTimeouts{}, &countedReloads{}
-	idle := newIdleTimeouts(timeouts, 30*time.Minute)
-	directory, err := extproc.NewDirectory(extproc.DirectoryOptions{Monitor: monitor, IdleTimeouts: idle})
+	directory, err := extproc.NewDirectory(extproc.DirectoryOptions{
+		Monitor: monitor, IdleTimeouts: timeouts, DefaultIdleTimeout: 30 * time.Minute,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +41,7 @@ func TestReload(t *testing.T) {
 	directory.Set(append(service(), mine...), true)
 	core, logs := observer.New(zap.InfoLevel)
 	file := writeConfig(t, goodConfig)
-	r := newReloader(loadConfig(t, file), idle, directory, counted, zap.New(core))
+	r := newReloader(loadConfig(t, file), directory, counted, zap.New(core))
 
 	steps := []struct {
 		name, text, log string
