@@ -39,7 +39,7 @@ func (t MemoryTable) GiveUp(_ context.Context, service, pod string, now time.Tim
 	return t.Table.GiveUp(service, pod, now)
 }
 
-// List implements SessionLister.
+// List implements admin.Lister.
 func (t MemoryTable) List(_ context.Context, service, pod string, limit int, after string) (page []statefulroute.Binding, next string, err error) {
 	if after != "" && !affinity.ValidCursor(after) {
 		return nil, "", statefulroute.ErrCursor
@@ -48,22 +48,22 @@ func (t MemoryTable) List(_ context.Context, service, pod string, limit int, aft
 	return page, next, nil
 }
 
-// Move implements SessionEditor.
+// Move implements admin.Editor.
 func (t MemoryTable) Move(_ context.Context, service, key, to string, now time.Time) (statefulroute.Binding, error) {
 	return t.Table.Move(service, key, to, now)
 }
 
-// Peek implements SessionEditor.
+// Peek implements admin.Editor.
 func (t MemoryTable) Peek(_ context.Context, service, key string, now time.Time) (statefulroute.Binding, error) {
 	return orGone(t.Table.Peek(service, key, now))
 }
 
-// Remembered implements SessionEditor.
+// Remembered implements admin.Editor.
 func (t MemoryTable) Remembered(_ context.Context, service, key string, now time.Time) (pod string, err error) {
 	return orGone(t.Table.Remembered(service, key, now))
 }
 
-// Delete implements SessionEditor.
+// Delete implements admin.Editor.
 func (t MemoryTable) Delete(_ context.Context, service, key string) error {
 	if !t.Table.Delete(service, key) {
 		return statefulroute.ErrGone
@@ -74,7 +74,7 @@ func (t MemoryTable) Delete(_ context.Context, service, key string) error {
 	return nil
 }
 
-// Flush implements SessionEditor.
+// Flush implements admin.Editor.
 func (t MemoryTable) Flush(_ context.Context, service string) (n int, err error) {
 	return t.Table.Flush(service), nil
 }

@@ -328,7 +328,7 @@ func TestStatsAreJSON(t *testing.T) {
 	}
 	a.table.Lookup("chat", "k", now)
 	_, body := get(t, a, "/api/v1/stats")
-	var s struct{ Cache cacheJSON }
+	var s struct{ Cache tableJSON }
 	if err := json.Unmarshal([]byte(body), &s); err != nil {
 		t.Fatal(err)
 	}

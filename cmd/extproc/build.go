@@ -137,12 +137,12 @@ func (a *App) buildServer(context.Context) error {
 func (a *App) buildAdmin(context.Context) error {
 	a.reload = newReloader(a.opts.Config, a.directory, a.monitor, a.log, a.opts.Extensions.Config()...)
 	var err error
-	a.admin, err = admin.NewAdmin(admin.AdminOptions{
+	a.admin, err = admin.New(admin.Options{
 		Directory:  a.directory,
 		Lister:     a.sessions(),
 		Editor:     a.sessions(),
 		Metrics:    a.monitor.Handler(),
-		CacheStats: a.cacheStats,
+		TableStats: a.tableStats,
 		Ready:      a.ready,
 		Degraded:   a.degraded,
 		Freshness:  a.watcher.Freshness,

@@ -16,15 +16,15 @@ import (
 	"github.com/stateful-route/stateful-route/insight/tracing"
 )
 
-// SessionLister pages through the session table.
-type SessionLister interface {
+// Lister pages through the session table.
+type Lister interface {
 	// List returns ErrCursor for an after that no page gave as next.
 	List(ctx context.Context, service, pod string, limit int, after string) (page []statefulroute.Binding, next string, err error)
 }
 
-// SessionEditor shows and changes sessions for an operator. It says ErrGone of
+// Editor shows and changes sessions for an operator. It says ErrGone of
 // those that are not there.
-type SessionEditor interface {
+type Editor interface {
 	// Move puts a session on a pod whatever it was bound to.
 	Move(ctx context.Context, service, key, to string, now time.Time) (statefulroute.Binding, error)
 	// Peek returns a binding without renewing or counting it.
@@ -38,18 +38,18 @@ type SessionEditor interface {
 	Flush(ctx context.Context, service string) (n int, err error)
 }
 
-// AdminOptions configures the admin handler.
-type AdminOptions struct {
+// Options configures the admin handler.
+type Options struct {
 	// Directory knows the services and pods. Required.
 	Directory *extproc.Directory
 	// Lister and Editor are the session table. Required.
-	Lister SessionLister
-	Editor SessionEditor
+	Lister Lister
+	Editor Editor
 	// Metrics serves /metrics. Required.
 	Metrics http.Handler
-	// CacheStats returns what /api/v1/stats shows of the session table, as JSON
+	// TableStats returns what /api/v1/stats shows of the session table, as JSON
 	// would encode it. Required.
-	CacheStats func() any
+	TableStats func() any
 	// Ready says why the process is not ready; nil means that it is. Required.
 	Ready func() error
 	// Degraded says what works less than it should though the process is ready.
@@ -68,15 +68,15 @@ type AdminOptions struct {
 
 // admin serves the operator's HTTP API.
 type admin struct {
-	AdminOptions
+	Options
 }
 
-// NewAdmin returns the handler of the admin API: metrics, health, profiles,
+// New returns the handler of the admin API: metrics, health, profiles,
 // sessions and statistics. It is to be served by [adminhttp.Serve], which
 // refuses what other sites' pages ask for.
-func NewAdmin(o AdminOptions) (http.Handler, error) {
-	if o.Directory == nil || o.Lister == nil || o.Editor == nil || o.Metrics == nil || o.CacheStats == nil || o.Ready == nil {
-		return nil, errors.New("extproc: the admin API needs Directory, Lister, Editor, Metrics, CacheStats and Ready")
+func New(o Options) (http.Handler, error) {
+	if o.Directory == nil || o.Lister == nil || o.Editor == nil || o.Metrics == nil || o.TableStats == nil || o.Ready == nil {
+		return nil, errors.New("admin: Options needs Directory, Lister, Editor, Metrics, TableStats and Ready")
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
@@ -84,7 +84,7 @@ func NewAdmin(o AdminOptions) (http.Handler, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	a := &admin{AdminOptions: o}
+	a := &admin{Options: o}
 	mux := http.NewServeMux()
 	adminhttp.Register(mux, adminhttp.Options{Metrics: o.Metrics, Ready: o.Ready, Degraded: o.Degraded})
 	mux.HandleFunc("GET /api/v1/stats", a.stats)

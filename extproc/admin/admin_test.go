@@ -82,10 +82,10 @@ func startAdmin(t *testing.T) *operator {
 	}}, true)
 	o.table = newTable(t)
 	tracer := newTracer(t, o.spans, nil)
-	h, err := NewAdmin(AdminOptions{
+	h, err := New(Options{
 		Directory: o.directory, Lister: extproc.MemoryTable{Table: o.table}, Editor: extproc.MemoryTable{Table: o.table},
 		Metrics:    monitor.Handler(),
-		CacheStats: func() any { return map[string]int{"size": o.table.Stats().Size} },
+		TableStats: func() any { return map[string]int{"size": o.table.Stats().Size} },
 		Ready:      func() error { return o.notReady },
 		Tracer:     tracer,
 		Log:        zap.New(core),
@@ -350,8 +350,8 @@ func TestSpansGoByTheAPIsClock(t *testing.T) {
 	d, _ := extproctest.NewDirectory(t)
 	d.Set([]wire.ServiceState{{Service: extproctest.Chat(), Pods: extproctest.Pods(2)}}, true)
 	table := extproc.MemoryTable{Table: newTable(t)}
-	handler, err := NewAdmin(AdminOptions{
-		Directory: d, Lister: table, Editor: table, Metrics: http.NotFoundHandler(), CacheStats: func() any { return nil },
+	handler, err := New(Options{
+		Directory: d, Lister: table, Editor: table, Metrics: http.NotFoundHandler(), TableStats: func() any { return nil },
 		Ready: func() error { return nil }, Tracer: newTracer(t, spans, clock), Now: clock,
 	})
 	if err != nil {
@@ -431,7 +431,7 @@ func TestAdminHealth(t *testing.T) {
 }
 
 func TestAdminNeedsItsParts(t *testing.T) {
-	if _, err := NewAdmin(AdminOptions{}); err == nil {
+	if _, err := New(Options{}); err == nil {
 		t.Error("an admin API without parts was accepted")
 	}
 }

@@ -29,7 +29,7 @@ func (a *admin) stats(w http.ResponseWriter, _ *http.Request) {
 		Cache    any           `json:"cache"`
 		Balancer balancersJSON `json:"balancer"`
 		XDS      *xdsJSON      `json:"xds,omitempty"`
-	}{a.CacheStats(), a.balancerStats(), a.xds()})
+	}{a.TableStats(), a.balancerStats(), a.xds()})
 }
 
 // xdsJSON is how old the services and pods in force are.

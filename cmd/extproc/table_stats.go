@@ -2,8 +2,8 @@ package main
 
 import "github.com/stateful-route/stateful-route/affinity"
 
-// cacheJSON is the session table's part of /api/v1/stats.
-type cacheJSON struct {
+// tableJSON is the session table's part of /api/v1/stats.
+type tableJSON struct {
 	Strategy    string            `json:"strategy"`
 	Mode        string            `json:"mode,omitempty"`
 	Switches    uint64            `json:"switches"`
@@ -37,9 +37,9 @@ type storeJSON struct {
 	Error    string `json:"error,omitempty"`
 }
 
-// cacheStats is what /api/v1/stats shows of the session table.
-func (a *App) cacheStats() any {
-	out := toCacheJSON(a.table.Stats())
+// tableStats is what /api/v1/stats shows of the session table.
+func (a *App) tableStats() any {
+	out := toTableJSON(a.table.Stats())
 	if a.store != nil {
 		s := a.store.Stats()
 		out.Store = &storeJSON{Pending: s.Pending, Written: s.Written, Lost: s.Lost, Rewrites: s.Rewrites, Renewals: s.Renewals}
@@ -50,8 +50,8 @@ func (a *App) cacheStats() any {
 	return out
 }
 
-func toCacheJSON(s affinity.Stats) cacheJSON {
-	return cacheJSON{
+func toTableJSON(s affinity.Stats) tableJSON {
+	return tableJSON{
 		Strategy: s.Strategy, Mode: s.Mode, Switches: s.Switches,
 		Hits: s.Hits, Misses: s.Misses, HitRate: s.HitRate, Size: s.Size, Capacity: s.Capacity,
 		Inserts: s.Inserts, Deletes: s.Deletes, Expirations: s.Expirations,
