@@ -61,7 +61,7 @@ type Directory struct {
 	mu sync.Mutex // serialises what changes or counts the services
 
 	complete atomic.Bool
-	whole    chan struct{} // closed when complete is set
+	synced   chan struct{} // closed when complete is set
 }
 
 // slot is where a service stands, as it is now.
@@ -77,7 +77,7 @@ type service struct {
 	place     placer
 	metrics   *metrics.ServiceMetrics
 	pods      map[string]*podView
-	newest    func() *service         // the service as it stands now; nil when it is gone
+	current   func() *service         // the service as it stands now; nil when it is gone
 	before    atomic.Pointer[service] // what the balancer may still choose from; nil but for a moment
 	addresses map[string]*podView     // by "IP:PORT", as Envoy names an upstream
 	unbound   *sampler
@@ -114,12 +114,12 @@ func NewDirectory(o DirectoryOptions) (*Directory, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	d := &Directory{opts: o, hasher: newKeyHasher(), whole: make(chan struct{})}
+	d := &Directory{opts: o, hasher: newKeyHasher(), synced: make(chan struct{})}
 	d.slots.Store(&map[string]*slot{})
 	return d, nil
 }
 
-// Complete reports whether the directory has once been whole; extproc is ready
+// Complete reports whether the directory has once been synced, that is, had every service with its pods; extproc is ready
 // from then on.
 func (d *Directory) Complete() bool { return d.complete.Load() }
 
@@ -170,7 +170,7 @@ func (d *Directory) all() map[string]*service {
 	return out
 }
 
-// await is service that, as long as the directory has never been whole, waits for
+// await is service that, as long as the directory has never been synced, waits for
 // that or for the end of ctx or stop: a process that has just started does not know
 // yet what it does not know.
 func (d *Directory) await(ctx, stop context.Context, name string) *service {
@@ -178,7 +178,7 @@ func (d *Directory) await(ctx, stop context.Context, name string) *service {
 		return s
 	}
 	select {
-	case <-d.whole:
+	case <-d.synced:
 	case <-ctx.Done():
 	case <-stop.Done():
 	}
@@ -238,7 +238,7 @@ func (d *Directory) Update(set []wire.ServiceState, gone []string, complete bool
 	}
 	d.joinAndLeave(joining, gone)
 	if complete && d.complete.CompareAndSwap(false, true) {
-		close(d.whole)
+		close(d.synced)
 		if d.opts.OnComplete != nil {
 			d.opts.OnComplete()
 		}
@@ -249,7 +249,7 @@ func (d *Directory) Update(set []wire.ServiceState, gone []string, complete bool
 // not choose a pod that a request cannot look up, nor be without pods in between,
 // also where all pods are replaced at once: while it is given the new ones,
 // requests that see the new service find the old pods, too, and those that see the
-// old one find the new pods through newest.
+// old one find the new pods through current.
 func (d *Directory) replace(at *slot, was, s *service) {
 	s.before.Store(was)
 	at.current.Store(s)
@@ -290,7 +290,7 @@ func (d *Directory) build(old *service, state wire.ServiceState) (*service, erro
 		addresses: make(map[string]*podView, len(state.Pods)),
 		unbound:   &sampler{},
 		lookups:   &lookups{},
-		newest:    func() *service { return d.service(svc.Name) },
+		current:   func() *service { return d.service(svc.Name) },
 	}
 	if old != nil {
 		s.lookups = old.lookups
@@ -405,7 +405,7 @@ func (s *service) pod(name string) *podView {
 	if p := s.pods[name]; p != nil {
 		return p
 	}
-	if n := s.newest(); n != nil && n != s {
+	if n := s.current(); n != nil && n != s {
 		return n.pods[name]
 	}
 	return nil
@@ -417,7 +417,7 @@ func (s *service) chosen(name string) *podView {
 	if p := s.pod(name); p != nil {
 		return p
 	}
-	if n := s.newest(); n != nil {
+	if n := s.current(); n != nil {
 		if was := n.before.Load(); was != nil {
 			return was.pods[name]
 		}

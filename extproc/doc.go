@@ -13,11 +13,12 @@
 // time.
 //
 // What a service is (its key sources, its strategy, its pods) comes from
-// xds-server by xDS; a Watcher puts it into a Directory, which keeps the last
-// good state whatever becomes of xds-server:
+// xds-server by xDS; package xdsclient puts it into a Directory, which keeps the
+// last good state whatever becomes of xds-server. Package sessionkey reads the key,
+// and package admin shows an operator what there is:
 //
 //	directory, err := extproc.NewDirectory(extproc.DirectoryOptions{Monitor: monitor})
-//	watcher, err := extproc.NewWatcher(extproc.WatcherOptions{Conn: conn, NodeID: id, Services: directory})
+//	watcher, err := xdsclient.NewWatcher(xdsclient.WatcherOptions{Conn: conn, NodeID: id, Services: directory})
 //	server, err := extproc.NewServer(extproc.ServerOptions{Directory: directory, Table: table})
 //	extprocv3.RegisterExternalProcessorServer(grpcServer, server)
 //	go watcher.Run(ctx)
@@ -29,5 +30,5 @@
 // have, makes the end of the stream the end of the exchange. A process that is
 // told to stop lets go of such streams with [Server.Drain]: once it is answered,
 // Envoy needs nobody for a request. What an earlier process knew of the services,
-// [Watcher.Restore] brings into force before xds-server has answered.
+// the watcher brings into force before xds-server has answered.
 package extproc

@@ -41,7 +41,7 @@ type exchange struct {
 	sampler  *sampler
 	asked    bool // the response headers were asked for
 	late     bool // nobody waited for the answer any more
-	letGo    bool // the stream was ended by us, when it was decided
+	drained  bool // the stream was ended by us, when it was decided
 
 	// From the response; zero until then.
 	status   int
@@ -163,7 +163,7 @@ func (x *exchange) servingPod(upstream string) *podView {
 	if pod := x.service.podAt(upstream); pod != nil {
 		return pod
 	}
-	if n := x.service.newest(); n != nil {
+	if n := x.service.current(); n != nil {
 		return n.podAt(upstream)
 	}
 	return nil
@@ -213,7 +213,7 @@ func (x *exchange) measure(took time.Duration) {
 }
 
 // aborted reports whether the stream ended before a response that was asked for.
-func (x *exchange) aborted() bool { return x.asked && x.status == 0 && !x.letGo }
+func (x *exchange) aborted() bool { return x.asked && x.status == 0 && !x.drained }
 
 // owes reports whether the response has yet to give its client something.
 func (x *exchange) owes() bool {

@@ -143,7 +143,7 @@ func (x *exchange) run(stream extprocv3.ExternalProcessor_ProcessServer) error {
 	for {
 		m, err := stream.Recv()
 		if err != nil {
-			x.letGo = x.server.drain.begun.Err() != nil
+			x.drained = x.server.drain.begun.Err() != nil
 			return endOfStream(err)
 		}
 		answer := x.next(stream.Context(), m)

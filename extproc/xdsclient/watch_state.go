@@ -284,7 +284,7 @@ func (s *watchState) services() []wire.ServiceState {
 }
 
 // complete reports whether every service announced has its pods: the state is
-// then whole enough to decide on.
+// then synced, and enough to decide on.
 func (s *watchState) complete() bool {
 	return s.gotClusters && len(s.inForce) == len(s.clusters)
 }

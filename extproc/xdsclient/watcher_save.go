@@ -147,7 +147,7 @@ func (w *Watcher) save(ctx context.Context) {
 }
 
 // write replaces the file and reports whether that is done. A state that is not
-// whole is not worth keeping: the file has an older one that is.
+// synced is not worth keeping: the file has an older one that is.
 func (w *Watcher) write() (ok bool) {
 	w.mu.Lock()
 	state := w.state.clone()
