@@ -95,9 +95,6 @@ func loadService(srv *Server) *load.Server {
 	return &load.Server{Loads: load.NewStore(), Pods: func() load.Pods { return srv.Model() }}
 }
 
-// t0 is when nothing depends on the time.
-var t0 = time.Unix(1000, 0)
-
 func staticSource(pods ...statefulroute.Pod) statefulroute.PodSource {
 	return statefulroute.PodSource{Static: append([]statefulroute.Pod{}, pods...)}
 }

@@ -16,6 +16,7 @@ import (
 // Resources are Envoy's resources by name, one map per type URL.
 type Resources map[string]map[string]types.Resource
 
+// NewResources returns empty maps for all types.
 func NewResources() Resources {
 	return Resources{
 		resourcev3.ListenerType: {}, resourcev3.RouteType: {},
@@ -100,7 +101,7 @@ type Builder struct {
 type builtService struct {
 	clusters []builtCluster // at most two: of a policy and of the one before
 	parts    map[statefulroute.Pod]*podPart
-	last     map[wire.ClientType]built
+	last     map[wire.ClientType]Built
 }
 
 type builtCluster struct {
@@ -108,56 +109,58 @@ type builtCluster struct {
 	cluster *clusterv3.Cluster
 }
 
-// built are a service's own resources.
-type built struct {
+// Built are a service's own resources.
+type Built struct {
 	view      *state.ServiceView
 	Cluster   *clusterv3.Cluster
 	Endpoints *endpointv3.ClusterLoadAssignment
 }
 
+// NewBuilder returns a builder that remembers nothing.
 func NewBuilder() *Builder { return &Builder{services: map[string]*builtService{}} }
 
 // Target returns the resources that Envoys are to have of a service in the end.
-func (b *Builder) Target(svc *state.ServiceView) (built, error) {
+func (b *Builder) Target(svc *state.ServiceView) (Built, error) {
 	if err := checkWeights(svc); err != nil {
-		return built{}, fmt.Errorf("service %q: %w", svc.Name, err)
+		return Built{}, fmt.Errorf("service %q: %w", svc.Name, err)
 	}
 	return b.Service(svc, wire.Envoy)
 }
 
 // Service returns the resources of a service, checked by the rules of Envoy's
 // API.
-func (b *Builder) Service(svc *state.ServiceView, to wire.ClientType) (built, error) {
+func (b *Builder) Service(svc *state.ServiceView, to wire.ClientType) (Built, error) {
 	s := b.of(svc.Name)
 	if last := s.last[to]; last.view == svc {
 		return last, nil
 	}
 	out, err := b.build(svc, to)
 	if err != nil {
-		return built{}, fmt.Errorf("service %q: %w", svc.Name, err)
+		return Built{}, fmt.Errorf("service %q: %w", svc.Name, err)
 	}
 	s.last[to] = out
 	return out, nil
 }
 
-func (b *Builder) build(svc *state.ServiceView, to wire.ClientType) (built, error) {
+func (b *Builder) build(svc *state.ServiceView, to wire.ClientType) (Built, error) {
 	cluster, err := b.cluster(svc)
 	if err != nil {
-		return built{}, err
+		return Built{}, err
 	}
 	endpoints, err := b.buildEndpoints(cluster.EdsClusterConfig.ServiceName, svc, to)
-	return built{svc, cluster, endpoints}, err
+	return Built{svc, cluster, endpoints}, err
 }
 
 func (b *Builder) of(service string) *builtService {
 	s := b.services[service]
 	if s == nil {
-		s = &builtService{parts: map[statefulroute.Pod]*podPart{}, last: map[wire.ClientType]built{}}
+		s = &builtService{parts: map[statefulroute.Pod]*podPart{}, last: map[wire.ClientType]Built{}}
 		b.services[service] = s
 	}
 	return s
 }
 
+// Forget drops what is remembered of a service.
 func (b *Builder) Forget(service string) { delete(b.services, service) }
 
 // cluster returns the same pointer for as long as the policy is the same.

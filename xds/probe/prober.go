@@ -16,9 +16,9 @@ import (
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
-// ProbeObserver hears of every probe; the function it returns is called with
+// Observer hears of every probe; the function it returns is called with
 // the outcome.
-type ProbeObserver interface {
+type Observer interface {
 	Probe(ctx context.Context, service, pod string) (context.Context, func(err error, took time.Duration))
 }
 
@@ -32,7 +32,7 @@ type HealthSetter interface {
 // their state machines, and a goroutine per probe under way.
 type Prober struct {
 	Logger   *zap.Logger
-	Observer ProbeObserver
+	Observer Observer
 	Set      HealthSetter
 	// Model tells which pods there are, and Changed is signalled when it differs.
 	Model   func() state.Model
