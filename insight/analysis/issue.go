@@ -176,25 +176,15 @@ func (a *Analyzer) Open() map[Severity]int {
 	return counts
 }
 
-// Finding says by how much a pod's weight should be lowered because of an issue.
-type Finding struct {
-	Service, Pod, Rule string
-	// Factor multiplies the weight: at least leastFactor, below 1.
-	Factor float64
-}
-
 // leastFactor keeps enough traffic on a bad pod to see it recover.
 const leastFactor = .1
 
-// Findings returns what the open issues mean for the pods' weights: a slow pod
-// keeps the share that its peers' response time is of its own, a failing one
-// the share of requests that it serves. An issue of a whole service lowers
-// nothing, for there is no better pod to send its requests to, and neither do
-// the issues of more than half of a service's pods.
-func (a *Analyzer) Findings() []Finding { return slices.Clone(a.published.Load().findings) }
-
-// WeightFactor is what a pod's weight is to be multiplied by: 1, or the least factor
-// of its findings.
+// WeightFactor is what a pod's weight is to be multiplied by because of the open
+// issues, 1 where none lowers it: a slow pod keeps the share that its peers' response
+// time is of its own, a failing one the share of requests that it serves, and the
+// lesser of two counts. An issue of a whole service lowers nothing, for there is no
+// better pod to send its requests to, and neither do the issues of more than half of a
+// service's pods.
 func (a *Analyzer) WeightFactor(service, pod string) float64 {
 	if factor, found := a.published.Load().factors[Scope{Service: service, Pod: pod}]; found {
 		return factor

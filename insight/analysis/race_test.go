@@ -16,7 +16,7 @@ func TestReportsWhileSamplesArrive(t *testing.T) {
 				return
 			default:
 				c.analyzer.Report(noon, "chat")
-				c.analyzer.Findings()
+				c.analyzer.WeightFactor("chat", "chat-1")
 				c.analyzer.Open()
 			}
 		}

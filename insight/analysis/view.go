@@ -7,9 +7,8 @@ import "time"
 type view struct {
 	at          time.Time // of the sample; zero before the first
 	issues      []Issue
-	suggestions []Suggestion // one for each issue
-	findings    []Finding
-	factors     map[Scope]float64   // of the pods' weights, the least of each pod's findings
+	suggestions []Suggestion        // one for each issue
+	factors     map[Scope]float64   // of the pods' weights: the least that an issue of the pod says
 	observed    map[string]observed // by service; "" for all, the processes too
 }
 
@@ -28,9 +27,6 @@ func (a *Analyzer) viewLocked() *view {
 			Impact: state.rule.Impact, Effort: state.rule.Effort, Priority: state.rule.Priority,
 		})
 		if state.weight == weightLowered {
-			v.findings = append(v.findings, Finding{
-				Service: state.scope.Service, Pod: state.scope.Pod, Rule: state.rule.Name, Factor: state.advice.factor,
-			})
 			if least, found := v.factors[state.scope]; !found || state.advice.factor < least {
 				v.factors[state.scope] = state.advice.factor
 			}
