@@ -38,7 +38,8 @@ type Options struct {
 // have yaml tags, and refuses unknown and doubled fields.
 func Decode(file string, raw []byte, v any, o Options) (*Document, error) {
 	d := &Document{file: file, root: &yaml.Node{}, late: o.Late}
-	return d, d.decode(raw, v, o.List)
+	err := d.decode(raw, v, o.List)
+	return d, err
 }
 
 // DecodeLate decodes a part of the document into v, a pointer to the type that
@@ -169,6 +170,7 @@ func descend(node *yaml.Node, step any) (child *yaml.Node, line int) {
 // Path leads from the document's root to a field: names and list indexes.
 type Path []any
 
+// With returns the path that goes on with the steps.
 func (p Path) With(steps ...any) Path {
 	return append(append(Path{}, p...), steps...)
 }
