@@ -18,7 +18,8 @@
 //	...                                    // a long response is in flight until its end
 //	result.Done(now, balancing.Outcome{})
 //
-// A pick takes no lock, but for that of weighted_round_robin. The pods that take new sessions form an immutable
-// snapshot behind an atomic pointer, and each pod's changing facts are atomics of
-// their own, so that picks on different pods do not wait for one another.
+// A pick takes no lock, but for that of weighted_round_robin. The pods that take
+// new sessions form an immutable snapshot behind an atomic pointer, and each pod's
+// changing facts are atomics of their own, so that picks on different pods do not
+// wait for one another.
 package balancing
