@@ -164,13 +164,14 @@ func TestExtprocKilledInASweepLosesNoBinding(t *testing.T) {
 	arrivals := startArrivals(t, s, 500)
 	arrivals.wait(500)
 	s.Change(t, func(c *harness.Config) { c.Services[0].Session.IdleTimeout = "10m" })
-	seen := 0 // batches of the sweep
+	seen, most := 0, 0 // batches of the sweep, and changes pending
 	amidst := func(stats tableStats) error {
-		if stats.Store.Pending > expired/3 {
+		most = max(most, stats.Store.Pending)
+		if stats.Store.Pending > expired/30 {
 			seen++
 		}
 		if seen <= batches {
-			return fmt.Errorf("%d changes are pending", stats.Store.Pending)
+			return fmt.Errorf("%d batches of the sweep were seen; %d changes are pending, %d at most before", seen, stats.Store.Pending, most)
 		}
 		return nil
 	}
