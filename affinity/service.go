@@ -14,26 +14,15 @@ import (
 // claim, a move, an idle timeout, a restored binding), never by what asks: services
 // come from the configuration and are few, and they are never forgotten.
 type service struct {
-	name string
-	salt uint64        // makes equal keys of two services differ
-	idle atomic.Int64  // nanoseconds; 0 means dflt, unset restoredIdle
-	dflt time.Duration // Options.DefaultExpiration
-	// restoredAt is when bindings were restored while idle was unset; 0: never.
-	restoredAt atomic.Int64
-
+	name   string
+	salt   uint64        // makes equal keys of two services differ
+	idle   atomic.Int64  // nanoseconds; 0 means dflt
+	dflt   time.Duration // Options.DefaultExpiration
 	totals *counters
 
 	mu   sync.Mutex
 	pods map[string]*pod
 }
-
-const (
-	// unset is the idle timeout of a service that is only known by restored
-	// bindings so far: what the present configuration says of it is yet to come.
-	unset = -1
-	// restoredIdle is how long such bindings may be idle until then.
-	restoredIdle = 7 * 24 * time.Hour
-)
 
 // pod is one pod of one service as all shards know it. It lives as long as a shard
 // has a group for it, so names of pods long gone are freed.
@@ -67,11 +56,8 @@ func (g *group) countOnce(n int64) {
 }
 
 func (s *service) idleNanos() int64 {
-	switch d := s.idle.Load(); {
-	case d > 0:
+	if d := s.idle.Load(); d > 0 {
 		return d
-	case d == unset:
-		return int64(restoredIdle)
 	}
 	return int64(s.dflt)
 }
@@ -80,33 +66,6 @@ func (s *service) idleNanos() int64 {
 // journal hears of one use: more than a sixteenth of the idle timeout and at most an
 // eighth. A shift, since a division would cost more than finding the entry's cell.
 func (s *service) journalShift() int { return bits.Len64(uint64(max(s.idleNanos()/8, 1))) - 1 }
-
-// restored is how much later than the journal knows a restored binding may have
-// been used: an eighth of the idle timeout. Where that is not set yet, of the
-// default; grace adds the rest.
-func (s *service) restored(now int64) int64 {
-	if s.idle.Load() == unset {
-		s.restoredAt.Store(now)
-		return int64(s.dflt) / 8
-	}
-	return s.idleNanos() / 8
-}
-
-// grace is what a binding last seen then may be idle beyond its idle timeout, as
-// it was restored before that was known.
-func (s *service) grace(lastSeen int64) int64 {
-	if lastSeen > s.restoredAt.Load() {
-		return 0
-	}
-	return max((s.idleNanos()-int64(s.dflt))/8, 0)
-}
-
-// inUse makes an idle timeout that was never set the default.
-func (s *service) inUse() {
-	if s.idle.Load() == unset {
-		s.idle.CompareAndSwap(unset, 0)
-	}
-}
 
 // acquirePod returns the pod, for a shard that begins a group for it.
 func (s *service) acquirePod(name string) *pod {
@@ -177,18 +136,10 @@ func (ss *services) getOrAdd(name string) *service {
 	if s := ss.get(name); s != nil {
 		return s
 	}
-	return ss.add(name, 0)
+	return ss.add(name)
 }
 
-// getOrRestore is getOrAdd for a service that the configuration may not name.
-func (ss *services) getOrRestore(name string) *service {
-	if s := ss.get(name); s != nil {
-		return s
-	}
-	return ss.add(name, unset)
-}
-
-func (ss *services) add(name string, idle int64) *service {
+func (ss *services) add(name string) *service {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if s := ss.get(name); s != nil {
@@ -205,7 +156,6 @@ func (ss *services) add(name string, idle int64) *service {
 		pods:   map[string]*pod{},
 		totals: &counters{},
 	}
-	s.idle.Store(idle)
 	next.byName[s.name] = s
 	if len(next.few) < fewServices {
 		next.few = append(slices.Clone(next.few), s)

@@ -138,9 +138,7 @@ func (s *slab) expired(e *entry, now int64) bool { return s.Expired(&e.Entry, no
 
 // Expired implements evict.Entries.
 func (s *slab) Expired(e *evict.Entry, now int64) bool {
-	svc, idle := s.groups[e.Group].service, now-e.LastSeen
-	limit := svc.idleNanos()
-	return idle > limit && idle > limit+svc.grace(e.LastSeen)
+	return now-e.LastSeen > s.groups[e.Group].service.idleNanos()
 }
 
 // number gives a group its number.

@@ -144,7 +144,6 @@ func (t *Table) Remembered(service, key string, now time.Time) (pod string, ok b
 // where the strategy refuses.
 func (t *Table) Claim(service, key, pod string, now time.Time) (b statefulroute.Binding, won bool, err error) {
 	s := t.services.getOrAdd(service)
-	s.inUse()
 	sh, id := t.at(s, key)
 	won, err = sh.claim(&b, s, id, key, pod, t.nanos(now))
 	return b, won, err

@@ -90,9 +90,10 @@ type App struct {
 	monitor   *metrics.Monitor
 	tracer    *tracing.Tracer
 	store     *store.Store            // nil: bindings end with the process
-	found     []statefulroute.Binding // by openStore, for restore
+	found     []statefulroute.Binding // by openStore, for restorer
 	storeSaid atomic.Pointer[string]  // the trouble that was logged last
 	table     *affinity.Table
+	restorer  *restorer
 	directory *extproc.Directory
 	watcher   *xdsclient.Watcher
 	reporter  *xdsclient.LoadReporter
@@ -122,7 +123,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 	}
 	a := &App{opts: o, log: o.Log}
 	steps := []func(context.Context) error{
-		a.observe, a.openStore, a.buildTable, a.restore, a.buildDirectory,
+		a.observe, a.openStore, a.buildTable, a.buildDirectory,
 		a.buildWatcher, a.buildServer, a.buildAdmin, a.listen,
 	}
 	for _, step := range steps {

@@ -379,6 +379,7 @@ func TestSessionsOutliveTheProcess(t *testing.T) {
 	stop()
 	b, logs, stop := startApp(t, withStore)
 	defer stop()
+	b.directory.Set(service(), true)
 	if s, ok := b.table.Peek("chat", "a", now); !ok || s.Pod != "chat-0" || s.Requests != 6 {
 		t.Errorf("after a restart the session is on %q, with %d requests of 6", s.Pod, s.Requests)
 	}
@@ -412,7 +413,8 @@ func TestWhatIsNotRestoredLeavesTheFile(t *testing.T) {
 	if err := s.Run(ended, nil); err != nil {
 		t.Fatal(err)
 	}
-	_, logs, stop := startApp(t, func(o *Options) { o.Config.Store.Memory = &config.MemoryStore{Path: path} })
+	a, logs, stop := startApp(t, func(o *Options) { o.Config.Store.Memory = &config.MemoryStore{Path: path} })
+	a.directory.Set(service(), true)
 	stop()
 	if l := logs.FilterMessage("sessions restored").FilterField(zap.Int("found", 2)).FilterField(zap.Int("restored", 1)); l.Len() != 1 {
 		t.Errorf("logged: %v", logs.All())

@@ -50,6 +50,8 @@ func (a *App) buildTable(context.Context) (err error) {
 	if a.table, err = affinity.New(o); err != nil {
 		return err
 	}
+	a.restorer = newRestorer(a.table, a.store, a.found, a.log.With(zap.String("store", memoryStore(a.opts.Config).Path)))
+	a.found = nil
 	return a.monitor.TableStats(func() metrics.TableStats {
 		s := a.table.Stats()
 		return metrics.TableStats{Size: s.Size, Evictions: s.Evictions, GhostRestores: s.GhostRestores, Broken: s.Broken}
@@ -63,10 +65,11 @@ func (a *App) buildDirectory(context.Context) (err error) {
 		Registry:           a.opts.Extensions.Balancing,
 		Seed:               rand.Uint64(),
 		Monitor:            a.monitor,
-		IdleTimeouts:       a.table,
+		IdleTimeouts:       a.restorer,
 		DefaultIdleTimeout: a.opts.Config.Affinity.DefaultExpiration,
 		Log:                a.log,
 		OnComplete: func() {
+			a.restorer.finish()
 			a.log.Info("services and pods have arrived: ready")
 			a.setHealth(healthv1.HealthCheckResponse_SERVING)
 		},

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -13,7 +12,7 @@ import (
 )
 
 // openStore opens the file that bindings outlive the process in, if there is
-// one, and leaves what it held to restore.
+// one, and leaves what it held to the restorer.
 func (a *App) openStore(context.Context) (err error) {
 	c := memoryStore(a.opts.Config)
 	if c.Path == "" {
@@ -33,34 +32,6 @@ func (a *App) openStore(context.Context) (err error) {
 	a.found = found.Bindings
 	a.monitor.Persistence().Report(metrics.PersistedBindings, nil)
 	return nil
-}
-
-// restore fills the table before anything is served, and has the store forget
-// what the table did not take: expired bindings, and those it has no room for.
-func (a *App) restore(context.Context) error {
-	if a.store == nil {
-		return nil
-	}
-	began := time.Now()
-	n := a.table.Restore(a.found, began)
-	if n < len(a.found) {
-		a.forgetUnrestored(began)
-	}
-	a.log.Info("sessions restored", zap.String("store", memoryStore(a.opts.Config).Path), zap.Int("found", len(a.found)),
-		zap.Int("restored", n), zap.Duration("took", time.Since(began)))
-	a.found = nil
-	return nil
-}
-
-// forgetUnrestored must be called before anything is served: a session that
-// comes back may be bound again, and its new binding must stay.
-func (a *App) forgetUnrestored(now time.Time) {
-	for i := range a.found {
-		b := &a.found[i]
-		if _, ok := a.table.Peek(b.Service, b.Key, now); !ok {
-			a.store.Delete(b.Service, b.Key)
-		}
-	}
 }
 
 // sessions is the table as the server and the admin API see it.
@@ -98,7 +69,7 @@ func (a *App) keep() (stop func() error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- a.store.Run(ctx, a.table.All()) }()
+	go func() { done <- a.store.Run(ctx, a.restorer.all()) }()
 	return func() error {
 		a.table.Checkpoint() // the file hears of most uses only now and then
 		cancel()
