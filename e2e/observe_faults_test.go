@@ -138,12 +138,12 @@ func TestAFindingLowersAWeightFurtherThanTheLoadDoes(t *testing.T) {
 	svc.Balancing = map[string]any{"slow_start": "0s"}
 	s := start(t, harness.Options{Services: []harness.Service{svc}, Analyzer: map[string]any{
 		"interval": analyzed.String(),
-		"rules":    []map[string]any{{"name": "Slower Than Agreed", "metric": "response_time_seconds", "above": .8, "severity": "low"}},
+		"rules":    []map[string]any{{"name": "Slower Than Agreed", "metric": "response_time_seconds", "above": .5, "severity": "low"}},
 	}})
-	for pod, delay := range map[string]string{"chat-0": "600ms", "chat-1": "900ms", "chat-2": "600ms"} {
+	for pod, delay := range map[string]string{"chat-0": "400ms", "chat-1": "600ms", "chat-2": "400ms"} {
 		s.Misbehave(t, pod, `{"delay":"`+delay+`"}`)
 	}
-	s.Traffic(t, harness.Keys(90), 100*time.Millisecond)
+	s.Traffic(t, harness.Keys(60), 100*time.Millisecond)
 	var issue harness.Issue
 	harness.Eventually(t, harness.Patience, "the issue opens", func() error {
 		r, err := s.Report()
