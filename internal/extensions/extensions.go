@@ -4,8 +4,6 @@
 package extensions
 
 import (
-	"errors"
-
 	"github.com/stateful-route/stateful-route/affinity/evict"
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/config"
@@ -27,20 +25,10 @@ type Set struct {
 	Rules []analysis.Rule
 }
 
-// All returns what Stateful Route comes with and what this build adds to it, one
-// line for each.
+// All returns what Stateful Route comes with, and is where a build adds to it. The
+// example of [Set] shows a line for each kind of addition.
 func All() (Set, error) {
-	s := Set{
-		Balancing: balancing.NewRegistry(), Eviction: evict.NewRegistry(), Pods: discovery.NewRegistry(),
-		Rules: []analysis.Rule{
-			// {Name: "Mine", Severity: analysis.Low, Compare: analysis.Above, Threshold: 1, Measure: mine},
-		},
-	}
-	return s, errors.Join(
-	// s.Balancing.Register("mine", newMine, balancing.Traits{}),
-	// s.Eviction.Register("mine", newMine),
-	// s.Pods.Register(discovery.Kind{Name: "mine", Config: newMine}),
-	)
+	return Set{Balancing: balancing.NewRegistry(), Eviction: evict.NewRegistry(), Pods: discovery.NewRegistry()}, nil
 }
 
 // Config has the reader of a configuration accept the names of the set.
