@@ -23,6 +23,12 @@ type Service struct {
 	// the time after which pods close them: a request on a connection that is
 	// being closed fails.
 	ConnectionIdleTimeout time.Duration
+	// StreamIdleTimeout is how long a request, stream or WebSocket may be open
+	// without a byte in either direction; 0 means for ever.
+	StreamIdleTimeout time.Duration
+	// RequestTimeout bounds a whole answer, from the end of the request on; 0 means
+	// that nothing does.
+	RequestTimeout time.Duration
 }
 
 // SessionPolicy says how a session is recognised and what happens when its pod,

@@ -84,6 +84,9 @@ func TestFullFile(t *testing.T) {
 	if chat.ConnectionIdleTimeout != 1500*time.Millisecond {
 		t.Errorf("connection idle timeout: %v", chat.ConnectionIdleTimeout)
 	}
+	if chat.StreamIdleTimeout != 0 || chat.RequestTimeout != 90*time.Second {
+		t.Errorf("stream idle timeout: %v, request timeout: %v", chat.StreamIdleTimeout, chat.RequestTimeout)
+	}
 	if b := chat.Balancing; b.SlowStart != 0 || b.MaxConnections != 5 || b.MaxSessions != 6 || b.ResponseTimeWindow != 10*time.Second {
 		t.Errorf("balancing: %+v", b)
 	}
@@ -138,7 +141,8 @@ func TestDefaults(t *testing.T) {
 	}
 	if rooms.Prefix != "/" || !reflect.DeepEqual(rooms.Hosts, []string{"*"}) ||
 		rooms.Session.OnPodLoss != statefulroute.Rebind || rooms.Session.OnExtprocLoss != statefulroute.Allow ||
-		rooms.Balancing.Strategy != DefaultStrategy || rooms.Balancing.SlowStart != 30*time.Second || rooms.ConnectionIdleTimeout != 4*time.Second {
+		rooms.Balancing.Strategy != DefaultStrategy || rooms.Balancing.SlowStart != 30*time.Second || rooms.ConnectionIdleTimeout != 4*time.Second ||
+		rooms.StreamIdleTimeout != time.Hour || rooms.RequestTimeout != 0 {
 		t.Errorf("service defaults: %+v", rooms)
 	}
 	file := filepath.Join(t.TempDir(), "extproc.yaml")

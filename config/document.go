@@ -83,6 +83,22 @@ func or[T any](v *T, absent T) T {
 	return *v
 }
 
+// mostTimeout is a time that nobody outwaits, and below what Envoy can count.
+const mostTimeout = 87600 * time.Hour
+
+// envoyTimeout checks a time that Envoy counts in milliseconds, and for which 0
+// means none: what is less than one would be none without a word.
+func (d *document) envoyTimeout(at path, v time.Duration) {
+	switch {
+	case v < 0:
+		d.Refuse(at, "must not be negative")
+	case v != 0 && v < time.Millisecond:
+		d.Refuse(at, "must be at least 1ms, or 0s for none")
+	case v > mostTimeout:
+		d.Refuse(at, "must be at most 87600h, ten years")
+	}
+}
+
 // orDuration is or for durations.
 func orDuration(v *duration, absent time.Duration) time.Duration {
 	return time.Duration(or(v, duration(absent)))

@@ -12,6 +12,11 @@ import (
 // close idle connections (Node.js, uvicorn, Apache).
 const defaultConnectionIdleTimeout = 4 * time.Second
 
+// defaultStreamIdleTimeout is longer than the pauses of WebSockets and event
+// streams, which Envoy would cut after five minutes, and still an end for streams
+// that a client left without a word.
+const defaultStreamIdleTimeout = time.Hour
+
 // DefaultStrategy places new sessions where balancing.strategy is absent.
 const DefaultStrategy = "home_hcl"
 
@@ -27,6 +32,8 @@ type rawService struct {
 	HealthCheck *rawHealthCheck `yaml:"health_check"`
 
 	ConnectionIdleTimeout *duration `yaml:"connection_idle_timeout"`
+	StreamIdleTimeout     *duration `yaml:"stream_idle_timeout"`
+	RequestTimeout        *duration `yaml:"request_timeout"`
 }
 
 type rawBalancing struct {
@@ -58,10 +65,12 @@ func (raw *rawService) check(doc *document, at path) statefulroute.Service {
 		Pods:      raw.Pods.check(doc, at.With("pods")),
 
 		ConnectionIdleTimeout: orDuration(raw.ConnectionIdleTimeout, defaultConnectionIdleTimeout),
+		StreamIdleTimeout:     orDuration(raw.StreamIdleTimeout, defaultStreamIdleTimeout),
+		RequestTimeout:        orDuration(raw.RequestTimeout, 0),
 	}
-	if svc.ConnectionIdleTimeout < 0 {
-		doc.Refuse(at.With("connection_idle_timeout"), "must not be negative")
-	}
+	doc.envoyTimeout(at.With("connection_idle_timeout"), svc.ConnectionIdleTimeout)
+	doc.envoyTimeout(at.With("stream_idle_timeout"), svc.StreamIdleTimeout)
+	doc.envoyTimeout(at.With("request_timeout"), svc.RequestTimeout)
 	if raw.HealthCheck == nil { // a session whose pod is gone would see 503 for ever
 		raw.HealthCheck = &rawHealthCheck{TCP: true}
 	}

@@ -50,6 +50,8 @@ type Service struct {
 	HealthCheck map[string]any `yaml:"health_check,omitempty"`
 
 	ConnectionIdleTimeout string `yaml:"connection_idle_timeout,omitempty"`
+	StreamIdleTimeout     string `yaml:"stream_idle_timeout,omitempty"`
+	RequestTimeout        string `yaml:"request_timeout,omitempty"`
 }
 
 // Session is a service's session policy.

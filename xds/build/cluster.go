@@ -47,6 +47,7 @@ func buildCluster(svc *state.ServiceView) (*clusterv3.Cluster, error) {
 		CircuitBreakers:      noBreakers(),
 		Metadata:             &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{wire.Namespace: meta}},
 
+		UpstreamConnectionOptions:     &clusterv3.UpstreamConnectionOptions{TcpKeepalive: tcpKeepalive()},
 		TypedExtensionProtocolOptions: options,
 	}
 	if window := svc.Balancing.SlowStart; window > 0 && c.LbPolicy == clusterv3.Cluster_ROUND_ROBIN {

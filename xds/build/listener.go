@@ -49,7 +49,18 @@ func buildListener(m state.Model) (*listenerv3.Listener, error) {
 			}},
 		}},
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(1 << 20),
+		TcpKeepalive:                  tcpKeepalive(),
 	}, nil
+}
+
+// tcpKeepalive finds a client or pod that is gone without a word, with its machine
+// or network, after two minutes, though its stream may be quiet for as long as it
+// likes; and it keeps quiet connections in the tables of load balancers and NATs
+// before and behind Envoy, which forget them after some minutes.
+func tcpKeepalive() *corev3.TcpKeepalive {
+	return &corev3.TcpKeepalive{
+		KeepaliveTime: wrapperspb.UInt32(60), KeepaliveInterval: wrapperspb.UInt32(15), KeepaliveProbes: wrapperspb.UInt32(4),
+	}
 }
 
 func buildConnectionManager(m state.Model) (*hcmv3.HttpConnectionManager, error) {

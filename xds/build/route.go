@@ -142,9 +142,10 @@ func buildRoute(svc statefulroute.Service) (*routev3.Route, error) {
 		Match: routeMatch(svc.Prefix),
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: svc.Name},
-			// Sessions hold long requests: streams, websockets, agents. Idle
-			// ones still end by the stream idle timeout.
-			Timeout:     durationpb.New(0),
+			// Sessions hold long requests: streams, websockets, agents. A timeout of
+			// 0 is none, an idle one of 0 lifts the connection manager's, too.
+			Timeout:     durationpb.New(svc.RequestTimeout),
+			IdleTimeout: durationpb.New(svc.StreamIdleTimeout),
 			RetryPolicy: retry,
 		}},
 		TypedPerFilterConfig: perFilter,
