@@ -54,6 +54,7 @@ const (
 // decision is where one request goes and what was done for it.
 type decision struct {
 	outcome outcome
+	key     string               // that of the request's candidates which was decided for
 	hit     bool                 // the table had a binding before this request
 	pod     *podView             // nil where no pod was chosen
 	picked  balancing.PickResult // in flight on pod until Done
@@ -62,24 +63,28 @@ type decision struct {
 	err     error                // why there are no pods, or what the table said
 }
 
-// decide says where a request of the session key goes. It is a function of the
-// service as it stands, the table, the balancer and now; whatever the table
-// says about a first writer holds, so concurrent first requests of one session
-// end on one pod. An empty key is an unbound request.
-func (s *service) decide(ctx context.Context, table Table, place placer, key string, now time.Time) decision {
-	if key == "" {
+// decide says where a request that names its session by one of keys goes: one that is
+// bound wins over one that is not, and only where none is bound the first is claimed.
+// It is a function of the service as it stands, the table, the balancer and now;
+// whatever the table says about a first writer holds, so concurrent first requests of
+// one session end on one pod. A request without keys is unbound.
+func (s *service) decide(ctx context.Context, table Table, place placer, keys []string, now time.Time) decision {
+	if len(keys) == 0 {
 		return decision{outcome: unbound}
 	}
-	c := chooser{ctx: ctx, service: s, table: table, place: place, key: key, now: now}
-	b, err := table.Lookup(ctx, s.policy.Name, key, now)
+	c := chooser{ctx: ctx, service: s, table: table, place: place, key: keys[0], now: now}
+	b, err := c.lookup(keys)
+	var d decision
 	switch {
 	case errors.Is(err, statefulroute.ErrGone):
-		return c.claim()
+		d = c.claim()
 	case err != nil:
-		return decision{outcome: undecidable, err: err}
+		d = decision{outcome: undecidable, err: err}
+	default:
+		d = c.follow(b, known)
+		d.hit = true
 	}
-	d := c.follow(b, known)
-	d.hit = true
+	d.key = c.key
 	return d
 }
 
@@ -98,6 +103,34 @@ type chooser struct {
 // binding seen at its word: more means that pods come and go faster than
 // requests are decided.
 const maxTries = 4
+
+// lookup returns the binding of the first key whose pod serves, else of the first that
+// has one, and makes that the key. ErrGone: none has.
+func (c *chooser) lookup(keys []string) (found statefulroute.Binding, err error) {
+	err = statefulroute.ErrGone
+	for _, key := range keys {
+		b, missing := c.table.Lookup(c.ctx, c.service.policy.Name, key, c.now)
+		switch {
+		case errors.Is(missing, statefulroute.ErrGone):
+		case missing != nil:
+			return found, missing
+		case c.servedBy(b) != nil:
+			c.key = key
+			return b, nil
+		case err != nil:
+			c.key, found, err = key, b, nil
+		}
+	}
+	return found, err
+}
+
+// servedBy returns the pod of a binding; nil where that may not be sent its sessions.
+func (c *chooser) servedBy(b statefulroute.Binding) *podView {
+	if pod := c.service.pod(b.Pod); pod != nil && pod.State.ServesBound() {
+		return pod
+	}
+	return nil
+}
 
 // claim binds a session without a binding to a chosen pod.
 func (c *chooser) claim() decision {
@@ -140,12 +173,11 @@ func (c *chooser) taken(d decision) decision {
 
 // follow sends the session to the pod of its binding, or deals with its loss.
 func (c *chooser) follow(b statefulroute.Binding, as outcome) decision {
-	pod := c.service.pod(b.Pod)
-	if pod != nil && pod.State.ServesBound() {
+	if pod := c.servedBy(b); pod != nil {
 		picked, _ := c.place.Start(c.now, b.Pod) // for an unknown pod it counts nothing
 		return decision{outcome: as, pod: pod, picked: picked}
 	}
-	why := lostBecause(pod)
+	why := lostBecause(c.service.pod(b.Pod))
 	if c.service.policy.Session.OnPodLoss == statefulroute.Reject {
 		return decision{outcome: podLost, lost: b.Pod, why: why}
 	}

@@ -34,7 +34,15 @@ func (w *world) set(svc statefulroute.Service, p []statefulroute.Pod) {
 
 func (w *world) decide(key string) decision {
 	s := w.directory.service("chat")
-	return s.decide(w.t.Context(), w.table, s.place, key, t0)
+	return s.decide(w.t.Context(), w.table, s.place, keysOf(key), t0)
+}
+
+// keysOf is what a request with one key, or with none, names.
+func keysOf(key string) []string {
+	if key == "" {
+		return nil
+	}
+	return []string{key}
 }
 
 // expect decides and checks the outcome and, unless it is "", the pod.
@@ -230,7 +238,7 @@ func TestDecideWhilePodsChange(t *testing.T) {
 	w := newWorld(t, chat(rejecting), pods(1))
 	old := w.directory.service("chat")
 	w.set(chat(rejecting), pods(3)[1:])
-	d := old.decide(t.Context(), w.table, old.place, "a", t0)
+	d := old.decide(t.Context(), w.table, old.place, []string{"a"}, t0)
 	if d.outcome != claimed || d.pod == nil || d.pod.Name == "chat-0" {
 		t.Fatalf("outcome %d on %v, want a claim on a new pod", d.outcome, d.pod)
 	}
@@ -243,7 +251,7 @@ func TestDecideWhilePodsChange(t *testing.T) {
 		}
 		return now.balancer.Pick(t0, "b")
 	}}
-	if d := now.decide(t.Context(), w.table, place, "b", t0); d.outcome != rebound || d.pod == nil {
+	if d := now.decide(t.Context(), w.table, place, []string{"b"}, t0); d.outcome != rebound || d.pod == nil {
 		t.Fatalf("outcome %d on %v, want a rebind to a pod that is there", d.outcome, d.pod)
 	}
 }

@@ -59,12 +59,14 @@ func (x *exchange) begin(ctx context.Context, md metadata.MD, values []*corev3.H
 	if x.service.learn != nil {
 		x.carried = x.service.named.Carried(h)
 	}
-	x.key, x.source = x.service.keys.Key(h)
-	if x.key == "" && x.service.policy.Session.Issue != nil {
-		x.key, x.issued = newSessionID(), true
+	var keys []string
+	keys, x.source = x.service.keys.Keys(h)
+	if len(keys) == 0 && x.service.policy.Session.Issue != nil {
+		keys, x.issued = []string{newSessionID()}, true
 	}
 	table, place := x.cores()
-	x.decision = x.service.decide(ctx, table, place, x.key, x.began)
+	x.decision = x.service.decide(ctx, table, place, keys, x.began)
+	x.key = x.decision.key
 	x.count()
 	x.answer = x.requestAnswer()
 	if !x.asked {

@@ -20,7 +20,7 @@ func (x *exchange) learn(ctx context.Context, h sessionkey.Headers, served *podV
 	if served == nil || x.service.learn == nil {
 		return
 	}
-	for _, id := range x.service.learn.Learned(h) {
+	for _, id := range x.service.learn.Learned(h, now) {
 		if id != x.key && !x.carried.Names(id) {
 			x.own(ctx, id, served, now)
 		}

@@ -55,7 +55,7 @@ func TestAllPodsReplacedAtOnceRefuseNobody(t *testing.T) {
 		asked++
 		key++
 		table.Delete(s.policy.Name, fmt.Sprint(key-1))
-		if got := s.decide(t.Context(), MemoryTable{Table: table}, s.place, fmt.Sprint(key), t0); got.pod == nil {
+		if got := s.decide(t.Context(), MemoryTable{Table: table}, s.place, []string{fmt.Sprint(key)}, t0); got.pod == nil {
 			t.Fatalf("%s: outcome %v, pod %q lost (%s): %v", s.policy.Name, got.outcome, got.lost, got.why, got.err)
 		}
 	}

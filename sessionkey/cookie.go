@@ -2,9 +2,9 @@ package sessionkey
 
 import (
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 )
@@ -27,74 +27,55 @@ func (s *cookieSource) Spec() statefulroute.SessionSource {
 func (s *cookieSource) RequestHeaders() []string  { return []string{"cookie"} }
 func (s *cookieSource) ResponseHeaders() []string { return []string{"set-cookie"} }
 
-// Key returns the first value that is not empty. HTTP/2 clients may send a Cookie
-// header for each cookie.
-func (s *cookieSource) Key(h Headers) (key string) {
-	h.anyValue("cookie", func(text string) bool {
-		key = cookieValue(text, s.name)
-		return key != ""
-	})
-	return key
+// Keys takes every cookie of the name: a client that has several, of other paths or
+// domains, sends all of them, and HTTP/2 clients may send a Cookie header for each.
+func (s *cookieSource) Keys(h Headers, take func(string) bool) {
+	s.values(h, func(value string) bool { return !take(decoded(value)) })
 }
 
 func (s *cookieSource) AnyValue(h Headers, is func(string) bool) bool {
-	return h.anyValue("cookie", func(text string) bool {
-		return slices.ContainsFunc(strings.Split(text, ";"), func(pair string) bool {
-			name, value, _ := strings.Cut(pair, "=")
-			return trimSpace(name) == s.name && is(trimSpace(value))
-		})
-	})
+	return s.values(h, func(value string) bool { return eitherWay(value, is) })
 }
 
-// Learned returns what the last Set-Cookie of that name says, which is what a client
-// keeps.
-func (s *cookieSource) Learned(h Headers) (id string) {
-	h.anyValue("set-cookie", func(text string) bool {
-		if value := setCookieValue(text, s.name); value != "" {
-			id = value
+// values reports whether is holds for any value of the cookie, as it was sent.
+func (s *cookieSource) values(h Headers, is func(string) bool) bool {
+	return h.anyValue("cookie", func(text string) bool {
+		for pair := range strings.SplitSeq(text, ";") {
+			if name, value := cookiePair(pair); name == s.name && is(value) {
+				return true
+			}
 		}
 		return false
 	})
-	return id
 }
 
-// cookieValue returns the first non-empty value of the cookie called name in one
-// Cookie header.
-func cookieValue(header, name string) string {
-	for pair := range strings.SplitSeq(header, ";") {
-		n, v, _ := strings.Cut(pair, "=")
-		if trimSpace(n) != name {
-			continue
+// Learned returns what a client keeps of the response's cookies of that name: of each
+// domain and path the last, unless that deletes it.
+func (s *cookieSource) Learned(h Headers, now time.Time) []string {
+	var kept []setCookie
+	h.anyValue("set-cookie", func(text string) bool {
+		c := parseSetCookie(text)
+		if c.name != s.name {
+			return false
 		}
-		if v = unquoted(v); v != "" {
-			return v
+		kept = slices.DeleteFunc(kept, c.replaces)
+		if c.value != "" && !c.deletedAt(now) {
+			kept = append(kept, c)
 		}
+		return false
+	})
+	var ids []string
+	for _, c := range kept {
+		ids = append(ids, decoded(c.value))
 	}
-	return ""
+	return ids
 }
 
-// setCookieValue returns the value that one Set-Cookie header gives to the cookie
-// called name, and "" for another cookie or one being deleted: a pod that ends a
-// session does not create one.
-func setCookieValue(header, name string) string {
-	pair, attributes, _ := strings.Cut(header, ";")
-	n, v, _ := strings.Cut(pair, "=")
-	if trimSpace(n) != name {
-		return ""
-	}
-	if c, err := http.ParseSetCookie("n=v;" + attributes); err == nil && c.MaxAge < 0 {
-		return ""
-	}
-	return unquoted(v)
-}
-
-// unquoted is a cookie's value without the quotes around it, if there are any.
-func unquoted(v string) string {
-	v = trimSpace(v)
-	if len(v) > 1 && v[0] == '"' && v[len(v)-1] == '"' {
-		return v[1 : len(v)-1]
-	}
-	return v
+// cookiePair takes NAME=VALUE apart as user agents do: blanks around either are no
+// part of it, quotes are.
+func cookiePair(pair string) (name, value string) {
+	name, value, _ = strings.Cut(pair, "=")
+	return trimSpace(name), trimSpace(value)
 }
 
 // trimSpace trims what is no part of a cookie's name or value, and nothing that only

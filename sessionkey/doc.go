@@ -5,7 +5,11 @@
 // what a request carries there:
 //
 //	keys, err := sessionkey.NewReader(service.Session.Key)
-//	key, source := keys.Key(headers) // of the first source that has one
+//	candidates, source := keys.Keys(headers) // of the first source that has one
+//
+// One rule holds for all places: a value is decoded as the place has it encoded (a
+// token's claim as JSON, a query as forms are, all else by percent-decoding), and is
+// then compared byte by byte. One that does not decode is taken as it is.
 //
 // Another kind of source is a file with a [Source], and a row in [kinds].
 package sessionkey

@@ -2,6 +2,7 @@ package sessionkey_test
 
 import (
 	"fmt"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
@@ -10,7 +11,7 @@ import (
 )
 
 // The first source that a request has wins.
-func ExampleReader_Key() {
+func ExampleReader_Keys() {
 	keys, err := sessionkey.NewReader([]statefulroute.SessionSource{
 		{Kind: statefulroute.FromHeader, Name: "X-Session-ID"},
 		{Kind: statefulroute.FromPath, Name: "^/rooms/([^/]+)"},
@@ -19,9 +20,9 @@ func ExampleReader_Key() {
 		fmt.Println(err)
 		return
 	}
-	key, source := keys.Key(sessionkey.Headers{{Key: ":path", Value: "/rooms/blue%20one?x=y"}})
-	fmt.Printf("%q of source %d, from %q\n", key, source, keys.RequestHeaders())
-	// Output: "blue one" of source 1, from ["x-session-id" ":path"]
+	candidates, source := keys.Keys(sessionkey.Headers{{Key: ":path", Value: "/rooms/blue%20one?x=y"}})
+	fmt.Printf("%q of source %d, from %q\n", candidates, source, keys.RequestHeaders())
+	// Output: ["blue one"] of source 1, from ["x-session-id" ":path"]
 }
 
 // A response names a session by a header or a cookie.
@@ -31,7 +32,7 @@ func ExampleReader_Learned() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println(learn.Learned(sessionkey.Headers{{Key: "set-cookie", RawValue: []byte("JSESSIONID=4711; Path=/; HttpOnly")}}))
+	fmt.Println(learn.Learned(sessionkey.Headers{{Key: "set-cookie", RawValue: []byte("JSESSIONID=4711; Path=/; HttpOnly")}}, time.Now()))
 	// Output: [4711]
 }
 

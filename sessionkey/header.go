@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/wire"
@@ -34,12 +35,21 @@ func (s *headerSource) Spec() statefulroute.SessionSource {
 
 func (s *headerSource) RequestHeaders() []string  { return []string{s.name} }
 func (s *headerSource) ResponseHeaders() []string { return []string{s.name} }
-func (s *headerSource) Key(h Headers) string      { return h.Value(s.name) }
-func (s *headerSource) Learned(h Headers) string  { return h.Value(s.name) }
+
+func (s *headerSource) Keys(h Headers, take func(string) bool) {
+	h.anyValue(s.name, func(text string) bool { return !take(decoded(text)) })
+}
+
+func (s *headerSource) Learned(h Headers, _ time.Time) []string {
+	if id := h.Value(s.name); id != "" {
+		return []string{decoded(id)}
+	}
+	return nil
+}
 
 // AnyValue takes what a pod may read as a list apart, too.
 func (s *headerSource) AnyValue(h Headers, is func(string) bool) bool {
 	return h.anyValue(s.name, func(text string) bool {
-		return is(text) || slices.ContainsFunc(strings.Split(text, ","), is)
+		return eitherWay(text, is) || slices.ContainsFunc(strings.Split(text, ","), func(one string) bool { return eitherWay(one, is) })
 	})
 }

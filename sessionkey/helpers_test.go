@@ -1,6 +1,8 @@
 package sessionkey
 
 import (
+	"time"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
 	statefulroute "github.com/stateful-route/stateful-route"
@@ -17,4 +19,15 @@ func raw(pairs ...string) Headers {
 
 func from(kind statefulroute.SourceKind, name string) statefulroute.SessionSource {
 	return statefulroute.SessionSource{Kind: kind, Name: name}
+}
+
+// t0 is the moment of tests.
+var t0 = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+// firstKey is the key that a request's session is known by where none is bound.
+func firstKey(r *Reader, h Headers) string {
+	if keys, _ := r.Keys(h); len(keys) > 0 {
+		return keys[0]
+	}
+	return ""
 }

@@ -39,12 +39,8 @@ func (s *jwtSource) Spec() statefulroute.SessionSource {
 
 func (s *jwtSource) RequestHeaders() []string { return []string{s.header} }
 
-func (s *jwtSource) Key(h Headers) (key string) {
-	s.AnyValue(h, func(value string) bool {
-		key = value
-		return key != ""
-	})
-	return key
+func (s *jwtSource) Keys(h Headers, take func(string) bool) {
+	s.AnyValue(h, func(value string) bool { return !take(value) })
 }
 
 func (s *jwtSource) AnyValue(h Headers, is func(string) bool) bool {

@@ -2,7 +2,6 @@ package sessionkey
 
 import (
 	"fmt"
-	"net/url"
 	"regexp"
 	"strings"
 
@@ -32,25 +31,18 @@ func (s *pathSource) Spec() statefulroute.SessionSource {
 
 func (s *pathSource) RequestHeaders() []string { return []string{pathHeader} }
 
-func (s *pathSource) Key(h Headers) string {
+func (s *pathSource) Keys(h Headers, take func(string) bool) { take(decoded(s.group(h))) }
+
+func (s *pathSource) AnyValue(h Headers, is func(string) bool) bool { return eitherWay(s.group(h), is) }
+
+// group is the first group of the pattern in the path as it was sent, so that an
+// escaped slash does not end a segment.
+func (s *pathSource) group(h Headers) string {
 	path, _, _ := strings.Cut(h.Value(pathHeader), "?")
-	return pathValue(path, s.pattern)
-}
-
-func (s *pathSource) AnyValue(h Headers, is func(string) bool) bool { return is(s.Key(h)) }
-
-// pathValue matches the path as it was sent, so that an escaped slash does not
-// end a segment, and decodes the first group, so that two spellings of one
-// path name one session. What does not decode is taken as it is.
-func pathValue(path string, pattern *regexp.Regexp) string {
 	path, _, _ = strings.Cut(path, "#")
-	m := pattern.FindStringSubmatchIndex(path)
+	m := s.pattern.FindStringSubmatchIndex(path)
 	if len(m) < 4 || m[2] < 0 {
 		return ""
 	}
-	group := path[m[2]:m[3]]
-	if u, err := url.PathUnescape(group); err == nil {
-		return u
-	}
-	return group
+	return path[m[2]:m[3]]
 }

@@ -2,7 +2,6 @@ package sessionkey
 
 import (
 	"net/url"
-	"slices"
 	"strings"
 
 	statefulroute "github.com/stateful-route/stateful-route"
@@ -24,38 +23,34 @@ func (s *querySource) Spec() statefulroute.SessionSource {
 
 func (s *querySource) RequestHeaders() []string { return []string{pathHeader} }
 
-func (s *querySource) Key(h Headers) string {
-	_, query, _ := strings.Cut(h.Value(pathHeader), "?")
-	return queryValue(query, s.name)
+func (s *querySource) Keys(h Headers, take func(string) bool) {
+	s.values(h, func(value string) bool { return !take(queryDecoded(value)) })
 }
 
 func (s *querySource) AnyValue(h Headers, is func(string) bool) bool {
-	_, query, _ := strings.Cut(h.Value(pathHeader), "?")
-	return slices.ContainsFunc(strings.Split(query, "&"), func(pair string) bool {
-		name, value, _ := strings.Cut(pair, "=")
-		if decoded, err := url.QueryUnescape(name); err == nil {
-			name = decoded
-		}
-		return name == s.name && is(value)
+	return s.values(h, func(value string) bool {
+		return is(value) || is(queryDecoded(value))
 	})
 }
 
-// queryValue returns the first non-empty, well-formed value of the parameter
-// called name, decoded as a form is ("+" is a space).
-func queryValue(query, name string) string {
+// values reports whether is holds for any value of the parameter, as it was sent.
+func (s *querySource) values(h Headers, is func(string) bool) bool {
+	_, query, _ := strings.Cut(h.Value(pathHeader), "?")
 	query, _, _ = strings.Cut(query, "#")
-	for query != "" {
-		var pair string
-		pair, query, _ = strings.Cut(query, "&")
-		n, v, _ := strings.Cut(pair, "=")
-		if n != name {
-			if u, err := url.QueryUnescape(n); err != nil || u != name {
-				continue
-			}
-		}
-		if u, err := url.QueryUnescape(v); err == nil && u != "" {
-			return u
+	for pair := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		if (name == s.name || queryDecoded(name) == s.name) && is(value) {
+			return true
 		}
 	}
-	return ""
+	return false
+}
+
+// queryDecoded is decoded as forms are: "+" is a space. What does not decode is taken
+// as it is.
+func queryDecoded(text string) string {
+	if u, err := url.QueryUnescape(text); err == nil {
+		return u
+	}
+	return text
 }

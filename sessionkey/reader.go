@@ -3,6 +3,7 @@ package sessionkey
 import (
 	"slices"
 	"strings"
+	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 )
@@ -27,30 +28,43 @@ func NewReader(specs []statefulroute.SessionSource) (*Reader, error) {
 	return r, nil
 }
 
-// Key returns the request's session key, of the first source that has one, or ""
-// when none has. source is the index of that source, -1 for none. The key is a copy:
-// it may be kept for as long as a request is in flight, and a piece of a cookie or
-// path would keep all of it.
-func (r *Reader) Key(h Headers) (key string, source int) {
+// MaxCandidates is how many keys of one request are looked up at most: a client can
+// then not have thousands looked up for it.
+const MaxCandidates = 16
+
+// Keys returns the request's session keys, all of the first source that has one, in
+// their order: several cookies of one name, say, of which one is stale. None is there
+// twice. source is the index of that source, -1 for none. The keys are copies: they may
+// be kept for as long as a request is in flight, and a piece of a cookie or path would
+// keep all of it.
+func (r *Reader) Keys(h Headers) (keys []string, source int) {
 	for i, s := range r.sources {
-		if k := s.Key(h); k != "" && len(k) <= MaxKey {
-			return strings.Clone(k), i
+		s.Keys(h, func(key string) (more bool) {
+			if key != "" && len(key) <= MaxKey && !slices.Contains(keys, key) {
+				keys = append(keys, strings.Clone(key))
+			}
+			return len(keys) < MaxCandidates
+		})
+		if len(keys) > 0 {
+			return keys, i
 		}
 	}
-	return "", -1
+	return nil, -1
 }
 
-// Learned returns copies of the session ids that a response names, one of each
-// Learner at most.
-func (r *Reader) Learned(h Headers) []string {
+// Learned returns copies of the session ids that a response names and that its client
+// keeps after now.
+func (r *Reader) Learned(h Headers, now time.Time) []string {
 	var ids []string
 	for _, s := range r.sources {
 		l, ok := s.(Learner)
 		if !ok {
 			continue
 		}
-		if id := l.Learned(h); id != "" && len(id) <= MaxKey {
-			ids = append(ids, strings.Clone(id))
+		for _, id := range l.Learned(h, now) {
+			if len(id) <= MaxKey && !slices.Contains(ids, id) {
+				ids = append(ids, strings.Clone(id))
+			}
 		}
 	}
 	return ids

@@ -1,6 +1,7 @@
 package sessionkey
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -36,18 +37,22 @@ func TestSessionKey(t *testing.T) {
 		"repeated header, non-empty": {raw("x-session-id", "", "x-session-id", "b"), "b"},
 		"second cookie header":       {raw("cookie", "x=1", "cookie", "sid=b"), "b"},
 		"first of two cookies":       {raw("cookie", "sid=b; sid=c"), "b"},
-		"quoted cookie":              {raw("cookie", `sid="b"`), "b"},
+		"quotes are of the value":    {raw("cookie", `sid="b"`), `"b"`},
+		"cookie is decoded":          {raw("cookie", "sid=s%3Ab+c"), "s:b+c"},
+		"bad cookie escape is kept":  {raw("cookie", "sid=50%"), "50%"},
+		"cookie in Latin-1":          {raw("cookie", "sid=j\xfcrgen"), "j\xfcrgen"},
+		"header is decoded":          {raw("x-session-id", "a%20b"), "a b"},
 		"cookie with equals":         {raw("cookie", "sid=b=c=="), "b=c=="},
 		"cookie with a backslash":    {raw("cookie", "sid=b\\c; sid=d"), "b\\c"},
 		"cookie with a quote":        {raw("cookie", `sid={"id":"b"}; sid=d`), `{"id":"b"}`},
 		"cookie that is not ASCII":   {raw("cookie", "sid=jürgen"), "jürgen"},
-		"empty cookie is skipped":    {raw("cookie", `sid=; sid=""; sid=d`), "d"},
+		"empty cookie is skipped":    {raw("cookie", `sid=; sid= ; sid=d`), "d"},
 		"blanks around a cookie":     {raw("cookie", "a=b;  sid = c d ;e"), "c d"},
 		"cookie names have case":     {raw("cookie", "SID=b"), ""},
 		"similar cookie name":        {raw("cookie", "xsid=b; sidx=c"), ""},
 		"query is decoded":           {raw(":path", "/?session=a%2Fb+c"), "a/b c"},
 		"query name is decoded":      {raw(":path", "/?sess%69on=a"), "a"},
-		"bad escape is skipped":      {raw(":path", "/?session=%zz&session=b"), "b"},
+		"bad query escape is kept":   {raw(":path", "/?session=100%&session=b"), "100%"},
 		"empty query is skipped":     {raw(":path", "/?session=&session=b"), "b"},
 		"fragment is no query":       {raw(":path", "/?a=b#&session=c"), ""},
 		"path is decoded":            {raw(":path", "/rooms/a%20b"), "a b"},
@@ -61,8 +66,56 @@ func TestSessionKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range tests {
-		if got, _ := r.Key(c.request); got != c.want {
+		if got := firstKey(r, c.request); got != c.want {
 			t.Errorf("%s: got %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// One id is one key wherever a client carries it, and however that writes it.
+func TestOneRuleForAllPlaces(t *testing.T) {
+	for id, h := range map[string][]Headers{
+		"s:b c/ü": {
+			raw("x-session-id", "s%3Ab%20c%2F%C3%BC"), raw("x-session-id", "s:b c/ü"), raw("cookie", "sid=s%3ab c/%c3%bc"),
+			raw(":path", "/?session=s:b+c%2Fü"), raw(":path", "/rooms/s:b%20c%2F%C3%BC"),
+		},
+		"100%": {raw("x-session-id", "100%"), raw("cookie", "sid=100%"), raw(":path", "/?session=100%"), raw(":path", "/rooms/100%25")},
+	} {
+		r, err := NewReader(allSources)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range h {
+			if got := firstKey(r, h); got != id {
+				t.Errorf("%v: got %q, want %q", h, got, id)
+			}
+		}
+	}
+}
+
+func TestAllKeysOfTheFirstSource(t *testing.T) {
+	r, err := NewReader(allSources)
+	if err != nil {
+		t.Fatal(err)
+	}
+	many := make([]string, 100)
+	for i := range many {
+		many[i] = fmt.Sprintf("sid=%d", i)
+	}
+	for _, c := range []struct {
+		request Headers
+		want    []string
+		source  int
+	}{
+		{raw("cookie", "sid=b; x=y; sid=c; sid=b", ":path", "/?session=d"), []string{"b", "c"}, 1},
+		{raw("cookie", "sid=b", "cookie", "sid=c"), []string{"b", "c"}, 1},
+		{raw("x-session-id", "a", "x-session-id", "b", "cookie", "sid=c"), []string{"a", "b"}, 0},
+		{raw(":path", "/?session=a&session=&session=b"), []string{"a", "b"}, 2},
+		{raw(":path", "/"), nil, -1},
+		{raw("cookie", strings.Join(many, "; ")), []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15"}, 1},
+	} {
+		if got, source := r.Keys(c.request); !slices.Equal(got, c.want) || source != c.source {
+			t.Errorf("%v: got %q of source %d, want %q of %d", c.request, got, source, c.want, c.source)
 		}
 	}
 }
@@ -73,7 +126,7 @@ func TestSessionKeyInTheValueField(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := Headers{{Key: "x-session-id", Value: "a"}}
-	if got, source := r.Key(h); got != "a" || source != 0 {
+	if got, source := r.Keys(h); !slices.Equal(got, []string{"a"}) || source != 0 {
 		t.Errorf("got %q from source %d, want a from 0", got, source)
 	}
 }
@@ -140,32 +193,12 @@ func TestReaderLearns(t *testing.T) {
 	}
 	long := strings.Repeat("k", MaxKey+1)
 	for want, h := range map[string]Headers{
-		"a b": raw("x-session-id", "a", "set-cookie", "sid=x", "set-cookie", "sid=b; Path=/", "set-cookie", "other=c"),
+		"a b": raw("x-session-id", "a", "set-cookie", "sid=x", "set-cookie", "sid=b; Secure", "set-cookie", "other=c"),
 		"c":   raw("x-session-id", long, "set-cookie", "sid=c"),
 		"":    raw("cookie", "sid=d", ":path", "/rooms/e?session=f"),
 	} {
-		if got := strings.Join(r.Learned(h), " "); got != want {
+		if got := strings.Join(r.Learned(h, t0), " "); got != want {
 			t.Errorf("learned %q, want %q", got, want)
-		}
-	}
-}
-
-func TestSetCookieValue(t *testing.T) {
-	for header, want := range map[string]string{
-		"JSESSIONID=abc; Path=/; HttpOnly":      "abc",
-		`JSESSIONID="abc"`:                      "abc",
-		"JSESSIONID=abc; Max-Age=0":             "",
-		"JSESSIONID=abc; path=/; max-age=-1":    "",
-		"JSESSIONID=abc; Max-Age=60":            "abc",
-		"JSESSIONID=; Path=/":                   "",
-		"other=abc; x=JSESSIONID=1":             "",
-		"JSESSIONID=a\\b":                       "a\\b",
-		`JSESSIONID={"id":1}; Path=/`:           `{"id":1}`,
-		"  JSESSIONID = abc ; secure":           "abc",
-		"JSESSIONID=abc; Expires=Thu, 01 Jan 0": "abc",
-	} {
-		if got := setCookieValue(header, "JSESSIONID"); got != want {
-			t.Errorf("%q: got %q, want %q", header, got, want)
 		}
 	}
 }
@@ -173,22 +206,31 @@ func TestSetCookieValue(t *testing.T) {
 // FuzzCookie compares with net/http: what it takes is what we take, and where we
 // take something that it drops, user agents send that all the same.
 func FuzzCookie(f *testing.F) {
-	for _, s := range []string{"sid=a", `sid="a"; x=y`, "sid=;sid=b", "a=b;  sid = c", ";;=;sid", "sid=a\\b;sid=ü", "sid=0\r", `sid={"a":1}`} {
+	for _, s := range []string{"sid=a", `sid="a"; x=y`, "sid=;sid=b", "a=b;  sid = c", ";;=;sid", "sid=a\\b;sid=ü", "sid=0\r", `sid={"a":1}`, "sid=a%20b"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
-		got, want := cookieValue(header, "sid"), ""
+		var got, valid []string
+		(&cookieSource{"sid"}).values(raw("cookie", header), func(v string) bool {
+			if got = append(got, v); !strings.ContainsFunc(v, beyondRFC6265) {
+				valid = append(valid, v)
+			}
+			return false
+		})
+		var want []string
 		r := http.Request{Header: http.Header{"Cookie": {withoutBlanks(header)}}}
 		for _, c := range r.CookiesNamed("sid") {
-			if want = c.Value; want != "" {
-				break
+			if !c.Quoted { // the quotes are of the value here
+				want = append(want, c.Value)
 			}
 		}
-		if valid := !strings.ContainsFunc(got, beyondRFC6265); (valid || got == "") && got != want {
-			t.Errorf("%q: got %q, net/http says %q", header, got, want)
+		if !slices.Equal(valid, want) {
+			t.Errorf("%q: got %q, net/http says %q", header, valid, want)
 		}
-		if strings.Contains(got, ";") || got != trimSpace(got) && !strings.Contains(header, `"`) {
-			t.Errorf("%q: got %q, which is more than a value", header, got)
+		for _, v := range got {
+			if strings.Contains(v, ";") || v != trimSpace(v) {
+				t.Errorf("%q: got %q, which is more than a value", header, v)
+			}
 		}
 	})
 }
@@ -220,16 +262,25 @@ func FuzzQuery(f *testing.F) {
 		if strings.ContainsAny(query, ";#") { // net/url refuses ";" and takes "#" as it comes
 			t.Skip()
 		}
-		want := ""
-		values, _ := url.ParseQuery(query)
-		for _, v := range values["session"] {
-			if v != "" {
-				want = v
-				break
+		var got, well []string
+		(&querySource{"session"}).Keys(raw(":path", "/?"+query), func(key string) bool {
+			got = append(got, key)
+			return true
+		})
+		for pair := range strings.SplitSeq(query, "&") { // what net/url drops is taken as it is
+			name, value, _ := strings.Cut(pair, "=")
+			if queryDecoded(name) != "session" {
+				continue
 			}
+			if _, err := url.QueryUnescape(value); err == nil {
+				well = append(well, got[0])
+			} else if got[0] != value {
+				t.Errorf("%q: got %q for a value that does not decode", query, got[0])
+			}
+			got = got[1:]
 		}
-		if got := queryValue(query, "session"); got != want {
-			t.Errorf("%q: got %q, net/url says %q", query, got, want)
+		if values, _ := url.ParseQuery(query); !slices.Equal(well, values["session"]) {
+			t.Errorf("%q: got %q, net/url says %q", query, well, values["session"])
 		}
 	})
 }
@@ -245,9 +296,14 @@ func FuzzSessionKey(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, path, cookie string, id []byte) {
 		h := Headers{{Key: ":path", Value: path}, {Key: "cookie", Value: cookie}, {Key: "x-session-id", RawValue: id}, nil, &corev3.HeaderValue{}}
-		key, source := r.Key(h)
-		if (key == "") != (source < 0) || len(key) > MaxKey {
-			t.Errorf("key %q of %d bytes from source %d", key, len(key), source)
+		keys, source := r.Keys(h)
+		if (len(keys) == 0) != (source < 0) || len(keys) > MaxCandidates {
+			t.Errorf("%d keys from source %d", len(keys), source)
+		}
+		for _, key := range keys {
+			if key == "" || len(key) > MaxKey {
+				t.Errorf("key %q of %d bytes from source %d", key, len(key), source)
+			}
 		}
 	})
 }
@@ -260,7 +316,7 @@ func BenchmarkSessionKey(b *testing.B) {
 	h := raw(":path", "/x?a=b&session=abcdef", ":method", "GET", "cookie", "theme=dark; lang=en")
 	b.ReportAllocs()
 	for b.Loop() {
-		if k, _ := r.Key(h); k == "" {
+		if keys, _ := r.Keys(h); len(keys) == 0 {
 			b.Fatal("no key")
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 )
@@ -15,10 +16,11 @@ type Source interface {
 	Spec() statefulroute.SessionSource
 	// RequestHeaders are those that Envoy has to forward, in lower case.
 	RequestHeaders() []string
-	// Key returns the session key that a request carries there; "" for none.
-	Key(h Headers) string
+	// Keys calls take with each session key that a request carries there, in order,
+	// until it wants no more: a client may send several of one name.
+	Keys(h Headers, take func(key string) (more bool))
 	// AnyValue reports whether is holds for a value that a request carries there,
-	// repeated ones included: which of them a pod takes is the pod's affair.
+	// before or after its decoding, and however a pod may take it apart.
 	AnyValue(h Headers, is func(string) bool) bool
 }
 
@@ -27,8 +29,9 @@ type Learner interface {
 	Source
 	// ResponseHeaders are those that Envoy has to forward, in lower case.
 	ResponseHeaders() []string
-	// Learned returns the session id that a response names there; "" for none.
-	Learned(h Headers) string
+	// Learned returns the session ids that a response names there and that its client
+	// keeps after now.
+	Learned(h Headers, now time.Time) []string
 }
 
 // kind is a row in the table of kinds.

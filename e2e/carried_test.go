@@ -1,0 +1,71 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/stateful-route/stateful-route/e2e/harness"
+)
+
+// answeringPods gives a service pods whose responses have more than a name; each is
+// told which pod of the list it is.
+func answeringPods(t *testing.T, svc *harness.Service, answer func(pod int, w http.ResponseWriter, r *http.Request)) {
+	t.Helper()
+	for i := range svc.Pods.Static {
+		name := svc.Pods.Static[i].Name
+		pod := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			answer(i, w, r)
+			fmt.Fprintf(w, `{"pod": %q}`, name)
+		}))
+		t.Cleanup(pod.Close)
+		svc.Pods.Static[i].Address = pod.Listener.Addr().String()
+	}
+}
+
+// Cookies as browsers and pods really send them lead to the pod of the session.
+func TestCookiesAsTheyAreCarried(t *testing.T) {
+	t.Parallel()
+	svc := harness.Chat(3)
+	svc.Session.Key = []map[string]any{{"cookie": "sid"}, {"query": "sid"}}
+	svc.Session.Learn = []map[string]any{{"cookie": "sid"}}
+	answeringPods(t, &svc, func(_ int, w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/new" {
+			w.Header()["Set-Cookie"] = []string{
+				"sid=%7Bnew-1%7D; Path=/", "sid=new-2; Path=/app", "sid=old; Path=/old; Expires=Thu, 01 Jan 1970 00:00:00 GMT",
+			}
+		}
+	})
+	s := start(t, harness.Options{Services: []harness.Service{svc}})
+	cookie := func(text string) harness.Edit { return harness.RawHeader("Cookie", text) }
+	for _, value := range []string{`{"id":"a","n":1}`, `a"b`, `"quoted"`, `a\"b`, "jürgen", "j\xfcrgen", "a b", "50%"} {
+		first, err := s.OK(cookie("sid=" + value))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 6 {
+			if again, err := s.OK(cookie("x=y; sid=" + value)); err != nil || again.Pod != first.Pod {
+				t.Fatalf("%q: served by %s, then by %q, %v", value, first.Pod, again.Pod, err)
+			}
+		}
+	}
+	bind(t, s, "live", "chat-2")
+	for _, text := range []string{"sid=stale; sid=live", "sid=live; sid=stale"} {
+		if a, err := s.OK(cookie(text)); err != nil || a.Pod != "chat-2" {
+			t.Errorf("%s: served by %q, %v", text, a.Pod, err)
+		}
+	}
+	first, err := s.OK(harness.Path("/new"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, edit := range []harness.Edit{cookie("sid=%7Bnew-1%7D"), cookie("sid={new-1}"), cookie("sid=new-2"), func(r *http.Request) { r.URL.RawQuery = "sid=%7Bnew-1%7D" }} {
+		if a, err := s.OK(edit); err != nil || a.Pod != first.Pod {
+			t.Errorf("a session of %s is served by %q, %v", first.Pod, a.Pod, err)
+		}
+	}
+	if _, err := harness.Call(http.MethodGet, s.ExtprocAdmin+"/api/v1/sessions/chat/old", ""); err == nil {
+		t.Error("a deleted cookie was learned as a session")
+	}
+}
