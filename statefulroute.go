@@ -110,4 +110,7 @@ type Binding struct {
 	LastSeen    time.Time
 	// Requests counts the lookups and claims that returned this binding.
 	Requests uint64
+	// InFlight is how many requests of the session have not ended: with one, such as an
+	// open WebSocket, it is in use and not idle, however long ago LastSeen is.
+	InFlight int
 }

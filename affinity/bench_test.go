@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stateful-route/stateful-route/affinity/evict"
 )
@@ -12,16 +13,54 @@ import (
 // other tables, with a million bindings and new ones coming, is what ./bench/affinity
 // measures.
 func BenchmarkHit(b *testing.B) {
+	c, keys := boundSessions(b)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		c.Lookup("chat", keys[i%len(keys)], t0)
+	}
+}
+
+// BenchmarkRequest is a look-up and what tells that its session is in use meanwhile.
+func BenchmarkRequest(b *testing.B) {
+	c, keys := boundSessions(b)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		key := keys[i%len(keys)]
+		c.Hold("chat", key, t0)
+		c.Lookup("chat", key, t0)
+		c.Release("chat", key, t0)
+	}
+}
+
+// BenchmarkRenew is what the owner does every second, with 50,000 WebSockets open: once
+// all of them are due, in the other case none.
+func BenchmarkRenew(b *testing.B) {
+	for name, step := range map[string]time.Duration{"due": 2 * time.Minute, "not due": time.Second} {
+		b.Run(name, func(b *testing.B) {
+			c, keys := boundSessions(b)
+			for _, key := range keys {
+				c.Hold("chat", key, t0)
+			}
+			now := t0
+			for b.Loop() {
+				if now = now.Add(step); now.Sub(t0) > time.Minute && step < time.Minute {
+					now = t0
+				}
+				c.Renew(now)
+			}
+		})
+	}
+}
+
+// boundSessions is a table half full.
+func boundSessions(b *testing.B) (*Table, []string) {
 	c := newTable(b, Options{Capacity: 100_000})
 	keys := make([]string, 50_000)
 	for i := range keys {
 		keys[i] = fmt.Sprintf("session-%016x", i*7919)
 		claim(b, c, "chat", keys[i], "chat-0", t0)
 	}
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		c.Lookup("chat", keys[i%len(keys)], t0)
-	}
+	return c, keys
 }
 
 // TestMemoryPerBinding fills a table twice over, so that everything that grows has

@@ -17,7 +17,8 @@
 //
 // The package is a pure core: every call takes the time, nothing here starts a
 // goroutine, reads a clock or logs. The owner calls [Table.Expire] every
-// [Options.CleanupInterval].
+// [Options.CleanupInterval] and, if it says with [Table.Hold] and [Table.Release] which
+// sessions have requests in flight, [Table.Renew] every second or so: those are not idle.
 //
 // # How it is built
 //

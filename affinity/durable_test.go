@@ -62,13 +62,13 @@ func TestTheJournalHearsOfTheFirstReturn(t *testing.T) {
 	if b["k"].Requests != 2 {
 		t.Fatalf("the journal has heard of each of %d requests", b["k"].Requests)
 	}
-	c.Checkpoint()
+	c.Checkpoint(t0)
 	want, _ := c.Peek("chat", "k", t0)
 	if b["k"] != want || want.Requests != 100 {
 		t.Fatalf("after a checkpoint the journal says %+v of %+v", b["k"], want)
 	}
 	delete(b, "k")
-	if c.Checkpoint(); len(b) != 0 {
+	if c.Checkpoint(t0); len(b) != 0 {
 		t.Fatal("a checkpoint told of what the journal knew")
 	}
 }

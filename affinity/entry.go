@@ -25,6 +25,7 @@ const (
 	staleFlag = 1 << iota // the journal does not know of the last uses
 	movedFlag             // the shard knows a previous pod
 	onceFlag              // its session was used only once, and no operator vouches for it
+	inUseFlag             // its session has requests in flight, see shard.inUse
 
 	seatShift = 8
 	flagsMask = 1<<seatShift - 1
@@ -41,11 +42,18 @@ func (e *entry) used(now int64, s *service) (journal bool) {
 	if e.Requests < math.MaxUint32 {
 		e.Requests++
 	}
-	if now > e.LastSeen {
-		shift := s.journalShift()
-		journal = journal || (now-e.created)>>shift != (e.LastSeen-e.created)>>shift
-		e.LastSeen = now
+	return e.seen(now, s) || journal
+}
+
+// seen counts the session as seen. It reports whether a journal step passed since it was
+// seen last.
+func (e *entry) seen(now int64, s *service) (journal bool) {
+	if now <= e.LastSeen {
+		return false
 	}
+	shift := s.journalShift()
+	journal = (now-e.created)>>shift != (e.LastSeen-e.created)>>shift
+	e.LastSeen = now
 	return journal
 }
 
@@ -67,6 +75,9 @@ func (sh *shard) describeLocked(b *statefulroute.Binding, e *entry, key string) 
 	b.Requests = uint64(e.Requests)
 	if e.seat&movedFlag != 0 {
 		b.PreviousPod = sh.previous[e.ID].Value()
+	}
+	if e.seat&inUseFlag != 0 {
+		b.InFlight = int(sh.inUse[e.ID])
 	}
 }
 

@@ -154,6 +154,20 @@ func leave(b []uint64, cameBack bool) int {
 	return 0
 }
 
+// renew counts the session of a ghost as seen.
+func (t *ghosts) renew(id uint64, now int64) {
+	if t.cells == nil {
+		return
+	}
+	b := t.bucket(id)
+	for i, c := range b {
+		if s := ghost(c); s.is(id) {
+			b[i] = uint64(newGhost(id, s.pod(), now, s.cameBack(), s.mark()))
+			return
+		}
+	}
+}
+
 // alive reports whether the session's binding would not have expired by now.
 func (s ghost) alive(of *service, now int64) bool {
 	return s != 0 && s.idle(now) <= min(of.idleNanos(), ghostMost)

@@ -62,7 +62,8 @@ type Options struct {
 type Journal interface {
 	// Put says that b is in force now: made, moved, or still in use. Ordinary
 	// use of a binding is told when it is the first one after the claim, and then
-	// at most once per sixteenth of its idle timeout and at least once per eighth.
+	// at most once per sixteenth of its idle timeout and at least once per eighth;
+	// a request that is in flight for longer is a use all the while, see Table.Renew.
 	Put(b statefulroute.Binding)
 	// Delete says that the binding of key is gone: deleted, expired or evicted.
 	Delete(service, key string)

@@ -132,6 +132,17 @@ func (ss *services) get(name string) *service {
 	return k.byName[name]
 }
 
+// shortestIdle is the shortest idle timeout, in nanoseconds.
+func (ss *services) shortestIdle() int64 {
+	shortest := int64(ss.dflt)
+	if k := ss.known.Load(); k != nil {
+		for _, s := range k.byName {
+			shortest = min(shortest, s.idleNanos())
+		}
+	}
+	return shortest
+}
+
 func (ss *services) getOrAdd(name string) *service {
 	if s := ss.get(name); s != nil {
 		return s

@@ -25,6 +25,8 @@ type shard struct {
 	groups   map[groupKey]*group
 	previous map[uint64]unique.Handle[string] // of entries with movedFlag, by id
 	ghosts   ghosts
+	renewer  evict.Renewer     // the policy, if it is one
+	inUse    map[uint64]uint32 // requests in flight, of the ids that have any
 
 	limit int    // of entries here
 	total *total // of all shards
@@ -128,7 +130,7 @@ func (sh *shard) reviveLocked(b *statefulroute.Binding, s *service, id uint64, k
 		at := sh.total.clock.Time(now)
 		*b = statefulroute.Binding{
 			Service: s.name, Key: key, Pod: pod, PreviousPod: previous,
-			Created: at, LastSeen: at, Requests: uint64(facts.Requests),
+			Created: at, LastSeen: at, Requests: uint64(facts.Requests), InFlight: int(sh.inUse[id]),
 		}
 		return
 	}
@@ -157,7 +159,7 @@ func (sh *shard) remembered(s *service, id uint64, now int64) (podName string, o
 
 func (sh *shard) rememberedLocked(s *service, id uint64, now int64) (podName string, ok bool) {
 	old := sh.ghosts.find(id)
-	if old.pod() == 0 || !old.alive(s, now) {
+	if old.pod() == 0 || !old.alive(s, now) && sh.inUse[id] == 0 {
 		return "", false
 	}
 	return sh.total.numbers.pod(s, old.pod())
@@ -241,8 +243,9 @@ func (sh *shard) insertLocked(facts entry, s *service, key, podName string, now 
 	if sh.slab.tight() {
 		sh.room.Relocate(sh.policy, sh.slab.grow())
 	}
+	facts.seat = sh.inUseLocked(facts.ID)
 	if facts.Requests == 1 {
-		facts.seat = onceFlag
+		facts.seat |= onceFlag
 	}
 	e := sh.slab.take(facts, key)
 	sh.joinLocked(e, e.Slot, s, podName)
@@ -258,10 +261,10 @@ func (sh *shard) makeRoomLocked(now int64) error {
 	}
 	err := statefulroute.ErrFull // of a shard that has nothing to give
 	if sh.slab.len() > 0 {
-		var victim *evict.Entry
+		var victim *entry
 		var why evict.Reason
-		if victim, why, err = sh.policy.Victim(now); err == nil {
-			sh.evictLocked(sh.slab.at(victim.Slot), why, now)
+		if victim, why, err = sh.victimLocked(now); err == nil {
+			sh.evictLocked(victim, why, now)
 			return nil
 		}
 	}
@@ -270,6 +273,31 @@ func (sh *shard) makeRoomLocked(now int64) error {
 		return nil
 	}
 	return err
+}
+
+// victimLocked is the entry that the policy would drop, but for those in use.
+func (sh *shard) victimLocked(now int64) (*entry, evict.Reason, error) {
+	for passed := 0; ; passed++ {
+		victim, why, err := sh.policy.Victim(now)
+		if err != nil {
+			return nil, 0, err
+		}
+		e := sh.slab.at(victim.Slot)
+		if e.seat&inUseFlag == 0 || passed == passBy {
+			return e, why, nil
+		}
+		sh.passLocked(e, now)
+	}
+}
+
+// passLocked tells the policy that it has to choose another victim.
+func (sh *shard) passLocked(e *entry, now int64) {
+	sh.seenLocked(e, now)
+	if sh.renewer == nil {
+		sh.policy.Used(&e.Entry)
+		return
+	}
+	sh.renewer.Passed(&e.Entry)
 }
 
 // evictLocked removes an entry for the reason, or as expired if it is, in favour of
@@ -434,22 +462,19 @@ func (sh *shard) checkpoint() {
 	})
 }
 
-// giveUp evicts the oldest of some entries of a pod that were used once. It reports
-// whether there was any.
-func (sh *shard) giveUp(s *service, podName string, now int64) bool {
+// giveUp evicts the oldest of some entries of a pod that were used once and are not in
+// use. It looks at them from one on that its caller changes, and reports whether there was
+// any.
+func (sh *shard) giveUp(s *service, podName string, turn int, now int64) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	g := sh.groups[groupKey{s, podName}]
 	if g == nil || len(g.members[usedOnce]) == 0 {
 		return false
 	}
-	some := g.members[usedOnce]
-	some = some[:min(len(some), giveUpLook)]
-	victim := sh.slab.at(some[0])
-	for _, slot := range some[1:] {
-		if e := sh.slab.at(slot); e.LastSeen < victim.LastSeen {
-			victim = e
-		}
+	victim := sh.oldestIdle(g.members[usedOnce], turn)
+	if victim == nil {
+		return false
 	}
 	if sh.slab.expired(victim, now) {
 		sh.removeLocked(victim, &sh.counts.expired)
@@ -458,6 +483,24 @@ func (sh *shard) giveUp(s *service, podName string, now int64) bool {
 	sh.rememberLocked(victim, evict.ReasonSessions, now)
 	sh.removeLocked(victim, &sh.counts.evicted[evict.ReasonSessions])
 	return true
+}
+
+// oldestIdle compares some of the entries that are not in use.
+func (sh *shard) oldestIdle(slots []uint32, turn int) (oldest *entry) {
+	compared := 0
+	for i := range min(len(slots), walkStep) {
+		e := sh.slab.at(slots[(turn+i)%len(slots)])
+		if e.seat&inUseFlag != 0 {
+			continue
+		}
+		if oldest == nil || e.LastSeen < oldest.LastSeen {
+			oldest = e
+		}
+		if compared++; compared == giveUpLook {
+			break
+		}
+	}
+	return oldest
 }
 
 // giveUpLook bounds the entries that giveUp compares.

@@ -134,12 +134,14 @@ func (s *slab) is(e *entry, svc *service, key string) bool {
 // groupOf is the group of an entry in the table.
 func (s *slab) groupOf(e *entry) *group { return s.groups[e.Group] }
 
-func (s *slab) expired(e *entry, now int64) bool { return s.Expired(&e.Entry, now) }
+// expired reports whether an entry has been idle for too long. While its session is in
+// use it is not idle.
+func (s *slab) expired(e *entry, now int64) bool {
+	return now-e.LastSeen > s.groupOf(e).service.idleNanos() && e.seat&inUseFlag == 0
+}
 
 // Expired implements evict.Entries.
-func (s *slab) Expired(e *evict.Entry, now int64) bool {
-	return now-e.LastSeen > s.groups[e.Group].service.idleNanos()
-}
+func (s *slab) Expired(e *evict.Entry, now int64) bool { return s.expired(s.at(e.Slot), now) }
 
 // number gives a group its number.
 func (s *slab) number(g *group) {

@@ -23,6 +23,8 @@ type Stats struct {
 	// Size is the number of bindings now, expired ones not swept yet included;
 	// Capacity is how many there may be.
 	Size, Capacity int
+	// InUse is the number of sessions that have requests in flight, bound or not.
+	InUse int
 	// Inserts counts new bindings, restored ones included.
 	Inserts uint64
 	// Deletes counts bindings forgotten by Delete, Flush and DropPod.
@@ -61,9 +63,10 @@ func (t *Table) Stats() Stats {
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.mu.Lock()
-		n, size := sh.counts, sh.slab.len()
+		n, size, inUse := sh.counts, sh.slab.len(), len(sh.inUse)
 		sh.mu.Unlock()
 		st.add(n, size)
+		st.InUse += inUse
 	}
 	if lookups := st.Hits + st.Misses; lookups > 0 {
 		st.HitRate = float64(st.Hits) / float64(lookups)

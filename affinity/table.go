@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"math"
 	"math/bits"
+	"sync/atomic"
 	"time"
 	"unique"
 
@@ -21,6 +22,7 @@ type Table struct {
 	tuner    tuner
 	numbers  *podNumbers
 	clock    *monotonic.Clock
+	renewed  atomic.Int64 // when Renew was called last, by the clock
 }
 
 // New returns an empty table, or an error that says which option is wrong.
@@ -57,7 +59,8 @@ func (t *Table) lay(strategy evict.Strategy) {
 		sh.slab, sh.ghosts = newSlab(sh.limit), ghosts{entries: sh.limit}
 		sh.groups, sh.previous = map[groupKey]*group{}, map[uint64]unique.Handle[string]{}
 		sh.room = evict.NewRoom(&sh.slab, share)
-		sh.policy = strategy.NewPolicy(sh.room)
+		sh.policy, sh.inUse = strategy.NewPolicy(sh.room), map[uint64]uint32{}
+		sh.renewer, _ = sh.policy.(evict.Renewer)
 	}
 }
 
@@ -172,8 +175,9 @@ func (t *Table) Move(service, key, to string, now time.Time) (statefulroute.Bind
 
 // GiveUp evicts a session of the pod that was used only once, for the sake of a new one
 // where the pod may have no more sessions, and reports whether there was any. The session
-// keeps its pod, as every evicted one, in case that it comes back. It looks into each
-// shard at most once, at a few entries, and into none if no session was used once.
+// keeps its pod, as every evicted one, in case that it comes back. One that is in use is
+// not given up. It looks into each shard at most once, at a few entries, and into none if
+// no session was used once.
 func (t *Table) GiveUp(service, pod string, now time.Time) bool {
 	s := t.services.get(service)
 	if s == nil || s.totals.once.Load() == 0 {
@@ -185,7 +189,7 @@ func (t *Table) GiveUp(service, pod string, now time.Time) bool {
 	}
 	at, first := t.nanos(now), int(p.turn.Add(1))
 	for i := range t.shards {
-		if t.shards[(first+i)%len(t.shards)].giveUp(s, pod, at) {
+		if t.shards[(first+i)%len(t.shards)].giveUp(s, pod, first, at) {
 			return true
 		}
 	}
@@ -203,8 +207,10 @@ func (t *Table) Delete(service, key string) bool {
 }
 
 // Checkpoint tells the journal of all uses that it does not know yet, for an owner
-// that is about to stop. It never holds a lock for more than a few hundred entries.
-func (t *Table) Checkpoint() {
+// that is about to stop. Sessions in use are seen now: nobody will know of the ends of
+// their requests. It never holds a lock for more than a few hundred entries.
+func (t *Table) Checkpoint(now time.Time) {
+	t.renew(t.nanos(now))
 	for i := range t.shards {
 		t.shards[i].checkpoint()
 	}

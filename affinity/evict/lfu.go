@@ -1,6 +1,9 @@
 package evict
 
-import "math/bits"
+import (
+	"math"
+	"math/bits"
+)
 
 // lfuStrategy drops the least frequently used entry, with aging: without it an
 // entry that was busy long ago would never leave, and a new session never stay.
@@ -33,8 +36,13 @@ type lfu struct {
 	ring [ringSize]*List // by priority, most recently used first
 }
 
-func (l *lfu) Add(e *Entry)    { l.levelOf(e.Requests).PushFront(e) }
-func (l *lfu) Used(e *Entry)   { l.levelOf(e.Requests + 1).MoveToFront(e) }
+func (l *lfu) Add(e *Entry)     { l.levelOf(e.Requests).PushFront(e) }
+func (l *lfu) Used(e *Entry)    { l.levelOf(e.Requests + 1).MoveToFront(e) }
+func (l *lfu) Renewed(e *Entry) { l.levelOf(e.Requests).MoveToFront(e) }
+
+// Passed gives the entry the highest priority, until it is renewed.
+func (l *lfu) Passed(e *Entry) { l.levelOf(math.MaxUint32).MoveToFront(e) }
+
 func (l *lfu) Remove(e *Entry) { l.ring[0].Remove(e) }
 
 // levelOf is where a number of uses belongs at the present age.

@@ -21,14 +21,34 @@ func (l *lru) Add(e *Entry) {
 // Used also ends the entry's probation: its session came back.
 func (l *lru) Used(e *Entry) {
 	l.recency.Used(e)
-	if e.Mark() == onProbation {
+	if e.Mark() != protected {
 		e.SetMark(protected)
 		l.promoted()
 	}
 }
 
+// Renewed does not end the entry's probation, but puts one that was passed by back on it.
+func (l *lru) Renewed(e *Entry) {
+	l.recency.Renewed(e)
+	if e.Mark() == passedBy {
+		l.putBack(e)
+	}
+}
+
+// Passed also takes a waiting entry out of those to choose from, so that the choice is
+// among the others.
+func (l *lru) Passed(e *Entry) {
+	l.recency.Passed(e)
+	if e.Mark() != protected {
+		l.setAside(e)
+	}
+}
+
 func (l *lru) Victim(now int64) (*Entry, Reason, error) {
 	e := l.choose(l.oldest(), now)
+	if e.Mark() == passedBy { // all others were, too
+		e.SetMark(onProbation)
+	}
 	l.dropped(e.Mark())
 	return e, [...]Reason{onProbation: ReasonProbation, protected: ReasonCapacity, floodMark: ReasonFlood}[e.Mark()], nil
 }

@@ -16,6 +16,18 @@ type Policy interface {
 	Remove(e *Entry)
 }
 
+// Renewer is a Policy that orders entries by when they were seen.
+type Renewer interface {
+	Policy
+	// Renewed takes note that the session of an entry was seen, which is no further use:
+	// a request of it, which was counted as a use when it began, goes on or has ended.
+	Renewed(e *Entry)
+	// Passed takes note that the entry that Victim chose is not dropped, because its
+	// session has requests in flight, and that Victim is to choose again. It is no use
+	// either; a Policy that is no Renewer is told of one instead.
+	Passed(e *Entry)
+}
+
 // Learner is a Policy that wants to hear of its mistakes.
 type Learner interface {
 	Policy

@@ -43,6 +43,10 @@ func (r *recency) Used(e *Entry) {
 	}
 }
 
+// Renewed and Passed move an entry as a use does.
+func (r *recency) Renewed(e *Entry) { r.Used(e) }
+func (r *recency) Passed(e *Entry)  { r.Used(e) }
+
 func (r *recency) Remove(e *Entry) { r.entries.Remove(e) }
 
 func (r *recency) place(e *Entry) {

@@ -7,6 +7,7 @@ const (
 	onProbation uint8 = iota // in the window or on probation: used only once
 	protected                // its session came back
 	floodMark                // used only once, and dropped to make way for its like
+	passedBy                 // used only once, and in use when it was to be dropped
 )
 
 // segments decide between the entries whose session never came back and the
@@ -145,6 +146,16 @@ func (s *segments) choose(oldest *Entry, now int64) *Entry {
 	}
 	s.usualAge += (age - s.usualAge) * s.gain
 	return candidate
+}
+
+// setAside takes a waiting entry that was chosen out of its queue: from now on its mark
+// is of no interest there.
+func (s *segments) setAside(e *Entry) { e.SetMark(passedBy) }
+
+// putBack has an entry that was set aside wait again.
+func (s *segments) putBack(e *Entry) {
+	e.SetMark(onProbation)
+	s.probation.push(refTo(e))
 }
 
 // dropped counts an eviction.

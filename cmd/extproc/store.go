@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -71,7 +72,7 @@ func (a *App) keep() (stop func() error) {
 	done := make(chan error, 1)
 	go func() { done <- a.store.Run(ctx, a.restorer.all()) }()
 	return func() error {
-		a.table.Checkpoint() // the file hears of most uses only now and then
+		a.table.Checkpoint(time.Now()) // the file hears of most uses only now and then
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			return err
