@@ -204,7 +204,7 @@ func TestALateAnswerOfAnOldSourceIsNotHeard(t *testing.T) {
 		go func() {
 			defer close(changed)
 			b.mustChange(t, s, fromList("chat", testPod("a", 1)))
-			_ = b.set(t.Context(), "chat", statefulroute.PodSource{}, []statefulroute.Pod{testPod("a", 1)}) // as the desk does for a static list
+			_ = b.set(t.Context(), "chat", statefulroute.PodSource{}, []statefulroute.Pod{testPod("a", 1)}) // as the pod state store does for a static list
 		}()
 		synctest.Wait()
 		slow.answer <- struct{}{}
