@@ -15,14 +15,20 @@ import (
 )
 
 // atOnce is how many tests run at a time. Most of a test's time is waiting, for an
-// interval, a restart or a load, so that it is more than there are cores.
-const atOnce = 8
+// interval, a restart or a load, so that it is more than there are cores. Under the race
+// detector the load is what takes the time.
+func atOnce() int {
+	if harness.Race() {
+		return 3
+	}
+	return 8
+}
 
 var programDir string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if err := runAtOnce(atOnce); err != nil {
+	if err := runAtOnce(atOnce()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -74,7 +80,7 @@ func start(t *testing.T, o harness.Options) *harness.Stack {
 
 // scaled is n, or a sixth of it where the race detector makes all of them as dear.
 func scaled(n int) int {
-	if os.Getenv("E2E_RACE") == "1" {
+	if harness.Race() {
 		return n / 6
 	}
 	return n

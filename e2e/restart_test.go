@@ -120,9 +120,23 @@ func TestOrderlyRestart(t *testing.T) {
 			if timeout == patientTimeout && len(bound.elsewhere) > 0 {
 				t.Errorf("%d requests of bound sessions moved", len(bound.elsewhere))
 			}
-			harness.SameOwners(t, owners, s.Load(keys, 1, 8, harness.InHeader).Owners(t))
+			harness.SameOwners(t, owners, bindings(t, s, "chat"))
 		})
 	}
+}
+
+// bindings returns the pod of each session of a service, at most 1000.
+func bindings(t *testing.T, s *harness.Stack, service string) map[string]string {
+	t.Helper()
+	var page struct{ Sessions []struct{ Key, Pod string } }
+	if err := harness.JSON(s.ExtprocAdmin+"/api/v1/sessions?limit=1000&service="+service, &page); err != nil {
+		t.Fatal(err)
+	}
+	pods := map[string]string{}
+	for _, b := range page.Sessions {
+		pods[b.Key] = b.Pod
+	}
+	return pods
 }
 
 // patientTimeout is a message_timeout within which any machine starts extproc.

@@ -51,7 +51,7 @@ func BuildOurs(ctx context.Context, dir string, names ...string) (Programs, erro
 		dir = shared
 	}
 	args := []string{"build", "-ldflags", "-s -w -X " + module + "internal/cli.version=" + Version, "-o", dir + string(filepath.Separator)}
-	if os.Getenv("E2E_RACE") == "1" {
+	if Race() {
 		args = append(args, "-race")
 	}
 	for _, name := range names {
@@ -62,6 +62,10 @@ func BuildOurs(ctx context.Context, dir string, names ...string) (Programs, erro
 	}
 	return Programs{Dir: dir}, nil
 }
+
+// Race reports whether the programs are built with the race detector, which makes them
+// several times slower.
+func Race() bool { return os.Getenv("E2E_RACE") == "1" }
 
 // lockFolder makes the folder and keeps other test programs from building into it.
 func lockFolder(dir string) (unlock func(), err error) {

@@ -3,6 +3,7 @@ package harness
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -27,7 +28,7 @@ type Options struct {
 	// DebugHeaders adds the pod's name to responses.
 	DebugHeaders bool
 	// MessageTimeout bounds one answer of extproc; 2s by default, as the machine
-	// that runs the tests may be slow.
+	// that runs the tests may be slow, and 10s under the race detector.
 	MessageTimeout string
 	// Env are variables, NAME=VALUE, of xds-server and extproc.
 	Env []string
@@ -78,6 +79,13 @@ func Start(t testing.TB, programs Programs, o Options) *Stack {
 	return s
 }
 
+func messageTimeout() string {
+	if Race() {
+		return "10s"
+	}
+	return "2s"
+}
+
 // config is xds-server's configuration, with addresses of its own.
 func (o Options) config(t testing.TB) Config {
 	t.Helper()
@@ -85,7 +93,7 @@ func (o Options) config(t testing.TB) Config {
 		Listen: Address(t), Admin: Address(t), Services: o.Services, Analyzer: o.Analyzer,
 		Envoy: EnvoyConfig{
 			Listener: Address(t), DebugHeaders: o.DebugHeaders, Tracing: o.Tracing,
-			Extproc: Extproc{Address: []string{Address(t)}, MessageTimeout: cmp.Or(o.MessageTimeout, "2s")},
+			Extproc: Extproc{Address: []string{Address(t)}, MessageTimeout: cmp.Or(o.MessageTimeout, messageTimeout())},
 		},
 	}
 	if c.Services == nil {
@@ -124,17 +132,29 @@ func (s *Stack) Routectl(t testing.TB, args ...string) *Process {
 	return s.program(t, "routectl", append(args, "--xds-admin", s.XDSAdmin, "--extproc-admin", s.ExtprocAdmin)...)
 }
 
-// startPods gives every pod without an address a demo pod of its own.
+// startPods gives every pod without an address a demo pod of its own, and returns when
+// they listen: a request that Envoy sends earlier would fail.
 func (s *Stack) startPods(t testing.TB) {
 	t.Helper()
+	var started []Pod
 	for _, svc := range s.config.Services {
 		for i := range svc.Pods.Static {
 			pod := &svc.Pods.Static[i]
 			if pod.Address == "" {
 				pod.Address = Address(t)
 				s.Pods[pod.Name] = NewProcess(t, pod.Name, filepath.Join(s.programs.Dir, "demo-pod"), "--name", pod.Name, "--listen", pod.Address)
+				started = append(started, *pod)
 			}
 		}
+	}
+	for _, pod := range started {
+		Eventually(t, Patience, pod.Name+" listens", func() error {
+			c, err := net.Dial("tcp", pod.Address)
+			if err == nil {
+				err = c.Close()
+			}
+			return err
+		})
 	}
 }
 
