@@ -40,6 +40,11 @@ type Envoy struct {
 	// Listener is the address Envoy accepts clients on. Default 0.0.0.0:10000.
 	Listener string
 	Extproc  Extprocs
+	// TrustedHops is how many proxies before Envoy are trusted with x-forwarded-for
+	// and -proto. Default 0: what clients say there is not believed.
+	TrustedHops uint32
+	// HTTP10 has Envoy take HTTP/1.0 requests. Default false: they get 426.
+	HTTP10 bool
 	// DebugHeaders puts x-stateful-route-pod on every response. Default false.
 	DebugHeaders bool
 	// Tracing has Envoy export spans. Default off.

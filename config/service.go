@@ -85,15 +85,24 @@ func (raw *rawService) check(doc *document, at path) statefulroute.Service {
 		svc.Hosts = []string{"*"}
 	}
 	for i, h := range svc.Hosts {
-		svc.Hosts[i] = strings.ToLower(h)
+		svc.Hosts[i] = strings.TrimSuffix(strings.ToLower(h), ".") // as Envoy takes what clients send
 		if !hostName.MatchString(svc.Hosts[i]) {
 			doc.Refuse(at.With("match", "hosts", i), "%q is not a host name, *.SUFFIX or *", h)
 		}
 	}
-	if !strings.HasPrefix(svc.Prefix, "/") || strings.ContainsAny(svc.Prefix, "?#") {
-		doc.Refuse(at.With("match", "prefix"), "%q must begin with / and hold no ? or #", svc.Prefix)
-	}
+	checkPrefix(doc, at.With("match", "prefix"), svc.Prefix)
 	return svc
+}
+
+func checkPrefix(doc *document, at path, prefix string) {
+	if !strings.HasPrefix(prefix, "/") || strings.ContainsAny(prefix, "?#") {
+		doc.Refuse(at, "%q must begin with / and hold no ? or #", prefix)
+	}
+	for segment := range strings.SplitSeq(prefix, "/") {
+		if segment == "." || segment == ".." {
+			doc.Refuse(at, "%q holds the segment %s, which Envoy resolves before it matches: no request would", prefix, segment)
+		}
+	}
 }
 
 func (raw *rawBalancing) check(doc *document, at path) statefulroute.BalancingPolicy {

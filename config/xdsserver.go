@@ -18,6 +18,10 @@ const (
 	defaultMessageTimeout = 200 * time.Millisecond
 )
 
+// mostTrustedHops is more proxies than a request meets: beyond it a number is a
+// mistake, which would trust clients.
+const mostTrustedHops = 16
+
 type rawXDSServer struct {
 	Listen     *string      `yaml:"listen"`
 	Admin      *string      `yaml:"admin"`
@@ -35,6 +39,8 @@ type rawEnvoy struct {
 		Address        oneOrMore `yaml:"address" is:"an address or a list of them|127.0.0.1:18080"`
 		MessageTimeout *duration `yaml:"message_timeout"`
 	} `yaml:"extproc"`
+	TrustedHops  uint32      `yaml:"trusted_hops"`
+	HTTP10       bool        `yaml:"http10"`
 	DebugHeaders bool        `yaml:"debug_headers"`
 	Tracing      *rawTracing `yaml:"tracing"`
 }
@@ -83,10 +89,15 @@ func (raw *rawEnvoy) check(doc *document, at path) Envoy {
 			Addresses:      raw.Extproc.Address,
 			MessageTimeout: orDuration(raw.Extproc.MessageTimeout, defaultMessageTimeout),
 		},
+		TrustedHops:  raw.TrustedHops,
+		HTTP10:       raw.HTTP10,
 		DebugHeaders: raw.DebugHeaders,
 		Tracing:      raw.Tracing.check(doc, at.With("tracing")),
 	}
 	doc.listenAddress(at.With("listener"), e.Listener)
+	if e.TrustedHops > mostTrustedHops {
+		doc.Refuse(at.With("trusted_hops"), "%d must be 0 to %d, the number of proxies before Envoy", e.TrustedHops, mostTrustedHops)
+	}
 	if len(e.Extproc.Addresses) == 0 {
 		e.Extproc.Addresses = []string{DefaultExtprocListen}
 	}

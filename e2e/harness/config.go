@@ -24,6 +24,8 @@ type Config struct {
 type EnvoyConfig struct {
 	Listener     string   `yaml:"listener"`
 	Extproc      Extproc  `yaml:"extproc"`
+	TrustedHops  int      `yaml:"trusted_hops,omitempty"`
+	HTTP10       bool     `yaml:"http10,omitempty"`
 	DebugHeaders bool     `yaml:"debug_headers,omitempty"`
 	Tracing      *Tracing `yaml:"tracing,omitempty"`
 }

@@ -35,6 +35,9 @@ type Options struct {
 	// Tracing and Analyzer are those sections of xds-server's configuration.
 	Tracing  *Tracing
 	Analyzer map[string]any
+	// TrustedHops and HTTP10 are of xds-server's configuration, too.
+	TrustedHops int
+	HTTP10      bool
 }
 
 // Stack is a running whole. Its processes are stopped at the end of the test.
@@ -93,6 +96,7 @@ func (o Options) config(t testing.TB) Config {
 		Listen: Address(t), Admin: Address(t), Services: o.Services, Analyzer: o.Analyzer,
 		Envoy: EnvoyConfig{
 			Listener: Address(t), DebugHeaders: o.DebugHeaders, Tracing: o.Tracing,
+			TrustedHops: o.TrustedHops, HTTP10: o.HTTP10,
 			Extproc: Extproc{Address: []string{Address(t)}, MessageTimeout: cmp.Or(o.MessageTimeout, messageTimeout())},
 		},
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -275,5 +276,18 @@ func TestWhereRequestsMayBeBoundTheRouteItselfRetriesNone(t *testing.T) {
 	}
 	if on := route.GetRoute().GetRetryPolicy().GetRetryOn(); on != wire.RetryOn || len(route.GetRequestHeadersToAdd()) > 0 {
 		t.Errorf("a service without sessions is retried on %q, headers %v", on, route.GetRequestHeadersToAdd())
+	}
+}
+
+// Of all that a client may offer only a WebSocket is not ignored.
+func TestEveryUpgradeButAWebSocketIsIgnored(t *testing.T) {
+	ignored := regexp.MustCompile(`\A(?:` + anythingBut(websocket) + `)\z`)
+	for offer, want := range map[string]bool{
+		"websocket": false, "WebSocket": false, "WEBSOCKET": false,
+		"": true, "web": true, "websockets": true, "websocket/13": true, "TLS/1.2": true, "h2c": true, "HTTP/2.0": true, "wébsocket": true, "websockex": true, "a\nb": true,
+	} {
+		if got := ignored.MatchString(offer); got != want {
+			t.Errorf("%q ignored: %v, want %v", offer, got, want)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/wellknown"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -88,9 +89,41 @@ func buildConnectionManager(m state.Model) (*hcmv3.HttpConnectionManager, error)
 		LocalReplyConfig:              replies,
 		Tracing:                       tracing,
 		UseRemoteAddress:              wrapperspb.Bool(true),
+		XffNumTrustedHops:             m.Gateway.TrustedHops,
 		NormalizePath:                 wrapperspb.Bool(true),
-		UpgradeConfigs:                []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+		StripTrailingHostDot:          true,
+		HttpProtocolOptions:           http1Options(m.Gateway.HTTP10),
+		Http2ProtocolOptions:          &corev3.Http2ProtocolOptions{AllowConnect: true}, // WebSockets, RFC 8441
+		UpgradeConfigs:                []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: websocket}},
 	}, nil
+}
+
+// hostOfHTTP10 is the host of HTTP/1.0 requests that name none.
+const hostOfHTTP10 = "localhost"
+
+// http1Options take no offer to change the protocol but for a WebSocket: a server
+// may ignore an Upgrade (RFC 9110, 7.8), and clients that offer TLS or HTTP/2 to
+// everybody count on it. Envoy by itself refuses them.
+func http1Options(http10 bool) *corev3.Http1ProtocolOptions {
+	o := &corev3.Http1ProtocolOptions{IgnoreHttp_11Upgrade: []*matcherv3.StringMatcher{{
+		MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: anythingBut(websocket)}},
+	}}}
+	if http10 {
+		o.AcceptHttp_10, o.DefaultHostForHttp_10 = true, hostOfHTTP10
+	}
+	return o
+}
+
+const websocket = "websocket"
+
+// anythingBut is an RE2 pattern that matches all but a word of letters in any case:
+// what ends before the word does, what differs in a letter, what is longer.
+func anythingBut(word string) string {
+	pattern := word + ".+"
+	for i, letter := range word {
+		pattern += fmt.Sprintf("|%s([^%c].*)?", word[:i], letter)
+	}
+	return "(?is)" + pattern
 }
 
 func adsSource() *corev3.ConfigSource {

@@ -52,6 +52,10 @@ type Gateway struct {
 	Extprocs []string
 	// MessageTimeout bounds one answer of an external processor.
 	MessageTimeout time.Duration
+	// TrustedHops is how many proxies before Envoy are trusted.
+	TrustedHops uint32
+	// HTTP10 has Envoy take HTTP/1.0 requests.
+	HTTP10 bool
 	// DebugHeaders names the pod on every response.
 	DebugHeaders bool
 	// Tracing has Envoy export spans; the zero value is off.
@@ -63,6 +67,7 @@ func GatewayOf(e config.Envoy) Gateway {
 	return Gateway{
 		Listener: e.Listener, Extprocs: e.Extproc.Addresses,
 		MessageTimeout: e.Extproc.MessageTimeout, DebugHeaders: e.DebugHeaders,
+		TrustedHops: e.TrustedHops, HTTP10: e.HTTP10,
 		Tracing: Tracing(e.Tracing),
 	}
 }
