@@ -67,7 +67,7 @@ func (raw *rawSession) check(doc *document, at path) statefulroute.SessionPolicy
 			continue
 		}
 		if _, ok := source.(sessionkey.Learner); !ok {
-			doc.Refuse(where, "a response cannot name a session by %s", source.Spec().Kind)
+			doc.Refuse(where, "a response cannot name a session by %s", notLearned(source.Spec()))
 		}
 		s.Learn = append(s.Learn, source.Spec())
 	}
@@ -107,6 +107,14 @@ func issuedSource(c *statefulroute.IssuedCookie) []statefulroute.SessionSource {
 		return nil
 	}
 	return []statefulroute.SessionSource{{Kind: statefulroute.FromCookie, Name: c.Name}}
+}
+
+// notLearned is a source as a refusal names it: headers can be learned, but for one.
+func notLearned(s statefulroute.SessionSource) string {
+	if s.Kind == statefulroute.FromHeader {
+		return string(s.Kind) + " " + s.Name
+	}
+	return string(s.Kind)
 }
 
 // open returns the source, nil for one that was refused.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/stateful-route/stateful-route/e2e/harness"
@@ -67,5 +68,39 @@ func TestCookiesAsTheyAreCarried(t *testing.T) {
 	}
 	if _, err := harness.Call(http.MethodGet, s.ExtprocAdmin+"/api/v1/sessions/chat/old", ""); err == nil {
 		t.Error("a deleted cookie was learned as a session")
+	}
+}
+
+// The host is a key, however it is spelled, and a browser's preflight is no session.
+func TestHostAsKeyAndPreflights(t *testing.T) {
+	t.Parallel()
+	svc := harness.Chat(3)
+	svc.Session.Key = []map[string]any{{"header": "host"}}
+	svc.Session.Issue = map[string]string{"cookie": "stateful-route", "ttl": "1h"}
+	s := start(t, harness.Options{Services: []harness.Service{svc}})
+	for i := range 6 {
+		host := fmt.Sprintf("room-%d.example.com", i)
+		bind(t, s, host, fmt.Sprintf("chat-%d", i%3))
+		for _, spelled := range []string{host, strings.ToUpper(host) + ":8443", host + ".", host + ".:80"} {
+			a, err := s.OK(func(r *http.Request) { r.Host = spelled })
+			if want := fmt.Sprintf("chat-%d", i%3); err != nil || a.Pod != want {
+				t.Errorf("%s: served by %q, %v; want %s", spelled, a.Pod, err, want)
+			}
+		}
+	}
+	preflight := func(r *http.Request) {
+		r.Method, r.Host = http.MethodOptions, "room-of-nobody.example.com"
+		r.Header.Set("Origin", "https://example.com")
+		r.Header.Set("Access-Control-Request-Method", "POST")
+	}
+	a, err := s.Get(preflight)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := issuedCookie(a); err == nil {
+		t.Errorf("a preflight was given %v", c)
+	}
+	if text, err := harness.Call(http.MethodGet, s.ExtprocAdmin+"/api/v1/sessions/chat/room-of-nobody.example.com", ""); err == nil {
+		t.Errorf("a preflight claimed %s", text)
 	}
 }

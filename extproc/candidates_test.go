@@ -95,3 +95,29 @@ func TestLearnsWhatTheClientKeeps(t *testing.T) {
 		}
 	}
 }
+
+// A browser's question whether it may send a request is no session, whatever it names.
+func TestPreflightNeitherClaimsNorIssues(t *testing.T) {
+	inQuery := func(s *statefulroute.Service) {
+		s.Session.Key = append(s.Session.Key, from(statefulroute.FromQuery, "session"))
+	}
+	p := startProcessor(t, stateOf(chat(issuing, learning, inQuery), pods(3)))
+	c := p.open("chat")
+	r := c.exchange(requestMessage(":method", "OPTIONS", ":path", "/?session=a", "access-control-request-method", "POST"))
+	if got := destination(t, r); got != "" {
+		t.Errorf("sent to %s, want any pod", got)
+	}
+	r = c.response("127.0.0.1:9100", ":status", "204", "mcp-session-id", "b")
+	if m := r.GetResponseHeaders().GetResponse(); m != nil {
+		t.Errorf("the answer changes the response: %v", m)
+	}
+	c.finish()
+	if n := p.table.Stats().Size; n != 0 {
+		t.Errorf("%d bindings, want none", n)
+	}
+	c = p.open("chat") // an OPTIONS that is no preflight is as any other request
+	if r = c.exchange(requestMessage(":method", "OPTIONS", ":path", "/?session=a")); destination(t, r) == "" {
+		t.Error("a request is left to Envoy, though it names a session")
+	}
+	c.finish()
+}

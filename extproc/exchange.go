@@ -28,12 +28,13 @@ type exchange struct {
 	began   time.Time // of the decision: what the stream waited before is not the pod's
 
 	// From the request.
-	method  string
-	tls     bool
-	carried sessionkey.Carried // for services that learn
-	key     string
-	issued  bool // key is an id of ours that the client does not have yet
-	source  int  // of key, -1 for none or an issued one
+	method    string
+	tls       bool
+	preflight bool               // a browser's question, see isPreflight
+	carried   sessionkey.Carried // for services that learn
+	key       string
+	issued    bool // key is an id of ours that the client does not have yet
+	source    int  // of key, -1 for none or an issued one
 
 	// What was decided.
 	decision decision
@@ -56,14 +57,11 @@ func (x *exchange) begin(ctx context.Context, md metadata.MD, values []*corev3.H
 	_, x.span = s.tracer.Request(ctx, metadataValue(md), h.Value, x.service.policy.Name)
 	x.method = h.Value(":method")
 	x.tls = cameByTLS(h)
-	if x.service.learn != nil {
+	x.preflight = isPreflight(h)
+	if x.learns() {
 		x.carried = x.service.named.Carried(h)
 	}
-	var keys []string
-	keys, x.source = x.service.keys.Keys(h)
-	if len(keys) == 0 && x.service.policy.Session.Issue != nil {
-		keys, x.issued = []string{newSessionID()}, true
-	}
+	keys := x.keys(h)
 	table, place := x.cores()
 	x.decision = x.service.decide(ctx, table, place, keys, x.began)
 	x.key = x.decision.key
@@ -73,6 +71,27 @@ func (x *exchange) begin(ctx context.Context, md metadata.MD, values []*corev3.H
 		x.decision.picked.Unwatched()
 	}
 }
+
+// keys are what the request names its session by, or an id that it is given.
+func (x *exchange) keys(h sessionkey.Headers) (keys []string) {
+	if x.source = -1; x.preflight {
+		return nil
+	}
+	keys, x.source = x.service.keys.Keys(h)
+	if len(keys) == 0 && x.service.policy.Session.Issue != nil {
+		keys, x.issued = []string{newSessionID()}, true
+	}
+	return keys
+}
+
+// isPreflight reports whether a browser asks if it may send another request (CORS). It
+// sends no cookie along and keeps none, and any pod can answer: there is no session yet.
+func isPreflight(h sessionkey.Headers) bool {
+	return h.Value(":method") == "OPTIONS" && h.Value(wire.PreflightHeader) != ""
+}
+
+// learns reports whether the response may name a session.
+func (x *exchange) learns() bool { return x.service.learn != nil && !x.preflight }
 
 // requestAnswer builds the answer to the request headers and settles whether
 // the response is worth a look.
@@ -93,11 +112,11 @@ func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
 		fallthrough
 	case unbound:
 		x.sampler = svc.unbound
-		x.asked = x.sampler.take(x.began) || svc.learn != nil || x.span.Recording()
+		x.asked = x.sampler.take(x.began) || x.learns() || x.span.Recording()
 		return x.server.unbound.choose(x.asked)
 	}
 	x.sampler = d.pod.sampler
-	x.asked = x.sampler.take(x.began) || svc.learn != nil || x.issued ||
+	x.asked = x.sampler.take(x.began) || x.learns() || x.issued ||
 		d.outcome == claimed || d.outcome == rebound || x.span.Recording()
 	return d.pod.answers.choose(x.asked)
 }
@@ -219,7 +238,7 @@ func (x *exchange) aborted() bool { return x.asked && x.status == 0 && !x.draine
 
 // owes reports whether the response has yet to give its client something.
 func (x *exchange) owes() bool {
-	return x.asked && x.answered.IsZero() && (x.issued || x.service.learn != nil)
+	return x.asked && x.answered.IsZero() && (x.issued || x.learns())
 }
 
 func (x *exchange) outcome() balancing.Outcome {

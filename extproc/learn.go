@@ -17,7 +17,7 @@ import (
 // pod take over somebody else's session. Where it is the request's own key, it
 // was bound before the request left.
 func (x *exchange) learn(ctx context.Context, h sessionkey.Headers, served *podView, now time.Time) {
-	if served == nil || x.service.learn == nil {
+	if served == nil || !x.learns() {
 		return
 	}
 	for _, id := range x.service.learn.Learned(h, now) {

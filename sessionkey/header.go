@@ -14,12 +14,18 @@ import (
 type headerSource struct{ name string } // in lower case
 
 func openHeader(s statefulroute.SessionSource, refuse Refuse) Source {
+	if name := strings.ToLower(s.Name); name == "host" || name == authorityHeader {
+		return hostSource{}
+	}
 	return &headerSource{checkHeader(s.Name, func(reason string) { refuse("", reason) })}
 }
 
 // checkHeader returns the name of a header in lower case, or says what is wrong with it.
 func checkHeader(text string, refuse func(reason string)) (name string) {
 	name = strings.ToLower(text)
+	if refusePseudo(name, refuse) {
+		return name
+	}
 	if !isToken(name) {
 		refuse(fmt.Sprintf("%q is not a header name", text))
 	}

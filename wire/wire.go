@@ -31,6 +31,9 @@ const (
 	// ForwardedProtoHeader keeps what the client's x-forwarded-proto said, for
 	// Envoy overwrites that with its own connection's; only extproc sees it.
 	ForwardedProtoHeader = "x-stateful-route-forwarded-proto"
+	// PreflightHeader is a header of requests by which browsers ask whether they may
+	// send another one.
+	PreflightHeader = "access-control-request-method"
 	// ReasonHeader says on a response why the request was refused.
 	ReasonHeader = "x-stateful-route-reason"
 	// DecidedKey is the dynamic metadata key extproc sets on every request it

@@ -179,6 +179,9 @@ func forwardedHeaders(m state.Model) (*matcherv3.ListStringMatcher, error) {
 		if err != nil {
 			return nil, fmt.Errorf("service %q: %w", svc.Name, err)
 		}
+		if recognisesSessions(svc.Service) {
+			names[wire.PreflightHeader] = true
+		}
 		for _, name := range slices.Concat(keys.RequestHeaders(), learn.RequestHeaders(), learn.ResponseHeaders()) {
 			names[name] = true
 		}
