@@ -35,6 +35,7 @@ type exchange struct {
 	key       string
 	issued    bool // key is an id of ours that the client does not have yet
 	source    int  // of key, -1 for none or an issued one
+	held      bool // key's session is in use by this request
 
 	// What was decided.
 	decision decision
@@ -47,7 +48,8 @@ type exchange struct {
 	// From the response; zero until then.
 	status   int
 	answered time.Time
-	served   string // the pod that served an unbound request
+	served   string   // the pod that served an unbound request
+	learned  []string // the sessions that it named, which are in use as well
 }
 
 // begin reads the request and decides.
@@ -65,6 +67,7 @@ func (x *exchange) begin(ctx context.Context, md metadata.MD, values []*corev3.H
 	table, place := x.cores()
 	x.decision = x.service.decide(ctx, table, place, keys, x.began)
 	x.key = x.decision.key
+	x.hold()
 	x.count()
 	x.answer = x.requestAnswer()
 	if !x.asked {
@@ -201,9 +204,37 @@ func (x *exchange) checkRoute(served *podView) {
 		zap.String("pod", bound.Name), zap.String("served_by", served.Name))...)
 }
 
+// hold has the request's session be in use until the exchange is over: for as long as a
+// WebSocket is open. Which session that is, the decision has chosen.
+func (x *exchange) hold() {
+	if x.key == "" || x.decision.outcome == undecidable { // the table is away
+		return
+	}
+	x.held = true
+	x.server.table.Hold(x.service.policy.Name, x.key, x.began)
+}
+
+// holdLearned is hold for a session that the response names.
+func (x *exchange) holdLearned(id string, now time.Time) {
+	x.learned = append(x.learned, id)
+	x.server.table.Hold(x.service.policy.Name, id, now)
+}
+
+// release says that the sessions are in use no more.
+func (x *exchange) release(now time.Time) {
+	name := x.service.policy.Name
+	if x.held {
+		x.server.table.Release(name, x.key, now)
+	}
+	for _, id := range x.learned {
+		x.server.table.Release(name, id, now)
+	}
+}
+
 // end settles the exchange when its stream is over, however it ended.
 func (x *exchange) end() {
 	now := x.server.now()
+	x.release(now)
 	x.decision.picked.Done(now, x.outcome())
 	x.measure(now.Sub(x.came))
 	x.span.End(x.status, x.failure())

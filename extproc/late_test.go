@@ -58,6 +58,7 @@ func TestLateAnswer(t *testing.T) {
 	if p.inFlight() != 0 {
 		t.Error("the request is still in flight")
 	}
+	p.noneInUse()
 	if p.logs.FilterMessageSnippet("too late").Len() != 1 {
 		t.Errorf("not logged: %v", p.logs.All())
 	}

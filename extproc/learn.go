@@ -22,6 +22,7 @@ func (x *exchange) learn(ctx context.Context, h sessionkey.Headers, served *podV
 	}
 	for _, id := range x.service.learn.Learned(h, now) {
 		if id != x.key && !x.carried.Names(id) {
+			x.holdLearned(id, now)
 			x.own(ctx, id, served, now)
 		}
 	}

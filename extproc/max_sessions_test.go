@@ -26,11 +26,15 @@ type clients struct {
 
 func newClients(t *testing.T, table *affinity.Table, services ...wire.ServiceState) *clients {
 	t.Helper()
-	server, err := NewServer(ServerOptions{Directory: newDirectory(t, services...), Table: MemoryTable{Table: table}})
+	c := &clients{t: t, table: table, now: t0, pods: map[string]string{}}
+	var err error
+	c.server, err = NewServer(ServerOptions{
+		Directory: newDirectory(t, services...), Table: MemoryTable{Table: table}, Now: func() time.Time { return c.now },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &clients{t: t, server: server, table: table, now: t0, pods: map[string]string{}}
+	return c
 }
 
 // request sends one request of a session. Sessions are counted every second.

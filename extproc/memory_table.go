@@ -39,6 +39,12 @@ func (t MemoryTable) GiveUp(_ context.Context, service, pod string, now time.Tim
 	return t.Table.GiveUp(service, pod, now)
 }
 
+// Hold implements Table.
+func (t MemoryTable) Hold(service, key string, now time.Time) { t.Table.Hold(service, key, now) }
+
+// Release implements Table.
+func (t MemoryTable) Release(service, key string, now time.Time) { t.Table.Release(service, key, now) }
+
 // List implements admin.Lister.
 func (t MemoryTable) List(_ context.Context, service, pod string, limit int, after string) (page []statefulroute.Binding, next string, err error) {
 	if after != "" && !affinity.ValidCursor(after) {

@@ -23,4 +23,10 @@ type Table interface {
 	// GiveUp evicts a session of the pod that was used only once, and reports whether
 	// that was done.
 	GiveUp(ctx context.Context, service, pod string, now time.Time) bool
+	// Hold says that a request of a session has begun. Until Release was called as often,
+	// the session is in use: bound or not yet, it is not idle. Neither waits for anybody,
+	// nor fails: without them a session is idle when its last request began too long ago.
+	Hold(service, key string, now time.Time)
+	// Release says that a request has ended for which Hold was called.
+	Release(service, key string, now time.Time)
 }

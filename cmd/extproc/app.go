@@ -167,7 +167,7 @@ func (a *App) Run(ctx context.Context) error {
 	group.Go(func() error { return untilCanceled(a.watcher.Run(ctx)) })
 	group.Go(func() error { return untilCanceled(a.reporter.Run(ctx)) })
 	group.Go(func() error { return a.sweep(ctx) })
-	group.Go(func() error { return a.countSessions(ctx) })
+	group.Go(func() error { return a.everySecond(ctx) })
 	if a.opts.ConfigFile != "" {
 		group.Go(func() error { return a.reload.watch(ctx, a.opts.ConfigFile) })
 	}

@@ -83,16 +83,18 @@ func (a *App) sweep(ctx context.Context) error {
 	}
 }
 
-// countSessions keeps the balancers' and the gauges' session counts true.
-func (a *App) countSessions(ctx context.Context) error {
+// everySecond keeps the balancers' and the gauges' session counts true, and sessions in use
+// from looking idle to the next process, should this one be killed.
+func (a *App) everySecond(ctx context.Context) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case now := <-ticker.C:
 			a.directory.CountSessions(a.table)
+			a.table.Renew(now)
 		}
 	}
 }

@@ -12,6 +12,7 @@ type tableJSON struct {
 	HitRate     float64           `json:"hit_rate"`
 	Size        int               `json:"size"`
 	Capacity    int               `json:"capacity"`
+	InUse       int               `json:"in_use"`
 	Inserts     uint64            `json:"inserts"`
 	Deletes     uint64            `json:"deletes"`
 	Expirations uint64            `json:"expirations"`
@@ -53,7 +54,7 @@ func (a *App) tableStats() any {
 func toTableJSON(s affinity.Stats) tableJSON {
 	return tableJSON{
 		Strategy: s.Strategy, Mode: s.Mode, Switches: s.Switches,
-		Hits: s.Hits, Misses: s.Misses, HitRate: s.HitRate, Size: s.Size, Capacity: s.Capacity,
+		Hits: s.Hits, Misses: s.Misses, HitRate: s.HitRate, Size: s.Size, Capacity: s.Capacity, InUse: s.InUse,
 		Inserts: s.Inserts, Deletes: s.Deletes, Expirations: s.Expirations,
 		Evicted: s.Evicted, Evictions: s.Evictions,
 		Rebinds: s.Rebinds, Moves: s.Moves, Refused: s.Refused, Recalls: s.GhostRestores, Broken: s.Broken,

@@ -23,6 +23,7 @@ type session struct {
 	Created     time.Time `json:"created,omitzero"`
 	LastSeen    time.Time `json:"last_seen,omitzero"`
 	Requests    uint64    `json:"requests"`
+	InFlight    int       `json:"in_flight"`
 	Evicted     bool      `json:"evicted,omitempty"`
 	Path        string    `json:"path"`
 	Extproc     string    `json:"extproc"`
@@ -154,16 +155,16 @@ func (c *ctl) deleteSession(ctx context.Context, service, key string) error {
 
 // sessionsTable names the extproc where there are several.
 func (c *ctl) sessionsTable(w io.Writer, head bool, sessions []session) {
-	columns := 7
+	columns := 8
 	if len(c.extprocURLs) > 1 {
-		columns = 8
+		columns = 9
 	}
 	if head {
-		row(w, []any{"SERVICE", "KEY", "POD", "PREVIOUS POD", "CREATED", "LAST SEEN", "REQUESTS", "EXTPROC"}[:columns]...)
+		row(w, []any{"SERVICE", "KEY", "POD", "PREVIOUS POD", "CREATED", "LAST SEEN", "REQUESTS", "IN FLIGHT", "EXTPROC"}[:columns]...)
 	}
 	now := time.Now()
 	for _, s := range sessions {
-		cells := []any{s.Service, s.key(), s.Pod, s.PreviousPod, since(now, s.Created) + " ago", since(now, s.LastSeen) + " ago", s.Requests, s.Extproc}
+		cells := []any{s.Service, s.key(), s.Pod, s.PreviousPod, since(now, s.Created) + " ago", since(now, s.LastSeen) + " ago", s.Requests, s.InFlight, s.Extproc}
 		if s.Evicted {
 			cells[4], cells[5] = "evicted", "evicted"
 		}

@@ -37,6 +37,7 @@ type sessionJSON struct {
 	Created     time.Time `json:"created,omitzero"`
 	LastSeen    time.Time `json:"last_seen,omitzero"`
 	Requests    uint64    `json:"requests"`
+	InFlight    int       `json:"in_flight"`
 	Evicted     bool      `json:"evicted,omitempty"`
 	Path        string    `json:"path"`
 }
@@ -44,7 +45,7 @@ type sessionJSON struct {
 func toSessionJSON(b statefulroute.Binding) sessionJSON {
 	return sessionJSON{
 		Service: b.Service, Key: b.Key, Pod: b.Pod, PreviousPod: b.PreviousPod,
-		Created: b.Created, LastSeen: b.LastSeen, Requests: b.Requests,
+		Created: b.Created, LastSeen: b.LastSeen, Requests: b.Requests, InFlight: b.InFlight,
 		Path: sessionPath + escapeSegment(b.Service) + "/" + escapeSegment(b.Key),
 	}
 }
