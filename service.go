@@ -84,7 +84,29 @@ type IssuedCookie struct {
 	Name string
 	// TTL is the cookie's Max-Age; 0 makes it a browser-session cookie.
 	TTL time.Duration
+	// SameSite says with which requests of other sites it is sent; empty means Lax.
+	SameSite SameSite
+	// Domain, when set, has it sent to all hosts under it.
+	Domain string
+	// Path is the path under which it is sent; empty means "/".
+	Path string
+	// Partitioned keeps one cookie for each site that embeds the service.
+	Partitioned bool
+	// Renew prolongs the cookie of a client that comes when less than half of TTL is left.
+	Renew bool
 }
+
+// SameSite says with which requests that other sites make a cookie is sent.
+type SameSite string
+
+const (
+	// Lax: with those by which a user comes here.
+	Lax SameSite = "lax"
+	// Strict: with none.
+	Strict SameSite = "strict"
+	// None: with all, over TLS only.
+	None SameSite = "none"
+)
 
 // PodLossPolicy says what becomes of a session whose pod is gone.
 type PodLossPolicy string

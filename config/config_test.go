@@ -78,6 +78,10 @@ func TestFullFile(t *testing.T) {
 	if p := chat.Pods.Static; len(p) != 2 || p[0].Weight != 3 || p[0].Zone != "a" || p[1].Weight != 1 || p[1].Name != "<script>" {
 		t.Errorf("pods: %+v", p)
 	}
+	if c := *chat.Session.Issue; c != (statefulroute.IssuedCookie{Name: "stateful-route", TTL: 24 * time.Hour,
+		SameSite: statefulroute.None, Domain: "chat.example.com", Path: "/", Partitioned: true}) {
+		t.Errorf("issued cookie: %+v", c)
+	}
 	if h := chat.Health; !h.GRPCSet || h.GRPC != "" || h.Interval != 2*time.Second || h.UnhealthyAfter != 3 || h.HealthyAfter != 2 {
 		t.Errorf("health check: %+v", h)
 	}

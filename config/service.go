@@ -91,6 +91,7 @@ func (raw *rawService) check(doc *document, at path) statefulroute.Service {
 		}
 	}
 	checkPrefix(doc, at.With("match", "prefix"), svc.Prefix)
+	raw.Session.Issue.checkMatch(doc, at.With("session", "issue"), &svc)
 	return svc
 }
 

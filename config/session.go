@@ -13,15 +13,12 @@ import (
 )
 
 type rawSession struct {
-	Key   []rawSource `yaml:"key" is:"a list of sources|- {header: x-session-id}"`
-	Learn []rawSource `yaml:"learn" is:"a list of sources|- {header: mcp-session-id}"`
-	Issue *struct {
-		Cookie string    `yaml:"cookie"`
-		TTL    *duration `yaml:"ttl"`
-	} `yaml:"issue"`
-	IdleTimeout   *duration `yaml:"idle_timeout"`
-	OnPodLoss     *string   `yaml:"on_pod_loss"`
-	OnExtprocLoss *string   `yaml:"on_extproc_loss"`
+	Key           []rawSource `yaml:"key" is:"a list of sources|- {header: x-session-id}"`
+	Learn         []rawSource `yaml:"learn" is:"a list of sources|- {header: mcp-session-id}"`
+	Issue         *rawIssue   `yaml:"issue"`
+	IdleTimeout   *duration   `yaml:"idle_timeout"`
+	OnPodLoss     *string     `yaml:"on_pod_loss"`
+	OnExtprocLoss *string     `yaml:"on_extproc_loss"`
 }
 
 // rawSource is a source by its kind: a text or, for some kinds, a group of texts.
@@ -71,7 +68,7 @@ func (raw *rawSession) check(doc *document, at path) statefulroute.SessionPolicy
 		}
 		s.Learn = append(s.Learn, source.Spec())
 	}
-	raw.checkIssue(doc, at, &s)
+	s.Issue = raw.Issue.policy(doc, at.With("issue"))
 	// A learned or issued id that is no key source would never be recognised
 	// when the client brings it back.
 	for _, src := range slices.Concat(s.Learn, issuedSource(s.Issue)) {
@@ -89,17 +86,6 @@ func (raw *rawSession) check(doc *document, at path) statefulroute.SessionPolicy
 		doc.Refuse(at.With("on_extproc_loss"), "%q must be allow or deny", s.OnExtprocLoss)
 	}
 	return s
-}
-
-func (raw *rawSession) checkIssue(doc *document, at path, s *statefulroute.SessionPolicy) {
-	if raw.Issue == nil {
-		return
-	}
-	s.Issue = &statefulroute.IssuedCookie{Name: raw.Issue.Cookie, TTL: orDuration(raw.Issue.TTL, 0)}
-	sessionkey.Open(issuedSource(s.Issue)[0], func(_, reason string) { doc.Refuse(at.With("issue", "cookie"), "%s", reason) })
-	if s.Issue.TTL < 0 {
-		doc.Refuse(at.With("issue", "ttl"), "must not be negative")
-	}
 }
 
 func issuedSource(c *statefulroute.IssuedCookie) []statefulroute.SessionSource {

@@ -76,6 +76,7 @@ func (raw *rawXDSServer) check(doc *document) (*XDSServer, error) {
 		cfg.Services = append(cfg.Services, raw.Services[i].check(doc, path{"services", i}))
 	}
 	doc.uniqueServices(cfg.Services)
+	doc.issuedApart(cfg.Services)
 	if err := doc.Err(); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stateful-route/stateful-route/e2e/harness"
 )
@@ -103,4 +104,49 @@ func TestHostAsKeyAndPreflights(t *testing.T) {
 	if text, err := harness.Call(http.MethodGet, s.ExtprocAdmin+"/api/v1/sessions/chat/room-of-nobody.example.com", ""); err == nil {
 		t.Errorf("a preflight claimed %s", text)
 	}
+}
+
+// An issued cookie says what its service says, is renewed when less than half of its
+// life is left, and stays out of shared caches.
+func TestIssuedCookieAsConfiguredAndRenewed(t *testing.T) {
+	t.Parallel()
+	svc := harness.Chat(3)
+	svc.Session.Key = nil
+	svc.Session.Issue = map[string]string{"cookie": "stateful-route", "ttl": "1h", "same_site": "none"}
+	answeringPods(t, &svc, func(_ int, w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=600")
+		w.Header().Set("CDN-Cache-Control", "max-age=600")
+	})
+	s := start(t, harness.Options{Services: []harness.Service{svc}})
+	first, err := s.OK()
+	if err != nil {
+		t.Fatal(err)
+	}
+	given, err := issuedCookie(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(a harness.Answer, c *http.Cookie) {
+		if c.SameSite != http.SameSiteNoneMode || !c.Secure || c.MaxAge != 3600 || c.Path != "/" {
+			t.Errorf("the cookie is %v", c)
+		}
+		if got := a.Header["Cache-Control"]; len(got) != 1 || got[0] != "private, max-age=600" || a.Header.Get("CDN-Cache-Control") != "" {
+			t.Errorf("with a cookie, Cache-Control is %q, that of CDNs %q", got, a.Header.Get("CDN-Cache-Control"))
+		}
+	}
+	check(first, given)
+	again, err := s.OK(carryCookies(first))
+	if _, none := issuedCookie(again); err != nil || none == nil || again.Header.Get("Cache-Control") != "public, max-age=600" {
+		t.Errorf("the second response: %v, Cache-Control %q", err, again.Header.Get("Cache-Control"))
+	}
+	id, _, _ := strings.Cut(given.Value, ".")
+	old, err := s.OK(harness.RawHeader("Cookie", fmt.Sprintf("stateful-route=%s.%x", id, time.Now().Add(29*time.Minute).Unix())))
+	if err != nil || old.Pod != first.Pod {
+		t.Fatalf("served by %q, %v; want %s", old.Pod, err, first.Pod)
+	}
+	renewed, err := issuedCookie(old)
+	if err != nil || !strings.HasPrefix(renewed.Value, id+".") {
+		t.Fatalf("renewed as %v, %v", renewed, err)
+	}
+	check(old, renewed)
 }

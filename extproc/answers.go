@@ -106,18 +106,26 @@ func setHeader(name, value string) *corev3.HeaderValueOption {
 	}
 }
 
-// continueResponse answers response headers; setCookie, when not empty, is
-// added to the pod's own cookies.
-func continueResponse(setCookie string) *extprocv3.ProcessingResponse {
+// continueResponse answers response headers, which change is made to unless it is nil.
+func continueResponse(change *extprocv3.HeaderMutation) *extprocv3.ProcessingResponse {
 	r := &extprocv3.HeadersResponse{}
-	if setCookie != "" {
-		h := setHeader("set-cookie", setCookie)
-		h.AppendAction = corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
-		r.Response = &extprocv3.CommonResponse{HeaderMutation: &extprocv3.HeaderMutation{
-			SetHeaders: []*corev3.HeaderValueOption{h},
-		}}
+	if change != nil {
+		r.Response = &extprocv3.CommonResponse{HeaderMutation: change}
 	}
 	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: r}}
+}
+
+// cookieMutation adds a cookie to the pod's own, and keeps the response out of shared
+// caches: cacheControl, when not empty, replaces what the pod said, and what it said
+// to one kind of cache alone is taken out.
+func cookieMutation(setCookie, cacheControl string) *extprocv3.HeaderMutation {
+	h := setHeader("set-cookie", setCookie)
+	h.AppendAction = corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
+	m := &extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{h}, RemoveHeaders: []string{"cdn-cache-control"}}
+	if cacheControl != "" {
+		m.SetHeaders = append(m.SetHeaders, setHeader("cache-control", cacheControl))
+	}
+	return m
 }
 
 // passOn answers a message that needs nothing done: trailers, or a body that a

@@ -3,6 +3,7 @@ package extproc
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -33,9 +34,11 @@ type exchange struct {
 	preflight bool               // a browser's question, see isPreflight
 	carried   sessionkey.Carried // for services that learn
 	key       string
-	issued    bool // key is an id of ours that the client does not have yet
-	source    int  // of key, -1 for none or an issued one
-	held      bool // key's session is in use by this request
+	due       []string // ids whose cookies are to be renewed
+	renew     bool     // key is one of them
+	issued    bool     // key is an id of ours that the client does not have yet
+	source    int      // of key, -1 for none or an issued one
+	held      bool     // key's session is in use by this request
 
 	// What was decided.
 	decision decision
@@ -68,6 +71,7 @@ func (x *exchange) begin(ctx context.Context, md metadata.MD, values []*corev3.H
 	x.decision = x.service.decide(ctx, table, place, keys, x.began)
 	x.key = x.decision.key
 	x.hold()
+	x.renew = x.decision.pod != nil && slices.Contains(x.due, x.key)
 	x.count()
 	x.answer = x.requestAnswer()
 	if !x.asked {
@@ -81,8 +85,18 @@ func (x *exchange) keys(h sessionkey.Headers) (keys []string) {
 		return nil
 	}
 	keys, x.source = x.service.keys.Keys(h)
-	if len(keys) == 0 && x.service.policy.Session.Issue != nil {
+	issue := x.service.policy.Session.Issue
+	switch {
+	case issue == nil:
+	case len(keys) == 0:
 		keys, x.issued = []string{newSessionID()}, true
+	case x.source == x.service.issueFrom:
+		for i, value := range keys {
+			id, ends := unstamped(value)
+			if keys[i] = id; renewalDue(issue, ends, x.began) {
+				x.due = append(x.due, id)
+			}
+		}
 	}
 	return keys
 }
@@ -119,7 +133,7 @@ func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
 		return x.server.unbound.choose(x.asked)
 	}
 	x.sampler = d.pod.sampler
-	x.asked = x.sampler.take(x.began) || x.learns() || x.issued ||
+	x.asked = x.sampler.take(x.began) || x.learns() || x.issued || x.renew ||
 		d.outcome == claimed || d.outcome == rebound || x.span.Recording()
 	return d.pod.answers.choose(x.asked)
 }
@@ -172,10 +186,10 @@ func (x *exchange) response(ctx context.Context, h sessionkey.Headers, upstream 
 	x.decision.picked.Answered(x.answered, x.outcome()) // a stream's end may be hours away
 	x.learn(ctx, h, pod, x.answered)
 	x.carried = nil
-	if !x.issued || x.decision.pod == nil || x.decision.outcome == atHome {
-		return continueResponse("")
+	if !x.renew && !x.issued || x.decision.pod == nil || x.decision.outcome == atHome {
+		return continueResponse(nil)
 	}
-	return continueResponse(issuedCookie(x.service.policy.Session.Issue, x.key, x.tls))
+	return continueResponse(cookieMutation(issuedCookie(x.service.policy.Session.Issue, x.key, x.tls, x.answered), privately(h)))
 }
 
 // servingPod is the pod at the upstream address or, where Envoy did not tell,

@@ -180,7 +180,10 @@ func asksForResponse(r *extprocv3.ProcessingResponse) bool {
 func setCookieOf(t testing.TB, r *extprocv3.ProcessingResponse) *http.Cookie {
 	t.Helper()
 	set := r.GetResponseHeaders().GetResponse().GetHeaderMutation().GetSetHeaders()
-	if len(set) != 1 || set[0].GetHeader().GetKey() != "set-cookie" ||
+	if len(set) != 2 || set[1].GetHeader().GetKey() != "cache-control" || string(set[1].GetHeader().GetRawValue()) != "private" {
+		t.Fatalf("the answer sets %v, want a cookie that no shared cache keeps", set)
+	}
+	if set[0].GetHeader().GetKey() != "set-cookie" ||
 		set[0].GetAppendAction() != corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD {
 		t.Fatalf("the answer sets %v, want one more cookie", set)
 	}

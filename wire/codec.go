@@ -37,8 +37,13 @@ type wireSource struct {
 }
 
 type wireCookie struct {
-	Name string       `json:"name"`
-	TTL  wireDuration `json:"ttl,omitempty"`
+	Name        string       `json:"name"`
+	TTL         wireDuration `json:"ttl,omitempty"`
+	SameSite    string       `json:"same_site,omitempty"`
+	Domain      string       `json:"domain,omitempty"`
+	Path        string       `json:"path,omitempty"`
+	Partitioned bool         `json:"partitioned,omitempty"`
+	Renew       bool         `json:"renew,omitempty"`
 }
 
 type wirePod struct {
@@ -80,7 +85,8 @@ func EncodeService(svc statefulroute.Service) (*structpb.Struct, error) {
 		SlowStart:          wireDuration(svc.Balancing.SlowStart),
 	}
 	if c := svc.Session.Issue; c != nil {
-		w.Issue = &wireCookie{Name: c.Name, TTL: wireDuration(c.TTL)}
+		w.Issue = &wireCookie{Name: c.Name, TTL: wireDuration(c.TTL), SameSite: string(c.SameSite), Domain: c.Domain,
+			Path: c.Path, Partitioned: c.Partitioned, Renew: c.Renew}
 	}
 	return toStruct(w)
 }
@@ -108,8 +114,9 @@ func DecodeService(name string, meta *structpb.Struct) (statefulroute.Service, e
 			SlowStart:          time.Duration(w.SlowStart),
 		},
 	}
-	if w.Issue != nil {
-		svc.Session.Issue = &statefulroute.IssuedCookie{Name: w.Issue.Name, TTL: time.Duration(w.Issue.TTL)}
+	if c := w.Issue; c != nil {
+		svc.Session.Issue = &statefulroute.IssuedCookie{Name: c.Name, TTL: time.Duration(c.TTL), SameSite: statefulroute.SameSite(c.SameSite),
+			Domain: c.Domain, Path: c.Path, Partitioned: c.Partitioned, Renew: c.Renew}
 	}
 	return svc, nil
 }

@@ -22,7 +22,7 @@ func TestServiceSurvivesTheTrip(t *testing.T) {
 				{Kind: "jwt", Params: map[string]string{"header": "authorization", "claim": "sub"}},
 			},
 			Learn:         []statefulroute.SessionSource{{Kind: statefulroute.FromCookie, Name: "JSESSIONID"}},
-			Issue:         &statefulroute.IssuedCookie{Name: "stateful-route", TTL: 24 * time.Hour},
+			Issue:         &statefulroute.IssuedCookie{Name: "stateful-route", TTL: 24 * time.Hour, SameSite: statefulroute.None, Domain: "example.com", Path: "/app", Partitioned: true, Renew: true},
 			IdleTimeout:   90 * time.Second,
 			OnPodLoss:     statefulroute.Reject,
 			OnExtprocLoss: statefulroute.Deny,

@@ -188,6 +188,7 @@ func forwardedHeaders(m state.Model) (*matcherv3.ListStringMatcher, error) {
 	}
 	if issuesCookies(m) {
 		names["cookie"], names["x-forwarded-proto"], names[wire.ForwardedProtoHeader] = true, true, true
+		names["cache-control"] = true // of the responses that get one
 	}
 	out := &matcherv3.ListStringMatcher{}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
