@@ -47,6 +47,10 @@ model: ## the session table against a plain map, a million steps a strategy, wit
 fuzz: ## every fuzz target for FUZZTIME (default 20s)
 	scripts/fuzz.sh $(FUZZTIME)
 
+.PHONY: check-test
+check-test: ## 1,000 configurations made at random that --check passes, each shown to a real Envoy; 100,000 to the rules of its API
+	$(GO) test ./envoy -run 'TestRulesOf|TestEnvoyTakesWhat' -count=1 -v -timeout 60m -configurations 1000 -rapid.checks 100000
+
 .PHONY: bench
 bench: ## every Go benchmark for BENCHTIME (default 200ms), then the session table beside others
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PACKAGES)

@@ -18,8 +18,8 @@ func (d *document) listenAddress(at path, value string) {
 // grpcAddress is listenAddress, or unix:PATH.
 func (d *document) grpcAddress(at path, value string) {
 	if file, ok := strings.CutPrefix(value, unixPrefix); ok {
-		if file == "" || len(file) > 100 {
-			d.Refuse(at, "unix: needs a path of 1 to 100 bytes")
+		if file == "" || len(file) > 100 || strings.ContainsRune(file, 0) {
+			d.Refuse(at, "unix: needs a path of 1 to 100 bytes, none of them zero")
 		}
 		return
 	}

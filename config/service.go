@@ -120,9 +120,7 @@ func (raw *rawBalancing) check(doc *document, at path) statefulroute.BalancingPo
 	if b.ResponseTimeWindow <= 0 {
 		doc.Refuse(at.With("response_time_window"), "must be more than 0")
 	}
-	if b.SlowStart < 0 {
-		doc.Refuse(at.With("slow_start"), "must not be negative")
-	}
+	doc.envoyTimeout(at.With("slow_start"), b.SlowStart)
 	return b
 }
 

@@ -18,6 +18,9 @@ const (
 	defaultMessageTimeout = 200 * time.Millisecond
 )
 
+// mostMessageTimeout is the most that Envoy takes.
+const mostMessageTimeout = time.Hour
+
 // mostTrustedHops is more proxies than a request meets: beyond it a number is a
 // mistake, which would trust clients.
 const mostTrustedHops = 16
@@ -109,8 +112,8 @@ func (raw *rawEnvoy) check(doc *document, at path) Envoy {
 			doc.Refuse(where, "%q is listed twice", a)
 		}
 	}
-	if e.Extproc.MessageTimeout < time.Millisecond {
-		doc.Refuse(at.With("extproc", "message_timeout"), "must be at least 1ms")
+	if e.Extproc.MessageTimeout < time.Millisecond || e.Extproc.MessageTimeout > mostMessageTimeout {
+		doc.Refuse(at.With("extproc", "message_timeout"), "must be 1ms to 1h")
 	}
 	return e
 }

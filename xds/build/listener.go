@@ -162,8 +162,12 @@ func httpFilter(name string, config proto.Message) (*hcmv3.HttpFilter, error) {
 }
 
 // toAny packs a message so that the same message always gives the same bytes:
-// a generation is a hash of them.
+// a generation is a hash of them. It is checked by the rules of Envoy's API before:
+// a check of what holds it does not look into it.
 func toAny(m proto.Message) (*anypb.Any, error) {
+	if err := validate(string(m.ProtoReflect().Descriptor().Name()), m); err != nil {
+		return nil, err
+	}
 	out := &anypb.Any{}
 	if err := anypb.MarshalFrom(out, m, proto.MarshalOptions{Deterministic: true}); err != nil {
 		return nil, fmt.Errorf("pack %s: %w", m.ProtoReflect().Descriptor().FullName(), err)

@@ -7,6 +7,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	"google.golang.org/protobuf/proto"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/wire"
@@ -81,7 +82,7 @@ func (r Resources) validate() error {
 	return nil
 }
 
-func validate(name string, res types.Resource) error {
+func validate(name string, res proto.Message) error {
 	if v, ok := res.(interface{ ValidateAll() error }); ok {
 		if err := v.ValidateAll(); err != nil {
 			return fmt.Errorf("resource %q is not valid: %w", name, err)

@@ -1,0 +1,140 @@
+package envoy
+
+import (
+	"fmt"
+	"slices"
+
+	"go.yaml.in/yaml/v3"
+	"pgregory.net/rapid"
+)
+
+// group is a group of settings of a configuration.
+type group = map[string]any
+
+// set gives the group a value for the field in one of n cases.
+func set[V any](t *rapid.T, g group, n int, field string, values *rapid.Generator[V]) {
+	if rapid.IntRange(1, n).Draw(t, field+"?") == 1 {
+		g[field] = values.Draw(t, field)
+	}
+}
+
+// mostly draws what is good, and now and then what is at a border, or wrong.
+func mostly[V any](good []V, odd ...V) *rapid.Generator[V] {
+	return rapid.SampledFrom(append(slices.Repeat(good, 25), odd...))
+}
+
+func durations() *rapid.Generator[string] {
+	return mostly([]string{"0s", "1ms", "50ms", "1.5s", "30s", "59m59.999999999s", "1h", "24h", "87600h"},
+		"-1s", "1ns", "999us", "1.0001ms", "1h0m0.001s", "2h", "87600h0m1s", "2562047h", "2562047h47m16.854775807s", "-2562047h", "30")
+}
+
+// texts for names of headers, cookies, parameters, pods and zones.
+func texts() *rapid.Generator[string] {
+	return mostly([]string{"x-session-id", "sid", "a", "A_b.c-9", "__Host-id"},
+		"", " ", "a b", "ü", "<script>", "a:b", ":authority", "host", "a\nb", "a\x00b", "%REQ(x)%", "{a}", `"`, "x-stateful-route-pod", "connection", "x-envoy-retry-on")
+}
+
+func flags() *rapid.Generator[bool] { return rapid.Bool() }
+
+// anyConfiguration draws files that are mostly good: with values at the borders of
+// what is allowed, and beyond them.
+func anyConfiguration() *rapid.Generator[string] {
+	return rapid.Custom(func(t *rapid.T) string {
+		cfg := group{"envoy": anyEnvoy(t)}
+		var services []group
+		for i := range rapid.IntRange(1, 3).Draw(t, "services") {
+			services = append(services, anyService(t, i))
+		}
+		cfg["services"] = services
+		text, err := yaml.Marshal(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	})
+}
+
+func anyEnvoy(t *rapid.T) group {
+	g, extproc := group{}, group{}
+	addresses := mostly([]string{"0.0.0.0:10000", "[::]:10000", "127.0.0.1:0", "[::1]:65535"},
+		"localhost:1", ":1", "1.2.3.4", "[fe80::1%eth0]:80", "[::ffff:1.2.3.4]:80", "255.255.255.255:1", "01.2.3.4:5", "224.0.0.1:1")
+	set(t, g, 3, "listener", addresses)
+	set(t, g, 5, "http10", flags())
+	set(t, g, 5, "debug_headers", flags())
+	set(t, g, 4, "trusted_hops", mostly([]int{0, 1, 16}, 17, -1, 1<<31, 1<<32))
+	set(t, extproc, 3, "message_timeout", durations())
+	set(t, extproc, 3, "address", rapid.SliceOfN(mostly([]string{"127.0.0.1:1", "[::1]:2", "unix:/run/x", "unix:@x", "unix:x"}, "unix:", "unix:a\x00b", "unix: ", "127.0.0.1:0", "0.0.0.0:1", "[::]:1", "[fe80::1%eth0]:80"), 1, 3))
+	g["extproc"] = extproc
+	if rapid.IntRange(1, 4).Draw(t, "tracing?") == 1 {
+		tracing := group{"otlp": addresses.Draw(t, "otlp")}
+		set(t, tracing, 2, "sample", mostly([]float64{0, 0.00001, 12.5, 100}, -0.1, 100.0001))
+		g["tracing"] = tracing
+	}
+	return g
+}
+
+func anyService(t *rapid.T, i int) group {
+	g := group{"name": fmt.Sprintf("%s%d", mostly([]string{"chat", "A", "a.b_c-"}, "", "-", "a/b", "ü", "stateful-route-x").Draw(t, "name"), i)}
+	g["match"] = anyMatch(t, i)
+	g["session"] = anySession(t)
+	g["balancing"] = anyBalancing(t)
+	set(t, g, 3, "connection_idle_timeout", durations())
+	set(t, g, 3, "stream_idle_timeout", durations())
+	set(t, g, 3, "request_timeout", durations())
+	var pods []group
+	for p := range rapid.IntRange(0, 4).Draw(t, "pods") {
+		pod := group{
+			"name":    fmt.Sprintf("%s-%d", mostly([]string{"pod", "<script>", "ü"}, "a\nb", "%a").Draw(t, "pod"), p),
+			"address": fmt.Sprintf("%s:%d", mostly([]string{"127.0.0.1", "[::1]", "255.255.255.255", "[::ffff:1.2.3.4]", "224.0.0.1"}, "[fe80::1%eth0]", "0.0.0.0").Draw(t, "address"), 9000+p),
+		}
+		set(t, pod, 3, "weight", mostly([]int{1, 2, 1_000_000}, 0, -1, 1_000_001))
+		set(t, pod, 3, "zone", texts())
+		pods = append(pods, pod)
+	}
+	g["pods"] = group{"static": append([]group{}, pods...)}
+	return g
+}
+
+func anyMatch(t *rapid.T, i int) group {
+	g := group{"prefix": fmt.Sprintf("/%d%s", i, mostly([]string{"", "/", "/a", "//", "/%20", "/ü", "/a;b=c,d", "/{x}", "/*", "/a b", "/a\\b"}, "?", "#", "/..", "/.", "/a\nb", "/a\x00b", "/a\x7fb").Draw(t, "prefix"))}
+	set(t, g, 6, "prefix", mostly([]string{"/"}, "", "x"))
+	set(t, g, 3, "hosts", rapid.SliceOfN(mostly([]string{"*", "*.example.com", "chat.example.com", "Chat.Example.com.", "127.0.0.1", "a_b", "*.a"}, "", "*a", "a.*", "a:1", "[::1]", "*.*", ".", "a..b"), 1, 3))
+	return g
+}
+
+func anySession(t *rapid.T) group {
+	g := group{}
+	sources := rapid.Custom(func(t *rapid.T) group {
+		kind := mostly([]string{"header", "cookie", "query", "path", "jwt"}, "body").Draw(t, "kind")
+		switch kind {
+		case "path":
+			return group{kind: mostly([]string{"^/rooms/([^/]+)", "(.*)"}, "(", "a").Draw(t, "pattern")}
+		case "jwt":
+			return group{kind: group{"header": texts().Draw(t, "header"), "claim": texts().Draw(t, "claim")}}
+		}
+		return group{kind: texts().Draw(t, "of")}
+	})
+	set(t, g, 2, "key", rapid.SliceOfN(sources, 1, 3))
+	set(t, g, 5, "learn", rapid.SliceOfN(rapid.Custom(func(t *rapid.T) group {
+		return group{rapid.SampledFrom([]string{"header", "cookie"}).Draw(t, "kind"): texts().Draw(t, "of")}
+	}), 1, 2))
+	if rapid.IntRange(1, 4).Draw(t, "issue?") == 1 {
+		issue := group{"cookie": texts().Draw(t, "cookie")}
+		set(t, issue, 2, "ttl", durations())
+		g["issue"] = issue
+	}
+	set(t, g, 3, "idle_timeout", durations())
+	set(t, g, 3, "on_pod_loss", mostly([]string{"rebind", "reject"}, "keep"))
+	set(t, g, 3, "on_extproc_loss", mostly([]string{"allow", "deny"}, ""))
+	return g
+}
+
+func anyBalancing(t *rapid.T) group {
+	g := group{}
+	set(t, g, 2, "strategy", mostly([]string{"home_hcl", "round_robin", "weighted_round_robin", "peak_ewma"}, "x"))
+	set(t, g, 4, "max_connections", mostly([]int{0, 1, 1<<32 - 1}, -1, 1<<32))
+	set(t, g, 4, "max_sessions", mostly([]int{0, 1, 1<<32 - 1}, -1))
+	set(t, g, 2, "slow_start", durations())
+	set(t, g, 4, "response_time_window", durations())
+	return g
+}
