@@ -89,6 +89,7 @@ func ask(t *testing.T, s *harness.Stack, request string) (*http.Response, *bufio
 	if err != nil {
 		t.Fatalf("%q: %v", request, err)
 	}
+	t.Cleanup(func() { _ = resp.Body.Close() })
 	var saw seen
 	if resp.StatusCode == http.StatusOK {
 		if err := json.NewDecoder(resp.Body).Decode(&saw); err != nil {
@@ -116,7 +117,7 @@ func TestHostsAndOffersAreTakenAsClientsWriteThem(t *testing.T) {
 		"GET / HTTP/1.1\r\nHost: chat.test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA",
 		"GET / HTTP/1.1\r\nHost: chat.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: TLS/1.2, HTTP/2.0, SHTTP/1.3",
 	} {
-		resp, _, saw := ask(t, s, request+"\r\nx-session-id: alice")
+		resp, _, saw := ask(t, s, request+"\r\nx-session-id: alice") //nolint:bodyclose // ask closes it
 		if resp.StatusCode != http.StatusOK || !strings.HasPrefix(saw.Pod, "chat-") || saw.Headers.Get("Upgrade") != "" {
 			t.Errorf("%q: status %d, pod %q, upgrade %q", request, resp.StatusCode, saw.Pod, saw.Headers.Get("Upgrade"))
 		}
@@ -126,11 +127,11 @@ func TestHostsAndOffersAreTakenAsClientsWriteThem(t *testing.T) {
 		t.Errorf("the session was at %v", pods)
 	}
 	for host, want := range map[string]string{"a.chat.test.": "wide-", "a.b.Chat.test:1": "wide-", "chat.test.example": "rest-"} {
-		if _, _, saw := ask(t, s, "GET / HTTP/1.1\r\nHost: "+host); !strings.HasPrefix(saw.Pod, want) {
+		if _, _, saw := ask(t, s, "GET / HTTP/1.1\r\nHost: "+host); !strings.HasPrefix(saw.Pod, want) { //nolint:bodyclose // ask closes it
 			t.Errorf("%s: pod %q, want %s", host, saw.Pod, want)
 		}
 	}
-	if resp, _, _ := ask(t, s, "GET / HTTP/1.0\r\nHost: chat.test"); resp.StatusCode != http.StatusUpgradeRequired {
+	if resp, _, _ := ask(t, s, "GET / HTTP/1.0\r\nHost: chat.test"); resp.StatusCode != http.StatusUpgradeRequired { //nolint:bodyclose // ask closes it
 		t.Errorf("HTTP/1.0 unasked for: status %d", resp.StatusCode)
 	}
 }
@@ -139,10 +140,10 @@ func TestHostsAndOffersAreTakenAsClientsWriteThem(t *testing.T) {
 func TestWebSocketsOverBothVersionsOfHTTP(t *testing.T) {
 	t.Parallel()
 	s := start(t, harness.Options{Services: []harness.Service{echoService(t, "rest", "*")}})
-	_, _, want := ask(t, s, "GET / HTTP/1.1\r\nHost: x\r\nx-session-id: alice")
-	resp, rw, _ := ask(t, s, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\nx-session-id: alice")
-	if resp.StatusCode != http.StatusSwitchingProtocols || resp.Header.Get("X-Pod") != want.Pod {
-		t.Fatalf("HTTP/1.1: status %d, pod %q, want %q", resp.StatusCode, resp.Header.Get("X-Pod"), want.Pod)
+	_, _, want := ask(t, s, "GET / HTTP/1.1\r\nHost: x\r\nx-session-id: alice") //nolint:bodyclose // the deferred call does
+	upgraded, rw, _ := ask(t, s, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\nx-session-id: alice") //nolint:bodyclose // ask closes it
+	if upgraded.StatusCode != http.StatusSwitchingProtocols || upgraded.Header.Get("X-Pod") != want.Pod {
+		t.Fatalf("HTTP/1.1: status %d, pod %q, want %q", upgraded.StatusCode, upgraded.Header.Get("X-Pod"), want.Pod)
 	}
 	echoes(t, rw, func() error { return rw.Flush() })
 
@@ -155,7 +156,7 @@ func TestWebSocketsOverBothVersionsOfHTTP(t *testing.T) {
 	}
 	req.Header.Set(":protocol", "websocket")
 	req.Header.Set("x-session-id", "alice")
-	resp, err = h2.RoundTrip(req)
+	resp, err := h2.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +171,9 @@ func TestWebSocketsOverBothVersionsOfHTTP(t *testing.T) {
 }
 
 // plainHTTP2 speaks HTTP/2 without TLS, as to a server that is known to.
-func plainHTTP2(t *testing.T) *http2.Transport {
+//
+//nolint:staticcheck // net/http's own transport has no extended CONNECT (RFC 8441)
+func plainHTTP2(t *testing.T) http.RoundTripper {
 	h2 := &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, address string, _ *tls.Config) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, address)
 	}}
@@ -209,7 +212,7 @@ func TestAProxyBeforeEnvoyIsTrustedWhenTold(t *testing.T) {
 			svc := echoService(t, "rest", "*")
 			svc.Session.Issue = map[string]string{"cookie": "sid"}
 			s := start(t, harness.Options{Services: []harness.Service{svc}, TrustedHops: c.hops, HTTP10: c.hops > 0})
-			resp, _, saw := ask(t, s, request)
+			resp, _, saw := ask(t, s, request) //nolint:bodyclose // ask closes it
 			if got := saw.Headers.Get("x-forwarded-proto"); got != c.proto {
 				t.Errorf("x-forwarded-proto is %q, want %q", got, c.proto)
 			}
@@ -223,7 +226,7 @@ func TestAProxyBeforeEnvoyIsTrustedWhenTold(t *testing.T) {
 				t.Errorf("cookies %v: the browser came by TLS", cookies)
 			}
 			for _, old := range []string{"GET / HTTP/1.0", "GET / HTTP/1.0\r\nHost: x"} {
-				if resp, _, _ := ask(t, s, old); resp.Status != c.status {
+				if resp, _, _ := ask(t, s, old); resp.Status != c.status { //nolint:bodyclose // ask closes it
 					t.Errorf("%q: %s, want %s", old, resp.Status, c.status)
 				}
 			}

@@ -151,10 +151,3 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		}
 	}
 }
-
-func podCount(d *Directory) int {
-	if s := d.service("chat"); s != nil {
-		return len(s.pods)
-	}
-	return -1
-}

@@ -79,8 +79,8 @@ func TestAllPodsReplacedAtOnceRefuseNobody(t *testing.T) {
 	}
 }
 
-// What does not differ is left alone: neither the pods of a service that stay as they
-// are are rebuilt, nor other services.
+// What does not differ is left alone: a service's pods that stay as they were are not
+// rebuilt, and neither are other services.
 func TestWhatDoesNotDifferIsLeftAlone(t *testing.T) {
 	d := newDirectory(t)
 	mail := chat(func(s *statefulroute.Service) { s.Name = "mail" })

@@ -16,7 +16,7 @@ func refTo(e *Entry) ref { return ref{e.Slot, uint32(e.ID)} }
 
 // entry returns what is in the slot, nil if that is another entry by now.
 func (r ref) entry(of Entries) *Entry {
-	if e := of.At(r.slot); uint32(e.ID) == r.tag && e.Group != 0 {
+	if e := of.At(r.slot); refTo(e).tag == r.tag && e.Group != 0 {
 		return e
 	}
 	return nil

@@ -6,10 +6,11 @@ import (
 	"runtime"
 	"testing"
 
-	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/wire"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/wire"
 )
 
 // fleet is n services of two pods each; the generation is in the pods' names and

@@ -41,7 +41,7 @@ func groupsOf(self procfs.Proc, root string) (groups []controlGroup) {
 
 func levels(group controlGroup, root, mount, own string) (groups []controlGroup) {
 	for dir := path.Clean("/" + own); ; dir = path.Dir(dir) {
-		group.dir = filepath.Join(root, "sys/fs/cgroup", mount, dir)
+		group.dir = filepath.Join(root, "sys", "fs", "cgroup", mount, dir)
 		groups = append(groups, group)
 		if dir == "/" {
 			return groups

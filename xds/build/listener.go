@@ -3,6 +3,7 @@ package build
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -119,11 +120,11 @@ const websocket = "websocket"
 // anythingBut is an RE2 pattern that matches all but a word of letters in any case:
 // what ends before the word does, what differs in a letter, what is longer.
 func anythingBut(word string) string {
-	pattern := word + ".+"
+	patterns := []string{word + ".+"}
 	for i, letter := range word {
-		pattern += fmt.Sprintf("|%s([^%c].*)?", word[:i], letter)
+		patterns = append(patterns, fmt.Sprintf("%s([^%c].*)?", word[:i], letter))
 	}
-	return "(?is)" + pattern
+	return "(?is)" + strings.Join(patterns, "|")
 }
 
 func adsSource() *corev3.ConfigSource {
