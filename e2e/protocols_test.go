@@ -140,7 +140,7 @@ func TestHostsAndOffersAreTakenAsClientsWriteThem(t *testing.T) {
 func TestWebSocketsOverBothVersionsOfHTTP(t *testing.T) {
 	t.Parallel()
 	s := start(t, harness.Options{Services: []harness.Service{echoService(t, "rest", "*")}})
-	_, _, want := ask(t, s, "GET / HTTP/1.1\r\nHost: x\r\nx-session-id: alice") //nolint:bodyclose // the deferred call does
+	_, _, want := ask(t, s, "GET / HTTP/1.1\r\nHost: x\r\nx-session-id: alice")                                                   //nolint:bodyclose // ask closes it
 	upgraded, rw, _ := ask(t, s, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\nx-session-id: alice") //nolint:bodyclose // ask closes it
 	if upgraded.StatusCode != http.StatusSwitchingProtocols || upgraded.Header.Get("X-Pod") != want.Pod {
 		t.Fatalf("HTTP/1.1: status %d, pod %q, want %q", upgraded.StatusCode, upgraded.Header.Get("X-Pod"), want.Pod)
