@@ -150,3 +150,34 @@ func TestIssuedCookieAsConfiguredAndRenewed(t *testing.T) {
 	}
 	check(old, renewed)
 }
+
+// A token as long as Envoy and we take is a key; one that is longer is counted.
+func TestLongKeys(t *testing.T) {
+	t.Parallel()
+	svc := harness.Chat(3)
+	svc.Session.Key = []map[string]any{{"cookie": "token"}, {"header": "x-session-id"}}
+	answeringPods(t, &svc, func(int, http.ResponseWriter, *http.Request) {})
+	s := start(t, harness.Options{Services: []harness.Service{svc}})
+	token := strings.Repeat("0123456789abcdef", 4<<10) // 64 KiB
+	bind(t, s, token[:len(token)-1], "chat-2")
+	for range 3 {
+		if a, err := s.OK(harness.RawHeader("Cookie", "token="+token[:len(token)-1])); err != nil || a.Pod != "chat-2" {
+			t.Fatalf("served by %q, %v", a.Pod, err)
+		}
+	}
+	first, err := s.OK(harness.RawHeader("Cookie", "token="+token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 6 {
+		if a, err := s.OK(harness.RawHeader("X-Session-Id", token)); err != nil || a.Pod != first.Pod {
+			t.Fatalf("served by %s, then by %q, %v", first.Pod, a.Pod, err)
+		}
+	}
+	if _, err := s.OK(harness.RawHeader("Cookie", "token="+token+"x")); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := harness.Metric(s.ExtprocAdmin+"/metrics", "stateful_route_keys_refused_total", `reason="too_long"`); err != nil || n != 1 {
+		t.Errorf("%v refused keys counted, %v", n, err)
+	}
+}

@@ -82,6 +82,7 @@ type service struct {
 	addresses map[string]*podView     // by "IP:PORT", as Envoy names an upstream
 	unbound   *sampler
 	lookups   *lookups
+	refusals  *refusals
 }
 
 // sessionPlaces are where requests and responses name sessions.
@@ -290,10 +291,11 @@ func (d *Directory) build(old *service, state wire.ServiceState) (*service, erro
 		addresses: make(map[string]*podView, len(state.Pods)),
 		unbound:   &sampler{},
 		lookups:   &lookups{},
+		refusals:  &refusals{},
 		current:   func() *service { return d.service(svc.Name) },
 	}
 	if old != nil {
-		s.lookups = old.lookups
+		s.lookups, s.refusals = old.lookups, old.refusals
 	}
 	if s.balancer, err = d.balancerOf(old, svc.Balancing); err != nil {
 		return nil, err

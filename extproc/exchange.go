@@ -84,6 +84,9 @@ func (x *exchange) keys(h sessionkey.Headers) (keys []string) {
 	if x.source = -1; x.preflight {
 		return nil
 	}
+	if x.service.keys.TooLong(h) {
+		x.refuseKey(keyTooLong, x.began)
+	}
 	keys, x.source = x.service.keys.Keys(h)
 	issue := x.service.policy.Session.Issue
 	switch {

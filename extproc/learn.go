@@ -20,10 +20,14 @@ func (x *exchange) learn(ctx context.Context, h sessionkey.Headers, served *podV
 	if served == nil || !x.learns() {
 		return
 	}
-	for _, id := range x.service.learn.Learned(h, now) {
-		if id != x.key && !x.carried.Names(id) {
-			x.holdLearned(id, now)
-			x.own(ctx, id, served, now)
+	ids, tooLong := x.service.learn.Learned(h, now)
+	if tooLong > 0 {
+		x.refuseKey(learnedTooLong, now)
+	}
+	for _, id := range ids {
+		if key := sessionkey.TableKey(id); key != x.key && !x.carried.Names(id) {
+			x.holdLearned(key, now)
+			x.own(ctx, key, served, now)
 		}
 	}
 }

@@ -33,8 +33,8 @@ func (l *ClientLimits) fill() {
 	}
 }
 
-// maxMessage bounds a message, in bytes. Envoy takes no more than 60 KiB of request
-// headers, of response headers neither, and sends us those of them that we read;
+// maxMessage bounds a message, in bytes. Envoy takes no more than 96 KiB of request
+// headers, 60 KiB of response headers, and sends us those of them that we read;
 // the rest is for the frame around each, and for attributes.
 const maxMessage = 128 << 10
 

@@ -127,8 +127,8 @@ func (g *guarded) hold(conns, each int, pairs ...string) []*rawgrpc.Conn {
 // As long as a header as Envoy lets pass is none too long; one of megabytes is.
 func TestMessagesAreBounded(t *testing.T) {
 	g := startGuarded(t, ClientLimits{})
-	if err := g.asks(":method", "GET", "x-session-id", "s", "cookie", strings.Repeat("x", 60<<10)); err != nil {
-		t.Errorf("headers of 60 KiB: %v", err)
+	if err := g.asks(":method", "GET", "x-session-id", "s", "cookie", strings.Repeat("x", 96<<10)); err != nil {
+		t.Errorf("headers of 96 KiB: %v", err)
 	}
 	err := g.asks(":method", "GET", "x-session-id", "s", "cookie", strings.Repeat("x", 4<<20-1000))
 	if status.Code(err) != codes.ResourceExhausted || g.refusedBy("message_size") != 1 {

@@ -16,7 +16,7 @@ func (r *Reader) Carried(h Headers) Carried {
 	var c Carried
 	keep := func(value string) bool {
 		if value != "" && (len(c) == 0 || c[len(c)-1] != value) {
-			c = append(c, strings.Clone(value))
+			c = append(c, kept(value))
 		}
 		return false
 	}
@@ -28,7 +28,16 @@ func (r *Reader) Carried(h Headers) Carried {
 
 // Names reports whether the request named the session id.
 func (c Carried) Names(id string) bool {
+	id = kept(id)
 	return slices.ContainsFunc(c, func(value string) bool { return sameID(value, id) })
+}
+
+// kept is a copy of what names an id: of a long one the hash of what sameID compares.
+func kept(id string) string {
+	if len(id) > keptBytes {
+		return TableKey(plainID(id))
+	}
+	return strings.Clone(id)
 }
 
 // sameID compares two spellings of a session id by their letters and digits:

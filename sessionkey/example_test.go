@@ -32,7 +32,8 @@ func ExampleReader_Learned() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println(learn.Learned(sessionkey.Headers{{Key: "set-cookie", RawValue: []byte("JSESSIONID=4711; Path=/; HttpOnly")}}, time.Now()))
+	ids, _ := learn.Learned(sessionkey.Headers{{Key: "set-cookie", RawValue: []byte("JSESSIONID=4711; Path=/; HttpOnly")}}, time.Now())
+	fmt.Println(ids)
 	// Output: [4711]
 }
 

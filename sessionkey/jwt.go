@@ -17,8 +17,9 @@ const (
 	jwtClaim  = "claim"
 )
 
-// maxToken bounds the token that is looked into; a longer one counts as absent.
-const maxToken = 16 << 10
+// maxToken bounds the token that is looked into; a longer one counts as absent. Envoy
+// takes no more of headers.
+const maxToken = 96 << 10
 
 // jwtSource is a claim of the token in a header. The token is NOT verified: whoever
 // writes one chooses the session. It may be used only behind something that verifies.

@@ -5,13 +5,10 @@ import (
 	"strings"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
 	statefulroute "github.com/stateful-route/stateful-route"
 )
-
-// MaxKey is the longest session key in bytes. A longer value counts as absent,
-// so the next source is tried and, failing that, the request goes unbound: a
-// client can then not fill the session table with a few huge keys.
-const MaxKey = 4 << 10
 
 // Reader reads from sources, in their order.
 type Reader struct{ sources []Source }
@@ -33,15 +30,18 @@ func NewReader(specs []statefulroute.SessionSource) (*Reader, error) {
 const MaxCandidates = 16
 
 // Keys returns the request's session keys, all of the first source that has one, in
-// their order: several cookies of one name, say, of which one is stale. None is there
-// twice. source is the index of that source, -1 for none. The keys are copies: they may
+// their order and as the table calls them: several cookies of one name, say, of which
+// one is stale. None is there twice. source is the index of that source, -1 for none. The keys are copies: they may
 // be kept for as long as a request is in flight, and a piece of a cookie or path would
 // keep all of it.
 func (r *Reader) Keys(h Headers) (keys []string, source int) {
 	for i, s := range r.sources {
 		s.Keys(h, func(key string) (more bool) {
-			if key != "" && len(key) <= MaxKey && !slices.Contains(keys, key) {
-				keys = append(keys, strings.Clone(key))
+			if key == "" || len(key) > MaxKey {
+				return true
+			}
+			if key = TableKey(key); !slices.Contains(keys, key) {
+				keys = append(keys, key)
 			}
 			return len(keys) < MaxCandidates
 		})
@@ -52,22 +52,39 @@ func (r *Reader) Keys(h Headers) (keys []string, source int) {
 	return nil, -1
 }
 
+// TooLong reports whether the request names a session by more than MaxKey bytes.
+func (r *Reader) TooLong(h Headers) bool {
+	if !slices.ContainsFunc(h, func(v *corev3.HeaderValue) bool { return len(v.GetRawValue())+len(v.GetValue()) > MaxKey }) {
+		return false // none is as long as that: the sources need not be asked
+	}
+	return slices.ContainsFunc(r.sources, func(s Source) (found bool) {
+		s.Keys(h, func(key string) (more bool) {
+			found = found || len(key) > MaxKey
+			return !found
+		})
+		return found
+	})
+}
+
 // Learned returns copies of the session ids that a response names and that its client
-// keeps after now.
-func (r *Reader) Learned(h Headers, now time.Time) []string {
-	var ids []string
+// keeps after now, and how many of them are too long to be taken. The table calls them
+// by their TableKey.
+func (r *Reader) Learned(h Headers, now time.Time) (ids []string, tooLong int) {
 	for _, s := range r.sources {
 		l, ok := s.(Learner)
 		if !ok {
 			continue
 		}
 		for _, id := range l.Learned(h, now) {
-			if len(id) <= MaxKey && !slices.Contains(ids, id) {
+			switch {
+			case len(id) > MaxKey:
+				tooLong++
+			case !slices.Contains(ids, id):
 				ids = append(ids, strings.Clone(id))
 			}
 		}
 	}
-	return ids
+	return ids, tooLong
 }
 
 // RequestHeaders are those that Envoy has to forward of a request, in lower case.

@@ -113,7 +113,7 @@ func FuzzSetCookie(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if back := firstKey(r, raw("cookie", "a=b; JSESSIONID="+c.value)); back != got[0] && len(got[0]) <= MaxKey {
+		if back := firstKey(r, raw("cookie", "a=b; JSESSIONID="+c.value)); back != TableKey(got[0]) && len(got[0]) <= MaxKey {
 			t.Errorf("%q: learned %q, but the client's %q is read as %q", header, got, c.value, back)
 		}
 	})

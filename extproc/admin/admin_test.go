@@ -129,11 +129,34 @@ func (o *operator) do(method, path, body string, into any) int {
 	return res.StatusCode
 }
 
+// A long key is asked for as the client sends it, or as the list names it.
+func TestAdminLongKey(t *testing.T) {
+	o := startAdmin(t)
+	long := strings.Repeat("k", sessionkey.MaxKey)
+	named := sessionkey.TableKey(long)
+	path := sessionPath + "chat/" + escapeSegment(named)
+	var s sessionJSON
+	if code := o.do("PUT", sessionPath+"chat/"+long, `{"pod": "chat-1"}`, &s); code != 200 || s.Path != path {
+		t.Errorf("PUT: %d, path %q, want %q", code, s.Path, path)
+	}
+	if b, ok := o.table.Peek("chat", named, time.Now()); !ok || b.Pod != "chat-1" {
+		t.Errorf("bound to %q", b.Pod)
+	}
+	for _, path := range []string{path, sessionPath + "chat/" + long} {
+		if code := o.do("GET", path, "", &s); code != 200 || s.Pod != "chat-1" {
+			t.Errorf("GET %.300q: %d, %+v", path, code, s)
+		}
+	}
+	if code := o.do("DELETE", path, "", nil); code != 204 {
+		t.Errorf("DELETE: %d", code)
+	}
+}
+
 func TestAdminAnyKey(t *testing.T) {
 	o := startAdmin(t)
 	for _, key := range []string{
 		"simple", "a/b", "a//b", "/", "..", ".", "../../metrics", "a%2Fb", "100%", "ключ 🔑", "with space", `"quoted"`,
-		"?x=y", "#x", "a+b", "a;b", "line\nbreak", "\x00", "\xff\xfe", strings.Repeat("k", sessionkey.MaxKey),
+		"?x=y", "#x", "a+b", "a;b", "line\nbreak", "\x00", "\xff\xfe", strings.Repeat("k", 256),
 	} {
 		path := sessionPath + "chat/" + escapeSegment(key)
 		var s sessionJSON
@@ -217,7 +240,7 @@ func TestAdminRefusals(t *testing.T) {
 		{"GET", sessionPath + "chat/", "", 400, "SERVICE/KEY"},
 		{"DELETE", sessionPath + "chat/", "", 400, "SERVICE/KEY"}, // a key that is missing is not all of them
 		{"DELETE", sessionPath + "mail", "", 404, `no service "mail"`},
-		{"GET", sessionPath + "chat/" + strings.Repeat("k", sessionkey.MaxKey+1), "", 400, "longer than 4096"},
+		{"GET", sessionPath + "chat/" + strings.Repeat("k", sessionkey.MaxKey+1), "", 400, "longer than 65536"},
 		{"POST", sessionPath + "chat/a", "", 405, "POST"},
 		{"PUT", sessionPath + "chat/a", `{"pod": "chat-9"}`, 422, `no pod "chat-9"`},
 		{"PUT", sessionPath + "chat/a", `{"pod": "chat-2"}`, 409, "maintenance"},

@@ -131,6 +131,9 @@ func splitSession(path string) (service, key string, err error) {
 	case len(key) > sessionkey.MaxKey:
 		return "", "", fmt.Errorf("the key is longer than %d bytes", sessionkey.MaxKey)
 	}
+	if !sessionkey.IsTableKey(key) {
+		key = sessionkey.TableKey(key)
+	}
 	return service, key, nil
 }
 

@@ -110,6 +110,7 @@ func TestServicesThatAreGoneAreForgotten(t *testing.T) {
 		}
 		s.TableHit()
 		s.Rebound("removed")
+		s.KeyRefused("too_long")
 		s.Selected("", time.Microsecond, false)
 		for j := range 4 { // one more than there are places for
 			s.PodWeight(fmt.Sprintf("pod-%d-%d", i, j), 1)
@@ -120,6 +121,7 @@ func TestServicesThatAreGoneAreForgotten(t *testing.T) {
 	first.Request("pod-0-0", "GET", 200, time.Millisecond, "")
 	first.Request("pod-0-9", "GET", 200, time.Millisecond, "")
 	first.Rebound("a reason of its own")
+	first.KeyRefused("another reason of its own")
 	values, err := m.Snapshot()
 	if err != nil {
 		t.Fatal(err)

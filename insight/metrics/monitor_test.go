@@ -62,6 +62,7 @@ func exerciseAll(t testing.TB, m *Monitor) {
 	s.TableHit()
 	s.TableMiss()
 	s.Rebound("pod_lost")
+	s.KeyRefused("too_long")
 	s.Selected("chat-0", 3*time.Microsecond, true)
 	s.Selected("", time.Microsecond, false)
 	s.Request("chat-0", "GET", 200, 18*time.Millisecond, "0af7651916cd43dd8448eb211c80319c")
@@ -98,6 +99,7 @@ func TestMonitorSnapshotHoldsWhatHappened(t *testing.T) {
 		`stateful_route_cache_recalls_total`:                                                        3,
 		`stateful_route_cache_broken_total`:                                                         2,
 		`stateful_route_sessions_rebound_total{reason="pod_lost",service="chat"}`:                   1,
+		`stateful_route_keys_refused_total{reason="too_long",service="chat"}`:                       1,
 		`stateful_route_load_balancer_requests_total{pod="chat-0",result="success",service="chat"}`: 1,
 		`stateful_route_load_balancer_requests_total{pod="",result="failure",service="chat"}`:       1,
 		`stateful_route_pod_selection_duration_seconds_count{service="chat"}`:                       2,

@@ -20,6 +20,7 @@ type ServiceMetrics struct {
 	hits      prometheus.Counter
 	misses    prometheus.Counter
 	rebound   *boundedMap[prometheus.Counter]
+	refused   *boundedMap[prometheus.Counter]
 	selection prometheus.Observer
 	health    prometheus.Observer
 
@@ -38,19 +39,27 @@ func (m *Monitor) newService(name string) *ServiceMetrics {
 		selection: m.vectors.selectionDuration.WithLabelValues(name),
 		health:    m.vectors.healthDuration.WithLabelValues(name),
 	}
-	s.rebound = newBoundedMap(16, func(reason string) prometheus.Counter {
+	s.rebound = s.byReason(m.vectors.rebound, reboundReasons[:])
+	s.refused = s.byReason(m.vectors.keysRefused, nil)
+	s.pods.Store(&map[string]*podMetrics{})
+	return s
+}
+
+// byReason returns the service's counters of a vector by reason, of which some are
+// served as 0 from the start.
+func (s *ServiceMetrics) byReason(v *prometheus.CounterVec, atOnce []string) *boundedMap[prometheus.Counter] {
+	counters := newBoundedMap(16, func(reason string) prometheus.Counter {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.gone {
 			return prometheus.NewCounter(prometheus.CounterOpts{})
 		}
-		return m.vectors.rebound.WithLabelValues(name, reason)
+		return v.WithLabelValues(s.name, reason)
 	})
-	for _, reason := range reboundReasons {
-		s.rebound.get(reason)
+	for _, reason := range atOnce {
+		counters.get(reason)
 	}
-	s.pods.Store(&map[string]*podMetrics{})
-	return s
+	return counters
 }
 
 // reboundReasons are served as 0 from the start: Prometheus does not see the
@@ -67,6 +76,10 @@ func (s *ServiceMetrics) TableMiss() { s.misses.Inc() }
 // Rebound counts a session that moved to another pod. Reasons are a fixed
 // vocabulary of the caller's; past 16 of them, "other".
 func (s *ServiceMetrics) Rebound(reason string) { s.rebound.get(reason).Inc() }
+
+// KeyRefused counts a value that is not taken for a session key. Reasons are as
+// Rebound's.
+func (s *ServiceMetrics) KeyRefused(reason string) { s.refused.get(reason).Inc() }
 
 // Selected records one choice of a pod: what was chosen, how long the choice
 // itself took, and whether there was a pod to choose.

@@ -17,6 +17,7 @@ var choices = []float64{250e-9, 500e-9, 1e-6, 2.5e-6, 5e-6, 10e-6, 25e-6, 50e-6,
 type vectors struct {
 	requests, errors             *prometheus.CounterVec
 	hits, misses, rebound        *prometheus.CounterVec
+	keysRefused                  *prometheus.CounterVec
 	selections, misroutes        *prometheus.CounterVec
 	healthChecks, unhealthy      *prometheus.CounterVec
 	nacks, reloads, undecided    *prometheus.CounterVec
@@ -35,6 +36,7 @@ func newVectors() vectors {
 		hits:         counter("cache_hits_total", "Requests whose session had a binding.", "service"),
 		misses:       counter("cache_misses_total", "Requests whose session had no binding.", "service"),
 		rebound:      counter("sessions_rebound_total", "Sessions that moved to another pod, by reason.", "service", "reason"),
+		keysRefused:  counter("keys_refused_total", "Values of requests and responses that were not taken for session keys, by reason: too_long and learned_too_long are of more than 64 KiB.", "service", "reason"),
 		selections:   counter("load_balancer_requests_total", "Choices of a pod for a new or lost session.", "service", "pod", "result"),
 		misroutes:    counter("misroutes_total", "Requests served by another pod than the session's, counted at the bound pod.", "service", "pod"),
 		healthChecks: counter("health_check_total", "Active health checks made.", "service", "pod"),
@@ -78,7 +80,7 @@ func histogram(name, help string, buckets []float64, labels ...string) *promethe
 
 func (v *vectors) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		v.requests, v.errors, v.hits, v.misses, v.rebound, v.selections, v.misroutes,
+		v.requests, v.errors, v.hits, v.misses, v.rebound, v.keysRefused, v.selections, v.misroutes,
 		v.healthChecks, v.unhealthy, v.nacks, v.reloads, v.undecided, v.podWeight, v.podSessions, v.issues,
 		v.reloadOK, v.requestDuration, v.selectionDuration, v.healthDuration, v.pushDuration,
 	}
@@ -106,7 +108,7 @@ func shortType(typeURL string) string {
 func (v *vectors) forget(labels prometheus.Labels) {
 	for _, vec := range []interface{ DeletePartialMatch(prometheus.Labels) int }{
 		v.requests, v.errors, v.selections, v.misroutes, v.healthChecks, v.unhealthy, v.podWeight, v.podSessions,
-		v.requestDuration, v.hits, v.misses, v.rebound, v.selectionDuration, v.healthDuration,
+		v.requestDuration, v.hits, v.misses, v.rebound, v.keysRefused, v.selectionDuration, v.healthDuration,
 	} {
 		vec.DeletePartialMatch(labels)
 	}

@@ -26,6 +26,9 @@ const (
 	extprocCluster = "stateful-route-extproc"
 )
 
+// maxRequestHeadersKB leaves room beside a session key of the longest kind, 64 KiB.
+const maxRequestHeadersKB = 96
+
 // buildListener is Envoy's public listener: one HTTP connection manager whose
 // filters ask extproc, then pin the request to the pod it chose.
 func buildListener(m state.Model) (*listenerv3.Listener, error) {
@@ -91,6 +94,7 @@ func buildConnectionManager(m state.Model) (*hcmv3.HttpConnectionManager, error)
 		Tracing:                       tracing,
 		UseRemoteAddress:              wrapperspb.Bool(true),
 		XffNumTrustedHops:             m.Gateway.TrustedHops,
+		MaxRequestHeadersKb:           wrapperspb.UInt32(maxRequestHeadersKB),
 		NormalizePath:                 wrapperspb.Bool(true),
 		StripTrailingHostDot:          true,
 		HttpProtocolOptions:           http1Options(m.Gateway.HTTP10),
