@@ -4,20 +4,25 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/affinity/store"
 	"github.com/stateful-route/stateful-route/e2e/harness"
 )
 
 // holdingPod counts visits as a demo pod does. It takes every WebSocket, never ends an
-// event stream at /events, and answers at /slow when it is let.
+// event stream at /events, answers at /slow when it is let, and at /upload when it has all.
 func holdingPod(t *testing.T, name string, let <-chan struct{}) (address string) {
 	t.Helper()
 	var mu sync.Mutex
@@ -38,6 +43,8 @@ func holdingPod(t *testing.T, name string, let <-chan struct{}) (address string)
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()
 			return
+		case r.URL.Path == "/upload":
+			_, _ = io.Copy(io.Discard, r.Body) // a client that went away sends no more
 		case r.URL.Path == "/slow":
 			select {
 			case <-let:
@@ -105,7 +112,7 @@ func outlastIdle(t *testing.T, s *harness.Stack, key string) {
 	})
 }
 
-// A request, an event stream or a WebSocket that is open for longer than the idle timeout
+// A request, an upload, an event stream or a WebSocket that is open for longer than the idle timeout
 // keeps its session, on its pod, where it counts; the idle time begins when it closes.
 func TestASessionInUseOutlivesItsIdleTimeout(t *testing.T) {
 	t.Parallel()
@@ -119,7 +126,10 @@ func TestASessionInUseOutlivesItsIdleTimeout(t *testing.T) {
 
 	open := map[string]net.Conn{}
 	for i := range 3 {
-		for kind, lines := range map[string][]string{"slow": nil, "events": nil, "socket": {"Connection: Upgrade", "Upgrade: websocket"}} {
+		for kind, lines := range map[string][]string{
+			"slow": nil, "events": nil, "upload": {"Content-Length: 100000000"},
+			"socket": {"Connection: Upgrade", "Upgrade: websocket"},
+		} {
 			key := fmt.Sprint(kind, "-", i)
 			open[key] = openRequest(t, s, "/"+kind, key, lines...)
 		}
@@ -175,5 +185,34 @@ func TestASessionInUseOutlivesItsIdleTimeout(t *testing.T) {
 	})
 	if code := drain.ExitCode(); code != 0 {
 		t.Errorf("routectl ended with %d: %s", code, drain.Log(t))
+	}
+}
+
+// A killed process leaves the sessions that were in use as seen shortly before. The next one
+// cannot know that the WebSocket is still open.
+func TestAKilledExtprocLeavesSessionsInUseFresh(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "pins.db")
+	svc := harness.Chat(2)
+	svc.Session.IdleTimeout = "4s"
+	for i := range svc.Pods.Static {
+		svc.Pods.Static[i].Address = holdingPod(t, svc.Pods.Static[i].Name, nil)
+	}
+	s := start(t, harness.Options{
+		Services: []harness.Service{svc}, Store: map[string]any{"memory": map[string]any{"path": path}},
+	})
+	openRequest(t, s, "/socket", "room", "Connection: Upgrade", "Upgrade: websocket")
+	harness.Eventually(t, harness.Patience, "the session has been renewed twice", func() error {
+		sessions, err := shownSessions(s)
+		if one := sessions["room"]; err == nil && one.LastSeen.Sub(one.Created) < time.Second {
+			err = fmt.Errorf("%+v", one)
+		}
+		return err
+	})
+	s.Extproc.Kill(t)
+	found := openStore(t, path, 0, func(*store.Store) {})
+	i := slices.IndexFunc(found, func(b statefulroute.Binding) bool { return b.Key == "room" })
+	if i < 0 || !found[i].LastSeen.After(found[i].Created) {
+		t.Errorf("the file has %+v, want the session as seen since its request began", found)
 	}
 }
