@@ -18,6 +18,8 @@ type Service struct {
 	Balancing BalancingPolicy
 	Health    *HealthCheck // nil: pods are not probed
 	Pods      PodSource
+	// Protocol is what Envoy speaks with the pods.
+	Protocol Protocol
 	// ConnectionIdleTimeout is how long Envoy keeps a connection to a pod that
 	// carries no request; 0 means until the pod closes it. It must be shorter than
 	// the time after which pods close them: a request on a connection that is
@@ -108,6 +110,20 @@ const (
 	None SameSite = "none"
 )
 
+// Protocol is what is spoken on the connections to a service's pods, without TLS.
+type Protocol string
+
+const (
+	// HTTP1 is HTTP/1.1, whatever the client speaks.
+	HTTP1 Protocol = "http1"
+	// HTTP2 is HTTP/2, which the pod is known to speak.
+	HTTP2 Protocol = "http2"
+	// GRPC is HTTP2, for pods that speak gRPC.
+	GRPC Protocol = "grpc"
+	// Auto is what the client speaks.
+	Auto Protocol = "auto"
+)
+
 // PodLossPolicy says what becomes of a session whose pod is gone.
 type PodLossPolicy string
 
@@ -158,6 +174,12 @@ type HealthCheck struct {
 	GRPCSet bool
 	// TCP asks only for an accepted connection.
 	TCP bool
+	// Host is the host that HTTP and GRPC ask for; empty is the pod's address.
+	Host string
+	// Headers go with HTTP's request, and as metadata with GRPC's.
+	Headers map[string]string
+	// HTTP2 has HTTP asked by HTTP/2: pods may speak nothing else.
+	HTTP2 bool
 	// Interval is the pause between two probes of a pod, before jitter.
 	Interval time.Duration
 	// Timeout bounds one probe.

@@ -85,6 +85,9 @@ func TestFullFile(t *testing.T) {
 	if h := chat.Health; !h.GRPCSet || h.GRPC != "" || h.Interval != 2*time.Second || h.UnhealthyAfter != 3 || h.HealthyAfter != 2 {
 		t.Errorf("health check: %+v", h)
 	}
+	if chat.Protocol != statefulroute.GRPC || chat.Health.Host != "chat.internal:81" || chat.Health.Headers["authorization"] != "Bearer x" {
+		t.Errorf("protocol: %v, health check: %+v", chat.Protocol, chat.Health)
+	}
 	if chat.ConnectionIdleTimeout != 1500*time.Millisecond {
 		t.Errorf("connection idle timeout: %v", chat.ConnectionIdleTimeout)
 	}
@@ -146,7 +149,7 @@ func TestDefaults(t *testing.T) {
 	if rooms.Prefix != "/" || !reflect.DeepEqual(rooms.Hosts, []string{"*"}) ||
 		rooms.Session.OnPodLoss != statefulroute.Rebind || rooms.Session.OnExtprocLoss != statefulroute.Allow ||
 		rooms.Balancing.Strategy != DefaultStrategy || rooms.Balancing.SlowStart != 30*time.Second || rooms.ConnectionIdleTimeout != 4*time.Second ||
-		rooms.StreamIdleTimeout != time.Hour || rooms.RequestTimeout != 0 {
+		rooms.StreamIdleTimeout != time.Hour || rooms.RequestTimeout != 0 || rooms.Protocol != statefulroute.HTTP1 {
 		t.Errorf("service defaults: %+v", rooms)
 	}
 	file := filepath.Join(t.TempDir(), "extproc.yaml")

@@ -1,8 +1,11 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/wire"
@@ -31,6 +34,7 @@ type rawService struct {
 	Pods        rawPods         `yaml:"pods"`
 	HealthCheck *rawHealthCheck `yaml:"health_check"`
 
+	Protocol              *string   `yaml:"protocol"`
 	ConnectionIdleTimeout *duration `yaml:"connection_idle_timeout"`
 	StreamIdleTimeout     *duration `yaml:"stream_idle_timeout"`
 	RequestTimeout        *duration `yaml:"request_timeout"`
@@ -45,14 +49,16 @@ type rawBalancing struct {
 }
 
 type rawHealthCheck struct {
-	HTTP           *string   `yaml:"http"`
-	GRPC           *string   `yaml:"grpc"`
-	TCP            bool      `yaml:"tcp"`
-	None           bool      `yaml:"none"`
-	Interval       *duration `yaml:"interval"`
-	Timeout        *duration `yaml:"timeout"`
-	UnhealthyAfter *int      `yaml:"unhealthy_after"`
-	HealthyAfter   *int      `yaml:"healthy_after"`
+	HTTP           *string           `yaml:"http"`
+	GRPC           *string           `yaml:"grpc"`
+	TCP            bool              `yaml:"tcp"`
+	Host           *string           `yaml:"host"`
+	Headers        map[string]string `yaml:"headers"`
+	None           bool              `yaml:"none"`
+	Interval       *duration         `yaml:"interval"`
+	Timeout        *duration         `yaml:"timeout"`
+	UnhealthyAfter *int              `yaml:"unhealthy_after"`
+	HealthyAfter   *int              `yaml:"healthy_after"`
 }
 
 func (raw *rawService) check(doc *document, at path) statefulroute.Service {
@@ -75,6 +81,7 @@ func (raw *rawService) check(doc *document, at path) statefulroute.Service {
 		raw.HealthCheck = &rawHealthCheck{TCP: true}
 	}
 	svc.Health = raw.HealthCheck.check(doc, at.With("health_check"))
+	raw.checkProtocol(doc, at, &svc)
 	if !serviceName.MatchString(svc.Name) {
 		doc.Refuse(at.With("name"), "%q must be 1 to 63 letters, digits, '-', '_' or '.', beginning and ending with a letter or digit", svc.Name)
 	}
@@ -93,6 +100,28 @@ func (raw *rawService) check(doc *document, at path) statefulroute.Service {
 	checkPrefix(doc, at.With("match", "prefix"), svc.Prefix)
 	raw.Session.Issue.checkMatch(doc, at.With("session", "issue"), &svc)
 	return svc
+}
+
+// checkProtocol settles what the pods speak: where they are asked for their health by
+// gRPC, it is that unless another is written.
+func (raw *rawService) checkProtocol(doc *document, at path, svc *statefulroute.Service) {
+	byGRPC := svc.Health != nil && svc.Health.GRPCSet
+	svc.Protocol = statefulroute.HTTP1
+	if byGRPC {
+		svc.Protocol = statefulroute.GRPC
+	}
+	svc.Protocol = statefulroute.Protocol(or(raw.Protocol, string(svc.Protocol)))
+	switch svc.Protocol {
+	case statefulroute.HTTP1, statefulroute.HTTP2, statefulroute.GRPC, statefulroute.Auto:
+	default:
+		doc.Refuse(at.With("protocol"), "%q must be http1, http2, grpc or auto", svc.Protocol)
+	}
+	if byGRPC && svc.Protocol == statefulroute.HTTP1 {
+		doc.Refuse(at.With("protocol"), "is http1, but health_check.grpc asks the pods by HTTP/2: one of the two is wrong")
+	}
+	if svc.Health != nil {
+		svc.Health.HTTP2 = svc.Protocol == statefulroute.HTTP2 || svc.Protocol == statefulroute.GRPC
+	}
 }
 
 func checkPrefix(doc *document, at path, prefix string) {
@@ -142,6 +171,7 @@ func (raw *rawHealthCheck) check(doc *document, at path) *statefulroute.HealthCh
 	if raw.HTTP != nil && !strings.HasPrefix(h.HTTP, "/") {
 		doc.Refuse(at.With("http"), "%q must begin with /", h.HTTP)
 	}
+	raw.checkRequest(doc, at, h)
 	if h.Interval < 10*time.Millisecond {
 		doc.Refuse(at.With("interval"), "must be at least 10ms")
 	}
@@ -161,6 +191,32 @@ func (raw *rawHealthCheck) check(doc *document, at path) *statefulroute.HealthCh
 		return nil
 	}
 	return h
+}
+
+// checkRequest is about what goes with the probe's request.
+func (raw *rawHealthCheck) checkRequest(doc *document, at path, h *statefulroute.HealthCheck) {
+	h.Host, h.Headers = or(raw.Host, ""), raw.Headers
+	if raw.HTTP == nil && raw.GRPC == nil {
+		if raw.Host != nil {
+			doc.Refuse(at.With("host"), "is of http and grpc: nothing else asks for a host")
+		}
+		if raw.Headers != nil {
+			doc.Refuse(at.With("headers"), "are of http and grpc: nothing else sends any")
+		}
+	}
+	if raw.Host != nil && !probedHost.MatchString(h.Host) {
+		doc.Refuse(at.With("host"), "%q is not a host, with or without a port", h.Host)
+	}
+	for name, value := range h.Headers {
+		switch lower := strings.ToLower(name); {
+		case !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value):
+			doc.Refuse(at.With("headers", name), "%q is not a header with a value that can be sent", name)
+		case lower == "host":
+			doc.Refuse(at.With("headers", name), "is health_check.host")
+		case slices.Contains([]string{"connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade"}, lower) || strings.HasPrefix(lower, "grpc-"):
+			doc.Refuse(at.With("headers", name), "%q is about the message itself: the probe sets it", name)
+		}
+	}
 }
 
 func count(set ...bool) int {

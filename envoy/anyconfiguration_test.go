@@ -78,6 +78,8 @@ func anyService(t *rapid.T, i int) group {
 	g["match"] = anyMatch(t, i)
 	g["session"] = anySession(t)
 	g["balancing"] = anyBalancing(t)
+	set(t, g, 2, "protocol", mostly([]string{"http1", "http2", "grpc", "auto"}, "h2c"))
+	set(t, g, 3, "health_check", rapid.Custom(anyHealthCheck))
 	set(t, g, 3, "connection_idle_timeout", durations())
 	set(t, g, 3, "stream_idle_timeout", durations())
 	set(t, g, 3, "request_timeout", durations())
@@ -121,11 +123,24 @@ func anySession(t *rapid.T) group {
 	if rapid.IntRange(1, 4).Draw(t, "issue?") == 1 {
 		issue := group{"cookie": texts().Draw(t, "cookie")}
 		set(t, issue, 2, "ttl", durations())
+		set(t, issue, 4, "same_site", mostly([]string{"lax", "strict", "none"}, "Lax"))
+		set(t, issue, 4, "partitioned", flags())
+		set(t, issue, 4, "path", mostly([]string{"/"}, "", "/a", "/ü", "/a;b"))
+		set(t, issue, 6, "domain", mostly([]string{"example.com"}, ".", "com", "a b"))
 		g["issue"] = issue
 	}
 	set(t, g, 3, "idle_timeout", durations())
 	set(t, g, 3, "on_pod_loss", mostly([]string{"rebind", "reject"}, "keep"))
 	set(t, g, 3, "on_extproc_loss", mostly([]string{"allow", "deny"}, ""))
+	return g
+}
+
+func anyHealthCheck(t *rapid.T) group {
+	g := group{}
+	kind := mostly([]string{"http", "grpc"}, "tcp", "none").Draw(t, "kind")
+	g[kind] = map[string]any{"http": "/healthz", "grpc": "", "tcp": true, "none": true}[kind]
+	set(t, g, 3, "host", mostly([]string{"a.example", "a:1", "[::1]:1"}, "", "a b"))
+	set(t, g, 3, "headers", rapid.Just(map[string]string{texts().Draw(t, "name"): texts().Draw(t, "value")}))
 	return g
 }
 

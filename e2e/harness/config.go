@@ -51,6 +51,7 @@ type Service struct {
 	Pods        Pods           `yaml:"pods"`
 	HealthCheck map[string]any `yaml:"health_check,omitempty"`
 
+	Protocol              string `yaml:"protocol,omitempty"`
 	ConnectionIdleTimeout string `yaml:"connection_idle_timeout,omitempty"`
 	StreamIdleTimeout     string `yaml:"stream_idle_timeout,omitempty"`
 	RequestTimeout        string `yaml:"request_timeout,omitempty"`

@@ -33,7 +33,7 @@ func buildCluster(svc *state.ServiceView) (*clusterv3.Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	options, err := upstreamOptions(svc.ConnectionIdleTimeout)
+	options, err := upstreamOptions(svc.Service)
 	if err != nil {
 		return nil, err
 	}
@@ -174,13 +174,27 @@ func buildGRPCCluster(name string, addresses []string, keepalive *corev3.Keepali
 // upstreamOptions end idle connections before pods do: a request that Envoy sends
 // on a connection which the pod is just closing gets 503, and a bound one is not
 // tried again.
-func upstreamOptions(idle time.Duration) (map[string]*anypb.Any, error) {
-	return httpOptions(&httpv3.HttpProtocolOptions{
-		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: durationpb.New(idle)},
-		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
-			ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{},
-		}},
-	})
+func upstreamOptions(svc statefulroute.Service) (map[string]*anypb.Any, error) {
+	options := &httpv3.HttpProtocolOptions{
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: durationpb.New(svc.ConnectionIdleTimeout)},
+	}
+	// A WebSocket is taken to pods that speak HTTP/2 as RFC 8441 has it.
+	http2 := &corev3.Http2ProtocolOptions{AllowConnect: true}
+	explicit := &httpv3.HttpProtocolOptions_ExplicitHttpConfig{}
+	options.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}
+	switch svc.Protocol {
+	case statefulroute.HTTP2, statefulroute.GRPC:
+		explicit.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: http2}
+	case statefulroute.Auto:
+		options.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig{
+			UseDownstreamProtocolConfig: &httpv3.HttpProtocolOptions_UseDownstreamHttpConfig{
+				HttpProtocolOptions: &corev3.Http1ProtocolOptions{}, Http2ProtocolOptions: http2,
+			},
+		}
+	default:
+		explicit.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{}
+	}
+	return httpOptions(options)
 }
 
 func http2Options(keepalive *corev3.KeepaliveSettings) (map[string]*anypb.Any, error) {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 )
@@ -25,9 +26,9 @@ func probe(ctx context.Context, check statefulroute.HealthCheck, at netip.AddrPo
 	case check.TCP:
 		return probeTCP(ctx, at)
 	case check.GRPCSet:
-		return probeGRPC(ctx, check.GRPC, at)
+		return probeGRPC(ctx, check, at)
 	default:
-		return probeHTTP(ctx, check.HTTP, at)
+		return probeHTTP(ctx, check, at)
 	}
 }
 
@@ -40,15 +41,21 @@ func probeTCP(ctx context.Context, at netip.AddrPort) error {
 	return conn.Close()
 }
 
-func probeHTTP(ctx context.Context, path string, at netip.AddrPort) error {
-	transport := &http.Transport{DisableKeepAlives: true}
+func probeHTTP(ctx context.Context, check statefulroute.HealthCheck, at netip.AddrPort) error {
+	transport := &http.Transport{DisableKeepAlives: true, Protocols: new(http.Protocols)}
+	transport.Protocols.SetHTTP1(!check.HTTP2)
+	transport.Protocols.SetUnencryptedHTTP2(check.HTTP2)
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+check.HTTP, nil)
 	if err != nil {
 		return fmt.Errorf("http probe: %w", err)
 	}
+	req.Host = check.Host
 	req.Header.Set("User-Agent", "stateful-route-health-check")
+	for name, value := range check.Headers {
+		req.Header.Set(name, value)
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("http probe: %w", err)
@@ -64,14 +71,19 @@ func probeHTTP(ctx context.Context, path string, at netip.AddrPort) error {
 	return nil
 }
 
-func probeGRPC(ctx context.Context, service string, at netip.AddrPort) error {
+func probeGRPC(ctx context.Context, check statefulroute.HealthCheck, at netip.AddrPort) error {
 	// Pods are probed at their addresses, not through a proxy of the environment.
-	conn, err := grpc.NewClient("passthrough:///"+at.String(), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
+	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy()}
+	if check.Host != "" {
+		options = append(options, grpc.WithAuthority(check.Host))
+	}
+	conn, err := grpc.NewClient("passthrough:///"+at.String(), options...)
 	if err != nil {
 		return fmt.Errorf("grpc probe: %w", err)
 	}
 	defer conn.Close()
-	resp, err := healthv1.NewHealthClient(conn).Check(ctx, &healthv1.HealthCheckRequest{Service: service})
+	ctx = metadata.NewOutgoingContext(ctx, metadata.New(check.Headers))
+	resp, err := healthv1.NewHealthClient(conn).Check(ctx, &healthv1.HealthCheckRequest{Service: check.GRPC})
 	if err != nil {
 		return fmt.Errorf("grpc probe: %w", err)
 	}

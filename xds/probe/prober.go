@@ -6,6 +6,7 @@ import (
 	"context"
 	"hash/fnv"
 	"net/netip"
+	"reflect"
 	"sync"
 	"time"
 
@@ -193,7 +194,7 @@ func (p *Prober) checkOf(svc *state.ServiceView) *checkedService {
 	switch {
 	case svc.Health == nil:
 		return nil
-	case c != nil && c.check == *svc.Health:
+	case c != nil && reflect.DeepEqual(c.check, *svc.Health):
 		return c
 	}
 	return p.add(svc.Name, *svc.Health)
