@@ -29,6 +29,7 @@ func parseSetCookie(header string) setCookie {
 				c.path = "" // the request's own directory
 			}
 		case "max-age":
+			c.maxAge = nil // browsers go by the last one, whatever it says
 			if lives, ok := parseMaxAge(value); ok {
 				c.maxAge = &lives
 			}
@@ -56,20 +57,24 @@ func (c setCookie) deletedAt(now time.Time) bool {
 
 // parseMaxAge reports whether so many seconds, however many, are more than 0.
 func parseMaxAge(text string) (lives, ok bool) {
-	digits := strings.TrimPrefix(text, "-")
+	digits, negative := strings.CutPrefix(text, "-")
+	if !negative {
+		digits = strings.TrimPrefix(text, "+")
+	}
 	if strings.Trim(digits, "0123456789") != "" || digits == "" {
 		return false, false
 	}
-	return digits == text && strings.Trim(digits, "0") != "", true
+	return !negative && strings.Trim(digits, "0") != "", true
 }
 
-// parseCookieDate reads a date in whatever order its parts are (RFC 6265, 5.1.1).
+// parseCookieDate reads a date in whatever order its parts are (RFC 6265, 5.1.1). One
+// before 1601, which the RFC leaves out, is in the past to browsers.
 func parseCookieDate(text string) (t time.Time, ok bool) {
 	var d cookieDate
 	for token := range strings.FieldsFuncSeq(text, isDateDelimiter) {
 		d.take(token)
 	}
-	if !d.haveTime || !d.haveDay || d.month == 0 || !d.haveYear || d.year < 1601 || d.hour > 23 || d.minute > 59 || d.second > 59 {
+	if !d.haveTime || !d.haveDay || d.month == 0 || !d.haveYear || d.hour > 23 || d.minute > 59 || d.second > 59 {
 		return t, false
 	}
 	t = time.Date(d.year, d.month, d.day, d.hour, d.minute, d.second, 0, time.UTC)
