@@ -146,3 +146,61 @@ func (s *oneRequest) Context() context.Context { return s.ctx }
 func (s *oneRequest) Recv() (*extprocv3.ProcessingRequest, error) {
 	return requestMessage(":method", "GET", "x-session-id", "s"), nil
 }
+
+// Whatever a client holds open for ten minutes, with an idle timeout of 30 s and its pod
+// being drained: its session stays, the pod is not empty before, and is soon after.
+func TestHeldForTenMinutesAndDrainedAround(t *testing.T) {
+	table := newTable(t)
+	c := newClients(t, table, stateOf(chat(), pods(4)))
+	table.SetIdleTimeout("chat", 30*time.Second)
+	ctx := context.Background()
+	held := map[string]*exchange{}
+	for key, response := range map[string][]string{
+		"websocket":    {":status", "101", "upgrade", "websocket"},
+		"event stream": {":status", "200", "content-type", "text/event-stream"},
+		"grpc, bidi":   {":status", "200", "content-type", "application/grpc"},
+		"upload":       nil, // of which no answer is seen before its end
+	} {
+		x := &exchange{server: c.server, service: c.server.directory.service("chat"), began: c.now}
+		x.begin(ctx, nil, raw(":method", "GET", "x-session-id", key))
+		if response != nil {
+			x.response(ctx, raw(response...), x.decision.pod.Address.String())
+		}
+		held[key], c.pods[key] = x, x.decision.pod.Name
+	}
+	sweep := func(until time.Duration) {
+		for end := c.now.Add(until); c.now.Before(end); c.now = c.now.Add(time.Second) {
+			table.Renew(c.now)
+			table.Expire(c.now)
+			c.server.directory.CountSessions(table)
+		}
+	}
+	sweep(time.Minute)
+	draining := pods(4)
+	for i := range draining[:3] {
+		draining[i].State = statefulroute.Draining
+	}
+	c.server.directory.Set([]wire.ServiceState{stateOf(chat(), draining)}, true)
+	sweep(9 * time.Minute)
+	left := func(n int) (sessions int) {
+		for i := range n {
+			sessions += table.PodSessions("chat", pods(n)[i].Name)
+		}
+		return sessions
+	}
+	if n := left(4); n != len(held) {
+		t.Errorf("%d of %d sessions are on the pods", n, len(held))
+	}
+	for key := range held {
+		c.comeBack(key)
+	}
+	for _, x := range held {
+		x.end()
+	}
+	if sweep(29 * time.Second); left(4) != len(held) {
+		t.Errorf("%d of %d sessions are left before their idle timeout", left(4), len(held))
+	}
+	if sweep(3 * time.Second); left(4) != 0 || table.Stats().InUse != 0 {
+		t.Errorf("%d sessions are left after it, %d in use", left(4), table.Stats().InUse)
+	}
+}
