@@ -123,3 +123,25 @@ func TestNoSharedCacheKeepsAnIssuedCookie(t *testing.T) {
 		}
 	}
 }
+
+// The response to a client whose cookie is to be renewed is asked for, also when none of
+// its pod's is looked at otherwise.
+func TestARenewalAsksForItsResponse(t *testing.T) {
+	d := newDirectory(t, stateOf(chat(issuing, func(s *statefulroute.Service) { s.Session.Issue.Renew = true }), pods(1)))
+	server, err := NewServer(ServerOptions{Directory: d, Table: newMemory(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := newSessionID()
+	asked := func(left time.Duration) bool {
+		x := &exchange{server: server, service: d.service("chat"), began: t0}
+		x.begin(t.Context(), nil, raw("cookie", "stateful-route="+stamped(id, t0.Add(left))))
+		return x.asked
+	}
+	for range 50 { // the samples of this moment
+		asked(24 * time.Hour)
+	}
+	if asked(24*time.Hour) || !asked(time.Hour) {
+		t.Error("want the response of the renewal alone")
+	}
+}
