@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -75,6 +76,18 @@ func openRequest(t *testing.T, s *harness.Stack, path, key string, lines ...stri
 		t.Fatal(err)
 	}
 	return conn
+}
+
+// answered reads an answer, which must be a good one.
+func answered(conn net.Conn) error {
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return errors.Join(err, resp.Body.Close())
 }
 
 // shownSession is a session as extproc's admin API shows it.
@@ -168,8 +181,8 @@ func TestASessionInUseOutlivesItsIdleTimeout(t *testing.T) {
 	close(let)
 	for key, conn := range open {
 		if strings.HasPrefix(key, "slow") {
-			if resp, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || resp.StatusCode != http.StatusOK {
-				t.Errorf("%s: %+v, %v", key, resp, err)
+			if err := answered(conn); err != nil {
+				t.Errorf("%s: %v", key, err)
 			}
 		}
 		if err := conn.Close(); err != nil {
