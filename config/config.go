@@ -37,9 +37,10 @@ type XDSServer struct {
 
 // Envoy is what xds-server tells every Envoy beside the services.
 type Envoy struct {
-	// Listener is the address Envoy accepts clients on. Default 0.0.0.0:10000.
-	Listener string
-	Extproc  Extprocs
+	// Listeners are the addresses Envoy accepts clients on. Default 0.0.0.0:10000.
+	// That of IPv6's [::] takes IPv4, too.
+	Listeners []string
+	Extproc   Extprocs
 	// TrustedHops is how many proxies before Envoy are trusted with x-forwarded-for
 	// and -proto. Default 0: what clients say there is not believed.
 	TrustedHops uint32

@@ -97,7 +97,7 @@ func TestFullFile(t *testing.T) {
 	if b := chat.Balancing; b.SlowStart != 0 || b.MaxConnections != 5 || b.MaxSessions != 6 || b.ResponseTimeWindow != 10*time.Second {
 		t.Errorf("balancing: %+v", b)
 	}
-	if e := cfg.Envoy; len(e.Extproc.Addresses) != 2 || e.Extproc.MessageTimeout != 150*time.Millisecond || !e.DebugHeaders || e.TrustedHops != 1 || !e.HTTP10 {
+	if e := cfg.Envoy; len(e.Extproc.Addresses) != 2 || e.Extproc.MessageTimeout != 150*time.Millisecond || !e.DebugHeaders || e.TrustedHops != 1 || !e.HTTP10 || len(e.Listeners) != 2 {
 		t.Errorf("envoy: %+v", e)
 	}
 	if got := cfg.Envoy.Tracing; got != (Tracing{OTLP: "127.0.0.1:4317", Sample: 12.5}) {

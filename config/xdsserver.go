@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -37,7 +38,7 @@ type rawXDSServer struct {
 }
 
 type rawEnvoy struct {
-	Listener *string `yaml:"listener"`
+	Listener oneOrMore `yaml:"listener" is:"an address or a list of them|0.0.0.0:10000"`
 	Extproc  struct {
 		Address        oneOrMore `yaml:"address" is:"an address or a list of them|127.0.0.1:18080"`
 		MessageTimeout *duration `yaml:"message_timeout"`
@@ -88,7 +89,7 @@ func (raw *rawXDSServer) check(doc *document) (*XDSServer, error) {
 
 func (raw *rawEnvoy) check(doc *document, at path) Envoy {
 	e := Envoy{
-		Listener: or(raw.Listener, DefaultEnvoyListener),
+		Listeners: raw.Listener,
 		Extproc: Extprocs{
 			Addresses:      raw.Extproc.Address,
 			MessageTimeout: orDuration(raw.Extproc.MessageTimeout, defaultMessageTimeout),
@@ -98,7 +99,10 @@ func (raw *rawEnvoy) check(doc *document, at path) Envoy {
 		DebugHeaders: raw.DebugHeaders,
 		Tracing:      raw.Tracing.check(doc, at.With("tracing")),
 	}
-	doc.listenAddress(at.With("listener"), e.Listener)
+	if len(e.Listeners) == 0 {
+		e.Listeners = []string{DefaultEnvoyListener}
+	}
+	checkListeners(doc, at.With("listener"), e.Listeners)
 	if e.TrustedHops > mostTrustedHops {
 		doc.Refuse(at.With("trusted_hops"), "%d must be 0 to %d, the number of proxies before Envoy", e.TrustedHops, mostTrustedHops)
 	}
@@ -116,6 +120,28 @@ func (raw *rawEnvoy) check(doc *document, at path) Envoy {
 		doc.Refuse(at.With("extproc", "message_timeout"), "must be 1ms to 1h")
 	}
 	return e
+}
+
+// checkListeners refuses two addresses of which one takes what comes to the other.
+func checkListeners(doc *document, at path, listeners []string) {
+	for i, l := range listeners {
+		doc.listenAddress(at.With(i), l)
+		for _, other := range listeners[:i] {
+			if overlap(l, other) || overlap(other, l) {
+				doc.Refuse(at.With(i), "%s and %s are the same for some clients", other, l)
+			}
+		}
+	}
+}
+
+// overlap reports whether a takes all that comes to b: IPv6's [::] takes IPv4, too.
+func overlap(a, b string) bool {
+	one, errOne := netip.ParseAddrPort(a)
+	two, errTwo := netip.ParseAddrPort(b)
+	if errOne != nil || errTwo != nil || one.Port() != two.Port() || one.Port() == 0 {
+		return false
+	}
+	return one == two || one.Addr() == netip.IPv6Unspecified() || one.Addr() == netip.IPv4Unspecified() && two.Addr().Unmap().Is4()
 }
 
 // uniqueServices refuses two services of one name, and two that would match

@@ -76,7 +76,13 @@ func echoService(t *testing.T, name string, hosts ...string) harness.Service {
 // saw. Its connection ends with the test.
 func ask(t *testing.T, s *harness.Stack, request string) (*http.Response, *bufio.ReadWriter, seen) {
 	t.Helper()
-	conn, err := net.Dial("tcp", strings.Trim(strings.TrimPrefix(s.URL, "http:"), "/"))
+	return askAt(t, strings.Trim(strings.TrimPrefix(s.URL, "http:"), "/"), request)
+}
+
+// askAt is ask at an address.
+func askAt(t *testing.T, address, request string) (*http.Response, *bufio.ReadWriter, seen) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,5 +237,29 @@ func TestAProxyBeforeEnvoyIsTrustedWhenTold(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Clients of both address families get the pod of their session, at every address.
+func TestListenersOfBothAddressFamilies(t *testing.T) {
+	t.Parallel()
+	s := start(t, harness.Options{Services: []harness.Service{echoService(t, "rest", "*")}})
+	_, dual, _ := strings.Cut(harness.Address(t), ":")
+	_, other, _ := strings.Cut(harness.Address(t), ":")
+	s.Change(t, func(c *harness.Config) { c.Envoy.Listener = []string{"[::]:" + dual, "127.0.0.1:" + other} })
+	pods := map[string]bool{}
+	for _, address := range []string{"127.0.0.1:" + dual, "[::1]:" + dual, "127.0.0.1:" + other} {
+		harness.Eventually(t, harness.Patience, "Envoy listens on "+address, func() error {
+			conn, err := net.Dial("tcp", address)
+			if err != nil {
+				return err
+			}
+			return conn.Close()
+		})
+		_, _, saw := askAt(t, address, "GET / HTTP/1.1\r\nHost: x\r\nx-session-id: alice")
+		pods[saw.Pod] = true
+	}
+	if len(pods) != 1 || pods[""] {
+		t.Errorf("the session was at %v", pods)
 	}
 }

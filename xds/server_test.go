@@ -398,7 +398,7 @@ func TestAnEditThatCannotBeBuiltLeavesAllAsItWas(t *testing.T) {
 	srv := startServer(t, "a", time.Second)
 	srv.config(t, testPod("a", 1))
 	bad := testGateway()
-	bad.Listener = "nowhere"
+	bad.Listeners = []string{"nowhere"}
 	if err := srv.SetConfig(t.Context(), bad, nil, nil); err == nil || !strings.Contains(err.Error(), "envoy.listener") {
 		t.Fatalf("got %v", err)
 	}

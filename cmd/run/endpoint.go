@@ -19,12 +19,14 @@ type endpoint struct {
 
 func (p *plan) endpoints() []endpoint {
 	all := []endpoint{
-		{p.xds.Envoy.Listener, "Envoy's listener", "envoy.listener in " + p.xdsConfig},
 		{p.envoyAdmin, "Envoy's admin", "the flag --envoy-admin"},
 		{p.xds.Listen, "xds-server", "listen in " + p.xdsConfig},
 		{p.xds.Admin, "xds-server's admin", "admin in " + p.xdsConfig},
 		{p.extproc.Listen, "extproc", "listen in " + p.extprocConfig},
 		{p.extproc.Admin, "extproc's admin", "admin in " + p.extprocConfig},
+	}
+	for _, listener := range p.xds.Envoy.Listeners {
+		all = append(all, endpoint{listener, "Envoy's listener", "envoy.listener in " + p.xdsConfig})
 	}
 	for _, pod := range p.pods {
 		all = append(all, endpoint{pod.Address.String(), "demo pod " + pod.Name, "pods.static in " + p.xdsConfig})

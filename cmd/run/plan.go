@@ -106,7 +106,7 @@ func url(address, path string) string {
 
 // describe says what runs and what to try.
 func (p *plan) describe(out io.Writer, bin envoybin.Binary) {
-	front := url(p.xds.Envoy.Listener, p.xds.Services[0].Prefix)
+	front := url(p.xds.Envoy.Listeners[0], p.xds.Services[0].Prefix)
 	_, _ = fmt.Fprintf(out, `
 run: ready, a request was served through Envoy %s (%s)
 

@@ -21,7 +21,7 @@ func (p *plan) waitReady(ctx context.Context) error {
 	for _, step := range []struct{ what, url, host string }{
 		{"xds-server", url(p.xds.Admin, "/readyz"), ""},
 		{"extproc", url(p.extproc.Admin, "/readyz"), ""},
-		{"a request through Envoy", url(p.xds.Envoy.Listener, svc.Prefix), anyHost(svc.Hosts[0])},
+		{"a request through Envoy", url(p.xds.Envoy.Listeners[0], svc.Prefix), anyHost(svc.Hosts[0])},
 	} {
 		if err := waitOK(ctx, step.url, step.host); err != nil {
 			return fmt.Errorf("%s is not ready after %v: %w", step.what, p.readyWithin, err)

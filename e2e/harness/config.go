@@ -22,7 +22,7 @@ type Config struct {
 
 // EnvoyConfig is what all Envoys get beside the services.
 type EnvoyConfig struct {
-	Listener     string   `yaml:"listener"`
+	Listener     []string `yaml:"listener"`
 	Extproc      Extproc  `yaml:"extproc"`
 	TrustedHops  int      `yaml:"trusted_hops,omitempty"`
 	HTTP10       bool     `yaml:"http10,omitempty"`

@@ -76,7 +76,7 @@ func Start(t testing.TB, programs Programs, o Options) *Stack {
 		}
 	}
 	s.startEnvoy(t, dir, o)
-	s.URL = "http://" + s.config.Envoy.Listener + "/"
+	s.URL = "http://" + s.config.Envoy.Listener[0] + "/"
 	s.XDSAdmin = "http://" + s.config.Admin
 	s.WaitReady(t)
 	return s
@@ -95,7 +95,7 @@ func (o Options) config(t testing.TB) Config {
 	c := Config{
 		Listen: Address(t), Admin: Address(t), Services: o.Services, Analyzer: o.Analyzer,
 		Envoy: EnvoyConfig{
-			Listener: Address(t), DebugHeaders: o.DebugHeaders, Tracing: o.Tracing,
+			Listener: []string{Address(t)}, DebugHeaders: o.DebugHeaders, Tracing: o.Tracing,
 			TrustedHops: o.TrustedHops, HTTP10: o.HTTP10,
 			Extproc: Extproc{Address: []string{Address(t)}, MessageTimeout: cmp.Or(o.MessageTimeout, messageTimeout())},
 		},

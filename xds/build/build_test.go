@@ -165,7 +165,7 @@ func TestWhatEnvoyWouldRefuseIsAnError(t *testing.T) {
 		heavy.Services[0].Members[i].Weight = 1 << 31
 	}
 	badListener := testModel(testPod("a", 1))
-	badListener.Gateway.Listener = "localhost:80"
+	badListener.Gateway.Listeners = []string{"localhost:80"}
 	badExtproc := testModel(testPod("a", 1))
 	badExtproc.Gateway.Extprocs = []string{"nowhere"}
 	unnamed := testModel()

@@ -25,7 +25,7 @@ func ExampleAll() {
 		}},
 	}
 	store := state.NewStore()
-	store.SetConfig(time.Now(), state.Gateway{Listener: "0.0.0.0:10000", Extprocs: []string{"127.0.0.1:18080"}}, []statefulroute.Service{chat})
+	store.SetConfig(time.Now(), state.Gateway{Listeners: []string{"0.0.0.0:10000"}, Extprocs: []string{"127.0.0.1:18080"}}, []statefulroute.Service{chat})
 
 	resources, err := build.All(store.Model())
 	if err != nil {

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -32,9 +33,16 @@ const maxRequestHeadersKB = 96
 // buildListener is Envoy's public listener: one HTTP connection manager whose
 // filters ask extproc, then pin the request to the pod it chose.
 func buildListener(m state.Model) (*listenerv3.Listener, error) {
-	address, err := socketAddress(m.Gateway.Listener)
-	if err != nil {
-		return nil, fmt.Errorf("envoy.listener: %w", err)
+	var addresses []*corev3.Address
+	for _, listener := range m.Gateway.Listeners {
+		address, err := listenAddress(listener)
+		if err != nil {
+			return nil, fmt.Errorf("envoy.listener: %w", err)
+		}
+		addresses = append(addresses, address)
+	}
+	if len(addresses) == 0 {
+		return nil, errors.New("envoy.listener: at least one address is needed")
 	}
 	manager, err := buildConnectionManager(m)
 	if err != nil {
@@ -44,9 +52,14 @@ func buildListener(m state.Model) (*listenerv3.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	var more []*listenerv3.AdditionalAddress
+	for _, address := range addresses[1:] {
+		more = append(more, &listenerv3.AdditionalAddress{Address: address})
+	}
 	return &listenerv3.Listener{
-		Name:    listenerName,
-		Address: address,
+		Name:                listenerName,
+		Address:             addresses[0],
+		AdditionalAddresses: more,
 		FilterChains: []*listenerv3.FilterChain{{
 			Filters: []*listenerv3.Filter{{
 				Name:       wellknown.HTTPConnectionManager,
@@ -138,12 +151,16 @@ func adsSource() *corev3.ConfigSource {
 	}
 }
 
-func socketAddress(hostPort string) (*corev3.Address, error) {
+// listenAddress is where clients are accepted. All of IPv6's addresses are all of
+// IPv4's, too, whatever the machine's default is.
+func listenAddress(hostPort string) (*corev3.Address, error) {
 	ap, err := netip.ParseAddrPort(hostPort)
 	if err != nil {
 		return nil, err
 	}
-	return addrPort(ap), nil
+	address := addrPort(ap)
+	address.GetSocketAddress().Ipv4Compat = ap.Addr() == netip.IPv6Unspecified()
+	return address, nil
 }
 
 func addrPort(ap netip.AddrPort) *corev3.Address {

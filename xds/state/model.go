@@ -46,8 +46,8 @@ func (m Model) SameServices(other Model) bool {
 
 // Gateway is what every Envoy is told beside the services.
 type Gateway struct {
-	// Listener is the IP:PORT Envoy accepts clients on.
-	Listener string
+	// Listeners are the addresses, IP:PORT, that Envoy accepts clients on.
+	Listeners []string
 	// Extprocs are the external processors' addresses, IP:PORT or unix:PATH.
 	Extprocs []string
 	// MessageTimeout bounds one answer of an external processor.
@@ -65,7 +65,7 @@ type Gateway struct {
 // GatewayOf is what a configuration says about every Envoy.
 func GatewayOf(e config.Envoy) Gateway {
 	return Gateway{
-		Listener: e.Listener, Extprocs: e.Extproc.Addresses,
+		Listeners: e.Listeners, Extprocs: e.Extproc.Addresses,
 		MessageTimeout: e.Extproc.MessageTimeout, DebugHeaders: e.DebugHeaders,
 		TrustedHops: e.TrustedHops, HTTP10: e.HTTP10,
 		Tracing: Tracing(e.Tracing),
