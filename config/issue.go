@@ -54,20 +54,9 @@ func (raw *rawIssue) checkMatch(doc *document, at path, svc *statefulroute.Servi
 		return
 	}
 	c.Path = or(raw.Path, svc.Prefix)
-	switch {
-	case !strings.HasPrefix(c.Path, "/") || strings.ContainsFunc(c.Path, func(r rune) bool { return r < ' ' || r == ';' || r >= 0x7f }):
-		doc.Refuse(at.With("path"), "%q must begin with / and hold no ;, control character or byte that is not ASCII", c.Path)
-	case !pathCovers(c.Path, svc.Prefix):
-		doc.Refuse(at.With("path"), "%q does not cover the service's prefix, %s: the cookie would not be sent to it", c.Path, svc.Prefix)
-	}
-	if raw.Domain != nil && (!hostName.MatchString(c.Domain) || strings.Contains(c.Domain, "*")) {
-		doc.Refuse(at.With("domain"), "%q is not a host name", *raw.Domain)
-		return
-	}
-	for _, host := range svc.Hosts {
-		if c.Domain != "" && !hostUnder(strings.TrimPrefix(host, "*."), c.Domain) {
-			doc.Refuse(at.With("domain"), "%q does not cover the service's host %s: browsers would refuse the cookie", c.Domain, host)
-		}
+	checkCookiePath(doc, at.With("path"), c.Path, svc.Prefix)
+	if c.Domain != "" {
+		checkCookieDomain(doc, at.With("domain"), c.Domain, svc.Hosts)
 	}
 	if strings.HasPrefix(c.Name, "__Host-") && (c.Path != "/" || c.Domain != "") {
 		doc.Refuse(at.With("cookie"), "%q needs the path / and no domain: browsers refuse it otherwise", c.Name)
@@ -75,6 +64,28 @@ func (raw *rawIssue) checkMatch(doc *document, at path, svc *statefulroute.Servi
 	for i, learned := range svc.Session.Learn {
 		if issuedSource(c)[0].Equal(learned) {
 			doc.Refuse(at.With("cookie"), "%q is learned from pods as well, see session.learn[%d]: one would overwrite the other's", c.Name, i)
+		}
+	}
+}
+
+func checkCookiePath(doc *document, at path, cookie, prefix string) {
+	bad := func(r rune) bool { return r < ' ' || r == ';' || r >= 0x7f }
+	switch {
+	case !strings.HasPrefix(cookie, "/") || strings.ContainsFunc(cookie, bad):
+		doc.Refuse(at, "%q must begin with / and hold no ;, control character or byte that is not ASCII", cookie)
+	case !pathCovers(cookie, prefix):
+		doc.Refuse(at, "%q does not cover the service's prefix, %s: the cookie would not be sent to it", cookie, prefix)
+	}
+}
+
+func checkCookieDomain(doc *document, at path, domain string, hosts []string) {
+	if !hostName.MatchString(domain) || strings.Contains(domain, "*") {
+		doc.Refuse(at, "%q is not a host name", domain)
+		return
+	}
+	for _, host := range hosts {
+		if !hostUnder(strings.TrimPrefix(host, "*."), domain) {
+			doc.Refuse(at, "%q does not cover the service's host %s: browsers would refuse the cookie", domain, host)
 		}
 	}
 }
