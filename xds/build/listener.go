@@ -1,9 +1,11 @@
 package build
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -41,6 +43,8 @@ func buildListener(m state.Model) (*listenerv3.Listener, error) {
 		}
 		addresses = append(addresses, address)
 	}
+	// Envoy 1.40 asks of the first address whether any of the others may take IPv4, too.
+	slices.SortStableFunc(addresses, func(a, b *corev3.Address) int { return cmp.Compare(takesBoth(b), takesBoth(a)) })
 	if len(addresses) == 0 {
 		return nil, errors.New("envoy.listener: at least one address is needed")
 	}
@@ -149,6 +153,14 @@ func adsSource() *corev3.ConfigSource {
 		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
 		ResourceApiVersion:    corev3.ApiVersion_V3,
 	}
+}
+
+// takesBoth is 1 for an address that takes IPv4, too.
+func takesBoth(a *corev3.Address) int {
+	if a.GetSocketAddress().GetIpv4Compat() {
+		return 1
+	}
+	return 0
 }
 
 // listenAddress is where clients are accepted. All of IPv6's addresses are all of
