@@ -102,11 +102,11 @@ type IssuedCookie struct {
 type SameSite string
 
 const (
-	// Lax: with those by which a user comes here.
+	// Lax has it sent with those by which a user comes here.
 	Lax SameSite = "lax"
-	// Strict: with none.
+	// Strict has it sent with none.
 	Strict SameSite = "strict"
-	// None: with all, over TLS only.
+	// None has it sent with all, over TLS only.
 	None SameSite = "none"
 )
 

@@ -113,7 +113,7 @@ func TestIssuedCookieAsConfiguredAndRenewed(t *testing.T) {
 	svc := harness.Chat(3)
 	svc.Session.Key = nil
 	svc.Session.Issue = map[string]string{"cookie": "stateful-route", "ttl": "1h", "same_site": "none"}
-	answeringPods(t, &svc, func(_ int, w http.ResponseWriter, r *http.Request) {
+	answeringPods(t, &svc, func(_ int, w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Cache-Control", "public, max-age=600")
 		w.Header().Set("CDN-Cache-Control", "max-age=600")
 	})

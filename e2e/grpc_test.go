@@ -141,7 +141,7 @@ func TestGRPCSessionsStickByMetadata(t *testing.T) {
 			if status.Code(err) == codes.Unavailable && strings.Contains(status.Convert(err).Message(), reason) {
 				return nil
 			}
-			return fmt.Errorf("%w: %v", errNotYet, err)
+			return errors.Join(errNotYet, err)
 		})
 	}
 	refused("the pod of this session is gone")

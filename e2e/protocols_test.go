@@ -256,7 +256,7 @@ func TestListenersOfBothAddressFamilies(t *testing.T) {
 			}
 			return conn.Close()
 		})
-		_, _, saw := askAt(t, address, "GET / HTTP/1.1\r\nHost: x\r\nx-session-id: alice")
+		_, _, saw := askAt(t, address, "GET / HTTP/1.1\r\nHost: x\r\nx-session-id: alice") //nolint:bodyclose // askAt closes it
 		pods[saw.Pod] = true
 	}
 	if len(pods) != 1 || pods[""] {
