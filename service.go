@@ -43,6 +43,8 @@ type SessionPolicy struct {
 	Learn []SessionSource
 	// Issue, when set, gives a cookie to clients that have no session.
 	Issue *IssuedCookie
+	// End lists the requests that end their session once its pod has answered with 2xx.
+	End []SessionEnd
 	// IdleTimeout is how long an unused binding is kept. 0 means the external
 	// processor's default_expiration.
 	IdleTimeout time.Duration
@@ -67,6 +69,13 @@ type SessionSource struct {
 // Equal reports whether two sources are the same place.
 func (s SessionSource) Equal(o SessionSource) bool {
 	return s.Kind == o.Kind && s.Name == o.Name && maps.Equal(s.Params, o.Params)
+}
+
+// SessionEnd is a kind of request by which a client ends its session.
+type SessionEnd struct {
+	Method string
+	// Path is an RE2 pattern found in the path without its query; empty means any path.
+	Path string
 }
 
 // SourceKind is the kind of place a session key is read from, spelled as in the

@@ -453,6 +453,25 @@ func (sh *shard) delete(s *service, id uint64, key string) bool {
 	return true
 }
 
+// end is delete of a binding to the pod, and of no other.
+func (sh *shard) end(s *service, id uint64, key, podName string, now int64) bool {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	e := sh.slab.find(id)
+	if e == nil || !sh.slab.is(e, s, key) {
+		if pod, known := sh.rememberedLocked(s, id, now); !known || pod != podName {
+			return false
+		}
+		sh.ghosts.take(id)
+		return true
+	}
+	if sh.slab.groupOf(e).pod.name != podName {
+		return false
+	}
+	sh.removeLocked(e, &sh.counts.deleted)
+	return true
+}
+
 // checkpoint tells the journal of the uses that it does not know yet.
 func (sh *shard) checkpoint() {
 	sh.eachEntry(func(e *entry) {

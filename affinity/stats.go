@@ -27,7 +27,7 @@ type Stats struct {
 	InUse int
 	// Inserts counts new bindings, restored ones included.
 	Inserts uint64
-	// Deletes counts bindings forgotten by Delete, Flush and DropPod.
+	// Deletes counts bindings forgotten by Delete, End, Flush and DropPod.
 	Deletes uint64
 	// Expirations counts bindings that were idle for too long.
 	Expirations uint64

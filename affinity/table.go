@@ -206,6 +206,17 @@ func (t *Table) Delete(service, key string) bool {
 	return sh.delete(s, id, key)
 }
 
+// End forgets a binding, evicted or not, if it is to the pod, and reports whether it was.
+// It is for a session that its client has ended there: one that was moved meanwhile stays.
+func (t *Table) End(service, key, pod string, now time.Time) bool {
+	s := t.services.get(service)
+	if s == nil {
+		return false
+	}
+	sh, id := t.at(s, key)
+	return sh.end(s, id, key, pod, t.nanos(now))
+}
+
 // Checkpoint tells the journal of all uses that it does not know yet, for an owner
 // that is about to stop. Sessions in use are seen now: nobody will know of the ends of
 // their requests. It never holds a lock for more than a few hundred entries.

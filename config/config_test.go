@@ -82,6 +82,9 @@ func TestFullFile(t *testing.T) {
 		SameSite: statefulroute.None, Domain: "chat.example.com", Path: "/", Partitioned: true}) {
 		t.Errorf("issued cookie: %+v", c)
 	}
+	if want := []statefulroute.SessionEnd{{Method: "DELETE"}, {Method: "POST", Path: "/end$"}}; !reflect.DeepEqual(chat.Session.End, want) {
+		t.Errorf("ends: %v", chat.Session.End)
+	}
 	if h := chat.Health; !h.GRPCSet || h.GRPC != "" || h.Interval != 2*time.Second || h.UnhealthyAfter != 3 || h.HealthyAfter != 2 {
 		t.Errorf("health check: %+v", h)
 	}

@@ -3,10 +3,12 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/net/http/httpguts"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/sessionkey"
@@ -16,9 +18,15 @@ type rawSession struct {
 	Key           []rawSource `yaml:"key" is:"a list of sources|- {header: x-session-id}"`
 	Learn         []rawSource `yaml:"learn" is:"a list of sources|- {header: mcp-session-id}"`
 	Issue         *rawIssue   `yaml:"issue"`
+	End           []rawEnd    `yaml:"end" is:"a list of requests|- {method: DELETE}"`
 	IdleTimeout   *duration   `yaml:"idle_timeout"`
 	OnPodLoss     *string     `yaml:"on_pod_loss"`
 	OnExtprocLoss *string     `yaml:"on_extproc_loss"`
+}
+
+type rawEnd struct {
+	Method string  `yaml:"method"`
+	Path   *string `yaml:"path"`
 }
 
 // rawSource is a source by its kind: a text or, for some kinds, a group of texts.
@@ -76,6 +84,12 @@ func (raw *rawSession) check(doc *document, at path) statefulroute.SessionPolicy
 			s.Key = append(s.Key, src)
 		}
 	}
+	for i, end := range raw.End {
+		s.End = append(s.End, end.check(doc, at.With("end", i)))
+	}
+	if len(s.End) > 0 && len(s.Key) == 0 {
+		doc.Refuse(at.With("end"), "needs key, learn or issue: without them there is no session that could end")
+	}
 	if s.IdleTimeout < 0 {
 		doc.Refuse(at.With("idle_timeout"), "must not be negative")
 	}
@@ -86,6 +100,23 @@ func (raw *rawSession) check(doc *document, at path) statefulroute.SessionPolicy
 		doc.Refuse(at.With("on_extproc_loss"), "%q must be allow or deny", s.OnExtprocLoss)
 	}
 	return s
+}
+
+func (raw rawEnd) check(doc *document, at path) statefulroute.SessionEnd {
+	switch {
+	case raw.Method == "":
+		doc.Refuse(at, "method is missing")
+	case !httpguts.ValidHeaderFieldName(raw.Method) || raw.Method != strings.ToUpper(raw.Method):
+		doc.Refuse(at.With("method"), "%q is not a method, such as DELETE: upper case counts", raw.Method)
+	}
+	pattern := or(raw.Path, "")
+	if raw.Path != nil && pattern == "" {
+		doc.Refuse(at.With("path"), "must not be empty: leave it out for any path")
+	}
+	if _, err := regexp.Compile(pattern); err != nil {
+		doc.Refuse(at.With("path"), "not an RE2 pattern: %v", err)
+	}
+	return statefulroute.SessionEnd{Method: raw.Method, Path: pattern}
 }
 
 func issuedSource(c *statefulroute.IssuedCookie) []statefulroute.SessionSource {

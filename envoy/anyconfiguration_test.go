@@ -129,6 +129,11 @@ func anySession(t *rapid.T) group {
 		set(t, issue, 6, "domain", mostly([]string{"example.com"}, ".", "com", "a b"))
 		g["issue"] = issue
 	}
+	set(t, g, 6, "end", rapid.SliceOfN(rapid.Custom(func(t *rapid.T) group {
+		end := group{"method": mostly([]string{"DELETE", "POST"}, "delete", "").Draw(t, "method")}
+		set(t, end, 2, "path", mostly([]string{"/end$", "é"}, "(", ""))
+		return end
+	}), 1, 2))
 	set(t, g, 3, "idle_timeout", durations())
 	set(t, g, 3, "on_pod_loss", mostly([]string{"rebind", "reject"}, "keep"))
 	set(t, g, 3, "on_extproc_loss", mostly([]string{"allow", "deny"}, ""))

@@ -85,12 +85,13 @@ type service struct {
 	refusals  *refusals
 }
 
-// sessionPlaces are where requests and responses name sessions.
+// sessionPlaces are where requests and responses name sessions, and end them.
 type sessionPlaces struct {
 	keys      *sessionkey.Reader
 	issueFrom int                // index of the issued cookie among keys, -1 for none
 	learn     *sessionkey.Reader // nil for a service that does not learn
 	named     *sessionkey.Reader // keys and learn: every place where a request may name one
+	ends      []ending           // requests that end their session
 }
 
 // podView is a pod with what is ready to be sent for it.
@@ -378,8 +379,8 @@ func readSessionPolicy(p statefulroute.SessionPolicy) (places sessionPlaces, err
 	if places.keys, err = sessionkey.NewReader(sources); err != nil {
 		return places, err
 	}
-	if len(p.Learn) == 0 {
-		return places, nil
+	if places.ends, err = openEnds(p.End); err != nil || len(p.Learn) == 0 {
+		return places, err
 	}
 	if places.learn, err = sessionkey.NewReader(p.Learn); err != nil {
 		return places, err

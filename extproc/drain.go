@@ -14,14 +14,14 @@ import (
 // Envoy keeps a stream for as long as the request lives, which may be hours. What
 // is decided needs no extproc any more: where a stream ends well after the answer,
 // Envoy goes on without. Only a response that is to give its client something, an
-// issued cookie or a learned session, is waited for a little.
+// issued cookie or a learned session, or to end its session, is waited for a little.
 type drain struct {
 	begun context.Context // ends when streams that owe nothing are let go of
 	begin context.CancelFunc
 	over  context.Context // ends when all are
 	end   context.CancelFunc
 
-	owing atomic.Int64  // streams whose response is to give its client something
+	owing atomic.Int64  // streams whose response is to give its client something, or to end its session
 	none  chan struct{} // told when owing falls to 0
 }
 
@@ -34,8 +34,7 @@ func newDrain() *drain {
 
 // Drain lets go of every stream whose request was answered, and of those that
 // come later as soon as they are: Envoy goes on without us. It returns when no
-// response is waited for any more that is to give its client something, or when
-// ctx ends. Streams that wait for the first services end with Unavailable, upon
+// response is waited for any more, or when ctx ends. Streams that wait for the first services end with Unavailable, upon
 // which Envoy asks again.
 func (s *Server) Drain(ctx context.Context) {
 	d := s.drain

@@ -39,6 +39,7 @@ type exchange struct {
 	issued    bool     // key is an id of ours that the client does not have yet
 	source    int      // of key, -1 for none or an issued one
 	held      bool     // key's session is in use by this request
+	ends      bool     // key's session is over once its pod has answered well
 
 	// What was decided.
 	decision decision
@@ -72,6 +73,7 @@ func (x *exchange) begin(ctx context.Context, md metadata.MD, values []*corev3.H
 	x.key = x.decision.key
 	x.hold()
 	x.renew = x.decision.pod != nil && slices.Contains(x.due, x.key)
+	x.ends = x.endsSession(h)
 	x.count()
 	x.answer = x.requestAnswer()
 	if !x.asked {
@@ -136,7 +138,7 @@ func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
 		return x.server.unbound.choose(x.asked)
 	}
 	x.sampler = d.pod.sampler
-	x.asked = x.sampler.take(x.began) || x.learns() || x.issued || x.renew ||
+	x.asked = x.sampler.take(x.began) || x.learns() || x.issued || x.renew || x.ends ||
 		d.outcome == claimed || d.outcome == rebound || x.span.Recording()
 	return d.pod.answers.choose(x.asked)
 }
@@ -188,6 +190,7 @@ func (x *exchange) response(ctx context.Context, h sessionkey.Headers, upstream 
 	}
 	x.decision.picked.Answered(x.answered, x.outcome()) // a stream's end may be hours away
 	x.learn(ctx, h, pod, x.answered)
+	x.endSession(ctx, pod)
 	x.carried = nil
 	if !x.renew && !x.issued || x.decision.pod == nil || x.decision.outcome == atHome {
 		return continueResponse(nil)
@@ -284,9 +287,10 @@ func (x *exchange) measure(took time.Duration) {
 // aborted reports whether the stream ended before a response that was asked for.
 func (x *exchange) aborted() bool { return x.asked && x.status == 0 && !x.drained }
 
-// owes reports whether the response has yet to give its client something.
+// owes reports whether the response has yet to give its client something, or to end its
+// session.
 func (x *exchange) owes() bool {
-	return x.asked && x.answered.IsZero() && (x.issued || x.learns())
+	return x.asked && x.answered.IsZero() && (x.issued || x.learns() || x.ends)
 }
 
 func (x *exchange) outcome() balancing.Outcome {

@@ -13,7 +13,7 @@ import (
 // looked at.
 type MemoryTable struct {
 	Table *affinity.Table
-	// Expedite, when set, is told of a session that an operator deleted: the file that
+	// Expedite, when set, is told of a session that was deleted or has ended: the file that
 	// keeps the bindings is to forget it before those that just expire, or it would
 	// come back after a crash.
 	Expedite func(service, key string)
@@ -37,6 +37,15 @@ func (t MemoryTable) Rebind(_ context.Context, service, key, from, to string, no
 // GiveUp implements Table.
 func (t MemoryTable) GiveUp(_ context.Context, service, pod string, now time.Time) bool {
 	return t.Table.GiveUp(service, pod, now)
+}
+
+// End implements Table.
+func (t MemoryTable) End(_ context.Context, service, key, pod string, now time.Time) error {
+	if !t.Table.End(service, key, pod, now) {
+		return statefulroute.ErrGone
+	}
+	t.expedite(service, key)
+	return nil
 }
 
 // Hold implements Table.
@@ -74,10 +83,14 @@ func (t MemoryTable) Delete(_ context.Context, service, key string) error {
 	if !t.Table.Delete(service, key) {
 		return statefulroute.ErrGone
 	}
+	t.expedite(service, key)
+	return nil
+}
+
+func (t MemoryTable) expedite(service, key string) {
 	if t.Expedite != nil {
 		t.Expedite(service, key)
 	}
-	return nil
 }
 
 // Flush implements admin.Editor.

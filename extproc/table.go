@@ -23,6 +23,8 @@ type Table interface {
 	// GiveUp evicts a session of the pod that was used only once, and reports whether
 	// that was done.
 	GiveUp(ctx context.Context, service, pod string, now time.Time) bool
+	// End forgets exactly the binding to pod; ErrGone if there is none.
+	End(ctx context.Context, service, key, pod string, now time.Time) error
 	// Hold says that a request of a session has begun. Until Release was called as often,
 	// the session is in use: bound or not yet, it is not idle. Neither waits for anybody,
 	// nor fails: without them a session is idle when its last request began too long ago.

@@ -19,6 +19,7 @@ type wireService struct {
 	Key           []wireSource `json:"key"`
 	Learn         []wireSource `json:"learn,omitempty"`
 	Issue         *wireCookie  `json:"issue,omitempty"`
+	End           []wireEnd    `json:"end,omitempty"`
 	IdleTimeout   wireDuration `json:"idle_timeout,omitempty"`
 	OnPodLoss     string       `json:"on_pod_loss"`
 	OnExtprocLoss string       `json:"on_extproc_loss"`
@@ -44,6 +45,11 @@ type wireCookie struct {
 	Path        string       `json:"path,omitempty"`
 	Partitioned bool         `json:"partitioned,omitempty"`
 	Renew       bool         `json:"renew,omitempty"`
+}
+
+type wireEnd struct {
+	Method string `json:"method"`
+	Path   string `json:"path,omitempty"`
 }
 
 type wirePod struct {
@@ -88,6 +94,9 @@ func EncodeService(svc statefulroute.Service) (*structpb.Struct, error) {
 		w.Issue = &wireCookie{Name: c.Name, TTL: wireDuration(c.TTL), SameSite: string(c.SameSite), Domain: c.Domain,
 			Path: c.Path, Partitioned: c.Partitioned, Renew: c.Renew}
 	}
+	for _, e := range svc.Session.End {
+		w.End = append(w.End, wireEnd(e))
+	}
 	return toStruct(w)
 }
 
@@ -117,6 +126,9 @@ func DecodeService(name string, meta *structpb.Struct) (statefulroute.Service, e
 	if c := w.Issue; c != nil {
 		svc.Session.Issue = &statefulroute.IssuedCookie{Name: c.Name, TTL: time.Duration(c.TTL), SameSite: statefulroute.SameSite(c.SameSite),
 			Domain: c.Domain, Path: c.Path, Partitioned: c.Partitioned, Renew: c.Renew}
+	}
+	for _, e := range w.End {
+		svc.Session.End = append(svc.Session.End, statefulroute.SessionEnd(e))
 	}
 	return svc, nil
 }

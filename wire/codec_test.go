@@ -23,6 +23,7 @@ func TestServiceSurvivesTheTrip(t *testing.T) {
 			},
 			Learn:         []statefulroute.SessionSource{{Kind: statefulroute.FromCookie, Name: "JSESSIONID"}},
 			Issue:         &statefulroute.IssuedCookie{Name: "stateful-route", TTL: 24 * time.Hour, SameSite: statefulroute.None, Domain: "example.com", Path: "/app", Partitioned: true, Renew: true},
+			End:           []statefulroute.SessionEnd{{Method: "DELETE"}, {Method: "POST", Path: "/end$"}},
 			IdleTimeout:   90 * time.Second,
 			OnPodLoss:     statefulroute.Reject,
 			OnExtprocLoss: statefulroute.Deny,

@@ -62,6 +62,7 @@ type Session struct {
 	Key           []map[string]any  `yaml:"key,omitempty"`
 	Learn         []map[string]any  `yaml:"learn,omitempty"`
 	Issue         map[string]string `yaml:"issue,omitempty"`
+	End           []map[string]any  `yaml:"end,omitempty"`
 	IdleTimeout   string            `yaml:"idle_timeout,omitempty"`
 	OnPodLoss     string            `yaml:"on_pod_loss,omitempty"`
 	OnExtprocLoss string            `yaml:"on_extproc_loss,omitempty"`
