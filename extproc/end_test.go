@@ -46,9 +46,6 @@ func TestARequestEndsItsSession(t *testing.T) {
 			if destination(t, r) != owner {
 				t.Fatalf("sent to %s, the session is on %s", destination(t, r), owner)
 			}
-			if matches := c.ended || c.status != "200"; matches && !asksForResponse(r) {
-				t.Error("the response is not looked at")
-			}
 			last.response(owner, ":status", c.status)
 			last.finish()
 			if n := p.table.Stats().Size; n != map[bool]int{true: 0, false: 1}[c.ended] {
@@ -108,5 +105,26 @@ func TestARequestThatIsGivenASessionEndsNone(t *testing.T) {
 	last.finish()
 	if n := p.table.Stats().Size; n != 1 {
 		t.Errorf("%d bindings, want the new one", n)
+	}
+}
+
+// The response to a request that ends its session is asked for, also when none of its
+// pod's is looked at otherwise.
+func TestAnEndAsksForItsResponse(t *testing.T) {
+	d := newDirectory(t, stateOf(chat(endable), pods(1)))
+	server, err := NewServer(ServerOptions{Directory: d, Table: newMemory(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := func(method string) bool {
+		x := &exchange{server: server, service: d.service("chat"), began: t0}
+		x.begin(t.Context(), nil, raw("x-session-id", "s", ":method", method, ":path", "/"))
+		return x.asked
+	}
+	for range 50 { // the samples of this moment
+		asked("GET")
+	}
+	if asked("GET") || !asked("DELETE") {
+		t.Error("want the response of the end alone")
 	}
 }
