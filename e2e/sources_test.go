@@ -127,6 +127,7 @@ func TestAPodsFileThatFailsMovesNobody(t *testing.T) {
 		t.Errorf("accept: exit code %d, %s", code, accept.Log(t))
 	}
 	f.await(t, "good")
+	s.WaitClients(t) // extproc knows it, too
 	for key, pod := range s.Load(keys, 1, 8, harness.InHeader).Owners(t) {
 		if pod != f.pods[0].Name {
 			t.Errorf("session %s is on %s, which an operator gave up", key, pod)
