@@ -205,7 +205,8 @@ type PodSource struct {
 	Static    []Pod
 	Discovery PodDiscovery
 	// Hold is how long Discovery must go on saying that more than half of its pods are
-	// gone at once before that is believed; 0 believes it at once.
+	// gone at once before that is believed, and that any is where its lists are partial;
+	// 0 believes it at once.
 	Hold time.Duration
 }
 

@@ -113,12 +113,12 @@ func (c *ctl) orderCommand(order, short string) *cobra.Command {
 // acceptCommand believes what a source says, which xds-server doubts.
 func (c *ctl) acceptCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "accept SERVICE", Short: "Believe that a service's source lost more than half of its pods", Args: takes(1, "SERVICE"),
-		Long: `Believe that a service's source lost more than half of its pods.
+		Use: "accept SERVICE", Short: "Believe that a service's source lost pods", Args: takes(1, "SERVICE"),
+		Long: `Believe that a service's source lost pods.
 
-xds-server keeps the pods that a source lacks all at once, until the source
-has said so for as long as services[].pods.hold. This command ends the wait: the
-pods that the source lacks are gone at once, and their sessions with them.`,
+xds-server keeps the pods that a source lacks when they are more than half of
+all, or where DNS answers lack any, until the source has said so for as long as
+services[].pods.hold. This command ends the wait: the pods that the source lacks are gone at once, and their sessions with them.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var svc xds.ServiceReport
 			if err := c.xds().call(cmd.Context(), "POST", "/api/v1/services/"+segment(args[0])+"/pods/accept", nil, &svc); err != nil {

@@ -60,6 +60,9 @@ type Update struct {
 	// Err is why the source cannot be read; Pods mean nothing then. A *FileError is a
 	// fault of the configuration, anything else is expected to pass.
 	Err error
+	// Partial means that the list may lack pods that are there: each of those is kept
+	// until the lists have lacked it for the hold.
+	Partial bool
 	// Watched lists are true until the next Update, others were true when they were
 	// sent.
 	Watched bool
@@ -87,12 +90,13 @@ func Send(ctx context.Context, updates chan<- Update, u Update) {
 
 // Poll is a Discoverer that asks at once, and again in every interval.
 func Poll(interval time.Duration, ask func(context.Context) ([]statefulroute.Pod, error)) Discoverer {
-	return poll{interval, ask}
+	return poll{interval: interval, ask: ask}
 }
 
 type poll struct {
 	interval time.Duration
 	ask      func(context.Context) ([]statefulroute.Pod, error)
+	partial  bool
 }
 
 func (p poll) Run(ctx context.Context, updates chan<- Update) {
@@ -100,7 +104,7 @@ func (p poll) Run(ctx context.Context, updates chan<- Update) {
 	defer ticker.Stop()
 	for {
 		pods, err := p.ask(ctx)
-		Send(ctx, updates, Update{Pods: pods, Err: err})
+		Send(ctx, updates, Update{Pods: pods, Err: err, Partial: p.partial})
 		select {
 		case <-ctx.Done():
 			return

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -13,11 +14,21 @@ import (
 	"github.com/stateful-route/stateful-route/internal/strictyaml"
 )
 
-// DNS is the source `dns: {host, port}`: the addresses of a host name are the pods.
+// DNS is the source `dns: {host, port, family}`: the addresses of a host name are the
+// pods. They are addresses of one family, for a pod that has one of each is one pod.
 type DNS struct {
 	Host string `yaml:"host"`
 	Port uint16 `yaml:"port"`
+	// Family is auto, ipv4 or ipv6; auto, also where it is empty, takes IPv6 where the
+	// name has no IPv4 address.
+	Family string `yaml:"family"`
 }
+
+const (
+	familyAuto = "auto"
+	familyIPv4 = "ipv4"
+	familyIPv6 = "ipv6"
+)
 
 const (
 	dnsInterval = 5 * time.Second
@@ -26,7 +37,11 @@ const (
 
 // String implements statefulroute.PodDiscovery.
 func (d *DNS) String() string {
-	return "dns " + net.JoinHostPort(d.Host, strconv.Itoa(int(d.Port)))
+	name := "dns " + net.JoinHostPort(d.Host, strconv.Itoa(int(d.Port)))
+	if d.Family == familyIPv4 || d.Family == familyIPv6 {
+		name += " " + d.Family
+	}
+	return name
 }
 
 // Written implements statefulroute.PodDiscovery.
@@ -37,11 +52,20 @@ func (d *DNS) Check(doc *strictyaml.Document, at strictyaml.Path) {
 	if d.Host == "" || d.Port == 0 {
 		doc.Refuse(at, "host and port are needed")
 	}
+	switch d.Family {
+	case "":
+		d.Family = familyAuto
+	case familyAuto, familyIPv4, familyIPv6:
+	default:
+		doc.Refuse(at.With("family"), "%q is not one of auto, ipv4 and ipv6", d.Family)
+	}
 }
 
 // NewDiscoverer implements Config.
 func (d *DNS) NewDiscoverer(o Options) Discoverer {
-	return Poll(dnsInterval, func(ctx context.Context) ([]statefulroute.Pod, error) { return d.lookUp(ctx, o.resolver()) })
+	return poll{interval: dnsInterval, partial: true, ask: func(ctx context.Context) ([]statefulroute.Pod, error) {
+		return d.lookUp(ctx, o.resolver())
+	}}
 }
 
 // lookUp names pods by their address: DNS knows no better name. A host that does not
@@ -50,7 +74,7 @@ func (d *DNS) NewDiscoverer(o Options) Discoverer {
 func (d *DNS) lookUp(ctx context.Context, resolver Resolver) ([]statefulroute.Pod, error) {
 	ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
 	defer cancel()
-	addrs, err := resolver.LookupNetIP(ctx, "ip", d.Host)
+	addrs, err := d.addresses(ctx, resolver)
 	if err != nil {
 		return nil, fmt.Errorf("resolve %s: %w", d.Host, err)
 	}
@@ -61,4 +85,25 @@ func (d *DNS) lookUp(ctx context.Context, resolver Resolver) ([]statefulroute.Po
 	}
 	slices.SortFunc(pods, func(a, b statefulroute.Pod) int { return a.Address.Compare(b.Address) })
 	return slices.Compact(pods), nil
+}
+
+// addresses asks for IPv6 only when it is known that there is no IPv4: an IPv4 answer
+// that is merely lost would else make other pods of all of them.
+func (d *DNS) addresses(ctx context.Context, resolver Resolver) ([]netip.Addr, error) {
+	if d.Family == familyIPv6 {
+		return resolver.LookupNetIP(ctx, "ip6", d.Host)
+	}
+	addrs, err := resolver.LookupNetIP(ctx, "ip4", d.Host)
+	if d.Family == familyIPv4 || !hasNone(err) {
+		return addrs, err
+	}
+	return resolver.LookupNetIP(ctx, "ip6", d.Host)
+}
+
+// hasNone reports whether a host is known to have no address of a family, be it a name
+// or itself an address.
+func hasNone(err error) bool {
+	var dns *net.DNSError
+	var addr *net.AddrError
+	return errors.As(err, &dns) && dns.IsNotFound || errors.As(err, &addr)
 }

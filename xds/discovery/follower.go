@@ -189,7 +189,11 @@ func (f *follower) heard(ctx context.Context, now time.Time, u Update, set func(
 		f.failed(before.failed(), u.Err)
 		return
 	}
-	f.become(ctx, before, before.list(now, u.Pods), now, set)
+	next := before.list
+	if u.Partial {
+		next = before.part
+	}
+	f.become(ctx, before, next(now, u.Pods), now, set)
 	f.mu.Lock()
 	f.watched = u.Watched
 	f.mu.Unlock()
@@ -198,7 +202,7 @@ func (f *follower) heard(ctx context.Context, now time.Time, u Update, set func(
 // passed books that time has passed.
 func (f *follower) passed(ctx context.Context, now time.Time, set func([]statefulroute.Pod) error) {
 	before := f.state()
-	if next := before.at(now); before.held() && !next.held() {
+	if next := before.at(now); !next.since.Equal(before.since) {
 		f.become(ctx, before, next, now, set)
 	}
 }
@@ -222,7 +226,7 @@ func (f *follower) become(ctx context.Context, before, next hold, now time.Time,
 	f.mu.Lock()
 	recovered := f.failure != nil
 	f.hold, f.failure = next, nil
-	if !next.held() {
+	if !next.doubtful() {
 		f.confirmed, f.restored = now, false
 	}
 	f.mu.Unlock()
@@ -235,8 +239,11 @@ func (f *follower) become(ctx context.Context, before, next hold, now time.Time,
 func (f *follower) tellOfLoss(before, next hold) {
 	l := next.loss()
 	switch {
-	case l != nil && !before.held():
+	case next.doubtful() && !before.doubtful():
 		f.log.Warn("the source lost more than half of its pods at once: they are kept until it has said so for a while, or until `routectl pods accept "+f.service.Name+"`",
+			zap.Int("kept", l.Kept), zap.Int("of", l.Of), zap.Int("listed", l.Listed), zap.Time("until", l.Until))
+	case l != nil && !before.held():
+		f.log.Info("the source's list lacks pods, which may be there all the same: they are kept for a while",
 			zap.Int("kept", l.Kept), zap.Int("of", l.Of), zap.Int("listed", l.Listed), zap.Time("until", l.Until))
 	case l == nil && before.held():
 		f.log.Info("the source's list is believed again", zap.Int("pods", len(next.served)), zap.Int("gone", missing(before.served, next.served)))
@@ -304,7 +311,7 @@ func (f *follower) keep(now time.Time) {
 
 // confirmedLocked is when the source said last what is accepted.
 func (f *follower) confirmedLocked(now time.Time) time.Time {
-	if f.watched && f.failure == nil && !f.restored && !f.hold.held() {
+	if f.watched && f.failure == nil && !f.restored && !f.hold.doubtful() {
 		return now
 	}
 	return f.confirmed
@@ -314,7 +321,7 @@ func (f *follower) status(now time.Time) *Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	out := &Status{Source: SourceName(f.service.Pods), State: stateGood, Restored: f.restored, Held: f.hold.loss()}
-	if out.Held != nil {
+	if f.hold.doubtful() {
 		out.State = stateHeld
 	}
 	if f.failure != nil {

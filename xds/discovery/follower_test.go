@@ -12,8 +12,11 @@ import (
 	"github.com/stateful-route/stateful-route/internal/strictyaml"
 )
 
-// scripted is a source that sends what it is given, once, and nothing more.
-type scripted struct{ says []Update }
+// scripted is a source that sends what it is given, once, with pauses, and nothing more.
+type scripted struct {
+	says  []Update
+	pause time.Duration
+}
 
 func (*scripted) String() string                              { return "scripted" }
 func (*scripted) Written() bool                               { return false }
@@ -22,13 +25,14 @@ func (s *scripted) NewDiscoverer(Options) Discoverer          { return s }
 func (s *scripted) Run(ctx context.Context, updates chan<- Update) {
 	for _, u := range s.says {
 		Send(ctx, updates, u)
+		time.Sleep(s.pause)
 	}
 	<-ctx.Done()
 }
 
 func fromScript(says ...Update) statefulroute.Service {
 	svc := testService("chat")
-	svc.Pods = statefulroute.PodSource{Discovery: &scripted{says}, Hold: time.Minute}
+	svc.Pods = statefulroute.PodSource{Discovery: &scripted{says: says}, Hold: time.Minute}
 	return svc
 }
 
@@ -64,6 +68,29 @@ func TestAWatchedListIsConfirmedByItsSilence(t *testing.T) {
 			m.Stop()
 		})
 	}
+}
+
+// Each pod that partial lists lack goes in its time, with no further list.
+func TestPodsThatPartialListsLackGoOneByOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, b := newManager(t, nil)
+		svc := testService("chat")
+		svc.Pods = statefulroute.PodSource{Hold: time.Minute, Discovery: &scripted{pause: 10 * time.Second, says: []Update{
+			{Pods: podList("a b c d"), Partial: true}, {Pods: podList("a b c"), Partial: true}, {Pods: podList("a b"), Partial: true},
+		}}}
+		b.mustChange(t, m, svc) // and 10 s later it lacks d, 20 s later c
+		for _, want := range []string{"a b c d", "a b c", "a b"} {
+			if want == "a b c d" {
+				time.Sleep(65 * time.Second)
+			} else {
+				time.Sleep(10 * time.Second)
+			}
+			if got := b.of("chat"); got != want {
+				t.Errorf("the pods are %q, want %q", got, want)
+			}
+		}
+		m.Stop()
+	})
 }
 
 // A source that says nothing at all does not hold up a reload for ever, and is heard

@@ -12,7 +12,8 @@ import (
 // are believed at once, and so is that some have gone. That more than half of them
 // went at once, all of them included, is more often a fault of the source than the
 // truth: the pods that a list lacks then stay until the source has said so for the
-// period, or an operator accepts it.
+// period, or an operator accepts it. Of lists that are partial nothing is believed to
+// be gone at once: each pod has a clock of its own, for the next list may lack another.
 //
 // It is a value, and pure: each method returns what becomes of it. At every time
 // served ⊇ latest, and served = latest unless a loss is held or the list in force is
@@ -25,12 +26,15 @@ type hold struct {
 	latest   []statefulroute.Pod // the last list
 	current  bool                // the last reading was a list, not a failure
 	since    time.Time           // since when a loss is not believed; zero: none is
+
+	partial bool                 // the last list was
+	absent  map[string]time.Time // since when partial lists have lacked a pod, by name; never changed in place
 }
 
 // list is what the source said. A further list that lacks more than half of what was
 // accepted, or of what has been served since, goes on with the same clock.
 func (h hold) list(now time.Time, pods []statefulroute.Pod) hold {
-	h.latest, h.current = pods, true
+	h.latest, h.current, h.partial, h.absent = pods, true, false, nil
 	if h.period <= 0 || h.accepted == nil || !lost(h.accepted, pods) && !lost(h.served, pods) {
 		return h.accept()
 	}
@@ -45,6 +49,43 @@ func (h hold) list(now time.Time, pods []statefulroute.Pod) hold {
 	return h.at(now)
 }
 
+// part is what a source said whose lists may lack pods.
+func (h hold) part(now time.Time, pods []statefulroute.Pod) hold {
+	h.latest, h.current, h.partial = pods, true, true
+	if h.period <= 0 || h.accepted == nil {
+		return h.accept()
+	}
+	h.served = union(pods, h.served)
+	absent := map[string]time.Time{}
+	for _, p := range h.served[len(pods):] {
+		absent[p.Name] = now
+		if since, ok := h.absent[p.Name]; ok {
+			absent[p.Name] = since
+		}
+	}
+	h.absent = absent
+	return h.after(now)
+}
+
+// after leaves out the pods that partial lists have lacked for the period. What is
+// left is what is accepted.
+func (h hold) after(now time.Time) hold {
+	served := slices.Clone(h.latest)
+	h.since = time.Time{}
+	for _, p := range union(h.latest, h.served)[len(h.latest):] {
+		since := h.absent[p.Name]
+		if now.Sub(since) >= h.period {
+			continue
+		}
+		served = append(served, p)
+		if h.since.IsZero() || since.Before(h.since) {
+			h.since = since
+		}
+	}
+	h.accepted, h.served = served, served
+	return h
+}
+
 // failed is that the source could not be read. That neither confirms a loss nor
 // denies it.
 func (h hold) failed() hold {
@@ -55,15 +96,18 @@ func (h hold) failed() hold {
 // at is the passing of time: a loss that was said for so long is believed, if
 // the source still says so.
 func (h hold) at(now time.Time) hold {
-	if h.held() && h.current && now.Sub(h.since) >= h.period {
-		return h.accept()
+	switch {
+	case !h.held() || !h.current || now.Sub(h.since) < h.period:
+		return h
+	case h.partial:
+		return h.after(now)
 	}
-	return h
+	return h.accept()
 }
 
 // accept takes the latest list for true.
 func (h hold) accept() hold {
-	h.accepted, h.served, h.since = h.latest, h.latest, time.Time{}
+	h.accepted, h.served, h.since, h.absent = h.latest, h.latest, time.Time{}, nil
 	return h
 }
 
@@ -75,6 +119,12 @@ func (h hold) refused(before hold) hold {
 }
 
 func (h hold) held() bool { return !h.since.IsZero() }
+
+// doubtful reports whether so much is held that somebody should look at the source:
+// that a pod or two of a partial list are kept is an everyday event.
+func (h hold) doubtful() bool {
+	return h.held() && (lost(h.accepted, h.latest) || lost(h.served, h.latest))
+}
 
 // loss describes what is held; nil where nothing is.
 func (h hold) loss() *Loss {

@@ -9,7 +9,8 @@ import (
 type Status struct {
 	// Source is the kind, and the file or name.
 	Source string `json:"source"`
-	// State is good; held: pods that the source lost at once are kept for a while;
+	// State is good; held: more than half of the pods are kept though the source lacks
+	// them;
 	// stale: the source cannot be read and its last good list is served; missing:
 	// it cannot be read and never could be.
 	State string `json:"state"`
