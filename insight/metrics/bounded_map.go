@@ -35,6 +35,9 @@ func (h *boundedMap[T]) get(key string) T {
 
 func (h *boundedMap[T]) add(key string) T {
 	full := *h.current.Load()
+	if v, ok := full[key]; ok {
+		return v // added since get looked
+	}
 	if v, ok := full[other]; ok && len(full) > h.max {
 		return v // the flood's path takes no lock either
 	}

@@ -46,3 +46,14 @@ func TestPodsComeAndGoUnderTraffic(t *testing.T) {
 		t.Errorf("%d pod names are still taken after all pods went", n)
 	}
 }
+
+// A pod that another request just added is found, also where the map is full by now.
+func TestAnEntryAddedMeanwhileIsFound(t *testing.T) {
+	h := newBoundedMap(2, func(key string) string { return key })
+	for _, key := range []string{"stable", "a", "b"} {
+		h.get(key)
+	}
+	if got := h.add("stable"); got != "stable" {
+		t.Errorf("its requests count for %q", got)
+	}
+}

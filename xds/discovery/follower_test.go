@@ -60,10 +60,11 @@ func TestAWatchedListIsConfirmedByItsSilence(t *testing.T) {
 			b.mustChange(t, m, fromScript(Update{Pods: podList("a b"), Watched: watched}))
 			time.Sleep(time.Hour)
 			k.mu.Lock()
-			age := time.Since(k.last.Confirmed)
+			last := k.last
 			k.mu.Unlock()
-			if names(k.last.Pods) != "a b" || watched && age > time.Minute || !watched && !k.last.Confirmed.Equal(began) {
-				t.Errorf("watched %v: confirmed %v ago, %v", watched, age, k.last.Pods)
+			age := time.Since(last.Confirmed)
+			if names(last.Pods) != "a b" || watched && age > time.Minute || !watched && !last.Confirmed.Equal(began) {
+				t.Errorf("watched %v: confirmed %v ago, %v", watched, age, last.Pods)
 			}
 			m.Stop()
 		})
