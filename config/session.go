@@ -60,22 +60,7 @@ func (raw *rawSession) check(doc *document, at path) statefulroute.SessionPolicy
 		OnPodLoss:     statefulroute.PodLossPolicy(or(raw.OnPodLoss, string(statefulroute.Rebind))),
 		OnExtprocLoss: statefulroute.ExtprocLossPolicy(or(raw.OnExtprocLoss, string(statefulroute.Allow))),
 	}
-	for i, src := range raw.Key {
-		if source := src.open(doc, at.With("key", i)); source != nil {
-			s.Key = append(s.Key, source.Spec())
-		}
-	}
-	for i, src := range raw.Learn {
-		where := at.With("learn", i)
-		source := src.open(doc, where)
-		if source == nil {
-			continue
-		}
-		if _, ok := source.(sessionkey.Learner); !ok {
-			doc.Refuse(where, "a response cannot name a session by %s", notLearned(source.Spec()))
-		}
-		s.Learn = append(s.Learn, source.Spec())
-	}
+	raw.sources(doc, at, &s)
 	s.Issue = raw.Issue.policy(doc, at.With("issue"))
 	// A learned or issued id that is no key source would never be recognised
 	// when the client brings it back.
@@ -100,6 +85,26 @@ func (raw *rawSession) check(doc *document, at path) statefulroute.SessionPolicy
 		doc.Refuse(at.With("on_extproc_loss"), "%q must be allow or deny", s.OnExtprocLoss)
 	}
 	return s
+}
+
+// sources reads where requests and responses name a session.
+func (raw *rawSession) sources(doc *document, at path, s *statefulroute.SessionPolicy) {
+	for i, src := range raw.Key {
+		if source := src.open(doc, at.With("key", i)); source != nil {
+			s.Key = append(s.Key, source.Spec())
+		}
+	}
+	for i, src := range raw.Learn {
+		where := at.With("learn", i)
+		source := src.open(doc, where)
+		if source == nil {
+			continue
+		}
+		if _, ok := source.(sessionkey.Learner); !ok {
+			doc.Refuse(where, "a response cannot name a session by %s", notLearned(source.Spec()))
+		}
+		s.Learn = append(s.Learn, source.Spec())
+	}
 }
 
 func (raw rawEnd) check(doc *document, at path) statefulroute.SessionEnd {
