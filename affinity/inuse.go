@@ -62,11 +62,10 @@ func (t *Table) renew(at int64) {
 func (sh *shard) hold(s *service, id uint64, now int64) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.inUse[id]++
 	// What has expired goes now: nothing does while its session is in use.
 	switch e := sh.slab.find(id); {
 	case e == nil:
-		if old := sh.ghosts.find(id); old != 0 && !old.alive(s, now) {
+		if !sh.aliveLocked(sh.ghosts.find(id), s, id, now) {
 			sh.ghosts.take(id)
 		}
 	case sh.slab.expired(e, now):
@@ -74,6 +73,12 @@ func (sh *shard) hold(s *service, id uint64, now int64) {
 	default:
 		e.seat |= inUseFlag
 	}
+	sh.inUse[id]++
+}
+
+// aliveLocked reports whether there is a ghost of the id whose session has not expired.
+func (sh *shard) aliveLocked(old ghost, s *service, id uint64, now int64) bool {
+	return old.alive(s, now) || old != 0 && sh.inUse[id] > 0
 }
 
 func (sh *shard) release(id uint64, now int64) {

@@ -82,6 +82,18 @@ func TestHoldBringsNothingBack(t *testing.T) {
 	}
 }
 
+// A session in use that was evicted all the same does not expire either: another request
+// of it, however long after the last one began, finds its pod.
+func TestASessionInUseIsRememberedHoweverLong(t *testing.T) {
+	c := evicted(t)
+	c.Hold("chat", "k", t0.Add(time.Minute))
+	later := t0.Add(3 * time.Hour)
+	c.Hold("chat", "k", later)
+	if b, ok := c.Lookup("chat", "k", later); !ok || b.Pod != "chat-1" || b.InFlight != 2 {
+		t.Errorf("%+v, %v", b, ok)
+	}
+}
+
 // The count is the session's, not the binding's.
 func TestASessionInUseMayBeForgotten(t *testing.T) {
 	c := newTable(t, Options{DefaultExpiration: time.Minute})

@@ -159,7 +159,7 @@ func (sh *shard) remembered(s *service, id uint64, now int64) (podName string, o
 
 func (sh *shard) rememberedLocked(s *service, id uint64, now int64) (podName string, ok bool) {
 	old := sh.ghosts.find(id)
-	if old.pod() == 0 || !old.alive(s, now) && sh.inUse[id] == 0 {
+	if old.pod() == 0 || !sh.aliveLocked(old, s, id, now) {
 		return "", false
 	}
 	return sh.total.numbers.pod(s, old.pod())
@@ -211,7 +211,7 @@ func (sh *shard) claim(b *statefulroute.Binding, s *service, id uint64, key, pod
 // bindLocked makes the binding of a session that has none.
 func (sh *shard) bindLocked(s *service, id uint64, key, podName string, now int64) (*entry, error) {
 	old := sh.ghosts.take(id)
-	known := old.alive(s, now)
+	known := sh.aliveLocked(old, s, id, now)
 	if known {
 		sh.counts.broken++
 		if old.pod() != 0 { // else it was refused before
