@@ -76,11 +76,6 @@ func (sh *shard) hold(s *service, id uint64, now int64) {
 	sh.inUse[id]++
 }
 
-// aliveLocked reports whether there is a ghost of the id whose session has not expired.
-func (sh *shard) aliveLocked(old ghost, s *service, id uint64, now int64) bool {
-	return old.alive(s, now) || old != 0 && sh.inUse[id] > 0
-}
-
 func (sh *shard) release(id uint64, now int64) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -146,8 +141,3 @@ func (sh *shard) inUseLocked(id uint64) uint32 {
 	}
 	return 0
 }
-
-// passBy bounds the entries in use that an eviction passes by, each of which the policy
-// then counts as seen. If all of them are, the next one is evicted all the same: a table in
-// which so many are in use is too small, and the session keeps its pod as every evicted one.
-const passBy = 64

@@ -3,7 +3,6 @@ package affinity
 import (
 	"sync"
 	"sync/atomic"
-	"time"
 	"unique"
 
 	statefulroute "github.com/stateful-route/stateful-route"
@@ -103,83 +102,6 @@ func (sh *shard) useLocked(s *service, id uint64, key string, now int64) *entry 
 	return e
 }
 
-// restoreGhostLocked binds a session that was evicted to its pod again. Where the policy
-// refuses it a place, its ghost is its binding. It reports false if nothing is known of
-// the session.
-func (sh *shard) restoreGhostLocked(b *statefulroute.Binding, s *service, id uint64, key string, now int64) bool {
-	podName, ok := sh.rememberedLocked(s, id, now)
-	if ok {
-		sh.reviveLocked(b, s, id, key, podName, "", now)
-	}
-	return ok
-}
-
-// reviveLocked binds a remembered session to a pod: to its own or, if it has to leave
-// that, previous, to another.
-func (sh *shard) reviveLocked(b *statefulroute.Binding, s *service, id uint64, key, pod, previous string, now int64) {
-	old := sh.ghosts.take(id)
-	// Of its requests two are known: one before it was evicted, and this one.
-	facts := entry{Entry: evict.Entry{ID: id, LastSeen: now, Requests: 2}, created: now}
-	e, err := sh.insertLocked(facts, s, key, pod, now)
-	if err != nil {
-		number := old.pod()
-		if previous != "" {
-			number = sh.total.numbers.of(podName{s, pod}).number
-		}
-		sh.ghosts.put(id, newGhost(id, number, now, true, old.mark()))
-		at := sh.total.clock.Time(now)
-		*b = statefulroute.Binding{
-			Service: s.name, Key: key, Pod: pod, PreviousPod: previous,
-			Created: at, LastSeen: at, Requests: uint64(facts.Requests), InFlight: int(sh.inUse[id]),
-		}
-		return
-	}
-	sh.counts.ghostRestores++
-	sh.learnLocked(old)
-	sh.policy.Used(&e.Entry)
-	if previous != "" {
-		sh.setPreviousLocked(e, previous)
-	}
-	sh.tellLocked(e)
-	sh.describeLocked(b, e, key)
-}
-
-// learnLocked tells the policy of a session that came back after it was evicted.
-func (sh *shard) learnLocked(old ghost) {
-	if l, ok := sh.policy.(evict.Learner); ok {
-		l.Broke(old.mark())
-	}
-}
-
-func (sh *shard) remembered(s *service, id uint64, now int64) (podName string, ok bool) {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	return sh.rememberedLocked(s, id, now)
-}
-
-func (sh *shard) rememberedLocked(s *service, id uint64, now int64) (podName string, ok bool) {
-	old := sh.ghosts.find(id)
-	if old.pod() == 0 || !sh.aliveLocked(old, s, id, now) {
-		return "", false
-	}
-	return sh.total.numbers.pod(s, old.pod())
-}
-
-// rememberLocked leaves a ghost of an entry that is about to be evicted. One that is
-// older than a ghost can tell is forgotten.
-func (sh *shard) rememberLocked(e *entry, why evict.Reason, now int64) {
-	if now-e.LastSeen > ghostMost {
-		return
-	}
-	g := sh.slab.groupOf(e)
-	old := newGhost(e.ID, sh.total.numbers.ofPod(g.service, g.pod), e.LastSeen, e.CameBack(), e.Mark())
-	if why == evict.ReasonFlood {
-		sh.ghosts.putFlood(e.ID, old)
-		return
-	}
-	sh.ghosts.put(e.ID, old)
-}
-
 // peekLocked finds the live entry of key and leaves it as it is.
 func (sh *shard) peekLocked(s *service, id uint64, key string, now int64) *entry {
 	e := sh.slab.find(id)
@@ -254,65 +176,6 @@ func (sh *shard) insertLocked(facts entry, s *service, key, podName string, now 
 	return e, nil
 }
 
-// makeRoomLocked counts one more entry, or gives it the place of one that has to go.
-func (sh *shard) makeRoomLocked(now int64) error {
-	if sh.slab.len() < sh.limit && sh.total.add() {
-		return nil
-	}
-	err := statefulroute.ErrFull // of a shard that has nothing to give
-	if sh.slab.len() > 0 {
-		var victim *entry
-		var why evict.Reason
-		if victim, why, err = sh.victimLocked(now); err == nil {
-			sh.evictLocked(victim, why, now)
-			return nil
-		}
-	}
-	if n := sh.reclaimLocked(now); n > 0 {
-		sh.total.n.Add(int64(1 - n))
-		return nil
-	}
-	return err
-}
-
-// victimLocked is the entry that the policy would drop, but for those in use.
-func (sh *shard) victimLocked(now int64) (*entry, evict.Reason, error) {
-	for passed := 0; ; passed++ {
-		victim, why, err := sh.policy.Victim(now)
-		if err != nil {
-			return nil, 0, err
-		}
-		e := sh.slab.at(victim.Slot)
-		if e.seat&inUseFlag == 0 || passed == passBy {
-			return e, why, nil
-		}
-		sh.passLocked(e, now)
-	}
-}
-
-// passLocked tells the policy that it has to choose another victim.
-func (sh *shard) passLocked(e *entry, now int64) {
-	sh.seenLocked(e, now)
-	if sh.renewer == nil {
-		sh.policy.Used(&e.Entry)
-		return
-	}
-	sh.renewer.Passed(&e.Entry)
-}
-
-// evictLocked removes an entry for the reason, or as expired if it is, in favour of
-// another.
-func (sh *shard) evictLocked(e *entry, why evict.Reason, now int64) {
-	if sh.slab.expired(e, now) {
-		sh.takeOutLocked(e, &sh.counts.expired)
-		return
-	}
-	if why != evict.ReasonCollision { // the id is another key's from now on
-		sh.rememberLocked(e, why, now)
-	}
-	sh.takeOutLocked(e, &sh.counts.evicted[why])
-}
-
 // removeLocked takes an entry out and counts it with counter.
 func (sh *shard) removeLocked(e *entry, counter *uint64) {
 	sh.total.n.Add(-1)
@@ -333,38 +196,6 @@ func (sh *shard) takeOutLocked(e *entry, counter *uint64) {
 	sh.slab.giveBack(e)
 }
 
-// reclaimLocked looks for expired entries in a bounded part of the shard, for a
-// policy that has no room: a sweep may be most of a cleanup interval away. Their
-// places are the caller's. After it found none it leaves off for a while, as the next
-// request would find none either.
-func (sh *shard) reclaimLocked(now int64) (n int) {
-	if now < sh.searchAfter {
-		return 0
-	}
-	visited := 0
-	for _, g := range sh.groups {
-		for _, members := range g.members {
-			for i := len(members) - 1; i >= 0 && visited < walkStep; i-- {
-				visited++
-				if e := sh.slab.at(members[i]); sh.slab.expired(e, now) {
-					sh.takeOutLocked(e, &sh.counts.expired)
-					n++
-				}
-			}
-		}
-		if visited >= walkStep || n > 0 {
-			break
-		}
-	}
-	if n == 0 {
-		sh.searchAfter = now + int64(searchPause)
-	}
-	return n
-}
-
-// searchPause is how long reclaimLocked leaves off.
-const searchPause = 100 * time.Millisecond
-
 func (sh *shard) rebind(s *service, id uint64, key, from, to string, now int64) (statefulroute.Binding, bool, error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -378,23 +209,6 @@ func (sh *shard) rebind(s *service, id uint64, key, from, to string, now int64) 
 	}
 	sh.counts.rebinds++
 	return sh.reseatLocked(e, key, to), true, nil
-}
-
-// rebindGhostLocked is rebind of a session that is only remembered.
-func (sh *shard) rebindGhostLocked(s *service, id uint64, key, from, to string, now int64) (b statefulroute.Binding, won bool, err error) {
-	podName, ok := sh.rememberedLocked(s, id, now)
-	switch {
-	case !ok:
-		return b, false, statefulroute.ErrGone
-	case podName != from:
-		sh.reviveLocked(&b, s, id, key, podName, "", now)
-		return b, false, nil
-	case to == from:
-		from = ""
-	}
-	sh.counts.rebinds++
-	sh.reviveLocked(&b, s, id, key, to, from, now)
-	return b, true, nil
 }
 
 // reseatLocked binds an entry to another pod.
@@ -480,47 +294,3 @@ func (sh *shard) checkpoint() {
 		}
 	})
 }
-
-// giveUp evicts the oldest of some entries of a pod that were used once and are not in
-// use. It looks at them from one on that its caller changes, and reports whether there was
-// any.
-func (sh *shard) giveUp(s *service, podName string, turn int, now int64) bool {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	g := sh.groups[groupKey{s, podName}]
-	if g == nil || len(g.members[usedOnce]) == 0 {
-		return false
-	}
-	victim := sh.oldestIdle(g.members[usedOnce], turn)
-	if victim == nil {
-		return false
-	}
-	if sh.slab.expired(victim, now) {
-		sh.removeLocked(victim, &sh.counts.expired)
-		return true
-	}
-	sh.rememberLocked(victim, evict.ReasonSessions, now)
-	sh.removeLocked(victim, &sh.counts.evicted[evict.ReasonSessions])
-	return true
-}
-
-// oldestIdle compares some of the entries that are not in use.
-func (sh *shard) oldestIdle(slots []uint32, turn int) (oldest *entry) {
-	compared := 0
-	for i := range min(len(slots), walkStep) {
-		e := sh.slab.at(slots[(turn+i)%len(slots)])
-		if e.seat&inUseFlag != 0 {
-			continue
-		}
-		if oldest == nil || e.LastSeen < oldest.LastSeen {
-			oldest = e
-		}
-		if compared++; compared == giveUpLook {
-			break
-		}
-	}
-	return oldest
-}
-
-// giveUpLook bounds the entries that giveUp compares.
-const giveUpLook = 8
