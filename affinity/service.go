@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// service is what the table knows of one service. It is made by what writes (a
-// claim, a move, an idle timeout, a restored binding), never by what asks: services
+// service is what the table knows of one service. It is made by what writes (a claim,
+// a move, a hold, an idle timeout, a restored binding), never by what asks: services
 // come from the configuration and are few, and they are never forgotten.
 type service struct {
 	name   string
