@@ -43,11 +43,13 @@ func (sh *shard) victimLocked(now int64) (*entry, evict.Reason, error) {
 	}
 }
 
-// passLocked tells the policy that it has to choose another victim.
+// passLocked tells the policy that it has to choose another victim. To one that knows
+// nothing of sessions in use, the entry leaves and comes anew.
 func (sh *shard) passLocked(e *entry, now int64) {
 	sh.seenLocked(e, now)
 	if sh.renewer == nil {
-		sh.policy.Used(&e.Entry)
+		sh.policy.Remove(&e.Entry)
+		sh.policy.Add(&e.Entry)
 		return
 	}
 	sh.renewer.Passed(&e.Entry)

@@ -162,6 +162,39 @@ func TestSessionsInUseAreEvictedLast(t *testing.T) {
 	}
 }
 
+// madeFirst drops what was made first, whatever was used: a strategy of one's own that
+// knows nothing of sessions in use.
+type madeFirst struct{ made *evict.List }
+
+func (madeFirst) NewPolicy(room evict.Room) evict.Policy { return madeFirst{room.NewList()} }
+
+func (p madeFirst) Add(e *evict.Entry)    { p.made.PushFront(e) }
+func (p madeFirst) Used(*evict.Entry)     {}
+func (p madeFirst) Remove(e *evict.Entry) { p.made.Remove(e) }
+
+func (p madeFirst) Victim(int64) (*evict.Entry, evict.Reason, error) {
+	return p.made.Back(), evict.ReasonCapacity, nil
+}
+
+func TestAStrategyOfOnesOwnKeepsSessionsInUse(t *testing.T) {
+	registry := evict.NewRegistry()
+	if err := registry.Register("made first", func() evict.Strategy { return madeFirst{} }); err != nil {
+		t.Fatal(err)
+	}
+	c := newTable(t, Options{Registry: registry, Strategy: "made first", Capacity: 10, Shards: 1})
+	for i := range 3 {
+		key := fmt.Sprint("held-", i)
+		c.Hold("chat", key, t0)
+		claim(t, c, "chat", key, "chat-0", t0)
+	}
+	for i := range 100 {
+		claim(t, c, "chat", fmt.Sprint("other-", i), "chat-1", t0)
+	}
+	if n := c.PodSessions("chat", "chat-0"); n != 3 {
+		t.Errorf("%d of 3 sessions in use are bound", n)
+	}
+}
+
 // An id that somebody made up is not worth more for a request that takes long: it is kept
 // while that is in flight, and no longer.
 func TestSlowRequestsDoNotProveASession(t *testing.T) {

@@ -24,7 +24,7 @@ type Renewer interface {
 	Renewed(e *Entry)
 	// Passed takes note that the entry that Victim chose is not dropped, because its
 	// session has requests in flight, and that Victim is to choose again. It is no use
-	// either; a Policy that is no Renewer is told of one instead.
+	// either. From a Policy that is no Renewer the entry is removed, and added anew.
 	Passed(e *Entry)
 }
 
