@@ -86,12 +86,14 @@ func WriteError(w http.ResponseWriter, status int, err error) {
 }
 
 // Serve answers on listener until ctx ends, then lets requests in flight
-// finish for up to half a second: whoever starts the process again waits for it. An address that only the operator's machine
-// reaches is no protection from the pages of other sites in the operator's
-// browser: changes asked for by another origin are refused, and so is everything
-// that names a host which somebody else could have pointed here. IP addresses,
-// names of one label (localhost, a container's name) and the further hosts are
-// not such: a browser takes no page of another site for theirs.
+// finish for up to half a second: whoever starts the process again waits for it.
+//
+// An address that only the operator's machine reaches is no protection from the
+// pages of other sites in the operator's browser: changes asked for by another
+// origin are refused, and so is everything that names a host which somebody else
+// could have pointed here. IP addresses, names of one label (localhost, a
+// container's name) and the further hosts are not such: a browser takes no page of
+// another site for theirs.
 //
 // Connections, headers, bodies and the time that a client may take for each are
 // bounded.

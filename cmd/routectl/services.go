@@ -118,7 +118,8 @@ func (c *ctl) acceptCommand() *cobra.Command {
 
 xds-server keeps the pods that a source lacks when they are more than half of
 all, or where DNS answers lack any, until the source has said so for as long as
-services[].pods.hold. This command ends the wait: the pods that the source lacks are gone at once, and their sessions with them.`,
+services[].pods.hold. This command ends the wait: the pods that the source lacks
+are gone at once, and their sessions with them.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var svc xds.ServiceReport
 			if err := c.xds().call(cmd.Context(), "POST", "/api/v1/services/"+segment(args[0])+"/pods/accept", nil, &svc); err != nil {
