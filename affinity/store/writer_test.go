@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -348,6 +349,25 @@ func TestRunsAreSorted(t *testing.T) {
 		}
 		if !slices.Equal(got, want) {
 			t.Fatalf("got %v, want %v", got, want)
+		}
+	})
+}
+
+// 50 ms after it was answered a binding outlives the process. Half of that is for the
+// disk and the machine: the store itself waits no longer than the other half.
+func TestABindingIsWrittenSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, stop := open(t, Options{Path: filepath.Join(t.TempDir(), "pins.db")}, nil)
+		defer stop()
+		for i := range 100 {
+			time.Sleep(time.Duration(i) * time.Millisecond) // at any time of the writer's turn
+			b := binding(i)
+			s.Put(b)
+			time.Sleep(25 * time.Millisecond)
+			synctest.Wait()
+			if _, ok := s.inFile(t, b.Service, b.Key); !ok {
+				t.Fatalf("binding %d is not in the file", i)
+			}
 		}
 	})
 }
