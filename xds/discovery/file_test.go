@@ -82,7 +82,9 @@ func TestAFileThatIsBeingWrittenIsNotRead(t *testing.T) {
 		if _, err := f.WriteString(line); err != nil {
 			t.Fatal(err)
 		}
-		<-time.After(200 * time.Millisecond)
+		// Longer than a file is to be left alone that was replaced, and by far not as long
+		// as one that is written.
+		<-time.After(100 * time.Millisecond)
 	}
 	await(t, "the whole list", func() bool { return b.of("chat") == "a b c d e f g" })
 	seen.Range(func(list, _ any) bool {
