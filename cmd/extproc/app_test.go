@@ -430,11 +430,13 @@ func TestWhatIsNotRestoredLeavesTheFile(t *testing.T) {
 }
 
 func TestAnOperatorsDeletionIsExpedited(t *testing.T) {
-	a, _, stop := startApp(t)
+	path := filepath.Join(t.TempDir(), "pins.db")
+	a, _, stop := startApp(t, func(o *Options) { o.Config.Store.Memory = &config.MemoryStore{Path: path} })
 	defer stop()
 	var expedited []string
 	e := a.sessions()
-	e.Expedite = func(service, key string) { expedited = append(expedited, service+"/"+key) }
+	expedite := e.Expedite // the store's
+	e.Expedite = func(service, key string) { expedite(service, key); expedited = append(expedited, service+"/"+key) }
 	if _, _, err := a.table.Claim("chat", "a", "chat-0", time.Now()); err != nil {
 		t.Fatal(err)
 	}
