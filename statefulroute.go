@@ -1,7 +1,7 @@
 // Package statefulroute holds the plain facts that every part of Stateful Route
 // talks about: services, their pods, the sessions bound to those pods, and the
 // load each pod carries. It imports nothing but the standard library, so the
-// pure cores (affinity, balancing, insight) and the adapters (xds, extproc) can
+// pure cores (affinity, balancing, analysis) and the adapters (xds, extproc) can
 // share these words without knowing each other.
 //
 // A pod is known by its name; its address is only where it lives at the moment:

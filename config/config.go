@@ -109,7 +109,7 @@ type Extproc struct {
 
 // Affinity configures the session table.
 type Affinity struct {
-	// Strategy is a name registered in package affinity. Default lru.
+	// Strategy is a name registered in package evict. Default lru.
 	Strategy string
 	// Capacity is the most bindings kept. Default 1000000.
 	Capacity int

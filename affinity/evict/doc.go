@@ -6,6 +6,6 @@
 // [List], and names a victim when the shard needs room. It knows nothing of keys, pods
 // or locks, and the table knows nothing of its order.
 //
-// A strategy of one's own is a type with one method. It gets a name in a [Registry],
-// which cmd/extproc's main.go fills, and the configuration selects it by that name.
+// A strategy of one's own is a Strategy and its Policy. It gets a name in a [Registry],
+// which internal/extensions fills, and the configuration selects it by that name.
 package evict

@@ -1,5 +1,5 @@
-// Package cli is what the servers' command lines have in common: the flags of
-// the contract, a zap logger, and a context that ends with SIGINT or SIGTERM.
+// Package cli is what the servers' command lines have in common: their
+// flags, a zap logger, and a context that ends with SIGINT or SIGTERM.
 //
 //	func main() { os.Exit(cli.Main("extproc", os.Args[1:], os.Stdout, os.Stderr, cli.Program{Check: check, Run: run})) }
 package cli

@@ -9,5 +9,5 @@
 //	if err != nil {
 //		return err
 //	}
-//	cmd := exec.Command(bin.Path, "--config-path", file, "--use-dynamic-base-id")
+//	cmd := exec.Command(bin.Path, "--config-path", file, "--disable-hot-restart")
 package envoybin
