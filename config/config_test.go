@@ -261,7 +261,7 @@ func TestCustomStrategyNames(t *testing.T) {
 	if b := cfg.Services[0].Balancing; b.Strategy != "fastest" || !b.FixedWeights {
 		t.Errorf("balancing: %+v", b)
 	}
-	if _, err := LoadExtproc("testdata/extproc/strategy.bad.yml", WithCacheStrategies("arc")); err != nil {
+	if _, err := LoadExtproc("testdata/extproc/strategy.bad.yml", WithEvictionStrategies("arc")); err != nil {
 		t.Error(err)
 	}
 }

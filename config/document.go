@@ -16,10 +16,10 @@ import (
 type document struct {
 	*strictyaml.Document
 
-	strategies      *balancing.Registry
-	cacheStrategies []string
-	pods            *discovery.Registry
-	rules           []string // of the program, not the configuration
+	strategies         *balancing.Registry
+	evictionStrategies []string
+	pods               *discovery.Registry
+	rules              []string // of the program, not the configuration
 }
 
 // Option changes what a Load function accepts.
@@ -37,10 +37,10 @@ func WithPodSources(r *discovery.Registry) Option {
 	return func(d *document) { d.pods = r }
 }
 
-// WithCacheStrategies replaces the affinity cache strategies extproc may name.
+// WithEvictionStrategies replaces the eviction strategies extproc may name.
 // The default is the built-in ones.
-func WithCacheStrategies(names ...string) Option {
-	return func(d *document) { d.cacheStrategies = names }
+func WithEvictionStrategies(names ...string) Option {
+	return func(d *document) { d.evictionStrategies = names }
 }
 
 // WithRule names an analyzer rule that the program has of its own: a configured one
@@ -56,7 +56,7 @@ func decodeFile(file string, v any, opts []Option) (*document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	doc := &document{strategies: balancing.NewRegistry(), cacheStrategies: evict.NewRegistry().Names(), pods: discovery.NewRegistry()}
+	doc := &document{strategies: balancing.NewRegistry(), evictionStrategies: evict.NewRegistry().Names(), pods: discovery.NewRegistry()}
 	for _, opt := range opts {
 		opt(doc)
 	}

@@ -79,7 +79,7 @@ func (raw *rawExtproc) check(doc *document) (*Extproc, error) {
 }
 
 func (a *Affinity) check(doc *document, at path) {
-	doc.Known(at.With("strategy"), a.Strategy, doc.cacheStrategies)
+	doc.Known(at.With("strategy"), a.Strategy, doc.evictionStrategies)
 	if a.Capacity < 1 {
 		doc.Refuse(at.With("capacity"), "must be at least 1")
 	}

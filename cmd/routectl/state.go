@@ -26,12 +26,12 @@ type serverState struct {
 	// good one kept; ConfigError says why, as far as the server tells.
 	ConfigGood  bool   `json:"config_good"`
 	ConfigError string `json:"config_error,omitempty"`
-	// Cache is extproc's session table.
-	Cache *cacheState `json:"cache,omitempty"`
+	// Table is extproc's session table.
+	Table *tableState `json:"cache,omitempty"`
 }
 
-// cacheState is what status shows of a session table.
-type cacheState struct {
+// tableState is what status shows of a session table.
+type tableState struct {
 	Strategy string  `json:"strategy"`
 	Size     int     `json:"size"`
 	Capacity int     `json:"capacity"`
@@ -86,11 +86,13 @@ func (s server) xdsDetails(ctx context.Context, out *serverState) error {
 }
 
 func (s server) extprocDetails(ctx context.Context, out *serverState) error {
-	var stats struct{ Cache cacheState }
+	var stats struct {
+		Table tableState `json:"cache"`
+	}
 	if err := s.get(ctx, "/api/v1/stats", &stats); err != nil {
 		return err
 	}
-	out.Cache = &stats.Cache
+	out.Table = &stats.Table
 	raw, err := s.ask(ctx, "GET", "/metrics", nil)
 	if err != nil {
 		return err

@@ -123,10 +123,10 @@ func (s serverState) configuration() string {
 
 // table is an extproc's session table.
 func (s serverState) table() []any {
-	if s.Cache == nil {
+	if s.Table == nil {
 		return []any{"-", "-"}
 	}
-	return []any{strconv.Itoa(s.Cache.Size) + " of " + strconv.Itoa(s.Cache.Capacity), percent(s.Cache.HitRate)}
+	return []any{strconv.Itoa(s.Table.Size) + " of " + strconv.Itoa(s.Table.Capacity), percent(s.Table.HitRate)}
 }
 
 // reasons says why a server is not as it should be, below the table.

@@ -106,7 +106,7 @@ func TestJSON(t *testing.T) {
 	}
 	var status statusReport
 	parse(t, s.ok(t, "status", "-o", "json"), &status)
-	if len(status.Servers) != 3 || status.Servers[1].Cache.Size != 1 || len(status.Services) != 2 || status.Clients["extproc"] != 2 {
+	if len(status.Servers) != 3 || status.Servers[1].Table.Size != 1 || len(status.Services) != 2 || status.Clients["extproc"] != 2 {
 		t.Errorf("status: %+v", status)
 	}
 	var clients []map[string]any

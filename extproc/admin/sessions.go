@@ -176,7 +176,7 @@ func (a *admin) move(w http.ResponseWriter, r *http.Request, service, key string
 	began := a.Now()
 	b, err := a.Editor.Move(r.Context(), service, key, body.Pod, a.Now())
 	if span.Recording() {
-		span.At(began).CacheSet(a.Directory.HashKey(service, key), err)
+		span.At(began).TableSet(a.Directory.HashKey(service, key), err)
 	}
 	if err != nil {
 		span.End(http.StatusServiceUnavailable, err)
@@ -213,7 +213,7 @@ func (a *admin) forget(w http.ResponseWriter, r *http.Request, service, key stri
 	began := a.Now()
 	err := a.Editor.Delete(r.Context(), service, key)
 	if span.Recording() {
-		span.At(began).CacheDelete(a.Directory.HashKey(service, key), err == nil)
+		span.At(began).TableDelete(a.Directory.HashKey(service, key), err == nil)
 	}
 	if err != nil {
 		span.End(a.writeNoSession(w, service, err), nil)

@@ -38,22 +38,22 @@ func (s RequestSpan) TraceID() string {
 //
 //	start := time.Now()
 //	binding, ok := table.Lookup(…)
-//	span.At(start).CacheGet(hashed, ok)
+//	span.At(start).TableGet(hashed, ok)
 func (s RequestSpan) At(start time.Time) RequestSpan {
 	s.start = start
 	return s
 }
 
-// CacheGet records a look-up in the session table.
-func (s RequestSpan) CacheGet(hashedKey string, hit bool) { s.cache("get", hashedKey, hit, nil) }
+// TableGet records a look-up in the session table.
+func (s RequestSpan) TableGet(hashedKey string, hit bool) { s.table("get", hashedKey, hit, nil) }
 
-// CacheSet records a claim, rebind or move of a session; err is why it failed.
-func (s RequestSpan) CacheSet(hashedKey string, err error) { s.cache("set", hashedKey, false, err) }
+// TableSet records a claim, rebind or move of a session; err is why it failed.
+func (s RequestSpan) TableSet(hashedKey string, err error) { s.table("set", hashedKey, false, err) }
 
-// CacheDelete records a session's removal; hit says whether there was one.
-func (s RequestSpan) CacheDelete(hashedKey string, hit bool) { s.cache("delete", hashedKey, hit, nil) }
+// TableDelete records a session's removal; hit says whether there was one.
+func (s RequestSpan) TableDelete(hashedKey string, hit bool) { s.table("delete", hashedKey, hit, nil) }
 
-func (s RequestSpan) cache(operation, hashedKey string, hit bool, err error) {
+func (s RequestSpan) table(operation, hashedKey string, hit bool, err error) {
 	if !s.Recording() {
 		return
 	}

@@ -37,7 +37,7 @@ func (s Set) Config() (known []config.Option) {
 		known = append(known, config.WithStrategies(s.Balancing))
 	}
 	if s.Eviction != nil {
-		known = append(known, config.WithCacheStrategies(s.Eviction.Names()...))
+		known = append(known, config.WithEvictionStrategies(s.Eviction.Names()...))
 	}
 	if s.Pods != nil {
 		known = append(known, config.WithPodSources(s.Pods))

@@ -116,8 +116,8 @@ func TestUnknownClustersAreDropped(t *testing.T) {
 	l := NewStore()
 	l.Report(time.Unix(100, 0), "client", stats, chatPods{testPod("a", 1)})
 	taken := l.Take()
-	if len(taken.Caches)+len(taken.Windows)+len(l.recent)+len(l.gauges["client"]) != 0 {
-		t.Errorf("%d caches, %d windows, %d pods with a past, %d gauges are kept", len(taken.Caches), len(taken.Windows), len(l.recent), len(l.gauges["client"]))
+	if len(taken.Lookups)+len(taken.Windows)+len(l.recent)+len(l.gauges["client"]) != 0 {
+		t.Errorf("%d lookups, %d windows, %d pods with a past, %d gauges are kept", len(taken.Lookups), len(taken.Windows), len(l.recent), len(l.gauges["client"]))
 	}
 	if n := l.Refused()[refusedUnknownService]; n != 20_000 {
 		t.Errorf("%d clusters counted as refused", n)
@@ -133,8 +133,8 @@ func TestReplicasAndCachesThatCannotBeAreRefused(t *testing.T) {
 			}}}, pods)
 		}
 	}
-	if taken := l.Take(); len(taken.Caches)+len(taken.Replicas) != 0 || l.Refused()[refusedAbsurd] != 8 {
-		t.Errorf("caches %v, replicas %v, refused %v", taken.Caches, taken.Replicas, l.Refused())
+	if taken := l.Take(); len(taken.Lookups)+len(taken.Replicas) != 0 || l.Refused()[refusedAbsurd] != 8 {
+		t.Errorf("lookups %v, replicas %v, refused %v", taken.Lookups, taken.Replicas, l.Refused())
 	}
 }
 
@@ -210,7 +210,7 @@ func FuzzLoadReports(f *testing.F) {
 			now = now.Add(time.Duration(i) * time.Second)
 			l.Report(now, fmt.Sprint(i), m.GetClusterStats(), pods)
 		}
-		if n := len(l.windows) + len(l.recent) + len(l.caches); n > 5 || len(l.gauges) > 4 {
+		if n := len(l.windows) + len(l.recent) + len(l.lookups); n > 5 || len(l.gauges) > 4 {
 			t.Fatalf("%d entries of two pods are kept", n)
 		}
 		for _, pod := range []string{"a", "b"} {

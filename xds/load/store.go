@@ -70,14 +70,14 @@ type Window struct {
 type Taken struct {
 	Windows []Window
 	// Caches count the session look-ups of each service.
-	Caches map[string]CacheCounts
+	Lookups map[string]Lookups
 	// Replicas are the extprocs by client name, as they reported last; their
 	// evictions add up.
 	Replicas map[string]analysis.ReplicaSample
 }
 
-// CacheCounts are look-ups of sessions by all extprocs.
-type CacheCounts struct{ Hits, Misses uint64 }
+// Lookups counts look-ups of sessions by all extprocs.
+type Lookups struct{ Hits, Misses uint64 }
 
 // Pods finds the pods that reports are about.
 type Pods interface {
@@ -95,7 +95,7 @@ type Store struct {
 	windows  map[podID]*window
 	clients  map[string]time.Time // since when they report
 	refused  map[string]uint64    // by reason
-	caches   map[string]CacheCounts
+	lookups  map[string]Lookups
 	replicas map[string]analysis.ReplicaSample
 	gauges   map[string]map[podID]Gauges // by client
 	recent   map[podID]*recent
@@ -122,7 +122,7 @@ const recentHalfLife = 3 * time.Second
 // NewStore returns an empty store.
 func NewStore() *Store {
 	return &Store{
-		windows: map[podID]*window{}, clients: map[string]time.Time{}, refused: map[string]uint64{}, caches: map[string]CacheCounts{}, replicas: map[string]analysis.ReplicaSample{},
+		windows: map[podID]*window{}, clients: map[string]time.Time{}, refused: map[string]uint64{}, lookups: map[string]Lookups{}, replicas: map[string]analysis.ReplicaSample{},
 		gauges: map[string]map[podID]Gauges{}, recent: map[podID]*recent{},
 	}
 }
@@ -201,10 +201,10 @@ func (l *Store) countLookupsLocked(service string, v map[string]float64) {
 		l.refused[refusedAbsurd]++
 		return
 	}
-	c := l.caches[service]
+	c := l.lookups[service]
 	c.Hits += uint64(v[wire.MetricCacheHits])
 	c.Misses += uint64(v[wire.MetricCacheMisses])
-	l.caches[service] = c
+	l.lookups[service] = c
 }
 
 // Refuse counts a whole report that was refused.
@@ -317,7 +317,7 @@ func (l *Store) Take() Taken {
 			l.windowLocked(id).Gauges.add(g)
 		}
 	}
-	out := Taken{Windows: make([]Window, 0, len(l.windows)), Caches: l.caches, Replicas: maps.Clone(l.replicas)}
+	out := Taken{Windows: make([]Window, 0, len(l.windows)), Lookups: l.lookups, Replicas: maps.Clone(l.replicas)}
 	for _, w := range l.windows {
 		out.Windows = append(out.Windows, w.agreed())
 	}
@@ -326,7 +326,7 @@ func (l *Store) Take() Taken {
 		l.replicas[client] = r
 	}
 	clear(l.windows)
-	l.caches = map[string]CacheCounts{}
+	l.lookups = map[string]Lookups{}
 	return out
 }
 
@@ -393,7 +393,7 @@ func (w Window) Observation(interval time.Duration) weight.Observation {
 
 // Samples is what was taken as the analyzer takes it, by service.
 func (t *Taken) Samples() map[string]analysis.ServiceSample {
-	out := make(map[string]analysis.ServiceSample, len(t.Caches))
+	out := make(map[string]analysis.ServiceSample, len(t.Lookups))
 	of := func(service string) analysis.ServiceSample {
 		s, ok := out[service]
 		if !ok {
@@ -406,7 +406,7 @@ func (t *Taken) Samples() map[string]analysis.ServiceSample {
 		w := &t.Windows[i]
 		of(w.Service).Pods[w.Pod] = w.sample()
 	}
-	for service, c := range t.Caches {
+	for service, c := range t.Lookups {
 		s := of(service)
 		s.Hits, s.Misses = c.Hits, c.Misses
 		out[service] = s

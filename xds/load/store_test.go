@@ -185,14 +185,14 @@ func TestExtprocsReportOnThemselvesAndTheirCaches(t *testing.T) {
 		l.Report(now, "extproc#1", stats, chatPods{testPod("a", 1)})
 	}
 	got := l.Take()
-	if got.Caches["chat"] != (CacheCounts{14, 6}) {
-		t.Errorf("caches: %+v", got.Caches)
+	if got.Lookups["chat"] != (Lookups{14, 6}) {
+		t.Errorf("lookups: %+v", got.Lookups)
 	}
 	want := analysis.ReplicaSample{ProcessSample: analysis.ProcessSample{Memory: 100, MemoryLimit: 200, CPU: .5}, Size: 9, Capacity: 10, Evictions: 8}
 	if got.Replicas["extproc#1"] != want {
 		t.Errorf("replicas: %+v", got.Replicas)
 	}
-	if again := l.Take(); again.Replicas["extproc#1"].Evictions != 0 || again.Replicas["extproc#1"].Size != 9 || len(again.Caches) != 0 {
+	if again := l.Take(); again.Replicas["extproc#1"].Evictions != 0 || again.Replicas["extproc#1"].Size != 9 || len(again.Lookups) != 0 {
 		t.Errorf("second take: %+v", again)
 	}
 	l.Forget("extproc#1")
