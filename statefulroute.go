@@ -4,14 +4,7 @@
 // pure cores (affinity, balancing, analysis) and the adapters (xds, extproc) can
 // share these words without knowing each other.
 //
-// A pod is known by its name; its address is only where it lives at the moment:
-//
-//	pod := statefulroute.Pod{
-//		Name:    "chat-0",
-//		Address: netip.MustParseAddrPort("10.0.0.7:8080"),
-//		Weight:  1,
-//	}
-//	pod.State.TakesNew() // true: a zero State is Ready
+// A pod is known by its name; its address is only where it lives at the moment.
 package statefulroute
 
 import (

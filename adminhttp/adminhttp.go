@@ -1,11 +1,6 @@
 // Package adminhttp is what the admin ports of xds-server and extproc have in
 // common: metrics, liveness, readiness, profiles, JSON answers and a server
 // that ends with its context.
-//
-//	mux := http.NewServeMux()
-//	adminhttp.Register(mux, adminhttp.Options{Metrics: monitor.Handler(), Ready: app.ready})
-//	mux.HandleFunc("GET /api/v1/services", app.services)
-//	err := adminhttp.Serve(ctx, listener, mux)
 package adminhttp
 
 import (

@@ -1,10 +1,7 @@
 // Package config reads the strict YAML of xds-server and extproc. Whatever is
 // unknown, doubled, missing or out of range is refused with the file, the line
 // and the reason; nothing is guessed, and a caller that reloads keeps its last
-// good value when an error comes back:
-//
-//	cfg, err := config.LoadXDSServer("envoy/xds-server.yaml")
-//	// err: envoy/xds-server.yaml:14: services[0].pods.static[0].address: "chat.internal:80" is not an IP:PORT ...
+// good value when an error comes back.
 package config
 
 import (

@@ -15,13 +15,7 @@
 // What a service is (its key sources, its strategy, its pods) comes from
 // xds-server by xDS; package xdsclient puts it into a Directory, which keeps the
 // last good state whatever becomes of xds-server. Package sessionkey reads the key,
-// and package admin shows an operator what there is:
-//
-//	directory, err := extproc.NewDirectory(extproc.DirectoryOptions{Monitor: monitor})
-//	watcher, err := xdsclient.NewWatcher(xdsclient.WatcherOptions{Conn: conn, NodeID: id, Services: directory})
-//	server, err := extproc.NewServer(extproc.ServerOptions{Directory: directory, Table: table})
-//	extprocv3.RegisterExternalProcessorServer(grpcServer, server)
-//	go watcher.Run(ctx)
+// and package admin shows an operator what there is. The example puts them together.
 //
 // Two traits of Envoy shape the stream handler. A stream that ends cleanly
 // before its first answer lets the request pass undecided, so every way out

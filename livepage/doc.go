@@ -5,11 +5,7 @@
 // allows neither inline script nor markup made from text.
 //
 // Whoever owns the facts passes a function that assembles them for a moment, and
-// feeds the charts with what the analyzer is fed with:
-//
-//	page, err := livepage.New(livepage.Options{Logger: logger, State: app.liveState})
-//	page.Register(mux)
-//	page.Observe(now, []string{"chat"}, samples)
+// feeds the charts with what the analyzer is fed with.
 //
 // A stream has no buffer of its own: it writes the newest state when there is
 // one that it has not written yet. A client that does not read for some seconds

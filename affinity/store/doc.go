@@ -8,13 +8,6 @@
 // never behind more than one short transaction of what can wait: the expired
 // bindings of a sweep, ordinary use, or a rewrite of the file.
 //
-//	st, found, err := store.Open(store.Options{Path: "pins.db"})
-//	if err != nil { ... }               // not ours to open: locked, no permission
-//	if found.Damage != nil { ... }      // log it; the old file was kept aside
-//	table, err := affinity.New(affinity.Options{Journal: st})
-//	table.Restore(found.Bindings, now)
-//	err = st.Run(ctx, table.All())      // until ctx ends; then the rest is written
-//
 // A process that is killed loses what it had not handed to the kernel: the last
 // batch. What it had is in the page cache and survives the process. A machine
 // that loses power loses what was not on the disk yet: what was written since

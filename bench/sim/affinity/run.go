@@ -3,10 +3,6 @@
 // simulated time, and counts the requests that came back to find their binding
 // gone although their session was alive.
 //
-//	table, _ := affinity.New(affinity.Options{Capacity: 4 * 20_000})
-//	r := simulate.Run(simulate.Workload{Seed: 1, Live: 20_000}, simulate.Affinity(table))
-//	fmt.Printf("%.1f %% broken\n", 100*r.BrokenShare())
-//
 // A run depends on its seed alone; it needs no clock.
 package simulate
 
