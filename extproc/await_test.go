@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/stateful-route/stateful-route/insight/metrics"
+	"github.com/stateful-route/stateful-route/extproc/extproctest"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -25,10 +25,7 @@ type early struct {
 }
 
 func startEarly(t *testing.T) *early {
-	m, err := metrics.NewMonitor(metrics.MonitorOptions{Process: "extproc"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := extproctest.NewMonitor(t)
 	d, err := NewDirectory(DirectoryOptions{Monitor: m})
 	if err != nil {
 		t.Fatal(err)

@@ -14,7 +14,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
-	"github.com/stateful-route/stateful-route/insight/metrics"
+	"github.com/stateful-route/stateful-route/extproc/extproctest"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -49,10 +49,7 @@ func TestDirectoryKeepsWhatItKnowsOfAServiceThatStays(t *testing.T) {
 }
 
 func TestDirectoryFollowsIdleTimeouts(t *testing.T) {
-	m, err := metrics.NewMonitor(metrics.MonitorOptions{Process: "extproc"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := extproctest.NewMonitor(t)
 	idle, completed := recordedTimeouts{}, 0
 	d, err := NewDirectory(DirectoryOptions{Monitor: m, IdleTimeouts: idle, OnComplete: func() { completed++ }})
 	if err != nil {

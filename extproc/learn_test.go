@@ -11,17 +11,6 @@ import (
 	"github.com/stateful-route/stateful-route/wire"
 )
 
-func learning(s *statefulroute.Service) {
-	s.Session.Learn = []statefulroute.SessionSource{
-		from(statefulroute.FromHeader, "Mcp-Session-Id"), from(statefulroute.FromCookie, "JSESSIONID"),
-	}
-	s.Session.Key = append(s.Session.Key, s.Session.Learn...)
-}
-
-func issuing(s *statefulroute.Service) {
-	s.Session.Issue = &statefulroute.IssuedCookie{Name: "stateful-route", TTL: 24 * time.Hour}
-}
-
 func TestLearnedSessionBelongsToThePodThatMadeIt(t *testing.T) {
 	for name, h := range map[string][2]string{
 		"header": {"mcp-session-id", "id-1"},

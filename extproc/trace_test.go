@@ -15,13 +15,9 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/stateful-route/stateful-route/affinity"
+	"github.com/stateful-route/stateful-route/extproc/extproctest"
 	"github.com/stateful-route/stateful-route/insight/tracing"
 	"github.com/stateful-route/stateful-route/wire"
-)
-
-const (
-	someTrace  = "0af7651916cd43dd8448eb211c80319c"
-	someParent = "00-" + someTrace + "-b7ad6b7169203331-01"
 )
 
 // newTestTracer records every span that is made.
@@ -60,7 +56,7 @@ func newTraced(t *testing.T, services ...wire.ServiceState) *traced {
 func (x *traced) play(request []string, upstream string, response []string) []*extprocv3.ProcessingResponse {
 	x.t.Helper()
 	stream := &scriptedStream{
-		ctx: metadata.NewIncomingContext(context.Background(), metadata.Pairs(wire.ServiceMetadata, "chat", "traceparent", someParent)),
+		ctx: metadata.NewIncomingContext(context.Background(), metadata.Pairs(wire.ServiceMetadata, "chat", "traceparent", extproctest.Parent)),
 		in:  []*extprocv3.ProcessingRequest{requestMessage(request...)},
 	}
 	if response != nil {
@@ -70,29 +66,6 @@ func (x *traced) play(request []string, upstream string, response []string) []*e
 		x.t.Fatal(err)
 	}
 	return stream.out
-}
-
-// checkSpans looks at the spans so far: their names in the order in which they ended,
-// one trace, and no key in them.
-func checkSpans(t *testing.T, spans *tracetest.SpanRecorder, want string, keys ...string) {
-	t.Helper()
-	var names []string
-	for _, s := range spans.Ended() {
-		names = append(names, s.Name())
-		if got := s.SpanContext().TraceID().String(); got != someTrace {
-			t.Errorf("span %s is in trace %s", s.Name(), got)
-		}
-		for _, a := range s.Attributes() {
-			for _, key := range keys {
-				if strings.Contains(a.Value.String(), key) {
-					t.Errorf("span %s shows the key in %s", s.Name(), a.Key)
-				}
-			}
-		}
-	}
-	if got := strings.Join(names, " "); got != want {
-		t.Errorf("spans %s, want %s", got, want)
-	}
 }
 
 func TestRequestIsOneTrace(t *testing.T) {

@@ -2,40 +2,21 @@ package extproc
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/insight/metrics"
+	"github.com/stateful-route/stateful-route/extproc/extproctest"
 	"github.com/stateful-route/stateful-route/wire"
 )
-
-// fleet is n services of two pods each; the generation is in the pods' names and
-// addresses.
-func fleet(n, generation int) []wire.ServiceState {
-	out := make([]wire.ServiceState, n)
-	for i := range out {
-		p := pods(2)
-		for j := range p {
-			p[j].Name = fmt.Sprintf("g%d-%d", generation, j)
-			p[j].Address = netip.AddrPortFrom(p[j].Address.Addr(), uint16(generation*1000+j))
-		}
-		out[i] = stateOf(chat(func(s *statefulroute.Service) { s.Name = fmt.Sprintf("service-%03d", i) }), p)
-	}
-	return out
-}
 
 // All pods of all services are replaced at once, and at every step of it each
 // service is asked for new sessions, by requests that came before as well: each
 // finds a pod.
 func TestAllPodsReplacedAtOnceRefuseNobody(t *testing.T) {
 	const services = 100
-	m, err := metrics.NewMonitor(metrics.MonitorOptions{Process: "extproc"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := extproctest.NewMonitor(t)
 	var step func()
 	d, err := NewDirectory(DirectoryOptions{Monitor: m, Now: func() time.Time {
 		if f := step; f != nil {

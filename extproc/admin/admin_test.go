@@ -29,11 +29,6 @@ import (
 	"github.com/stateful-route/stateful-route/wire"
 )
 
-const (
-	someTrace  = "0af7651916cd43dd8448eb211c80319c"
-	someParent = "00-" + someTrace + "-b7ad6b7169203331-01"
-)
-
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // newTracer has every span that is made recorded.
@@ -48,17 +43,15 @@ func newTracer(t *testing.T, spans *tracetest.SpanRecorder, now func() time.Time
 	return tracer
 }
 
-func newTable(t *testing.T, change ...func(*affinity.Options)) *affinity.Table {
+// newDirectory is one that was told nothing yet, and what it counts with.
+func newDirectory(t *testing.T) (*extproc.Directory, *metrics.Monitor) {
 	t.Helper()
-	o := affinity.Options{Capacity: 1000, Shards: 1}
-	for _, c := range change {
-		c(&o)
-	}
-	table, err := affinity.New(o)
+	m := extproctest.NewMonitor(t)
+	d, err := extproc.NewDirectory(extproc.DirectoryOptions{Monitor: m})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return table
+	return d, m
 }
 
 // operator is the admin API as routectl sees it.
@@ -76,11 +69,11 @@ func startAdmin(t *testing.T) *operator {
 	core, logs := observer.New(zap.InfoLevel)
 	o := &operator{t: t, logs: logs, spans: tracetest.NewSpanRecorder()}
 	var monitor *metrics.Monitor
-	o.directory, monitor = extproctest.NewDirectory(t)
+	o.directory, monitor = newDirectory(t)
 	o.directory.Set([]wire.ServiceState{{
 		Service: extproctest.Chat(), Pods: extproctest.WithState(extproctest.Pods(3), "chat-2", statefulroute.Maintenance),
 	}}, true)
-	o.table = newTable(t)
+	o.table = extproctest.NewTable(t)
 	tracer := newTracer(t, o.spans, nil)
 	h, err := New(Options{
 		Directory: o.directory, Lister: extproc.MemoryTable{Table: o.table}, Editor: extproc.MemoryTable{Table: o.table},
@@ -106,7 +99,7 @@ func (o *operator) do(method, path, body string, into any) int {
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	r.Header.Set("traceparent", someParent)
+	r.Header.Set("traceparent", extproctest.Parent)
 	path, query, _ := strings.Cut(path, "?")
 	r.URL.RawPath, r.URL.RawQuery = path, query
 	if r.URL.Path, err = url.PathUnescape(path); err != nil {
@@ -354,7 +347,7 @@ func TestAdminChangesAreTraced(t *testing.T) {
 	o.do("GET", sessionPath+"chat/secret-key", "", nil)
 	o.do("DELETE", sessionPath+"chat/secret-key", "", nil)
 	o.do("DELETE", sessionPath+"chat/secret-key", "", nil)
-	checkSpans(t, o.spans, "cache.set request cache.delete request cache.delete request", "secret-key")
+	extproctest.CheckSpans(t, o.spans, "cache.set request cache.delete request cache.delete request", "secret-key")
 	for i, want := range map[int]string{2: "true", 4: "false"} {
 		for _, a := range o.spans.Ended()[i].Attributes() {
 			if a.Key == "cache.hit" && a.Value.String() != want {
@@ -370,9 +363,9 @@ func TestSpansGoByTheAPIsClock(t *testing.T) {
 	now := began
 	clock := func() time.Time { now = now.Add(time.Second); return now }
 	spans := tracetest.NewSpanRecorder()
-	d, _ := extproctest.NewDirectory(t)
+	d, _ := newDirectory(t)
 	d.Set([]wire.ServiceState{{Service: extproctest.Chat(), Pods: extproctest.Pods(2)}}, true)
-	table := extproc.MemoryTable{Table: newTable(t)}
+	table := extproc.MemoryTable{Table: extproctest.NewTable(t)}
 	handler, err := New(Options{
 		Directory: d, Lister: table, Editor: table, Metrics: http.NotFoundHandler(), TableStats: func() any { return nil },
 		Ready: func() error { return nil }, Tracer: newTracer(t, spans, clock), Now: clock,
@@ -399,33 +392,14 @@ func TestSpansGoByTheAPIsClock(t *testing.T) {
 	}
 }
 
-// checkSpans looks at the spans so far: their names in the order in which they ended,
-// one trace, and no key in them.
-func checkSpans(t *testing.T, spans *tracetest.SpanRecorder, want string, keys ...string) {
-	t.Helper()
-	var names []string
-	for _, s := range spans.Ended() {
-		names = append(names, s.Name())
-		if got := s.SpanContext().TraceID().String(); got != someTrace {
-			t.Errorf("span %s is in trace %s", s.Name(), got)
-		}
-		for _, a := range s.Attributes() {
-			for _, key := range keys {
-				if strings.Contains(a.Value.String(), key) {
-					t.Errorf("span %s shows the key in %s", s.Name(), a.Key)
-				}
-			}
-		}
-	}
-	if got := strings.Join(names, " "); got != want {
-		t.Errorf("spans %s, want %s", got, want)
-	}
-}
-
 func TestAdminStats(t *testing.T) {
 	o := startAdmin(t)
 	o.table.Move("chat", "a", "chat-0", time.Now())
-	extproctest.Ask(t, o.directory, extproc.MemoryTable{Table: newTable(t)}, "chat", "k")
+	server, err := extproc.NewServer(extproc.ServerOptions{Directory: o.directory, Table: extproc.MemoryTable{Table: extproctest.NewTable(t)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	extproctest.Ask(t, server, "chat", "k")
 	var s struct {
 		Cache    map[string]int
 		Balancer balancersJSON

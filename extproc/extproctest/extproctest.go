@@ -1,5 +1,6 @@
-// Package extproctest has what tests around package extproc need: a service, its
-// directory, and a request.
+// Package extproctest has what the tests of package extproc and of those around it need:
+// a service, its pods and its table, a request, and a look at the spans. It does not know
+// package extproc, so that the tests inside that can use it as well.
 package extproctest
 
 import (
@@ -7,26 +8,34 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
 	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/extproc"
+	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/insight/metrics"
 	"github.com/stateful-route/stateful-route/wire"
 )
+
+// From is a source of one kind.
+func From(kind statefulroute.SourceKind, name string) statefulroute.SessionSource {
+	return statefulroute.SessionSource{Kind: kind, Name: name}
+}
 
 // Chat is a service with one header key; change adapts it.
 func Chat(change ...func(*statefulroute.Service)) statefulroute.Service {
 	s := statefulroute.Service{
 		Name: "chat",
 		Session: statefulroute.SessionPolicy{
-			Key:           []statefulroute.SessionSource{{Kind: statefulroute.FromHeader, Name: "x-session-id"}},
+			Key:           []statefulroute.SessionSource{From(statefulroute.FromHeader, "x-session-id")},
 			OnPodLoss:     statefulroute.Rebind,
 			OnExtprocLoss: statefulroute.Allow,
 		},
@@ -40,6 +49,19 @@ func Chat(change ...func(*statefulroute.Service)) statefulroute.Service {
 
 // Rejecting makes Chat refuse sessions whose pod is lost.
 func Rejecting(s *statefulroute.Service) { s.Session.OnPodLoss = statefulroute.Reject }
+
+// Learning makes Chat learn the sessions that its pods create.
+func Learning(s *statefulroute.Service) {
+	s.Session.Learn = []statefulroute.SessionSource{
+		From(statefulroute.FromHeader, "Mcp-Session-Id"), From(statefulroute.FromCookie, "JSESSIONID"),
+	}
+	s.Session.Key = append(s.Session.Key, s.Session.Learn...)
+}
+
+// Issuing makes Chat give a cookie to clients that have no session.
+func Issuing(s *statefulroute.Service) {
+	s.Session.Issue = &statefulroute.IssuedCookie{Name: "stateful-route", TTL: 24 * time.Hour}
+}
 
 // Pods returns n ready pods, chat-0 at 127.0.0.1:9100 and so on.
 func Pods(n int) []statefulroute.Pod {
@@ -56,7 +78,7 @@ func Pods(n int) []statefulroute.Pod {
 
 // WithState is pods with one in another state.
 func WithState(pods []statefulroute.Pod, name string, s statefulroute.PodState) []statefulroute.Pod {
-	out := append([]statefulroute.Pod(nil), pods...)
+	out := slices.Clone(pods)
 	for i := range out {
 		if out[i].Name == name {
 			out[i].State = s
@@ -65,18 +87,48 @@ func WithState(pods []statefulroute.Pod, name string, s statefulroute.PodState) 
 	return out
 }
 
-// NewDirectory is a directory that was told nothing yet, and what it counts with.
-func NewDirectory(t testing.TB) (*extproc.Directory, *metrics.Monitor) {
+// StateOf is a service with its pods.
+func StateOf(svc statefulroute.Service, pods []statefulroute.Pod) wire.ServiceState {
+	return wire.ServiceState{Service: svc, Pods: pods}
+}
+
+// Fleet is n services of two pods each; the generation is in the pods' names and
+// addresses.
+func Fleet(n, generation int) []wire.ServiceState {
+	out := make([]wire.ServiceState, n)
+	for i := range out {
+		p := Pods(2)
+		for j := range p {
+			p[j].Name = fmt.Sprintf("g%d-%d", generation, j)
+			p[j].Address = netip.AddrPortFrom(p[j].Address.Addr(), uint16(generation*1000+j))
+		}
+		out[i] = StateOf(Chat(func(s *statefulroute.Service) { s.Name = fmt.Sprintf("service-%03d", i) }), p)
+	}
+	return out
+}
+
+// NewTable is an empty table of one shard; change adapts its options.
+func NewTable(t testing.TB, change ...func(*affinity.Options)) *affinity.Table {
+	t.Helper()
+	o := affinity.Options{Capacity: 1000, Shards: 1}
+	for _, c := range change {
+		c(&o)
+	}
+	table, err := affinity.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+// NewMonitor is what a directory counts with.
+func NewMonitor(t testing.TB) *metrics.Monitor {
 	t.Helper()
 	m, err := metrics.NewMonitor(metrics.MonitorOptions{Process: "extproc"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := extproc.NewDirectory(extproc.DirectoryOptions{Monitor: m})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d, m
+	return m
 }
 
 // Eventually polls: what it waits for happens in another process's stead.
@@ -94,13 +146,38 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// Ask has a server decide one request of a service with a header key.
-func Ask(t testing.TB, d *extproc.Directory, table extproc.Table, service, key string) {
+// A trace, and what names a span of it as the parent of others.
+const (
+	Trace  = "0af7651916cd43dd8448eb211c80319c"
+	Parent = "00-" + Trace + "-b7ad6b7169203331-01"
+)
+
+// CheckSpans looks at the spans so far: their names in the order in which they ended,
+// one trace, and no key in them.
+func CheckSpans(t testing.TB, spans *tracetest.SpanRecorder, want string, keys ...string) {
 	t.Helper()
-	server, err := extproc.NewServer(extproc.ServerOptions{Directory: d, Table: table})
-	if err != nil {
-		t.Fatal(err)
+	var names []string
+	for _, s := range spans.Ended() {
+		names = append(names, s.Name())
+		if got := s.SpanContext().TraceID().String(); got != Trace {
+			t.Errorf("span %s is in trace %s", s.Name(), got)
+		}
+		for _, a := range s.Attributes() {
+			for _, key := range keys {
+				if strings.Contains(a.Value.String(), key) {
+					t.Errorf("span %s shows the key in %s", s.Name(), a.Key)
+				}
+			}
+		}
 	}
+	if got := strings.Join(names, " "); got != want {
+		t.Errorf("spans %s, want %s", got, want)
+	}
+}
+
+// Ask has a server decide one request of a service with a header key.
+func Ask(t testing.TB, server extprocv3.ExternalProcessorServer, service, key string) {
+	t.Helper()
 	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs(wire.ServiceMetadata, service))
 	if err := server.Process(&oneRequest{ctx: ctx, key: key}); err != nil {
 		t.Fatal(err)

@@ -3,12 +3,9 @@ package xdsclient
 import (
 	"slices"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
-	statefulroute "github.com/stateful-route/stateful-route"
-	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/extproc"
 	"github.com/stateful-route/stateful-route/extproc/extproctest"
 	"github.com/stateful-route/stateful-route/wire"
@@ -18,31 +15,25 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // The words of extproctest, shorter.
 var (
+	from       = extproctest.From
 	chat       = extproctest.Chat
 	rejecting  = extproctest.Rejecting
+	learning   = extproctest.Learning
+	issuing    = extproctest.Issuing
 	pods       = extproctest.Pods
 	withState  = extproctest.WithState
+	stateOf    = extproctest.StateOf
+	fleet      = extproctest.Fleet
 	eventually = extproctest.Eventually
 )
 
 func newDirectory(t testing.TB) *extproc.Directory {
-	d, _ := extproctest.NewDirectory(t)
-	return d
-}
-
-func from(kind statefulroute.SourceKind, name string) statefulroute.SessionSource {
-	return statefulroute.SessionSource{Kind: kind, Name: name}
-}
-
-func learning(s *statefulroute.Service) {
-	s.Session.Learn = []statefulroute.SessionSource{
-		from(statefulroute.FromHeader, "Mcp-Session-Id"), from(statefulroute.FromCookie, "JSESSIONID"),
+	t.Helper()
+	d, err := extproc.NewDirectory(extproc.DirectoryOptions{Monitor: extproctest.NewMonitor(t)})
+	if err != nil {
+		t.Fatal(err)
 	}
-	s.Session.Key = append(s.Session.Key, s.Session.Learn...)
-}
-
-func issuing(s *statefulroute.Service) {
-	s.Session.Issue = &statefulroute.IssuedCookie{Name: "stateful-route", TTL: 24 * time.Hour}
+	return d
 }
 
 // inForce is the service chat as a directory has it; nil where it has none.
@@ -60,17 +51,4 @@ func podCount(d *extproc.Directory) int {
 		return len(s.Pods)
 	}
 	return -1
-}
-
-func stateOf(svc statefulroute.Service, p []statefulroute.Pod) wire.ServiceState {
-	return wire.ServiceState{Service: svc, Pods: p}
-}
-
-func newTable(t testing.TB) extproc.MemoryTable {
-	t.Helper()
-	table, err := affinity.New(affinity.Options{Capacity: 1000, Shards: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return extproc.MemoryTable{Table: table}
 }

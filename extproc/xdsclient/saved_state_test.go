@@ -214,7 +214,11 @@ func TestRestartWithoutTheServer(t *testing.T) {
 	if f := l.Freshness(); f.Connected || !f.FromFile || f.Age(time.Now()).Round(time.Minute) != time.Hour {
 		t.Errorf("said of what is an hour old: %+v", f)
 	}
-	extproctest.Ask(t, d, newTable(t), "chat", "a")
+	server, err := extproc.NewServer(extproc.ServerOptions{Directory: d, Table: extproc.MemoryTable{Table: extproctest.NewTable(t)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	extproctest.Ask(t, server, "chat", "a")
 	xds.forget()
 	xds.listen(xds.address)
 	eventually(t, "the server's answer", func() bool { return l.Freshness().Connected })

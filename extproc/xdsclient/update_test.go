@@ -1,8 +1,6 @@
 package xdsclient
 
 import (
-	"fmt"
-	"net/netip"
 	"runtime"
 	"testing"
 
@@ -12,21 +10,6 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/wire"
 )
-
-// fleet is n services of two pods each; the generation is in the pods' names and
-// addresses.
-func fleet(n, generation int) []wire.ServiceState {
-	out := make([]wire.ServiceState, n)
-	for i := range out {
-		p := pods(2)
-		for j := range p {
-			p[j].Name = fmt.Sprintf("g%d-%d", generation, j)
-			p[j].Address = netip.AddrPortFrom(p[j].Address.Addr(), uint16(generation*1000+j))
-		}
-		out[i] = stateOf(chat(func(s *statefulroute.Service) { s.Name = fmt.Sprintf("service-%03d", i) }), p)
-	}
-	return out
-}
 
 // What a change of one service costs does not depend on how many there are.
 func TestAChangeCostsWhatItChanges(t *testing.T) {
