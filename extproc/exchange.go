@@ -35,10 +35,10 @@ type exchange struct {
 	carried   sessionkey.Carried // for services that learn
 	key       string
 	due       []string // ids whose cookies are to be renewed
-	renew     bool     // key is one of them
 	issued    bool     // key is an id of ours that the client does not have yet
 	source    int      // of key, -1 for none or an issued one
 	held      bool     // key's session is in use by this request
+	gives     bool     // the response gives the client a cookie with key
 	ends      bool     // key's session is over once its pod has answered well
 
 	// What was decided.
@@ -72,7 +72,7 @@ func (x *exchange) begin(ctx context.Context, md metadata.MD, values []*corev3.H
 	x.decision = x.service.decide(ctx, table, place, keys, x.began)
 	x.key = x.decision.key
 	x.hold()
-	x.renew = x.decision.pod != nil && slices.Contains(x.due, x.key)
+	x.gives = x.givesCookie()
 	x.ends = x.endsSession(h)
 	x.count()
 	x.answer = x.requestAnswer()
@@ -104,6 +104,12 @@ func (x *exchange) keys(h sessionkey.Headers) (keys []string) {
 		}
 	}
 	return keys
+}
+
+// givesCookie reports whether the response gives the client a cookie: a new one, or its
+// own anew. A session that is not bound gets none.
+func (x *exchange) givesCookie() bool {
+	return x.decision.pod != nil && x.decision.outcome != atHome && (x.issued || slices.Contains(x.due, x.key))
 }
 
 // isPreflight reports whether a browser asks if it may send another request (CORS). It
@@ -138,7 +144,7 @@ func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
 		return x.server.unbound.choose(x.asked)
 	}
 	x.sampler = d.pod.sampler
-	x.asked = x.sampler.take(x.began) || x.learns() || x.issued || x.renew || x.ends ||
+	x.asked = x.sampler.take(x.began) || x.learns() || x.gives || x.ends ||
 		d.outcome == claimed || d.outcome == rebound || x.span.Recording()
 	return d.pod.answers.choose(x.asked)
 }
@@ -192,7 +198,7 @@ func (x *exchange) response(ctx context.Context, h sessionkey.Headers, upstream 
 	x.learn(ctx, h, pod, x.answered)
 	x.endSession(ctx, pod)
 	x.carried = nil
-	if !x.renew && !x.issued || x.decision.pod == nil || x.decision.outcome == atHome {
+	if !x.gives {
 		return continueResponse(nil)
 	}
 	return continueResponse(cookieMutation(issuedCookie(x.service.policy.Session.Issue, x.key, x.tls, x.answered), privately(h)))
@@ -288,9 +294,9 @@ func (x *exchange) measure(took time.Duration) {
 func (x *exchange) aborted() bool { return x.asked && x.status == 0 && !x.drained }
 
 // owes reports whether the response has yet to give its client something, or to end its
-// session.
+// session. A cookie that is not renewed by this response is by the next.
 func (x *exchange) owes() bool {
-	return x.asked && x.answered.IsZero() && (x.issued || x.learns() || x.ends)
+	return x.asked && x.answered.IsZero() && (x.gives && x.issued || x.learns() || x.ends)
 }
 
 func (x *exchange) outcome() balancing.Outcome {

@@ -124,6 +124,24 @@ func TestNoSharedCacheKeepsAnIssuedCookie(t *testing.T) {
 	}
 }
 
+// A client whose session is not bound is given no cookie: its response is nobody's affair.
+func TestASessionThatIsNotBoundAsksForNoResponse(t *testing.T) {
+	d := newDirectory(t, stateOf(chat(issuing), pods(1)))
+	full := &answeringTable{Table: newMemory(t), claim: answers("", statefulroute.ErrFull)}
+	server, err := NewServer(ServerOptions{Directory: d, Table: full})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var x *exchange
+	for range 50 { // the samples of this moment
+		x = &exchange{server: server, service: d.service("chat"), began: t0}
+		x.begin(t.Context(), nil, raw(":method", "GET", ":path", "/"))
+	}
+	if x.decision.outcome != atHome || x.asked || x.owes() {
+		t.Errorf("outcome %d, asked %v, owes %v", x.decision.outcome, x.asked, x.owes())
+	}
+}
+
 // The response to a client whose cookie is to be renewed is asked for, also when none of
 // its pod's is looked at otherwise.
 func TestARenewalAsksForItsResponse(t *testing.T) {
