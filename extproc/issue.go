@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/base64"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -40,18 +41,21 @@ func cameByTLS(h sessionkey.Headers) bool {
 // which the client drops the cookie, in hexadecimal digits. A client that changes it
 // moves the renewals of its own cookie and nothing else; no replica has to remember any.
 func stamped(id string, ends time.Time) string {
-	return id + "." + strconv.FormatInt(ends.Unix(), 16)
+	return id + "." + strconv.FormatInt(min(ends.Unix(), math.MaxUint32), 16) // a ttl may say for ever
 }
 
 // unstamped takes the value of a cookie apart. What is not exactly as stamped makes it
 // is an id as a whole, and ends is zero.
 func unstamped(value string) (id string, ends time.Time) {
 	id, stamp, _ := strings.Cut(value, ".")
-	seconds, err := strconv.ParseInt(stamp, 16, 64)
-	if raw, bad := base64.RawURLEncoding.DecodeString(id); err != nil || bad != nil || len(raw) != sessionIDBytes || len(stamp) != 8 {
+	seconds, err := strconv.ParseUint(stamp, 16, 32) // no sign
+	ends = time.Unix(int64(seconds), 0)
+	raw, bad := base64.RawURLEncoding.DecodeString(id)
+	if err != nil || bad != nil || len(raw) != sessionIDBytes || len(stamp) != 8 ||
+		stamped(base64.RawURLEncoding.EncodeToString(raw), ends) != value {
 		return value, time.Time{}
 	}
-	return id, time.Unix(seconds, 0)
+	return id, ends
 }
 
 // renewalDue reports whether less than half of a cookie's life is left.

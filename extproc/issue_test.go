@@ -45,8 +45,12 @@ func TestOnlyStampedValuesAreTakenApart(t *testing.T) {
 	if got, at := unstamped(stamped(id, ends)); got != id || !at.Equal(ends) {
 		t.Errorf("got %q until %v", got, at)
 	}
+	if got, at := unstamped(stamped(id, ends.AddDate(200, 0, 0))); got != id || at.Before(ends.AddDate(70, 0, 0)) {
+		t.Errorf("got %q until %v for a cookie that is to last for ever", got, at)
+	}
 	for _, value := range []string{
 		id, id + ".", id + ".node1", id + ".6a042c7", id + ".6a042c7cc", id + ".6a042c7c.1", id[1:] + ".6a042c7c", "x" + id + ".6a042c7c",
+		id + ".6A042C7C", id + ".+a042c7c", id + ".-a042c7c", id[:9] + "\n" + id[9:] + ".6a042c7c",
 		"." + id, strings.Replace(id, id[:1], "!", 1) + ".6a042c7c", "", ".",
 	} {
 		if got, at := unstamped(value); got != value || !at.IsZero() {
