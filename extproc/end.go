@@ -37,19 +37,19 @@ func openEnds(ends []statefulroute.SessionEnd) ([]ending, error) {
 }
 
 // matches compares the path as it was sent, without its query.
-func (e ending) matches(h sessionkey.Headers) bool {
-	if h.Value(":method") != e.method {
+func (e ending) matches(method string, h sessionkey.Headers) bool {
+	if method != e.method {
 		return false
 	}
 	path, _, _ := strings.Cut(h.Value(":path"), "?")
 	return e.path == nil || e.path.MatchString(path)
 }
 
-// endsSession reports whether the request is to end the session that it names. One that
-// names none is given one by it at most.
+// endsSession reports whether the request is to end the session that it names; a session
+// that it is only now given does not end by it.
 func (x *exchange) endsSession(h sessionkey.Headers) bool {
 	return x.decision.pod != nil && !x.issued &&
-		slices.ContainsFunc(x.service.ends, func(e ending) bool { return e.matches(h) })
+		slices.ContainsFunc(x.service.ends, func(e ending) bool { return e.matches(x.method, h) })
 }
 
 // endSession frees the binding of a session once its pod has agreed that it is over, so

@@ -63,7 +63,7 @@ func (x *exchange) begin(ctx context.Context, md metadata.MD, values []*corev3.H
 	_, x.span = s.tracer.Request(ctx, metadataValue(md), h.Value, x.service.policy.Name)
 	x.method = h.Value(":method")
 	x.tls = cameByTLS(h)
-	x.preflight = isPreflight(h)
+	x.preflight = isPreflight(x.method, h)
 	if x.learns() {
 		x.carried = x.service.named.Carried(h)
 	}
@@ -114,8 +114,8 @@ func (x *exchange) givesCookie() bool {
 
 // isPreflight reports whether a browser asks if it may send another request (CORS). It
 // sends no cookie along and keeps none, and any pod can answer: there is no session yet.
-func isPreflight(h sessionkey.Headers) bool {
-	return h.Value(":method") == "OPTIONS" && h.Value(wire.PreflightHeader) != ""
+func isPreflight(method string, h sessionkey.Headers) bool {
+	return method == "OPTIONS" && h.Value(wire.PreflightHeader) != ""
 }
 
 // learns reports whether the response may name a session.
