@@ -182,6 +182,25 @@ func TestAnAnswerThatLacksAPod(t *testing.T) {
 	})
 }
 
+// Answers that lack now this pod, now that one are no change of the pods: nothing is
+// published for them.
+func TestAnswersThatLackPodsInTurnChangeNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dns := &answers{}
+		s, b := newManager(t, dns)
+		dns.say("1 2 3", nil)
+		b.mustChange(t, s, fromDNS("chat", "x"))
+		for _, answer := range []string{"2 3", "1 3", "1 2", "1 2 3"} {
+			dns.say(answer, nil)
+			time.Sleep(6 * time.Second)
+		}
+		s.Stop()
+		if b.sets != 1 {
+			t.Errorf("the pods were set %d times, last to %s", b.sets, b.of("chat"))
+		}
+	})
+}
+
 // answers is a name server whose records a test sets.
 type answers struct {
 	mu    sync.Mutex

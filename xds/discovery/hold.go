@@ -68,7 +68,8 @@ func (h hold) part(now time.Time, pods []statefulroute.Pod) hold {
 }
 
 // after leaves out the pods that partial lists have lacked for the period. What is
-// left is what is accepted.
+// left is what is accepted, in the order of the addresses: the same pods are the same
+// list, whichever of them are lacking at the moment.
 func (h hold) after(now time.Time) hold {
 	served := slices.Clone(h.latest)
 	h.since = time.Time{}
@@ -82,6 +83,7 @@ func (h hold) after(now time.Time) hold {
 			h.since = since
 		}
 	}
+	slices.SortFunc(served, func(a, b statefulroute.Pod) int { return a.Address.Compare(b.Address) })
 	h.accepted, h.served = served, served
 	return h
 }

@@ -127,7 +127,7 @@ func TestHoldOfPartialLists(t *testing.T) {
 			{0, "a b", "a b", false}, {5, "a", "a b", true}, {30, "a b", "a b", false}, {32, "a", "a b", true}, {61, "a", "a b", true}, {62, "a", "a", false},
 		}},
 		"parts of the pods in turn": {30, []holdStep{
-			{0, "a b", "a b", false}, {10, "c d", "c d a b", true}, {20, "a b", "a b c d", true}, {40, "c d", "c d a b", true}, {60, "a b", "a b c d", true}, {90, "a b", "a b", false},
+			{0, "a b", "a b", false}, {10, "c d", "a b c d", true}, {20, "a b", "a b c d", true}, {40, "c d", "a b c d", true}, {60, "a b", "a b c d", true}, {90, "a b", "a b", false},
 		}},
 		"more than half": {30, []holdStep{
 			{0, "a b c", "a b c", false}, {1, "a", "a b c", true}, {31, ".", "a", false},

@@ -28,12 +28,14 @@ func names(pods []statefulroute.Pod) string {
 type board struct {
 	mu     sync.Mutex
 	lists  map[string]string
+	sets   int
 	refuse error
 }
 
 func (b *board) set(_ context.Context, service string, _ statefulroute.PodSource, pods []statefulroute.Pod) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.sets++
 	if b.refuse == nil {
 		b.lists[service] = names(pods)
 	}
