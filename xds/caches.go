@@ -3,7 +3,6 @@ package xds
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -11,11 +10,9 @@ import (
 	"sync"
 	"time"
 
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds/build"
@@ -73,27 +70,6 @@ func newEntry(name, version string, res types.Resource) *entry {
 		return cachev3.HashResource(raw)
 	})
 	return e
-}
-
-// subscriber is one stream's interest in a type.
-type subscriber struct {
-	table  *table
-	stream *stream
-	sub    cachev3.Subscription
-	names  map[string]struct{} // under which it is in byName
-	all    bool                // it is in all
-	// send answers the standing request; nil: there is none, for the last one was
-	// answered and nothing was asked since.
-	send func(answer)
-	// missed are names that changed while there was none; delta only.
-	missed map[string]struct{}
-}
-
-// answer is the content of a response.
-type answer struct {
-	version string
-	entries []*entry
-	gone    []string
 }
 
 // publishOrder lets Envoy meet every name before something refers to it.
@@ -270,227 +246,6 @@ func (c *caches) forget(s *stream) {
 	}
 	clear(s.subscribers)
 }
-
-// subscribe books which names the subscriber is to hear of.
-func (s *subscriber) subscribe(sub cachev3.Subscription) {
-	wanted := sub.SubscribedResources()
-	for name := range s.names {
-		if _, ok := wanted[name]; !ok {
-			s.drop(name)
-		}
-	}
-	for name := range wanted {
-		if _, ok := s.names[name]; ok {
-			continue
-		}
-		s.names[name] = struct{}{}
-		if s.table.byName[name] == nil {
-			s.table.byName[name] = map[*subscriber]struct{}{}
-		}
-		s.table.byName[name][s] = struct{}{}
-	}
-	if s.all = sub.IsWildcard(); s.all {
-		s.table.all[s] = struct{}{}
-	} else {
-		delete(s.table.all, s)
-	}
-}
-
-func (s *subscriber) drop(name string) {
-	delete(s.names, name)
-	delete(s.table.byName[name], s)
-	if len(s.table.byName[name]) == 0 {
-		delete(s.table.byName, name)
-	}
-}
-
-func (s *subscriber) unsubscribe() {
-	for name := range s.names {
-		s.drop(name)
-	}
-	delete(s.table.all, s)
-	s.send = nil
-}
-
-// heard are the names the subscriber hears of: those of resources that there are,
-// and those it knows.
-func (s *subscriber) heard() []string {
-	if !s.all {
-		return slices.Sorted(maps.Keys(s.names))
-	}
-	names := slices.Collect(maps.Keys(s.table.entries))
-	for name := range s.sub.ReturnedResources() {
-		if _, ok := s.table.entries[name]; !ok {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
-// answerTo is what a standing request is answered with when the names changed.
-func (s *subscriber) answerTo(names []string) (a answer, differs bool) {
-	if s.stream.key.protocol == protocolSotw {
-		return s.sotwChange(names)
-	}
-	var out answer
-	for _, name := range names {
-		if e := s.table.entries[name]; e != nil {
-			out.entries = append(out.entries, e)
-		} else {
-			out.gone = append(out.gone, name)
-		}
-	}
-	return out, true
-}
-
-// deltaAnswer compares resources with what the client knows.
-func (s *subscriber) deltaAnswer(names []string) (a answer, differs bool) {
-	known := s.sub.ReturnedResources()
-	for _, name := range names {
-		version, knows := known[name]
-		e := s.table.entries[name]
-		switch {
-		case e == nil && knows:
-			a.gone = append(a.gone, name)
-		case e != nil && (!knows || version != e.hash()):
-			a.entries = append(a.entries, e)
-		}
-	}
-	return a, len(a.entries)+len(a.gone) > 0
-}
-
-// sotwChange is the answer when the names changed. It must tell what is left of
-// some types, of the others only what is new: nothing says there that a resource
-// is gone.
-func (s *subscriber) sotwChange(names []string) (a answer, differs bool) {
-	if cachev3.ResourceRequiresFullStateInSotw(s.table.typeURL) {
-		return s.sotwAnswer()
-	}
-	for _, name := range names {
-		if e := s.table.entries[name]; e != nil {
-			a.entries = append(a.entries, e)
-		} else {
-			a.gone = append(a.gone, name) // to be sent again should it come back
-		}
-	}
-	return a, len(a.entries) > 0
-}
-
-// sotwAnswer compares all resources with what the client was sent.
-func (s *subscriber) sotwAnswer() (a answer, differs bool) {
-	known := s.sub.ReturnedResources()
-	full := cachev3.ResourceRequiresFullStateInSotw(s.table.typeURL)
-	for _, name := range s.heard() {
-		version, knows := known[name]
-		e := s.table.entries[name]
-		changed := e != nil && (!knows || version != e.version)
-		switch {
-		case e == nil && knows:
-			a.gone = append(a.gone, name)
-			differs = differs || full
-		case e != nil && (full || changed):
-			a.entries = append(a.entries, e)
-			differs = differs || changed
-		}
-	}
-	return a, differs
-}
-
-// sotwResponse and deltaResponse are put together by the stream's own goroutine.
-// What the client knows after them is booked in the stream's own map: the library
-// asks for it once, when it has sent the response.
-type sotwResponse struct {
-	answer
-	request *cachev3.Request
-	sub     cachev3.Subscription
-}
-
-// GetDiscoveryResponse is the message.
-func (r *sotwResponse) GetDiscoveryResponse() (*discoveryv3.DiscoveryResponse, error) {
-	out := &discoveryv3.DiscoveryResponse{VersionInfo: r.version, TypeUrl: r.request.GetTypeUrl(), Resources: make([]*anypb.Any, len(r.entries))}
-	for i, e := range r.entries {
-		raw, err := e.raw()
-		if err != nil {
-			return nil, fmt.Errorf("resource %q: %w", e.name, err)
-		}
-		out.Resources[i] = &anypb.Any{TypeUrl: out.TypeUrl, Value: raw}
-	}
-	return out, nil
-}
-
-// GetRequest is the request it answers.
-func (r *sotwResponse) GetRequest() *discoveryv3.DiscoveryRequest { return r.request }
-
-// GetVersion is the response's version.
-func (r *sotwResponse) GetVersion() (string, error) { return r.version, nil }
-
-// GetResponseVersion is the response's version.
-func (r *sotwResponse) GetResponseVersion() string { return r.version }
-
-// GetReturnedResources is what the client knows now.
-func (r *sotwResponse) GetReturnedResources() map[string]string {
-	known := r.sub.ReturnedResources()
-	for _, e := range r.entries {
-		known[e.name] = e.version
-	}
-	for _, name := range r.gone {
-		delete(known, name)
-	}
-	return known
-}
-
-// GetContext is of no use here.
-func (r *sotwResponse) GetContext() context.Context { return context.Background() }
-
-type deltaResponse struct {
-	answer
-	request *cachev3.DeltaRequest
-	sub     cachev3.Subscription
-}
-
-// GetDeltaDiscoveryResponse is the message.
-func (r *deltaResponse) GetDeltaDiscoveryResponse() (*discoveryv3.DeltaDiscoveryResponse, error) {
-	out := &discoveryv3.DeltaDiscoveryResponse{
-		SystemVersionInfo: r.version, TypeUrl: r.request.GetTypeUrl(), RemovedResources: r.gone,
-		Resources: make([]*discoveryv3.Resource, len(r.entries)),
-	}
-	for i, e := range r.entries {
-		raw, err := e.raw()
-		if err != nil {
-			return nil, fmt.Errorf("resource %q: %w", e.name, err)
-		}
-		out.Resources[i] = &discoveryv3.Resource{Name: e.name, Version: e.hash(), Resource: &anypb.Any{TypeUrl: out.TypeUrl, Value: raw}}
-	}
-	return out, nil
-}
-
-// GetDeltaRequest is the request it answers.
-func (r *deltaResponse) GetDeltaRequest() *discoveryv3.DeltaDiscoveryRequest { return r.request }
-
-// GetSystemVersion is the response's version.
-func (r *deltaResponse) GetSystemVersion() (string, error) { return r.version, nil }
-
-// GetResponseVersion is the response's version.
-func (r *deltaResponse) GetResponseVersion() string { return r.version }
-
-// GetNextVersionMap is what the client knows now.
-func (r *deltaResponse) GetNextVersionMap() map[string]string { return r.GetReturnedResources() }
-
-// GetReturnedResources is what the client knows now.
-func (r *deltaResponse) GetReturnedResources() map[string]string {
-	known := r.sub.ReturnedResources()
-	for _, e := range r.entries {
-		known[e.name] = e.hash()
-	}
-	for _, name := range r.gone {
-		delete(known, name)
-	}
-	return known
-}
-
-// GetContext is of no use here.
-func (r *deltaResponse) GetContext() context.Context { return context.Background() }
 
 // Fetch is REST xDS, which is not offered.
 func (c *caches) Fetch(context.Context, *cachev3.Request) (cachev3.Response, error) {
