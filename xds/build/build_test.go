@@ -168,13 +168,16 @@ func TestWhatEnvoyWouldRefuseIsAnError(t *testing.T) {
 	badListener.Gateway.Listeners = []string{"localhost:80"}
 	badExtproc := testModel(testPod("a", 1))
 	badExtproc.Gateway.Extprocs = []string{"nowhere"}
+	slow := testModel(testPod("a", 1))
+	slow.Gateway.MessageTimeout = 2 * time.Hour // inside the listener's filter, which Envoy's rules of a listener do not look into
 	unnamed := testModel()
 	unnamed.Services[0].Name = ""
 	for want, m := range map[string]state.Model{
 		`the weights of service "chat" add up to 4294967296`: heavy,
-		"envoy.listener":        badListener,
-		"envoy.extproc.address": badExtproc,
-		"is not valid":          unnamed,
+		"envoy.listener":                            badListener,
+		"envoy.extproc.address":                     badExtproc,
+		`resource "ExternalProcessor" is not valid`: slow,
+		"is not valid":                              unnamed,
 	} {
 		if _, err := All(m); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)

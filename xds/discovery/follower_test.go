@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -118,5 +119,34 @@ func TestUpdatesComeInOrder(t *testing.T) {
 			t.Errorf("the pods are %q", got)
 		}
 		m.Stop()
+	})
+}
+
+// lingering is a source that needs a second for its end.
+type lingering struct {
+	scripted
+
+	ended atomic.Bool
+}
+
+func (l *lingering) NewDiscoverer(Options) Discoverer { return l }
+func (l *lingering) Run(ctx context.Context, updates chan<- Update) {
+	l.scripted.Run(ctx, updates)
+	time.Sleep(time.Second)
+	l.ended.Store(true)
+}
+
+// A source that has ended has ended: its files and connections may be somebody else's
+// from then on.
+func TestTheEndOfASourceIsAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, b := newManager(t, nil)
+		source := &lingering{scripted: scripted{says: []Update{{Pods: podList("a")}}}}
+		svc := testService("chat")
+		svc.Pods = statefulroute.PodSource{Discovery: source}
+		b.mustChange(t, m, svc)
+		if m.Stop(); !source.ended.Load() {
+			t.Error("it still runs")
+		}
 	})
 }
