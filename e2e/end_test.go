@@ -1,33 +1,22 @@
 package e2e
 
 import (
-	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"testing"
 
 	"github.com/stateful-route/stateful-route/e2e/harness"
 )
 
-// endingPods gives a service pods that take every session, and end one by DELETE unless
-// they are asked for /kept.
-func endingPods(t *testing.T, svc *harness.Service) {
-	t.Helper()
-	for i := range svc.Pods.Static {
-		name := svc.Pods.Static[i].Name
-		pod := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			switch {
-			case r.Method == http.MethodDelete && r.URL.Path == "/kept":
-				w.WriteHeader(http.StatusMethodNotAllowed)
-			case r.Method == http.MethodDelete:
-				w.WriteHeader(http.StatusNoContent)
-			default:
-				w.Header().Set("mcp-session-id", "one")
-				fmt.Fprintf(w, `{"pod": %q}`, name)
-			}
-		}))
-		t.Cleanup(pod.Close)
-		svc.Pods.Static[i].Address = pod.Listener.Addr().String()
+// endSession is a pod that takes every session, and ends one by DELETE unless it is
+// asked for /kept.
+func endSession(_ int, w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.Method == http.MethodDelete && r.URL.Path == "/kept":
+		w.WriteHeader(http.StatusMethodNotAllowed)
+	case r.Method == http.MethodDelete:
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		w.Header().Set("mcp-session-id", "one")
 	}
 }
 
@@ -38,7 +27,7 @@ func TestARequestEndsItsSession(t *testing.T) {
 	svc := harness.Chat(2)
 	svc.Session.Learn = []map[string]any{{"header": "mcp-session-id"}}
 	svc.Session.End = []map[string]any{{"method": "DELETE"}, {"method": "POST", "path": "/end$"}}
-	endingPods(t, &svc)
+	answeringPods(t, &svc, endSession)
 	s := start(t, harness.Options{Services: []harness.Service{svc}})
 	named := harness.RawHeader("Mcp-Session-Id", "one")
 	by := func(method string) harness.Edit { return func(r *http.Request) { r.Method = method } }

@@ -1,37 +1,26 @@
 package e2e
 
 import (
-	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/stateful-route/stateful-route/e2e/harness"
 )
 
-// echoPods gives a service pods that answer with the session ids they were sent:
-// the last header line, in lower case, and the last cookie, as some frameworks
-// do. A request for /new/ID is told that it has a new session of that id.
-func echoPods(t *testing.T, svc *harness.Service) {
-	t.Helper()
-	for i := range svc.Pods.Static {
-		name := svc.Pods.Static[i].Name
-		pod := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			ids := r.Header.Values("mcp-session-id")
-			if id, ok := strings.CutPrefix(r.URL.Path, "/new/"); ok {
-				ids = []string{id}
-			}
-			if len(ids) > 0 {
-				w.Header().Set("mcp-session-id", strings.ToLower(ids[len(ids)-1]))
-			}
-			for _, c := range r.CookiesNamed("JSESSIONID") {
-				http.SetCookie(w, c)
-			}
-			fmt.Fprintf(w, `{"pod": %q}`, name)
-		}))
-		t.Cleanup(pod.Close)
-		svc.Pods.Static[i].Address = pod.Listener.Addr().String()
+// echoSessions is a pod that answers with the session ids it was sent: the last header
+// line, in lower case, and the last cookie, as some frameworks do. A request for
+// /new/ID is told that it has a new session of that id.
+func echoSessions(_ int, w http.ResponseWriter, r *http.Request) {
+	ids := r.Header.Values("mcp-session-id")
+	if id, ok := strings.CutPrefix(r.URL.Path, "/new/"); ok {
+		ids = []string{id}
+	}
+	if len(ids) > 0 {
+		w.Header().Set("mcp-session-id", strings.ToLower(ids[len(ids)-1]))
+	}
+	for _, c := range r.CookiesNamed("JSESSIONID") {
+		http.SetCookie(w, c)
 	}
 }
 
@@ -42,7 +31,7 @@ func TestClientCannotMoveAnothersSession(t *testing.T) {
 	svc := harness.Chat(2)
 	svc.Session.Learn = []map[string]any{{"header": "mcp-session-id"}, {"cookie": "JSESSIONID"}}
 	svc.Session.Key = append(svc.Session.Key, svc.Session.Learn...)
-	echoPods(t, &svc)
+	answeringPods(t, &svc, echoSessions)
 	s := start(t, harness.Options{Services: []harness.Service{svc}})
 	const attacker, victim = "attacker", "victim"
 	bind(t, s, attacker, "chat-1")
