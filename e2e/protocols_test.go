@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -174,6 +175,34 @@ func TestWebSocketsOverBothVersionsOfHTTP(t *testing.T) {
 		io.Reader
 		io.Writer
 	}{resp.Body, sends}, func() error { return nil })
+}
+
+// A pod that answers a WebSocket's request with a refusal is heard. Of an answer that is
+// neither 101 nor a refusal Envoy drops the body, with and without us.
+func TestAnswersToAWebSocketThatItsPodDoesNotTake(t *testing.T) {
+	t.Parallel()
+	svc := harness.Chat(1)
+	answeringPods(t, &svc, func(_ int, w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Said", r.URL.Path)
+		if r.URL.Path == "/refused" {
+			w.WriteHeader(http.StatusForbidden)
+		}
+	})
+	s := start(t, harness.Options{Services: []harness.Service{svc}})
+	for path, want := range map[string]struct {
+		status int
+		body   string
+	}{"/refused": {http.StatusForbidden, `{"pod": "chat-0"}`}, "/taken-for-a-page": {http.StatusOK, ""}} {
+		conn := openRequest(t, s, path, "alice", "Connection: Upgrade", "Upgrade: websocket")
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err = errors.Join(err, resp.Body.Close()); err != nil || resp.StatusCode != want.status || string(body) != want.body || resp.Header.Get("X-Said") != path {
+			t.Errorf("%s: status %d, header %v, body %q, %v; want %+v", path, resp.StatusCode, resp.Header, body, err, want)
+		}
+	}
 }
 
 // plainHTTP2 speaks HTTP/2 without TLS, as to a server that is known to.
