@@ -94,6 +94,19 @@ func TestASessionInUseIsRememberedHoweverLong(t *testing.T) {
 	}
 }
 
+// The idle time of an evicted session, too, begins when its last request ends.
+func TestTheIdleTimeOfAnEvictedSessionInUse(t *testing.T) {
+	end := t0.Add(3 * time.Hour)
+	for d, want := range map[time.Duration]bool{29 * time.Minute: true, 31 * time.Minute: false} {
+		c := evicted(t)
+		c.Hold("chat", "k", t0.Add(time.Minute))
+		c.Release("chat", "k", end)
+		if pod, ok := c.Remembered("chat", "k", end.Add(d)); ok != want || want && pod != "chat-1" {
+			t.Errorf("%s after its last request it is remembered on %q, %v", d, pod, ok)
+		}
+	}
+}
+
 // The count is the session's, not the binding's.
 func TestASessionInUseMayBeForgotten(t *testing.T) {
 	c := newTable(t, Options{DefaultExpiration: time.Minute})
@@ -195,6 +208,32 @@ func TestAStrategyOfOnesOwnKeepsSessionsInUse(t *testing.T) {
 	}
 }
 
+// A session that was passed by while its only request was in flight is on probation again
+// afterwards: it goes before those that came back.
+func TestASessionThatWasPassedByIsOnProbationAgain(t *testing.T) {
+	c := newTable(t, Options{Strategy: "lru", Capacity: 10, Shards: 1})
+	fill(t, c, "real-", 9, "chat-0", t0)
+	c.Hold("chat", "held", t0)
+	claim(t, c, "chat", "held", "chat-1", t0)
+	now := t0.Add(time.Second)
+	claim(t, c, "chat", "passes it by", "chat-2", now)
+	claim(t, c, "chat", "passes it by too", "chat-2", now)
+	if _, ok := c.Peek("chat", "held", now); !ok {
+		t.Fatal("evicted while in use")
+	}
+	c.Release("chat", "held", now)
+	now = now.Add(time.Second)
+	for i := range 9 {
+		c.Lookup("chat", fmt.Sprint("real-", i), now)
+	}
+	for i := range 3 {
+		claim(t, c, "chat", fmt.Sprint("new-", i), "chat-2", now)
+	}
+	if b, ok := c.Peek("chat", "held", now); ok {
+		t.Errorf("still there: %+v", b)
+	}
+}
+
 // An id that somebody made up is not worth more for a request that takes long: it is kept
 // while that is in flight, and no longer.
 func TestSlowRequestsDoNotProveASession(t *testing.T) {
@@ -266,6 +305,20 @@ func TestACheckpointOfSessionsInUse(t *testing.T) {
 	next.Release("chat", "k", end)
 	if st := next.Stats(); st.InUse != 0 {
 		t.Errorf("%d in use", st.InUse)
+	}
+}
+
+// Nor is the end of a short request lost, which is told only now and then.
+func TestACheckpointAfterAShortRequest(t *testing.T) {
+	b := book{}
+	c := newTable(t, Options{Journal: b, DefaultExpiration: time.Hour})
+	claim(t, c, "chat", "k", "chat-0", t0)
+	c.Hold("chat", "k", t0)
+	end := t0.Add(time.Second)
+	c.Release("chat", "k", end)
+	c.Checkpoint(end.Add(time.Second))
+	if !b["k"].LastSeen.Equal(end) {
+		t.Errorf("seen at %s, want %s", b["k"].LastSeen, end)
 	}
 }
 
