@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 )
 
 // Names of the load metrics that extproc reports over LRS, beside what Envoys
@@ -74,4 +76,9 @@ func ParseResponseTimeBucket(metric string) (i int, ok bool) {
 	}
 	i, found := slices.BinarySearch(ResponseTimeBounds(), bound)
 	return i, found || math.IsInf(bound, 1)
+}
+
+// LoadMetric is one value under the name of a load metric.
+func LoadMetric(name string, v float64) *endpointv3.EndpointLoadMetricStats {
+	return &endpointv3.EndpointLoadMetricStats{MetricName: name, NumRequestsFinishedWithMetric: 1, TotalMetricValue: v}
 }

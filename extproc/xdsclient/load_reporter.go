@@ -89,10 +89,10 @@ func (r *LoadReporter) stream(ctx context.Context) (useful bool, err error) {
 		cancel()
 		return false, fmt.Errorf("open LRS stream: %w", err)
 	}
-	orders := make(chan *loadstatsv3.LoadStatsResponse)
+	intervals := make(chan *loadstatsv3.LoadStatsResponse)
 	ended := make(chan error, 1)
-	go func() { ended <- receiveOrders(ctx, client, orders) }()
-	useful, err = r.follow(ctx, client, orders)
+	go func() { ended <- receiveIntervals(ctx, client, intervals) }()
+	useful, err = r.follow(ctx, client, intervals)
 	cancel()
 	if receiving := <-ended; err == nil {
 		err = receiving
@@ -100,17 +100,17 @@ func (r *LoadReporter) stream(ctx context.Context) (useful bool, err error) {
 	return useful, err
 }
 
-// receiveOrders hands the server's messages on until the stream ends, and then
-// closes orders.
-func receiveOrders(ctx context.Context, client loadstatsv3.LoadReportingService_StreamLoadStatsClient, orders chan<- *loadstatsv3.LoadStatsResponse) error {
-	defer close(orders)
+// receiveIntervals hands the server's messages on until the stream ends, and then
+// closes intervals.
+func receiveIntervals(ctx context.Context, client loadstatsv3.LoadReportingService_StreamLoadStatsClient, intervals chan<- *loadstatsv3.LoadStatsResponse) error {
+	defer close(intervals)
 	for {
 		m, err := client.Recv()
 		if err != nil {
 			return fmt.Errorf("receive from LRS: %w", err)
 		}
 		select {
-		case orders <- m:
+		case intervals <- m:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -118,7 +118,7 @@ func receiveOrders(ctx context.Context, client loadstatsv3.LoadReportingService_
 }
 
 // follow introduces itself and then reports as often as it was told last.
-func (r *LoadReporter) follow(ctx context.Context, client loadstatsv3.LoadReportingService_StreamLoadStatsClient, orders <-chan *loadstatsv3.LoadStatsResponse) (useful bool, err error) {
+func (r *LoadReporter) follow(ctx context.Context, client loadstatsv3.LoadReportingService_StreamLoadStatsClient, intervals <-chan *loadstatsv3.LoadStatsResponse) (useful bool, err error) {
 	hello := &loadstatsv3.LoadStatsRequest{Node: &corev3.Node{Id: r.opts.NodeID, UserAgentName: wire.UserAgent}}
 	if err := client.Send(hello); err != nil {
 		return false, fmt.Errorf("send to LRS: %w", err)
@@ -131,12 +131,12 @@ func (r *LoadReporter) follow(ctx context.Context, client loadstatsv3.LoadReport
 		select {
 		case <-ctx.Done():
 			return useful, ctx.Err()
-		case order, open := <-orders:
+		case answer, open := <-intervals:
 			if !open {
 				return useful, nil
 			}
 			useful = true
-			ticker.Reset(reportInterval(order))
+			ticker.Reset(reportInterval(answer))
 		case now := <-ticker.C:
 			since := now.Sub(last)
 			report := &loadstatsv3.LoadStatsRequest{ClusterStats: append(
@@ -149,6 +149,6 @@ func (r *LoadReporter) follow(ctx context.Context, client loadstatsv3.LoadReport
 }
 
 // reportInterval bounds what the server asks for.
-func reportInterval(order *loadstatsv3.LoadStatsResponse) time.Duration {
-	return min(max(order.GetLoadReportingInterval().AsDuration(), 100*time.Millisecond), time.Minute)
+func reportInterval(answer *loadstatsv3.LoadStatsResponse) time.Duration {
+	return min(max(answer.GetLoadReportingInterval().AsDuration(), 100*time.Millisecond), time.Minute)
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/stateful-route/stateful-route/xds/discovery"
 )
 
-func TestAnUnknownOrderIsNotObeyed(t *testing.T) {
+func TestAnUnknownOverrideIsRefused(t *testing.T) {
 	if err := NewStore().Restore(t0, []Override{{"chat", "a", "odd"}}); err == nil {
 		t.Error("an unknown state was restored")
 	}
