@@ -1,7 +1,7 @@
 // Package xds is the control plane: it turns services and their pods into
-// Envoy's resources (LDS, RDS, CDS, EDS), serves them over ADS in delta and
-// state-of-the-world to any Envoy and to extproc, and reads back their load
-// reports (LRS).
+// Envoy's resources (LDS, RDS, CDS, EDS), and serves them over ADS in delta and
+// state-of-the-world to any Envoy and to extproc. Their load reports (LRS) are
+// package load's.
 //
 // Changes are made before they are broken (see Rollout): an extproc must never
 // choose a pod that an Envoy cannot reach. A pod that is removed is left by its
