@@ -93,7 +93,7 @@ type App struct {
 	found     []statefulroute.Binding // by openStore, for restorer
 	storeSaid atomic.Pointer[string]  // the trouble that was logged last
 	table     *affinity.Table
-	restorer  *restorer
+	restorer  *extproc.Restorer
 	directory *extproc.Directory
 	watcher   *xdsclient.Watcher
 	reporter  *xdsclient.LoadReporter

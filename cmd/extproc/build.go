@@ -43,13 +43,14 @@ func (a *App) buildTable(context.Context) (err error) {
 			a.log.Info("the adaptive strategy switched", zap.String("from", from), zap.String("to", to), zap.String("why", why))
 		},
 	}
+	var forget func(service, key string)
 	if a.store != nil { // a nil *Store in the interface would not be a nil Journal
-		o.Journal = a.store
+		o.Journal, forget = a.store, a.store.Delete
 	}
 	if a.table, err = affinity.New(o); err != nil {
 		return err
 	}
-	a.restorer = newRestorer(a.table, a.store, a.found, a.log.With(zap.String("store", memoryStore(a.opts.Config).Path)))
+	a.restorer = extproc.NewRestorer(a.table, forget, a.found, a.log.With(zap.String("store", memoryStore(a.opts.Config).Path)))
 	a.found = nil
 	return a.monitor.TableStats(func() metrics.TableStats {
 		s := a.table.Stats()
@@ -68,7 +69,7 @@ func (a *App) buildDirectory(context.Context) (err error) {
 		DefaultIdleTimeout: a.opts.Config.Affinity.DefaultExpiration,
 		Log:                a.log,
 		OnComplete: func() {
-			a.restorer.finish()
+			a.restorer.Finish()
 			a.log.Info("services and pods have arrived: ready")
 			a.setHealth(healthv1.HealthCheckResponse_SERVING)
 		},

@@ -87,26 +87,6 @@ func TestBindingsWaitForTheirIdleTimeout(t *testing.T) {
 	}
 }
 
-// A file that has to be written anew before the services are known gets what waits, too.
-func TestWhatWaitsIsInForce(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "pins.db")
-	keep(t, path, idleFor("chat", "a", time.Minute), idleFor("mail", "b", time.Minute))
-	a, _, stop := startApp(t, func(o *Options) { o.Config.Store.Memory = &config.MemoryStore{Path: path} })
-	defer stop()
-	for name, arrive := range map[string]func(){
-		"none": func() {}, "one": func() { a.directory.Set(service(), false) }, "all": func() { a.directory.Set(service(), true) },
-	} {
-		arrive()
-		keys := map[string]bool{}
-		for b := range a.restorer.all() {
-			keys[b.Key] = true
-		}
-		if !keys["a"] || !keys["b"] {
-			t.Errorf("with %s of the services known: %v", name, keys)
-		}
-	}
-}
-
 // Of more bindings than there is room for the most recently seen are restored, whichever
 // service comes first.
 func TestTheNewestOfAllServicesAreRestored(t *testing.T) {

@@ -70,7 +70,7 @@ func (a *App) keep() (stop func() error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- a.store.Run(ctx, a.restorer.all()) }()
+	go func() { done <- a.store.Run(ctx, a.restorer.All()) }()
 	return func() error {
 		a.table.Checkpoint(time.Now()) // the file hears of most uses only now and then
 		cancel()

@@ -1,4 +1,4 @@
-package main
+package extproc
 
 import (
 	"cmp"
@@ -12,17 +12,16 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/affinity"
-	"github.com/stateful-route/stateful-route/affinity/store"
 )
 
-// restorer fills the table with the bindings that the store found. A service's are
+// Restorer fills the table with the bindings that a file kept. A service's are
 // restored when its idle timeout becomes known, which tells the expired from the others,
 // and that is before the service is served: a session that came back earlier would be
 // bound anew.
-type restorer struct {
-	table *affinity.Table
-	store *store.Store
-	log   *zap.Logger
+type Restorer struct {
+	table  *affinity.Table
+	forget func(service, key string)
+	log    *zap.Logger
 
 	mu              sync.Mutex
 	waiting         map[string][]statefulroute.Binding // by service
@@ -30,13 +29,14 @@ type restorer struct {
 	took            time.Duration
 }
 
-// newRestorer also drops, of more bindings than the table has room for, the least
-// recently seen.
-func newRestorer(table *affinity.Table, file *store.Store, found []statefulroute.Binding, log *zap.Logger) *restorer {
-	r := &restorer{table: table, store: file, log: log, waiting: map[string][]statefulroute.Binding{}, found: len(found)}
+// NewRestorer returns a Restorer of the found bindings, which are its own from now on. It
+// has forget called with those that the table does not take, and drops at once, of more
+// than it has room for, the least recently seen. Without a file forget is nil.
+func NewRestorer(table *affinity.Table, forget func(service, key string), found []statefulroute.Binding, log *zap.Logger) *Restorer {
+	r := &Restorer{table: table, forget: forget, log: log, waiting: map[string][]statefulroute.Binding{}, found: len(found)}
 	if more := len(found) - table.Stats().Capacity; more > 0 {
 		slices.SortFunc(found, func(a, b statefulroute.Binding) int { return a.LastSeen.Compare(b.LastSeen) })
-		r.forget(found[:more])
+		r.forgetAll(found[:more])
 		found = found[more:]
 	}
 	// A file has them by service; a copy of a million would double what they take.
@@ -57,29 +57,28 @@ func newRestorer(table *affinity.Table, file *store.Store, found []statefulroute
 	return r
 }
 
-// SetIdleTimeout implements extproc.IdleTimeouts.
-func (r *restorer) SetIdleTimeout(service string, d time.Duration) {
+// SetIdleTimeout implements IdleTimeouts.
+func (r *Restorer) SetIdleTimeout(service string, d time.Duration) {
 	r.table.SetIdleTimeout(service, d)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.restoreLocked(service)
 }
 
-// finish restores what is left when all services are known: sessions of those that the
+// Finish restores what is left when all services are known: sessions of those that the
 // configuration has no more, which may come back. They expire by the default.
-func (r *restorer) finish() {
+func (r *Restorer) Finish() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for service := range r.waiting {
 		r.restoreLocked(service)
 	}
-	if r.store != nil {
+	if r.forget != nil {
 		r.log.Info("sessions restored", zap.Int("found", r.found), zap.Int("restored", r.restored), zap.Duration("took", r.took))
 	}
 }
 
-// restoreLocked has the store forget what the table does not take.
-func (r *restorer) restoreLocked(service string) {
+func (r *Restorer) restoreLocked(service string) {
 	bs := r.waiting[service]
 	if len(bs) == 0 {
 		return
@@ -87,7 +86,7 @@ func (r *restorer) restoreLocked(service string) {
 	began := time.Now()
 	n := r.table.Restore(bs, began)
 	if n < len(bs) {
-		r.forget(slices.DeleteFunc(bs, func(b statefulroute.Binding) bool {
+		r.forgetAll(slices.DeleteFunc(bs, func(b statefulroute.Binding) bool {
 			_, taken := r.table.Peek(b.Service, b.Key, began)
 			return taken
 		}))
@@ -97,15 +96,15 @@ func (r *restorer) restoreLocked(service string) {
 	r.took += time.Since(began)
 }
 
-func (r *restorer) forget(bs []statefulroute.Binding) {
+func (r *Restorer) forgetAll(bs []statefulroute.Binding) {
 	for i := range bs {
-		r.store.Delete(bs[i].Service, bs[i].Key)
+		r.forget(bs[i].Service, bs[i].Key)
 	}
 }
 
-// all yields every binding in force, those that wait first: one that is restored
+// All yields every binding in force, those that wait first: one that is restored
 // meanwhile may come twice, but is not missed.
-func (r *restorer) all() iter.Seq[statefulroute.Binding] {
+func (r *Restorer) All() iter.Seq[statefulroute.Binding] {
 	return func(yield func(statefulroute.Binding) bool) {
 		r.mu.Lock()
 		waiting := slices.Concat(slices.Collect(maps.Values(r.waiting))...)
