@@ -99,8 +99,13 @@ type Binding struct {
 	// PreviousPod is where the session lived before its last rebind or move;
 	// empty when it never moved.
 	PreviousPod string
-	Created     time.Time
-	LastSeen    time.Time
+	// Epoch grows whenever the session's pod changes, and is never used again for the
+	// key, not even after the binding was forgotten: milliseconds since 1970 when the
+	// pod became the session's, or one more than the last epoch if that is more. 0 means
+	// none: of the binding only its pod is remembered, see affinity.
+	Epoch    uint64
+	Created  time.Time
+	LastSeen time.Time
 	// Requests counts the lookups and claims that returned this binding.
 	Requests uint64
 	// InFlight is how many requests of the session have not ended: with one, such as an

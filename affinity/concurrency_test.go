@@ -78,7 +78,7 @@ func churn(c *Table, rnd *rand.Rand) {
 				_, _, _ = c.Claim("chat", key, pod, now) // ttl may refuse
 			}
 		case 0:
-			_, _, _ = c.Rebind("chat", key, pod, "pod-9", now) // there may be none
+			_, _, _ = c.Rebind(to("chat", key, pod), "pod-9", now) // there may be none
 		case 1:
 			_, _ = c.Move("chat", key, pod, now) // ttl may refuse
 		case 2:
@@ -185,7 +185,7 @@ func TestRestore(t *testing.T) {
 	c.SetIdleTimeout("chat", time.Minute)
 	claim(t, c, "chat", "newer", "now", t0)
 	at := func(key string, idle time.Duration) statefulroute.Binding {
-		return statefulroute.Binding{Service: "chat", Key: key, Pod: "then", PreviousPod: "before",
+		return statefulroute.Binding{Service: "chat", Key: key, Pod: "then", PreviousPod: "before", Epoch: 7,
 			Created: t0.Add(-time.Hour), LastSeen: t0.Add(-idle), Requests: 5}
 	}
 	c.SetIdleTimeout("slow", 2*time.Hour)

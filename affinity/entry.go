@@ -8,11 +8,12 @@ import (
 )
 
 // entry is a binding as the table holds it: what a policy knows of it, and the rest.
-// All of it is guarded by the shard's lock. It has 96 bytes and no pointer: there may be
+// All of it is guarded by the shard's lock. It has 104 bytes and no pointer: there may be
 // millions.
 type entry struct {
 	evict.Entry        // its Group is the pod, in slab.groups
 	created     int64  // by the table's clock, see monotonic.Clock
+	epoch       uint64 // see epochs; never 0 in the table
 	seat        uint32 // index in a list of group.members << seatShift | flags
 	keyLen      uint8  // or longKey
 	key         [43]byte
@@ -66,13 +67,13 @@ func (sh *shard) bindingLocked(e *entry, key string) (b statefulroute.Binding) {
 	return b
 }
 
-// describeLocked is bindingLocked, for showing it, into a binding that is zero: it has 128
+// describeLocked is bindingLocked, for showing it, into a binding that is zero: it has 136
 // bytes, and every function that hands one on copies it.
 func (sh *shard) describeLocked(b *statefulroute.Binding, e *entry, key string) {
 	g := sh.slab.groupOf(e)
 	b.Service, b.Key, b.Pod = g.service.name, key, g.pod.name
 	b.Created, b.LastSeen = sh.total.clock.Wall(e.created), sh.total.clock.Wall(e.LastSeen)
-	b.Requests = uint64(e.Requests)
+	b.Epoch, b.Requests = e.epoch, uint64(e.Requests)
 	if e.seat&movedFlag != 0 {
 		b.PreviousPod = sh.previous[e.ID].Value()
 	}

@@ -67,12 +67,12 @@ func TestAnEvictedSessionIsReboundWithoutAPlace(t *testing.T) {
 		if b.Pod != "chat-1" {
 			continue
 		}
-		b, won, err := c.Rebind("chat", "k", "chat-1", "chat-3", now)
+		b, won, err := c.Rebind(to("chat", "k", "chat-1"), "chat-3", now)
 		if err != nil || !won || b.Pod != "chat-3" || b.PreviousPod != "chat-1" {
 			t.Fatalf("rebind: %+v, %v, %v", b, won, err)
 		}
 		// Who comes second is told.
-		b, won, err = c.Rebind("chat", "k", "chat-1", "chat-4", now)
+		b, won, err = c.Rebind(to("chat", "k", "chat-1"), "chat-4", now)
 		if err != nil || won || b.Pod != "chat-3" {
 			t.Fatalf("second rebind: %+v, %v, %v", b, won, err)
 		}
@@ -87,7 +87,7 @@ func TestAnEvictedSessionIsReboundWithoutAPlace(t *testing.T) {
 	if b, ok := c.Lookup("chat", "k", now); !ok || b.Pod != "chat-5" {
 		t.Errorf("after the move: %+v, %v", b, ok)
 	}
-	if _, _, err := c.Rebind("chat", "unknown", "chat-1", "chat-3", now); !errors.Is(err, statefulroute.ErrGone) {
+	if _, _, err := c.Rebind(to("chat", "unknown", "chat-1"), "chat-3", now); !errors.Is(err, statefulroute.ErrGone) {
 		t.Errorf("rebind of nothing: %v", err)
 	}
 }

@@ -18,7 +18,7 @@ func Example() {
 	fmt.Println(b.Pod, won)
 	b, won, _ = table.Claim("chat", "user-1", "chat-1", now)
 	fmt.Println(b.Pod, won)
-	b, won, _ = table.Rebind("chat", "user-1", "chat-0", "chat-2", now)
+	b, won, _ = table.Rebind(b, "chat-2", now)
 	fmt.Println(b.Pod, b.PreviousPod, won)
 	// Output:
 	// chat-0 true

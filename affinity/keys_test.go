@@ -34,7 +34,7 @@ func TestTheTableKeepsNoPieceOfARequest(t *testing.T) {
 			c.Lookup("chat", key, t0)
 		},
 		"Move":   func(c *Table, key string) { c.Move("chat", key, "a", t0) },
-		"Rebind": func(c *Table, key string) { c.Claim("chat", key, "a", t0); c.Rebind("chat", key, "a", "b", t0) },
+		"Rebind": func(c *Table, key string) { c.Claim("chat", key, "a", t0); c.Rebind(to("chat", key, "a"), "b", t0) },
 		"Restore": func(c *Table, key string) {
 			c.Restore([]statefulroute.Binding{{Service: "chat", Key: key, Pod: "a", PreviousPod: "b", LastSeen: t0}}, t0)
 		},

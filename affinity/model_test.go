@@ -32,8 +32,9 @@ type model struct {
 	bound         map[modelKey]statefulroute.Binding
 	capacity      int
 	during        string // the operation that runs
-	deleting      bool   // it may delete what it likes
-	giving        bool   // it gives one session up: which, and on which pod
+	steps         int
+	deleting      bool // it may delete what it likes
+	giving        bool // it gives one session up: which, and on which pod
 	gaveUp        []statefulroute.Binding
 	vouched       map[modelKey]bool // an operator moved it
 	evicted       int
@@ -42,6 +43,7 @@ type model struct {
 	rebinds       uint64
 	givenUp       int
 	inUse         map[modelKey]int
+	highest       map[modelKey]uint64 // epochs
 	renewed       time.Time
 	outlived      int            // uses of a binding that would have expired but for its requests in flight
 	passedBy      int            // evictions while another was in use
@@ -228,6 +230,7 @@ func (m *model) placed(k modelKey, pod, previous string, placed bool) statefulro
 	m.restored++
 	b := statefulroute.Binding{Service: k.service, Key: k.key, Pod: pod, PreviousPod: previous, Created: m.now, LastSeen: m.now, Requests: 2}
 	if placed {
+		b.Epoch = m.newEpoch(k)
 		m.ghostRestores++
 		delete(m.ghosts, k)
 		m.bound[k] = b
@@ -235,6 +238,16 @@ func (m *model) placed(k modelKey, pod, previous string, placed bool) statefulro
 		m.t.Fatalf("%s: only remembered, in a table with room", m.during)
 	}
 	return b
+}
+
+// newEpoch is the epoch of the key's pod, which has just become that.
+func (m *model) newEpoch(k modelKey) uint64 {
+	b, _ := m.c.Peek(k.service, k.key, m.now)
+	if b.Epoch <= m.highest[k] || b.Epoch < uint64(m.now.UnixMilli()) {
+		m.t.Fatalf("%s: epoch %d at %d, after %d", m.during, b.Epoch, m.now.UnixMilli(), m.highest[k])
+	}
+	m.highest[k] = b.Epoch
+	return b.Epoch
 }
 
 func (m *model) remembered(k modelKey) {
@@ -275,7 +288,7 @@ func (m *model) claim(k modelKey, pod string) {
 		m.t.Fatalf("%s: won %v, bound before %v, %v", m.during, won, known, err)
 	}
 	if !known {
-		want = statefulroute.Binding{Service: k.service, Key: k.key, Pod: pod, Created: m.now, LastSeen: m.now, Requests: 1}
+		want = statefulroute.Binding{Service: k.service, Key: k.key, Pod: pod, Epoch: m.newEpoch(k), Created: m.now, LastSeen: m.now, Requests: 1}
 		m.bound[k] = want
 		delete(m.ghosts, k)
 		delete(m.vouched, k)
@@ -286,7 +299,15 @@ func (m *model) claim(k modelKey, pod string) {
 func (m *model) rebind(k modelKey, from, to string) {
 	want, known := m.live(k)
 	kept, remembered := m.c.Remembered(k.service, k.key, m.now)
-	got, won, err := m.c.Rebind(k.service, k.key, from, to, m.now)
+	old := statefulroute.Binding{Service: k.service, Key: k.key, Pod: from, Epoch: want.Epoch}
+	if !known {
+		old.Epoch = m.highest[k] // of a binding that may be remembered
+	}
+	stale := known && m.steps%4 == 0
+	if stale {
+		old.Epoch-- // of one that was replaced meanwhile
+	}
+	got, won, err := m.c.Rebind(old, to, m.now)
 	if !known && remembered {
 		if err != nil || won != (kept == from) {
 			m.t.Fatalf("%s: won %v from %s, remembered on %s, %v", m.during, won, from, kept, err)
@@ -310,11 +331,11 @@ func (m *model) rebind(k modelKey, from, to string) {
 		}
 		return
 	}
-	if err != nil || won != (want.Pod == from) {
+	if err != nil || won != (want.Pod == from && !stale) {
 		m.t.Fatalf("%s: won %v from %s, was on %s, %v", m.during, won, from, want.Pod, err)
 	}
 	if won && from != to {
-		want.Pod, want.PreviousPod = to, from
+		want.Pod, want.PreviousPod, want.Epoch = to, from, m.newEpoch(k)
 		m.bound[k] = want
 	}
 	m.same(got, want)
@@ -339,9 +360,9 @@ func (m *model) move(k modelKey, to string) {
 	}
 	m.vouched[k] = true
 	if !known {
-		want = statefulroute.Binding{Service: k.service, Key: k.key, Pod: to, Created: m.now, LastSeen: m.now}
+		want = statefulroute.Binding{Service: k.service, Key: k.key, Pod: to, Epoch: m.newEpoch(k), Created: m.now, LastSeen: m.now}
 	} else if want.Pod != to {
-		want.Pod, want.PreviousPod = to, want.Pod
+		want.Pod, want.PreviousPod, want.Epoch = to, want.Pod, m.newEpoch(k)
 	}
 	m.bound[k] = want
 	delete(m.ghosts, k)
@@ -369,6 +390,7 @@ func (m *model) step(rnd *rand.Rand) {
 	}
 	pod, other := fmt.Sprintf("p%d", rnd.IntN(4)), fmt.Sprintf("p%d", rnd.IntN(4))
 	op := rnd.IntN(1000)
+	m.steps++
 	m.during = fmt.Sprintf("operation %d on %v, %s, %s", op, k, pod, other)
 	m.deleting = op >= 900 && op != 999
 	m.requests(rnd, k)
@@ -441,13 +463,19 @@ func (m *model) requests(rnd *rand.Rand, k modelKey) {
 }
 
 // restore puts back a binding as a store would have kept it: younger or older than
-// what is there, or expired.
+// what is there, of the same epoch or a higher one, or expired.
 func (m *model) restore(k modelKey, pod, previous string) {
 	kept := statefulroute.Binding{
 		Service: k.service, Key: k.key, Pod: pod, PreviousPod: previous,
 		Created: m.now.Add(-time.Minute), LastSeen: m.now.Add(-m.idle[k.service] / 2), Requests: 7,
 	}
-	_, known := m.live(k)
+	was, known := m.live(k)
+	kept.Epoch = m.highest[k] + uint64(len(m.bound)%2)
+	if !known {
+		kept.Epoch++
+	}
+	newer := kept.Epoch > m.highest[k]
+	m.highest[k] = kept.Epoch
 	before := m.c.Stats()
 	n := m.c.Restore([]statefulroute.Binding{kept}, m.now)
 	if after := m.c.Stats(); n != after.Size-before.Size || known && n != 0 {
@@ -455,18 +483,18 @@ func (m *model) restore(k modelKey, pod, previous string) {
 	}
 	got, ok := m.c.Peek(k.service, k.key, m.now)
 	switch {
-	case known:
-		m.same(got, m.bound[k])
+	case known && !newer:
+		m.same(got, was)
 	case !ok:
 		if len(m.bound) < m.capacity {
 			m.t.Fatalf("%s: not restored with room for it", m.during)
 		}
 	default:
 		// It counts as seen a little later than the journal knows.
-		kept.LastSeen = got.LastSeen
-		if late := got.LastSeen.Sub(m.now.Add(-m.idle[k.service] / 2)); late < 0 || late > m.idle[k.service]/8 {
+		if late := got.LastSeen.Sub(kept.LastSeen); (late < 0 || late > m.idle[k.service]/8) && !got.LastSeen.Equal(was.LastSeen) {
 			m.t.Fatalf("%s: seen %s later than was kept", m.during, late)
 		}
+		kept.LastSeen, kept.Requests = got.LastSeen, max(kept.Requests, was.Requests)
 		m.same(got, kept)
 		m.bound[k] = kept
 		delete(m.ghosts, k)
@@ -517,7 +545,7 @@ func (m *model) compare(rnd *rand.Rand) {
 	}
 	for k, b := range m.bound {
 		j := m.journal[k]
-		if late := b.LastSeen.Sub(j.LastSeen); late < 0 || j.Pod != b.Pod || j.PreviousPod != b.PreviousPod {
+		if late := b.LastSeen.Sub(j.LastSeen); late < 0 || j.Pod != b.Pod || j.Epoch != b.Epoch || j.PreviousPod != b.PreviousPod {
 			m.t.Fatalf("the journal says %+v of %+v", j, b)
 		}
 	}
@@ -596,6 +624,7 @@ func TestModel(t *testing.T) {
 					ghosts:  map[modelKey]statefulroute.Binding{},
 					vouched: map[modelKey]bool{},
 					inUse:   map[modelKey]int{},
+					highest: map[modelKey]uint64{},
 				}
 				// One shard, so that full means full.
 				registry, name := evict.NewRegistry(), strategy

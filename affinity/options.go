@@ -48,6 +48,10 @@ type Options struct {
 	// Shards is the number of independently locked parts; 0 means as many as
 	// Capacity needs. A shard has at most 16,777,216 bindings.
 	Shards int
+	// EpochsAbove is a number that the epochs of all new bindings are above: the highest
+	// that an earlier process may have given, of which its file knows. 0 means that there
+	// was none.
+	EpochsAbove uint64
 	// Journal is told every change of a binding, in the order of the changes of
 	// its key; nil means that nothing is kept beyond the process.
 	Journal Journal

@@ -17,7 +17,9 @@ func (sh *shard) restoreGhostLocked(b *statefulroute.Binding, s *service, id uin
 }
 
 // reviveLocked binds a remembered session to a pod: to its own or, if it has to leave
-// that, previous, to another.
+// that, previous, to another. A binding that finds no place has no epoch: its ghost has no
+// room for one, and a new one for each request would make pods that compare them refuse
+// what is late by a moment.
 func (sh *shard) reviveLocked(b *statefulroute.Binding, s *service, id uint64, key, pod, previous string, now int64) {
 	old := sh.ghosts.take(id)
 	// Of its requests two are known: one before it was evicted, and this one.

@@ -2,6 +2,7 @@ package affinity
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -10,20 +11,19 @@ import (
 )
 
 // Restore puts back bindings that a store kept and returns by how many bindings the
-// table grew. It leaves out the expired, those whose key is bound again already, and
-// of more than there is room for the least recently seen, and does not tell the
-// journal of those it takes. As the journal hears of use only now and then, a binding
-// counts as seen an eighth of its idle timeout later than it says, but not later than
-// now. Where its times have a monotonic reading, that is what tells its age. The idle timeouts
-// of the services are to be set before: what has expired by them is not taken.
+// table grew. It leaves out the expired, those whose key has a binding of the same or a
+// higher epoch already, and of more than there is room for the least recently seen, and does
+// not tell the journal of those it takes. One without an epoch gets a new one. As the
+// journal hears of use only now and then, a binding counts as seen an eighth of its idle
+// timeout later than it says, but not later than now. Where its times have a monotonic
+// reading, that is what tells its age. The idle timeouts of the services are to be set
+// before: what has expired by them is not taken.
 func (t *Table) Restore(bs []statefulroute.Binding, now time.Time) (n int) {
 	at := t.nanos(now)
 	kept := t.worthKeeping(bs, at, now)
 	for i := range kept {
 		k, b := &kept[i], &bs[kept[i].at]
-		facts := entry{Entry: evict.Entry{ID: k.id, LastSeen: k.seen}, created: nanosOf(b.Created, at, now)}
-		facts.Requests = uint32(min(b.Requests, 1<<32-1))
-		n += t.shards[k.shard].restore(k.service, facts, b, at)
+		n += t.shards[k.shard].restore(k.service, factsOf(b, k.id, k.seen, at, now), b, at)
 	}
 	return n
 }
@@ -63,23 +63,20 @@ func (t *Table) worthKeeping(bs []statefulroute.Binding, now int64, is time.Time
 func (sh *shard) restore(s *service, facts entry, b *statefulroute.Binding, now int64) int {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if sh.peekLocked(s, facts.ID, b.Key, now) != nil {
-		return 0
-	}
 	before := sh.slab.len()
-	e, err := sh.insertLocked(facts, s, b.Key, b.Pod, now)
-	if err != nil {
-		sh.counts.refused++
+	if _, err := sh.applyLocked(s, facts, b, now); err != nil {
 		return 0
-	}
-	sh.ghosts.take(facts.ID)
-	if b.PreviousPod != "" {
-		sh.setPreviousLocked(e, b.PreviousPod)
-	}
-	if e.Requests > 1 {
-		sh.policy.Used(&e.Entry)
 	}
 	return sh.slab.len() - before
+}
+
+// factsOf is the entry of a binding that was made elsewhere or before, and was last seen at
+// a time by the table's clock.
+func factsOf(b *statefulroute.Binding, id uint64, seen, now int64, is time.Time) entry {
+	return entry{
+		Entry:   evict.Entry{ID: id, LastSeen: seen, Requests: uint32(min(b.Requests, math.MaxUint32))},
+		created: nanosOf(b.Created, now, is), epoch: b.Epoch,
+	}
 }
 
 // nanosOf is a time on the table's clock, which says now when it is the time is. A zero

@@ -32,6 +32,8 @@ type shard struct {
 
 	searchAfter int64 // nothing expired is to be found before
 
+	forgotten uint64 // no epoch of a binding that has left the shard is higher
+
 	// The shards lie in one slice: two locks must not share a cache line.
 	_ [64]byte
 }
@@ -166,6 +168,9 @@ func (sh *shard) insertLocked(facts entry, s *service, key, podName string, now 
 		sh.room.Relocate(sh.policy, sh.slab.grow())
 	}
 	facts.seat = sh.inUseLocked(facts.ID)
+	if facts.epoch == 0 { // known only now: what made room may have been this key's
+		facts.epoch = sh.nextEpochLocked(0, now)
+	}
 	if facts.Requests == 1 {
 		facts.seat |= onceFlag
 	}
@@ -185,6 +190,8 @@ func (sh *shard) removeLocked(e *entry, counter *uint64) {
 // takeOutLocked is removeLocked of an entry whose place is given to another.
 func (sh *shard) takeOutLocked(e *entry, counter *uint64) {
 	*counter++
+	sh.forgotten = max(sh.forgotten, e.epoch)
+
 	sh.policy.Remove(&e.Entry)
 	if sh.total.journal != nil {
 		sh.total.journal.Delete(sh.slab.groupOf(e).service.name, sh.slab.keyOf(e))
@@ -196,30 +203,43 @@ func (sh *shard) takeOutLocked(e *entry, counter *uint64) {
 	sh.slab.giveBack(e)
 }
 
-func (sh *shard) rebind(s *service, id uint64, key, from, to string, now int64) (statefulroute.Binding, bool, error) {
+func (sh *shard) rebind(s *service, id uint64, old *statefulroute.Binding, to string, now int64) (statefulroute.Binding, bool, error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	// The look-up that found the pod lost has counted this request.
-	e := sh.peekLocked(s, id, key, now)
+	e := sh.peekLocked(s, id, old.Key, now)
 	if e == nil {
-		return sh.rebindGhostLocked(s, id, key, from, to, now)
+		return sh.rebindGhostLocked(s, id, old.Key, old.Pod, to, now)
 	}
-	if sh.slab.groupOf(e).pod.name != from {
-		return sh.bindingLocked(e, key), false, nil
+	if !sh.isLocked(e, old) {
+		return sh.bindingLocked(e, old.Key), false, nil
 	}
 	sh.counts.rebinds++
-	return sh.reseatLocked(e, key, to), true, nil
+	return sh.reseatLocked(e, old.Key, to, now), true, nil
+}
+
+// isLocked reports whether an entry is still what a binding of its key said. One without
+// an epoch came from a ghost, which knows no more than the pod.
+func (sh *shard) isLocked(e *entry, b *statefulroute.Binding) bool {
+	return sh.slab.groupOf(e).pod.name == b.Pod && (b.Epoch == 0 || b.Epoch == e.epoch)
 }
 
 // reseatLocked binds an entry to another pod.
-func (sh *shard) reseatLocked(e *entry, key, to string) statefulroute.Binding {
-	if g := sh.slab.groupOf(e); g.pod.name != to {
-		sh.leaveLocked(e)
-		sh.setPreviousLocked(e, g.pod.name)
-		sh.joinLocked(e, e.Slot, g.service, to)
+func (sh *shard) reseatLocked(e *entry, key, to string, now int64) statefulroute.Binding {
+	if sh.slab.groupOf(e).pod.name != to {
+		sh.changePodLocked(e, to, sh.nextEpochLocked(e.epoch, now))
 	}
 	sh.tellLocked(e)
 	return sh.bindingLocked(e, key)
+}
+
+// changePodLocked is the only way in which a binding changes its pod.
+func (sh *shard) changePodLocked(e *entry, to string, epoch uint64) {
+	g := sh.slab.groupOf(e)
+	sh.leaveLocked(e)
+	sh.setPreviousLocked(e, g.pod.name)
+	sh.joinLocked(e, e.Slot, g.service, to)
+	e.epoch = epoch
 }
 
 func (sh *shard) setPreviousLocked(e *entry, pod string) {
@@ -234,7 +254,7 @@ func (sh *shard) move(s *service, id uint64, key, to string, now int64) (b state
 	if e := sh.peekLocked(s, id, key, now); e != nil {
 		sh.counts.moves++
 		sh.cameBackLocked(e)
-		return sh.reseatLocked(e, key, to), nil
+		return sh.reseatLocked(e, key, to, now), nil
 	}
 	if podName, ok := sh.rememberedLocked(s, id, now); ok {
 		if podName == to {
@@ -267,19 +287,19 @@ func (sh *shard) delete(s *service, id uint64, key string) bool {
 	return true
 }
 
-// end is delete of a binding to the pod, and of no other.
-func (sh *shard) end(s *service, id uint64, key, podName string, now int64) bool {
+// end is delete of one binding, and of no other of its key.
+func (sh *shard) end(s *service, id uint64, old *statefulroute.Binding, now int64) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	e := sh.slab.find(id)
-	if e == nil || !sh.slab.is(e, s, key) {
-		if pod, known := sh.rememberedLocked(s, id, now); !known || pod != podName {
+	if e == nil || !sh.slab.is(e, s, old.Key) {
+		if pod, known := sh.rememberedLocked(s, id, now); !known || pod != old.Pod {
 			return false
 		}
 		sh.ghosts.take(id)
 		return true
 	}
-	if sh.slab.groupOf(e).pod.name != podName {
+	if !sh.isLocked(e, old) {
 		return false
 	}
 	sh.removeLocked(e, &sh.counts.deleted)

@@ -61,6 +61,7 @@ func (t *Table) lay(strategy evict.Strategy) {
 		sh.room = evict.NewRoom(&sh.slab, share)
 		sh.policy, sh.inUse = strategy.NewPolicy(sh.room), map[uint64]uint32{}
 		sh.renewer, _ = sh.policy.(evict.Renewer)
+		sh.forgotten = o.EpochsAbove
 	}
 }
 
@@ -152,17 +153,17 @@ func (t *Table) Claim(service, key, pod string, now time.Time) (b statefulroute.
 	return b, won, err
 }
 
-// Rebind binds a key to another pod if it is still bound to from, be it by a binding
-// that was evicted and is remembered. It returns the binding in force and whether this
-// call made it; ErrGone if there is none. It is not counted as a use: the Lookup
-// before it was.
-func (t *Table) Rebind(service, key, from, to string, now time.Time) (b statefulroute.Binding, won bool, err error) {
-	s := t.services.get(service)
+// Rebind binds a key to another pod if old, as Lookup or Claim gave it, is still its
+// binding: by its epoch and pod, or by the pod alone where one of the two was evicted and
+// is only remembered. It returns the binding in force and whether this call made it;
+// ErrGone if there is none. It is not counted as a use: the Lookup before it was.
+func (t *Table) Rebind(old statefulroute.Binding, to string, now time.Time) (b statefulroute.Binding, won bool, err error) {
+	s := t.services.get(old.Service)
 	if s == nil {
 		return statefulroute.Binding{}, false, statefulroute.ErrGone
 	}
-	sh, id := t.at(s, key)
-	return sh.rebind(s, id, key, from, to, t.nanos(now))
+	sh, id := t.at(s, old.Key)
+	return sh.rebind(s, id, &old, to, t.nanos(now))
 }
 
 // Move binds a key to a pod, whatever it was bound to, for an operator. It is
@@ -206,15 +207,16 @@ func (t *Table) Delete(service, key string) bool {
 	return sh.delete(s, id, key)
 }
 
-// End forgets a binding, evicted or not, if it is to the pod, and reports whether it was.
-// It is for a session that its client has ended there: one that was moved meanwhile stays.
-func (t *Table) End(service, key, pod string, now time.Time) bool {
-	s := t.services.get(service)
+// End forgets a binding, evicted or not, if old is still it, as for Rebind, and reports
+// whether it was. It is for a session that its client has ended: one that was moved
+// meanwhile stays.
+func (t *Table) End(old statefulroute.Binding, now time.Time) bool {
+	s := t.services.get(old.Service)
 	if s == nil {
 		return false
 	}
-	sh, id := t.at(s, key)
-	return sh.end(s, id, key, pod, t.nanos(now))
+	sh, id := t.at(s, old.Key)
+	return sh.end(s, id, &old, t.nanos(now))
 }
 
 // Checkpoint tells the journal of all uses that it does not know yet, for an owner

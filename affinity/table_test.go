@@ -30,6 +30,11 @@ func claim(t testing.TB, c *Table, service, key, pod string, now time.Time) {
 	}
 }
 
+// to is a binding as who knows only its pod names it.
+func to(service, key, pod string) statefulroute.Binding {
+	return statefulroute.Binding{Service: service, Key: key, Pod: pod}
+}
+
 func checkIdentity(t testing.TB, c *Table) Stats {
 	t.Helper()
 	st := c.Stats()
@@ -48,7 +53,7 @@ func TestFirstWriterWins(t *testing.T) {
 		t.Fatalf("second claim: %+v, won %v, %v", b, won, err)
 	}
 	claim(t, c, "other", "k", "b", t0)
-	want := statefulroute.Binding{Service: "chat", Key: "k", Pod: "a", Created: t0, LastSeen: t0.Add(time.Minute), Requests: 3}
+	want := statefulroute.Binding{Service: "chat", Key: "k", Pod: "a", Epoch: uint64(t0.UnixMilli()), Created: t0, LastSeen: t0.Add(time.Minute), Requests: 3}
 	got, ok := c.Lookup("chat", "k", t0.Add(time.Minute))
 	if !ok || got != want {
 		t.Fatalf("Lookup = %+v, want %+v", got, want)
@@ -58,14 +63,14 @@ func TestFirstWriterWins(t *testing.T) {
 func TestRebindReplacesOnlyWhatItNames(t *testing.T) {
 	c := newTable(t, Options{})
 	claim(t, c, "chat", "k", "a", t0)
-	if b, won, err := c.Rebind("chat", "k", "b", "c", t0); err != nil || won || b.Pod != "a" {
+	if b, won, err := c.Rebind(to("chat", "k", "b"), "c", t0); err != nil || won || b.Pod != "a" {
 		t.Fatalf("rebind of another pod's binding: %+v, %v, %v", b, won, err)
 	}
-	b, won, err := c.Rebind("chat", "k", "a", "b", t0)
+	b, won, err := c.Rebind(to("chat", "k", "a"), "b", t0)
 	if err != nil || !won || b.Pod != "b" || b.PreviousPod != "a" {
 		t.Fatalf("rebind: %+v, %v, %v", b, won, err)
 	}
-	if _, _, err := c.Rebind("chat", "none", "a", "b", t0); !errors.Is(err, statefulroute.ErrGone) {
+	if _, _, err := c.Rebind(to("chat", "none", "a"), "b", t0); !errors.Is(err, statefulroute.ErrGone) {
 		t.Fatalf("rebind of nothing: %v", err)
 	}
 	if a, b := c.PodSessions("chat", "a"), c.PodSessions("chat", "b"); a != 0 || b != 1 {
@@ -107,7 +112,7 @@ func TestAskingMakesNoService(t *testing.T) {
 	if _, ok := c.Peek("made-up", "a", now); ok {
 		t.Error("a service that is not there has a binding")
 	}
-	if _, _, err := c.Rebind("made-up", "a", "x", "y", now); !errors.Is(err, statefulroute.ErrGone) {
+	if _, _, err := c.Rebind(to("made-up", "a", "x"), "y", now); !errors.Is(err, statefulroute.ErrGone) {
 		t.Errorf("rebind: %v, want ErrGone", err)
 	}
 	if c.Delete("made-up", "a") {
@@ -126,7 +131,7 @@ func TestAskingMakesNoService(t *testing.T) {
 		c.Lookup(name, "a", now)
 		c.Peek(name, "a", now)
 		c.Remembered(name, "a", now)
-		c.Rebind(name, "a", "x", "y", now)
+		c.Rebind(to(name, "a", "x"), "y", now)
 		c.Delete(name, "a")
 		c.List(name, "", 10, "")
 		c.DropPod(name, "x")

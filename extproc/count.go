@@ -33,7 +33,7 @@ func (x *exchange) count() {
 		svc.balancer.AddSessions(d.lost, -1)
 		svc.metrics.Rebound(d.why)
 		x.server.log.Info("session rebound", x.fields(zap.String("from", d.lost),
-			zap.String("to", d.pod.Name), zap.String("why", d.why))...)
+			zap.String("to", d.pod.Name), zap.Uint64("epoch", d.epoch), zap.String("why", d.why))...)
 	case podLost:
 		x.server.log.Info("request refused: its session's pod is lost", x.fields(
 			zap.String("pod", d.lost), zap.String("why", d.why))...)

@@ -57,6 +57,7 @@ type decision struct {
 	key     string               // that of the request's candidates which was decided for
 	hit     bool                 // the table had a binding before this request
 	pod     *podView             // nil where no pod was chosen
+	epoch   uint64               // of the binding to pod; 0 where there is none, or it has none
 	picked  balancing.PickResult // in flight on pod until Done
 	lost    string               // the pod lost, for rebound and podLost
 	why     string               // why it was lost
@@ -140,7 +141,7 @@ func (c *chooser) claim() decision {
 	}
 	b, err := c.table.Claim(c.ctx, c.service.policy.Name, c.key, picked.Pod(), c.now)
 	if err == nil {
-		return c.taken(decision{outcome: claimed, picked: picked})
+		return c.taken(decision{outcome: claimed, picked: picked}, b)
 	}
 	picked.Cancel()
 	switch {
@@ -159,29 +160,28 @@ func (c *chooser) pick() (balancing.PickResult, error) {
 	return c.place.Pick(c.now, c.key, func(pod string) bool { return table.GiveUp(ctx, service, pod, now) })
 }
 
-// taken completes a decision by the pod that was picked. A pod that left
+// taken completes a decision by the binding b to the pod that was picked. A pod that left
 // between the pick and now is replaced whatever on_pod_loss says: no request of
 // the session has reached it.
-func (c *chooser) taken(d decision) decision {
-	name := d.picked.Pod()
-	if d.pod = c.service.chosen(name); d.pod != nil {
+func (c *chooser) taken(d decision, b statefulroute.Binding) decision {
+	if d.pod, d.epoch = c.service.chosen(d.picked.Pod()), b.Epoch; d.pod != nil {
 		return d
 	}
 	d.picked.Cancel()
-	return c.rebind(name, lostRemoved)
+	return c.rebind(b, lostRemoved)
 }
 
 // follow sends the session to the pod of its binding, or deals with its loss.
 func (c *chooser) follow(b statefulroute.Binding, as outcome) decision {
 	if pod := c.servedBy(b); pod != nil {
 		picked, _ := c.place.Start(c.now, b.Pod) // for an unknown pod it counts nothing
-		return decision{outcome: as, pod: pod, picked: picked}
+		return decision{outcome: as, pod: pod, epoch: b.Epoch, picked: picked}
 	}
 	why := lostBecause(c.service.pod(b.Pod))
 	if c.service.policy.Session.OnPodLoss == statefulroute.Reject {
 		return decision{outcome: podLost, lost: b.Pod, why: why}
 	}
-	return c.rebind(b.Pod, why)
+	return c.rebind(b, why)
 }
 
 func lostBecause(pod *podView) string {
@@ -194,20 +194,20 @@ func lostBecause(pod *podView) string {
 	return lostUnhealthy
 }
 
-// rebind replaces the binding to a lost pod, and only that: whoever replaced
+// rebind replaces a binding whose pod is lost, and only that: whoever replaced
 // it first is followed.
-func (c *chooser) rebind(lost, why string) decision {
+func (c *chooser) rebind(old statefulroute.Binding, why string) decision {
 	c.tries++
 	if c.tries > maxTries {
-		return decision{outcome: podLost, lost: lost, why: why}
+		return decision{outcome: podLost, lost: old.Pod, why: why}
 	}
 	picked, err := c.pick()
 	if err != nil {
-		return decision{outcome: noPods, lost: lost, why: why, err: err}
+		return decision{outcome: noPods, lost: old.Pod, why: why, err: err}
 	}
-	b, err := c.table.Rebind(c.ctx, c.service.policy.Name, c.key, lost, picked.Pod(), c.now)
+	b, err := c.table.Rebind(c.ctx, old, picked.Pod(), c.now)
 	if err == nil {
-		return c.taken(decision{outcome: rebound, picked: picked, lost: lost, why: why})
+		return c.taken(decision{outcome: rebound, picked: picked, lost: old.Pod, why: why}, b)
 	}
 	picked.Cancel()
 	switch {

@@ -184,9 +184,9 @@ func (r *racingTable) Claim(ctx context.Context, service, key, pod string, now t
 	return r.Table.Claim(ctx, service, key, pod, now)
 }
 
-func (r *racingTable) Rebind(ctx context.Context, service, key, from, to string, now time.Time) (statefulroute.Binding, error) {
+func (r *racingTable) Rebind(ctx context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error) {
 	r.before("rebind")
-	return r.Table.Rebind(ctx, service, key, from, to, now)
+	return r.Table.Rebind(ctx, old, to, now)
 }
 
 func TestDecideLoserOfARaceJoinsTheWinner(t *testing.T) {

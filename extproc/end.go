@@ -59,7 +59,8 @@ func (x *exchange) endSession(ctx context.Context, served *podView) {
 		return
 	}
 	table, _ := x.cores()
-	err := table.End(ctx, x.service.policy.Name, x.key, served.Name, x.answered)
+	ended := statefulroute.Binding{Service: x.service.policy.Name, Key: x.key, Pod: served.Name, Epoch: x.decision.epoch}
+	err := table.End(ctx, ended, x.answered)
 	switch {
 	case err == nil:
 		x.service.balancer.AddSessions(served.Name, -1)

@@ -30,8 +30,8 @@ func (t MemoryTable) Claim(_ context.Context, service, key, pod string, now time
 }
 
 // Rebind implements Table.
-func (t MemoryTable) Rebind(_ context.Context, service, key, from, to string, now time.Time) (statefulroute.Binding, error) {
-	return orConflict(t.Table.Rebind(service, key, from, to, now))
+func (t MemoryTable) Rebind(_ context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error) {
+	return orConflict(t.Table.Rebind(old, to, now))
 }
 
 // GiveUp implements Table.
@@ -40,11 +40,11 @@ func (t MemoryTable) GiveUp(_ context.Context, service, pod string, now time.Tim
 }
 
 // End implements Table.
-func (t MemoryTable) End(_ context.Context, service, key, pod string, now time.Time) error {
-	if !t.Table.End(service, key, pod, now) {
+func (t MemoryTable) End(_ context.Context, old statefulroute.Binding, now time.Time) error {
+	if !t.Table.End(old, now) {
 		return statefulroute.ErrGone
 	}
-	t.expedite(service, key)
+	t.expedite(old.Service, old.Key)
 	return nil
 }
 

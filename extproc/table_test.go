@@ -32,11 +32,11 @@ func (a *answeringTable) Claim(ctx context.Context, service, key, pod string, no
 	return a.Table.Claim(ctx, service, key, pod, now)
 }
 
-func (a *answeringTable) Rebind(ctx context.Context, service, key, from, to string, now time.Time) (statefulroute.Binding, error) {
+func (a *answeringTable) Rebind(ctx context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error) {
 	if a.rebind != nil {
 		return a.rebind()
 	}
-	return a.Table.Rebind(ctx, service, key, from, to, now)
+	return a.Table.Rebind(ctx, old, to, now)
 }
 
 func answers(pod string, err error) func() (statefulroute.Binding, error) {
@@ -132,10 +132,13 @@ func TestLearnWithoutTheTable(t *testing.T) {
 
 func TestMemoryTableSaysWhatTheCoreDid(t *testing.T) {
 	ctx, table := t.Context(), newMemory(t)
+	to := func(pod string) statefulroute.Binding {
+		return statefulroute.Binding{Service: "chat", Key: "a", Pod: pod}
+	}
 	if _, err := table.Lookup(ctx, "chat", "a", t0); !errors.Is(err, statefulroute.ErrGone) {
 		t.Errorf("look-up of a new session: %v", err)
 	}
-	if _, err := table.Rebind(ctx, "chat", "a", "chat-0", "chat-1", t0); !errors.Is(err, statefulroute.ErrGone) {
+	if _, err := table.Rebind(ctx, to("chat-0"), "chat-1", t0); !errors.Is(err, statefulroute.ErrGone) {
 		t.Errorf("rebind of a new session: %v", err)
 	}
 	if b, err := table.Claim(ctx, "chat", "a", "chat-0", t0); err != nil || b.Pod != "chat-0" {
@@ -144,7 +147,7 @@ func TestMemoryTableSaysWhatTheCoreDid(t *testing.T) {
 	if b, err := table.Claim(ctx, "chat", "a", "chat-1", t0); !errors.Is(err, statefulroute.ErrConflict) || b.Pod != "chat-0" {
 		t.Errorf("second claim: %+v, %v", b, err)
 	}
-	if b, err := table.Rebind(ctx, "chat", "a", "chat-1", "chat-2", t0); !errors.Is(err, statefulroute.ErrConflict) || b.Pod != "chat-0" {
+	if b, err := table.Rebind(ctx, to("chat-1"), "chat-2", t0); !errors.Is(err, statefulroute.ErrConflict) || b.Pod != "chat-0" {
 		t.Errorf("rebind from elsewhere: %+v, %v", b, err)
 	}
 	if b, err := table.Lookup(ctx, "chat", "a", t0); err != nil || b.Pod != "chat-0" {

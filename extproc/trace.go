@@ -32,21 +32,21 @@ type tracedTable struct {
 func (t *tracedTable) Lookup(ctx context.Context, service, key string, now time.Time) (statefulroute.Binding, error) {
 	step := t.span.At(t.now())
 	b, err := t.Table.Lookup(ctx, service, key, now)
-	step.TableGet(t.hasher.hash(service, key), err == nil)
+	step.TableGet(t.hasher.hash(service, key), err == nil, b.Epoch)
 	return b, err
 }
 
 func (t *tracedTable) Claim(ctx context.Context, service, key, pod string, now time.Time) (statefulroute.Binding, error) {
 	step := t.span.At(t.now())
 	b, err := t.Table.Claim(ctx, service, key, pod, now)
-	step.TableSet(t.hasher.hash(service, key), failureOf(err))
+	step.TableSet(t.hasher.hash(service, key), b.Epoch, failureOf(err))
 	return b, err
 }
 
-func (t *tracedTable) Rebind(ctx context.Context, service, key, from, to string, now time.Time) (statefulroute.Binding, error) {
+func (t *tracedTable) Rebind(ctx context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error) {
 	step := t.span.At(t.now())
-	b, err := t.Table.Rebind(ctx, service, key, from, to, now)
-	step.TableSet(t.hasher.hash(service, key), failureOf(err))
+	b, err := t.Table.Rebind(ctx, old, to, now)
+	step.TableSet(t.hasher.hash(old.Service, old.Key), b.Epoch, failureOf(err))
 	if err == nil {
 		t.span.Event("rebound", to)
 	}

@@ -28,7 +28,7 @@ func Example() {
 		if found.Damage != nil {
 			fmt.Println("the old file is kept as", found.Aside)
 		}
-		table, err := affinity.New(affinity.Options{Capacity: 100, Journal: st})
+		table, err := affinity.New(affinity.Options{Capacity: 100, Journal: st, EpochsAbove: found.EpochsAbove})
 		if err != nil {
 			return err
 		}

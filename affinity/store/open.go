@@ -24,12 +24,16 @@ var bucket = []byte("stateful-route bindings 1")
 type Found struct {
 	// Bindings are the readable ones, in no particular order.
 	Bindings []statefulroute.Binding
+	// EpochsAbove is an epoch that none which was ever given is above, as far as the file
+	// can tell: those of new bindings must be. See affinity.Options.
+	EpochsAbove uint64
 	// Damage says what was wrong with the file; nil if nothing was.
 	Damage error
 	// Aside is where a damaged or foreign file was put.
 	Aside string
 
 	mark mark // what the file's times mean
+	old  bool // some records are of an earlier version
 }
 
 // Open opens or creates the file. A file that is damaged, or is not ours, is
@@ -58,12 +62,15 @@ func Open(o Options) (*Store, Found, error) {
 		}
 	}
 	s := &Store{options: o, file: f, pending: newPending(o.MaxPending), scale: newScale(o.moment(), found.mark)}
+	found.EpochsAbove = max(found.EpochsAbove, highestEpoch(found.Bindings))
+	s.highest.Store(found.EpochsAbove)
 	found.correct(&s.scale)
 	if fresh || found.Damage != nil {
 		syncDir(filepath.Dir(o.Path))
 	}
-	if found.Damage != nil {
-		// The new file lacks what was saved from the old one: write it all.
+	if found.Damage != nil || found.old {
+		// The new file lacks what was saved from the old one, or its records are as they
+		// were once: write it all.
 		s.pending.distrust()
 	}
 	return s, found, nil
@@ -140,7 +147,9 @@ func load(db *bolt.DB, found *Found) error {
 	err := db.View(func(tx *bolt.Tx) error {
 		if tx.Bucket(bucket) != nil {
 			found.mark = loadMark(tx)
-			return loadAll(tx, found)
+			var err error
+			found.EpochsAbove, err = loadPromise(tx)
+			return errors.Join(loadAll(tx, found), err)
 		}
 		first, _ := tx.Cursor().First()
 		if empty = first == nil; !empty {
@@ -179,6 +188,7 @@ func loadAll(tx *bolt.Tx, found *Found) error {
 	if err == nil && bad > 0 {
 		err = fmt.Errorf("%d of %d records are bad, the first: %w", bad, bad+len(found.Bindings), firstBad)
 	}
+	found.old = d.old
 	return err
 }
 

@@ -12,10 +12,14 @@ import (
 
 // A record's key is the service, its length in front, and the session key.
 // Its value is, in this order: version (1 byte), created and last seen (varint,
-// nanoseconds on the file's scale), requests (uvarint), pod and previous pod (uvarint length
-// and bytes), and CRC-32C over the record's key and all of the above (4 bytes,
-// little-endian).
-const recordVersion = 1
+// nanoseconds on the file's scale), requests and epoch (uvarint), pod and previous pod
+// (uvarint length and bytes), and CRC-32C over the record's key and all of the above (4
+// bytes, little-endian).
+const recordVersion = 2
+
+// withoutEpoch is the version of records from before there were epochs, which are as
+// those of today but for that.
+const withoutEpoch = 1
 
 var (
 	errChecksum = errors.New("checksum does not match")
@@ -45,6 +49,7 @@ func recordValue(key []byte, b *statefulroute.Binding, s *scale) []byte {
 	out = binary.AppendVarint(out, s.nanos(b.Created))
 	out = binary.AppendVarint(out, s.nanos(b.LastSeen))
 	out = binary.AppendUvarint(out, b.Requests)
+	out = binary.AppendUvarint(out, b.Epoch)
 	for _, s := range []string{b.Pod, b.PreviousPod} {
 		out = binary.AppendUvarint(out, uint64(len(s)))
 		out = append(out, s...)
@@ -58,7 +63,10 @@ func checksum(key, value []byte) uint32 {
 
 // decoder decodes records. It hands out one string for each name of a service
 // or pod, of which there are few.
-type decoder struct{ names map[string]string }
+type decoder struct {
+	names map[string]string
+	old   bool // a record of an earlier version was read
+}
 
 func newDecoder() *decoder { return &decoder{names: map[string]string{}} }
 
@@ -80,8 +88,8 @@ func (d *decoder) decode(key, value []byte) (b statefulroute.Binding, err error)
 	if checksum(key, value[:n]) != binary.LittleEndian.Uint32(value[n:]) {
 		return b, errChecksum
 	}
-	if value[0] != recordVersion {
-		return b, fmt.Errorf("record version %d is not %d", value[0], recordVersion)
+	if value[0] != recordVersion && value[0] != withoutEpoch {
+		return b, fmt.Errorf("record version %d is neither %d nor %d", value[0], withoutEpoch, recordVersion)
 	}
 	k, v := reader{buf: key}, reader{buf: value[1:n]}
 	b.Service = d.name(k.bytes())
@@ -89,6 +97,12 @@ func (d *decoder) decode(key, value []byte) (b statefulroute.Binding, err error)
 	b.Created = time.Unix(0, v.varint())
 	b.LastSeen = time.Unix(0, v.varint())
 	b.Requests = v.uvarint()
+	if value[0] == withoutEpoch {
+		d.old = true
+		b.Epoch = uint64(max(b.Created.UnixMilli(), 1)) // the same, whenever it is read
+	} else {
+		b.Epoch = v.uvarint()
+	}
 	b.Pod = d.name(v.bytes())
 	b.PreviousPod = d.name(v.bytes())
 	if k.short || v.short || len(v.buf) > 0 {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ func TestRecordRoundTrip(t *testing.T) {
 			Created:  time.Unix(0, moment.Draw(t, "created")),
 			LastSeen: time.Unix(0, moment.Draw(t, "seen")),
 			Requests: rapid.Uint64().Draw(t, "requests"),
+			Epoch:    rapid.Uint64().Draw(t, "epoch"),
 		}
 		key := recordKey(want.Service, want.Key)
 		got, err := newDecoder().decode(key, recordValue(key, &want, &plain))
@@ -62,6 +64,8 @@ func FuzzDecode(f *testing.F) {
 	value := recordValue(key, &b, &plain)
 	f.Add(key, value[:len(value)-4])
 	f.Add([]byte{}, []byte{recordVersion})
+	f.Add(key, append([]byte{withoutEpoch}, binary.AppendUvarint(binary.AppendVarint(binary.AppendVarint(nil, 5e18), 6e18), 7)...))
+	f.Add(key, append([]byte{withoutEpoch, 0, 0, 1}, "\x01a\x00"...))
 	f.Add([]byte{200, 1}, []byte{2, 0, 0})
 	f.Fuzz(func(t *testing.T, key, content []byte) {
 		if _, err := newDecoder().decode(key, content); err == nil {

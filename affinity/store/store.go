@@ -114,6 +114,10 @@ type Store struct {
 	trouble trouble
 	syncing sync.Mutex // held while the file is synced or exchanged
 
+	highest  atomic.Uint64 // epoch that was given
+	promised uint64        // by the file; Run's alone
+	ending   bool          // no epoch is given any more; Run's alone
+
 	written, transactions, rewrites, syncs, renewals atomic.Uint64
 }
 
@@ -121,6 +125,7 @@ type Store struct {
 // what can wait, unless it can only be one more use of a binding that never
 // moved: that costs a restarted process no session.
 func (s *Store) Put(b statefulroute.Binding) {
+	s.noteEpoch(b.Epoch)
 	use := b.Requests > 1 && b.PreviousPod == ""
 	s.pending.note(changeKey{b.Service, b.Key}, change{&b, !use})
 }
@@ -181,6 +186,8 @@ func (s *Store) Run(ctx context.Context, all iter.Seq[statefulroute.Binding]) er
 	if !s.options.Sync {
 		syncing.Go(func() { s.syncUntil(ctx) })
 	}
+	_, err := w.writePromise() // more than the process before: new epochs are above that
+	s.report(troubleWriting, err)
 	for pause := retryFirst; w.wait(ctx); {
 		err := w.catchUp(ctx)
 		s.report(troubleWriting, err)
@@ -201,7 +208,12 @@ func (s *Store) Run(ctx context.Context, all iter.Seq[statefulroute.Binding]) er
 // there is time for.
 func (w *writer) finish() error {
 	w.patientUntil = time.Now().Add(w.store.options.FinishWithin)
-	return w.catchUp(context.Background())
+	if err := w.catchUp(context.Background()); err != nil {
+		return err
+	}
+	w.store.ending = true
+	_, err := w.writePromise()
+	return err
 }
 
 // Close closes a store whose Run is never called. What is pending is lost.
@@ -218,7 +230,9 @@ func (w *writer) wait(ctx context.Context) bool {
 		select {
 		case <-w.looking:
 			w.look()
-			continue
+			if !w.store.promiseDue() {
+				continue
+			}
 		case <-w.store.pending.wake:
 			sleep(ctx, w.store.options.FlushInterval)
 		case <-ctx.Done():

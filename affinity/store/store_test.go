@@ -49,7 +49,7 @@ var t0 = time.Unix(1_800_000_000, 123)
 
 func binding(i int) statefulroute.Binding {
 	return statefulroute.Binding{
-		Service: "chat", Key: fmt.Sprintf("session-%07d", i), Pod: fmt.Sprintf("chat-%d", i%3),
+		Service: "chat", Key: fmt.Sprintf("session-%07d", i), Pod: fmt.Sprintf("chat-%d", i%3), Epoch: uint64(t0.UnixMilli()) + uint64(i),
 		Created: t0, LastSeen: t0.Add(time.Second), Requests: uint64(i),
 	}
 }

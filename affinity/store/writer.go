@@ -58,7 +58,7 @@ func newWriter(s *Store, all iter.Seq[statefulroute.Binding]) *writer {
 // says whether there is more of its kind. An urgent change is never behind more
 // than one transaction of another kind.
 func (w *writer) steps() []func() (more bool, err error) {
-	return []func() (bool, error){w.writeUrgent, w.writePatient, w.writeUrgent, w.continueRewrite}
+	return []func() (bool, error){w.writeUrgent, w.writePatient, w.writeUrgent, w.continueRewrite, w.writePromise}
 }
 
 // catchUp writes until little or nothing is pending, or ctx ends: what remains
@@ -203,17 +203,22 @@ func (s *Store) update(f func(*bolt.Bucket) error) error {
 	if s.file == nil {
 		return fmt.Errorf("store: %s is lost: %w", s.options.Path, s.lost)
 	}
-	var id uint64
+	var id, promised uint64
 	err := guard(func() error {
 		return s.file.db.Update(func(tx *bolt.Tx) error {
 			id = uint64(tx.ID())
 			if err := keepMark(tx, s.scale.mark(s.options.now())); err != nil {
 				return err
 			}
+			var err error
+			if promised, err = s.keepPromise(tx); err != nil {
+				return err
+			}
 			return f(tx.Bucket(bucket))
 		})
 	})
 	if err == nil {
+		s.promised = promised
 		s.transactions.Add(1)
 	}
 	if id > 0 && !errors.Is(err, errFault) {

@@ -85,26 +85,27 @@ type Options struct {
 
 // App is the running process: the parts, and the order in which they end.
 type App struct {
-	opts      Options
-	log       *zap.Logger
-	monitor   *metrics.Monitor
-	tracer    *tracing.Tracer
-	store     *store.Store            // nil: bindings end with the process
-	found     []statefulroute.Binding // by openStore, for restorer
-	storeSaid atomic.Pointer[string]  // the trouble that was logged last
-	table     *affinity.Table
-	restorer  *extproc.Restorer
-	directory *extproc.Directory
-	watcher   *xdsclient.Watcher
-	reporter  *xdsclient.LoadReporter
-	reload    *reloader
-	xds       *grpc.ClientConn
-	server    *extproc.Server
-	guard     *grpclimit.Guard
-	grpc      *grpc.Server
-	health    *health.Server
-	admin     http.Handler
-	draining  atomic.Bool
+	opts        Options
+	log         *zap.Logger
+	monitor     *metrics.Monitor
+	tracer      *tracing.Tracer
+	store       *store.Store            // nil: bindings end with the process
+	found       []statefulroute.Binding // by openStore, for restorer
+	epochsAbove uint64                  // by openStore, for the table
+	storeSaid   atomic.Pointer[string]  // the trouble that was logged last
+	table       *affinity.Table
+	restorer    *extproc.Restorer
+	directory   *extproc.Directory
+	watcher     *xdsclient.Watcher
+	reporter    *xdsclient.LoadReporter
+	reload      *reloader
+	xds         *grpc.ClientConn
+	server      *extproc.Server
+	guard       *grpclimit.Guard
+	grpc        *grpc.Server
+	health      *health.Server
+	admin       http.Handler
+	draining    atomic.Bool
 
 	grpcListener, adminListener net.Listener
 }

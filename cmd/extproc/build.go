@@ -45,7 +45,7 @@ func (a *App) buildTable(context.Context) (err error) {
 	}
 	var forget func(service, key string)
 	if a.store != nil { // a nil *Store in the interface would not be a nil Journal
-		o.Journal, forget = a.store, a.store.Delete
+		o.Journal, o.EpochsAbove, forget = a.store, a.epochsAbove, a.store.Delete
 	}
 	if a.table, err = affinity.New(o); err != nil {
 		return err

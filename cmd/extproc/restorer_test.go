@@ -107,3 +107,17 @@ func TestTheNewestOfAllServicesAreRestored(t *testing.T) {
 		t.Errorf("the file has %q", keys)
 	}
 }
+
+// What the file says of epochs reaches the table, also where the binding itself does not.
+func TestEpochsGoOnAboveThoseOfTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pins.db")
+	old := idleFor("chat", "k", 100*time.Hour)
+	old.Epoch = uint64(time.Now().Add(time.Hour).UnixMilli()) // the wall clock was set back since
+	keep(t, path, old)
+	a, _, stop := startApp(t, func(o *Options) { o.Config.Store.Memory = &config.MemoryStore{Path: path} })
+	a.directory.Set(service(), true)
+	b, won, err := a.table.Claim("chat", "k", "chat-1", time.Now())
+	if stop(); err != nil || !won || b.Epoch <= old.Epoch {
+		t.Errorf("%+v, %v, %v: want an epoch above %d", b, won, err, old.Epoch)
+	}
+}

@@ -30,7 +30,7 @@ func (a *App) openStore(context.Context) (err error) {
 		a.log.Error("the store was damaged; what could be read is used and the file kept aside",
 			zap.Error(found.Damage), zap.String("aside", found.Aside))
 	}
-	a.found = found.Bindings
+	a.found, a.epochsAbove = found.Bindings, found.EpochsAbove
 	a.monitor.Persistence().Report(metrics.PersistedBindings, nil)
 	return nil
 }

@@ -20,6 +20,7 @@ type session struct {
 	Key         string    `json:"key"`
 	Pod         string    `json:"pod"`
 	PreviousPod string    `json:"previous_pod"`
+	Epoch       uint64    `json:"epoch"`
 	Created     time.Time `json:"created,omitzero"`
 	LastSeen    time.Time `json:"last_seen,omitzero"`
 	Requests    uint64    `json:"requests"`
@@ -155,18 +156,18 @@ func (c *ctl) deleteSession(ctx context.Context, service, key string) error {
 
 // sessionsTable names the extproc where there are several.
 func (c *ctl) sessionsTable(w io.Writer, head bool, sessions []session) {
-	columns := 8
+	columns := 9
 	if len(c.extprocURLs) > 1 {
-		columns = 9
+		columns = 10
 	}
 	if head {
-		row(w, []any{"SERVICE", "KEY", "POD", "PREVIOUS POD", "CREATED", "LAST SEEN", "REQUESTS", "IN FLIGHT", "EXTPROC"}[:columns]...)
+		row(w, []any{"SERVICE", "KEY", "POD", "PREVIOUS POD", "EPOCH", "CREATED", "LAST SEEN", "REQUESTS", "IN FLIGHT", "EXTPROC"}[:columns]...)
 	}
 	now := time.Now()
 	for _, s := range sessions {
-		cells := []any{s.Service, s.key(), s.Pod, s.PreviousPod, since(now, s.Created) + " ago", since(now, s.LastSeen) + " ago", s.Requests, s.InFlight, s.Extproc}
+		cells := []any{s.Service, s.key(), s.Pod, s.PreviousPod, s.Epoch, since(now, s.Created) + " ago", since(now, s.LastSeen) + " ago", s.Requests, s.InFlight, s.Extproc}
 		if s.Evicted {
-			cells[4], cells[5] = "evicted", "evicted"
+			cells[4], cells[5], cells[6] = "", "evicted", "evicted"
 		}
 		row(w, cells[:columns]...)
 	}

@@ -192,7 +192,7 @@ func (s *stack) scrub(text string) string {
 	for _, r := range []struct{ pattern, with string }{
 		{`extproc/\S+`, "extproc/HOST"},
 		{`\b[A-Z2-7]{8}-\d+`, "VERSION"}, {`\b[0-9a-f]{16,}\b`, "VERSION"},
-		{`\b(\d+m)?\d+s\b`, "AGE"}, {`\d{4}-\d\d-\d\dT[0-9:.]+Z`, "TIME"},
+		{`\b(\d+m)?\d+s\b`, "AGE"}, {`\b\d{13}\b`, "EPOCH"}, {`\d{4}-\d\d-\d\dT[0-9:.]+Z`, "TIME"},
 		{` +\d+( +\d+ +\S+ +[0-9.]+% +\d+\n)`, "  WEIGHT$1"}, // the load decides it
 		{` {2,}`, "  "}, {`(?m) +$`, ""},
 	} {

@@ -34,6 +34,7 @@ type sessionJSON struct {
 	Key         string    `json:"key"`
 	Pod         string    `json:"pod"`
 	PreviousPod string    `json:"previous_pod"`
+	Epoch       uint64    `json:"epoch"`
 	Created     time.Time `json:"created,omitzero"`
 	LastSeen    time.Time `json:"last_seen,omitzero"`
 	Requests    uint64    `json:"requests"`
@@ -44,7 +45,7 @@ type sessionJSON struct {
 
 func toSessionJSON(b statefulroute.Binding) sessionJSON {
 	return sessionJSON{
-		Service: b.Service, Key: b.Key, Pod: b.Pod, PreviousPod: b.PreviousPod,
+		Service: b.Service, Key: b.Key, Pod: b.Pod, PreviousPod: b.PreviousPod, Epoch: b.Epoch,
 		Created: b.Created, LastSeen: b.LastSeen, Requests: b.Requests, InFlight: b.InFlight,
 		Path: sessionPath + escapeSegment(b.Service) + "/" + escapeSegment(b.Key),
 	}
@@ -176,7 +177,7 @@ func (a *admin) move(w http.ResponseWriter, r *http.Request, service, key string
 	began := a.Now()
 	b, err := a.Editor.Move(r.Context(), service, key, body.Pod, a.Now())
 	if span.Recording() {
-		span.At(began).TableSet(a.Directory.HashKey(service, key), err)
+		span.At(began).TableSet(a.Directory.HashKey(service, key), b.Epoch, err)
 	}
 	if err != nil {
 		span.End(http.StatusServiceUnavailable, err)
@@ -185,7 +186,7 @@ func (a *admin) move(w http.ResponseWriter, r *http.Request, service, key string
 	}
 	span.End(http.StatusOK, nil)
 	a.Log.Info("session moved by an operator", zap.String("service", service),
-		zap.String("session", a.Directory.HashKey(service, key)), zap.String("from", b.PreviousPod), zap.String("to", b.Pod))
+		zap.String("session", a.Directory.HashKey(service, key)), zap.String("from", b.PreviousPod), zap.String("to", b.Pod), zap.Uint64("epoch", b.Epoch))
 	adminhttp.WriteJSON(w, http.StatusOK, toSessionJSON(b))
 }
 

@@ -2,6 +2,6 @@
 // A [Tracer] that is off, and the spans that it makes, cost nothing:
 //
 //	ctx, span := tracer.Request(ctx, metadata, header, "chat")
-//	span.At(start).TableGet(hashed, true)
+//	span.At(start).TableGet(hashed, true, binding.Epoch)
 //	span.End(200, nil)
 package tracing

@@ -17,7 +17,7 @@ func ExampleTracer_Request() {
 	}
 	_, span := tracer.Request(context.Background(), nil, nil, "chat")
 	start := time.Now()
-	span.At(start).TableGet("hash of the key", true)
+	span.At(start).TableGet("hash of the key", true, 1_800_000_000_000)
 	span.End(200, nil)
 	fmt.Println(tracer.Enabled(), span.Recording())
 	// Output: false false

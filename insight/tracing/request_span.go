@@ -38,30 +38,42 @@ func (s RequestSpan) TraceID() string {
 //
 //	start := time.Now()
 //	binding, ok := table.Lookup(…)
-//	span.At(start).TableGet(hashed, ok)
+//	span.At(start).TableGet(hashed, ok, binding.Epoch)
 func (s RequestSpan) At(start time.Time) RequestSpan {
 	s.start = start
 	return s
 }
 
-// TableGet records a look-up in the session table.
-func (s RequestSpan) TableGet(hashedKey string, hit bool) { s.table("get", hashedKey, hit, nil) }
+// TableGet records a look-up in the session table, and the epoch of the binding found; 0
+// where it has none.
+func (s RequestSpan) TableGet(hashedKey string, hit bool, epoch uint64) {
+	s.table("get", hashedKey, hit, epoch, nil)
+}
 
-// TableSet records a claim, rebind or move of a session; err is why it failed.
-func (s RequestSpan) TableSet(hashedKey string, err error) { s.table("set", hashedKey, false, err) }
+// TableSet records a claim, rebind or move of a session, and the epoch of the binding in
+// force after it; err is why it failed.
+func (s RequestSpan) TableSet(hashedKey string, epoch uint64, err error) {
+	s.table("set", hashedKey, false, epoch, err)
+}
 
 // TableDelete records a session's removal; hit says whether there was one.
-func (s RequestSpan) TableDelete(hashedKey string, hit bool) { s.table("delete", hashedKey, hit, nil) }
+func (s RequestSpan) TableDelete(hashedKey string, hit bool) {
+	s.table("delete", hashedKey, hit, 0, nil)
+}
 
-func (s RequestSpan) table(operation, hashedKey string, hit bool, err error) {
+func (s RequestSpan) table(operation, hashedKey string, hit bool, epoch uint64, err error) {
 	if !s.Recording() {
 		return
 	}
-	span := s.tracer.child(s.ctx, "cache."+operation, s.start,
+	about := []attribute.KeyValue{
 		attribute.String("cache.operation", operation),
 		attribute.String("cache.key", hashedKey),
-		attribute.Bool("cache.hit", hit))
-	s.tracer.end(span, err)
+		attribute.Bool("cache.hit", hit),
+	}
+	if epoch != 0 {
+		about = append(about, attribute.Int64("cache.epoch", int64(epoch)))
+	}
+	s.tracer.end(s.tracer.child(s.ctx, "cache."+operation, s.start, about...), err)
 }
 
 // Select records the choice of a pod among podCount; err is why there is none.

@@ -78,9 +78,9 @@ func TestSpansAndAttributesOfTheContract(t *testing.T) {
 	tracer, recorder := recordingTracer(t)
 	ctx, span := tracer.Request(t.Context(), values("traceparent", proxyParent), nil, "chat")
 	start := time.Now().Add(-time.Second)
-	span.At(start).TableGet("h1", false)
+	span.At(start).TableGet("h1", false, 0)
 	span.Select("chat", 3, "chat-1", nil)
-	span.TableSet("h1", errors.New("table full"))
+	span.TableSet("h1", 7, errors.New("table full"))
 	span.TableDelete("h1", true)
 	span.Event("rebound", "chat-1")
 	span.End(503, nil)
@@ -95,7 +95,7 @@ func TestSpansAndAttributesOfTheContract(t *testing.T) {
 	}{
 		{"cache.get", map[attribute.Key]string{"cache.operation": "get", "cache.key": "h1", "cache.hit": "false"}, codes.Unset, 0},
 		{"loadbalancer.select", map[attribute.Key]string{"loadbalancer.operation": "select", "loadbalancer.service": "chat", "loadbalancer.pod_count": "3", "loadbalancer.pod": "chat-1"}, codes.Unset, 0},
-		{"cache.set", map[attribute.Key]string{"cache.operation": "set", "cache.key": "h1", "cache.hit": "false"}, codes.Error, 1},
+		{"cache.set", map[attribute.Key]string{"cache.operation": "set", "cache.key": "h1", "cache.hit": "false", "cache.epoch": "7"}, codes.Error, 1},
 		{"cache.delete", map[attribute.Key]string{"cache.operation": "delete", "cache.key": "h1", "cache.hit": "true"}, codes.Unset, 0},
 		{"request", map[attribute.Key]string{"stateful_route.service": "chat", "http.response.status_code": "503"}, codes.Error, 1},
 		{"healthcheck.check", map[attribute.Key]string{"healthcheck.service": "chat", "healthcheck.pod_id": "chat-2", "healthcheck.success": "false"}, codes.Error, 0},
@@ -144,8 +144,8 @@ func TestOffCostsNothing(t *testing.T) {
 			if span.Recording() || trace.SpanContextFromContext(ctx).IsValid() || span.TraceID() != "" {
 				t.Fatal("an off tracer records")
 			}
-			span.At(time.Time{}).TableGet("h", true)
-			span.TableSet("h", failure)
+			span.At(time.Time{}).TableGet("h", true, 7)
+			span.TableSet("h", 7, failure)
 			span.TableDelete("h", false)
 			span.Select("chat", 3, "chat-0", failure)
 			span.Event("rebound", "chat-1")
