@@ -3,6 +3,9 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -112,5 +115,74 @@ func TestAllPodsFailingTheirChecksKeepTheirSessions(t *testing.T) {
 	for _, pod := range pods[1:] {
 		s.Misbehave(t, pod, `{"healthz":"ok"}`)
 		harness.Eventually(t, harness.Patience, pod+" is back in Envoy", s.InEnvoy("chat", pod, true))
+	}
+}
+
+// All pods answer their probes wrongly, as after a deployment with another path, and stay. One
+// whose process ends is found all the same: its sessions are rebound, or refused, and
+// no other notices anything. Started anew it is taken back, though wrong as all are.
+func TestAKilledPodIsFoundThoughAllFailTheirChecks(t *testing.T) {
+	t.Parallel()
+	for _, onPodLoss := range []string{"rebind", "reject"} {
+		t.Run(onPodLoss, func(t *testing.T) {
+			t.Parallel()
+			svc := harness.Chat(3)
+			svc.Session.OnPodLoss = onPodLoss
+			svc.HealthCheck = map[string]any{"http": "/healthz", "interval": "300ms", "timeout": "300ms", "unhealthy_after": 2, "healthy_after": 1}
+			svc.Balancing = map[string]any{"slow_start": "0s"}
+			s := start(t, harness.Options{Services: []harness.Service{svc}})
+			for _, pod := range []string{"chat-0", "chat-1", "chat-2"} {
+				s.Misbehave(t, pod, `{"healthz":"fail"}`)
+			}
+			for _, pod := range []string{"chat-0", "chat-1", "chat-2"} {
+				harness.Eventually(t, harness.Patience, "four probes of "+pod+" failed", func() error {
+					if n := probeFailures(t, s, pod); n < 4 {
+						return fmt.Errorf("%v failed", n)
+					}
+					return s.InEnvoy("chat", pod, true)()
+				})
+			}
+			keys := harness.Keys(60)
+			before := s.Load(keys, 1, 8, harness.InHeader).Owners(t)
+			lost := harness.On(before, "chat-1")
+			if len(lost) == 0 {
+				t.Fatal("the pod that is killed has no session")
+			}
+			traffic := s.Traffic(t, keys, 200*time.Millisecond)
+			s.Pods["chat-1"].Kill(t)
+			took := harness.Eventually(t, harness.Patience, "Envoy has taken the pod out", s.InEnvoy("chat", "chat-1", false))
+			t.Logf("the pod left Envoy after %v", took.Round(time.Millisecond))
+			s.WaitClients(t)
+			for _, key := range lost {
+				a, err := s.Get(harness.InHeader(key))
+				switch reason := a.Header.Get("x-stateful-route-reason"); {
+				case err != nil:
+					t.Fatal(err)
+				case onPodLoss == "reject" && reason != "pod-lost":
+					t.Errorf("a session of the killed pod got %d, reason %q, from %q", a.Status, reason, a.Pod)
+				case onPodLoss == "rebind" && (a.Pod == "" || a.Pod == "chat-1"):
+					t.Errorf("a session of the killed pod got %d from %q", a.Status, a.Pod)
+				}
+			}
+			traffic.Round(t)
+			histories := traffic.Stop()
+			harness.MaxPods(t, histories, 2)
+			for _, h := range histories {
+				if !slices.Contains(lost, h.Key) && (len(h.Failures) > 0 || len(h.Pods) > 1) {
+					t.Errorf("a session of a living pod was on %v with %d failures", h.Pods, len(h.Failures))
+				}
+			}
+
+			// It fails its probes from its first one on, for all it knows is 404.
+			wrong := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: harness.Patience}
+			l, err := net.Listen("tcp", s.PodAddress(t, "chat-1"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error, 1)
+			go func() { done <- wrong.Serve(l) }()
+			t.Cleanup(func() { _ = wrong.Close(); <-done })
+			harness.Eventually(t, harness.Patience, "the pod is back in Envoy", s.InEnvoy("chat", "chat-1", true))
+		})
 	}
 }

@@ -39,6 +39,18 @@ type Pod struct {
 	Down bool
 }
 
+// Outcome is what one probe found.
+type Outcome uint8
+
+const (
+	// Passed is the answer of a pod that is well.
+	Passed Outcome = iota
+	// Failed is another answer than that, or none in time, of a pod that was there.
+	Failed
+	// Unreachable is a pod that accepted no connection.
+	Unreachable
+)
+
 // Transition is a pod that became healthy or stopped being so, or is to be avoided
 // from now on or no more.
 type Transition struct {
@@ -57,20 +69,22 @@ type Transition struct {
 // probes in a row, and it is taken out only beside a healthy peer: another pod in
 // service of which a probe began after the first of these failures and passed. What
 // fails for all pods at once, a prober or something that all of them need, must not
-// take a service down pod by pod. A Checker is not safe for concurrent use.
+// take a service down pod by pod.
+//
+// Whether pods can be reached is judged apart in the same way: where all fail, but
+// only some refuse connections, those are taken out beside pods that do not. Where
+// none can be reached, it may be the prober that is cut off, and all stay.
+//
+// A Checker is not safe for concurrent use.
 type Checker struct {
 	opts  Options
 	pods  map[string]*probed
-	order []*probed // by name
 	queue probeQueue
-	held  map[*probed]bool // failing, and in use for want of a healthy peer
-	// unsettled says that a pod has changed in a way that may concern others, and
-	// review is when time alone will; zero: never.
-	unsettled bool
-	review    time.Time
+	// To reach, a probe has passed as soon as the pod was there.
+	reach, answers *judge
 }
 
-// probed is the probe state of one pod.
+// probed is one pod: when it is probed, and what is thought of it.
 type probed struct {
 	name      string
 	inService bool
@@ -81,17 +95,20 @@ type probed struct {
 	again  bool   // to be probed once more as soon as the present probe is over
 	probes uint64 // for the jitter
 
-	// What the latest results say; zero: no.
-	passed      time.Time // the latest probe passed, and began then
-	firstFailed time.Time // the first of the present run of failures
-	lastFailed  time.Time
-
-	run     int // consecutive results that speak against failing
-	failing bool
-	out     bool
-
-	flapping
+	reach, answers judged
+	told           Transition // the latest
 }
+
+func newProbed(name string) *probed {
+	p := &probed{name: name, told: Transition{Pod: name, Healthy: true}}
+	p.reach.probed, p.reach.other = p, &p.answers
+	p.answers.probed, p.answers.other = p, &p.reach
+	return p
+}
+
+func (p *probed) usable() bool { return !p.reach.out && !p.answers.out }
+
+func (p *probed) avoid() bool { return p.usable() && (p.reach.avoided || p.answers.avoided) }
 
 // New returns a Checker without pods.
 func New(opts Options) (*Checker, error) {
@@ -103,7 +120,11 @@ func New(opts Options) (*Checker, error) {
 	}
 	opts.UnhealthyAfter = max(opts.UnhealthyAfter, 1)
 	opts.HealthyAfter = max(opts.HealthyAfter, 1)
-	return &Checker{opts: opts, pods: map[string]*probed{}, held: map[*probed]bool{}}, nil
+	h := &Checker{opts: opts, pods: map[string]*probed{}}
+	h.reach = &judge{checker: h, held: map[*judged]bool{}, failed: "refuses connections, and others do not", passed: "accepts connections again"}
+	h.answers = &judge{checker: h, held: map[*judged]bool{}, failed: "failed its health checks", passed: "passed its health checks"}
+	h.reach.other, h.answers.other = h.answers, h.reach
+	return h, nil
 }
 
 // SetPods replaces the set of pods, by name. A pod that stays keeps its state; a
@@ -111,54 +132,61 @@ func New(opts Options) (*Checker, error) {
 // state: the last one that was not out may have left.
 func (h *Checker) SetPods(now time.Time, pods []Pod) []Transition {
 	keep := make(map[string]*probed, len(pods))
-	h.order, h.queue = h.order[:0], h.queue[:0]
+	var order []*probed
 	for _, fact := range pods {
 		p, known := h.pods[fact.Name]
 		if !known {
-			p = &probed{name: fact.Name, due: now.Add(h.fraction(fact.Name, 0, h.opts.Interval))}
-			if p.failing, p.out = fact.Down, fact.Down; fact.Down {
-				p.firstFailed, p.lastFailed = now, now
+			p = newProbed(fact.Name)
+			p.due = now.Add(h.fraction(fact.Name, 0, h.opts.Interval))
+			if fact.Down {
+				p.answers.failing, p.answers.out, p.told.Healthy = true, true, false
+				p.answers.firstFailed, p.answers.lastFailed = now, now
 			}
 		}
 		if p.inService = fact.InService; keep[fact.Name] == nil {
 			keep[fact.Name] = p
-			h.order = append(h.order, p)
+			order = append(order, p)
 		}
 	}
 	h.pods = keep
-	slices.SortFunc(h.order, func(a, b *probed) int { return cmp.Compare(a.name, b.name) })
-	for _, p := range h.order {
+	slices.SortFunc(order, func(a, b *probed) int { return cmp.Compare(a.name, b.name) })
+	h.queue = h.queue[:0]
+	for _, p := range order {
 		if !p.probing() {
 			p.place = len(h.queue)
 			h.queue = append(h.queue, p)
 		}
 	}
 	heap.Init(&h.queue)
-	for p := range h.held {
-		if keep[p.name] != p {
-			delete(h.held, p)
-		}
-	}
-	h.unsettled = true
-	return append(h.settle(now), h.readmit()...)
+	h.reach.setPods(order, func(p *probed) *judged { return &p.reach })
+	h.answers.setPods(order, func(p *probed) *judged { return &p.answers })
+	changed := h.settle(now)
+	h.readmit(order)
+	return h.tell(append(changed, order...), "every pod fails its health checks")
 }
 
-// readmit takes every pod in service back when all of them are out.
-func (h *Checker) readmit() []Transition {
-	var changed []Transition
-	for _, p := range h.order {
+// readmit takes pods in service back when all of them are out: those that can be
+// reached, or, where none can, all.
+func (h *Checker) readmit(order []*probed) {
+	var reached, all []*probed
+	for _, p := range order {
 		switch {
-		case p.inService && !p.out:
-			return nil
-		case p.inService:
-			changed = append(changed, Transition{Pod: p.name, Healthy: true, Reason: "every pod fails its health checks"})
+		case !p.inService:
+			continue
+		case p.usable():
+			return
+		case !p.reach.out:
+			reached = append(reached, p)
 		}
+		all = append(all, p)
 	}
-	for _, t := range changed {
-		p := h.pods[t.Pod]
-		p.out, h.held[p] = false, true
+	if len(reached) > 0 {
+		all = reached
 	}
-	return changed
+	for _, p := range all {
+		h.reach.readmit(&p.reach)
+		h.answers.readmit(&p.answers)
+	}
 }
 
 // Due returns the pods to probe now, in alphabetical order. Each is not due again
@@ -188,7 +216,7 @@ func (h *Checker) Next() (at time.Time, ok bool) {
 
 // Result records a probe's result and returns the pods whose state it changed. A
 // pod that is unknown, or is not being probed, is ignored.
-func (h *Checker) Result(now time.Time, pod string, healthy bool) []Transition {
+func (h *Checker) Result(now time.Time, pod string, found Outcome) []Transition {
 	p, known := h.pods[pod]
 	if !known || !p.probing() {
 		return nil
@@ -197,124 +225,50 @@ func (h *Checker) Result(now time.Time, pod string, healthy bool) []Transition {
 		p.due, p.again = now, false
 	}
 	heap.Push(&h.queue, p)
-	turned := p.judge(now, healthy, h.opts)
-	unstable := p.note(now, healthy)
-	h.unsettled = h.unsettled || turned || unstable
+	changed := h.reach.result(now, &p.reach, found != Unreachable)
+	changed = append(changed, h.answers.result(now, &p.answers, found == Passed)...)
+	return h.tell(append(changed, h.settle(now)...), "")
+}
+
+// settle has both judges look whether what they decided before still holds.
+func (h *Checker) settle(now time.Time) []*probed {
+	return append(h.reach.settle(now), h.answers.settle(now)...)
+}
+
+// tell returns what differs now from what was told last of the pods.
+func (h *Checker) tell(pods []*probed, reason string) []Transition {
 	var changed []Transition
-	switch {
-	case healthy && p.failing:
-	case healthy:
-		delete(h.held, p)
-		changed = h.settleHeld(now, p)
-	case turned && !p.out:
-		changed = h.failed(now, p)
-	}
-	return append(changed, h.settle(now)...)
-}
-
-// judge records a result and reports whether it turned p to failing or back.
-func (p *probed) judge(now time.Time, healthy bool, opts Options) (turned bool) {
-	if healthy {
-		p.passed, p.firstFailed = p.began, time.Time{}
-	} else {
-		p.passed, p.lastFailed = time.Time{}, now
-		if p.firstFailed.IsZero() {
-			p.firstFailed = now
+	for _, p := range pods {
+		t := Transition{Pod: p.name, Healthy: p.usable(), WasHealthy: p.told.Healthy, Avoid: p.avoid()}
+		if t.Healthy == p.told.Healthy && t.Avoid == p.told.Avoid {
+			continue
 		}
+		t.Reason = cmp.Or(reason, h.reason(p))
+		p.told = t
+		changed = append(changed, t)
 	}
-	if healthy != p.failing {
-		p.run = 0
-		return false
-	}
-	p.run++
-	if p.run < p.need(opts) {
-		return false
-	}
-	p.run = 0
-	p.failing = !healthy
-	return true
-}
-
-// need is the number of consecutive results that change p's state.
-func (p *probed) need(opts Options) int {
-	if p.failing {
-		return opts.HealthyAfter
-	}
-	return opts.UnhealthyAfter
-}
-
-// failed takes p out beside a healthy peer, and looks for one when there is none.
-func (h *Checker) failed(now time.Time, p *probed) []Transition {
-	for _, q := range h.order {
-		if q.healthyPeerOf(p) && h.mayEject(now, p) {
-			return []Transition{h.eject(now, p)}
-		}
-	}
-	h.held[p] = true
-	h.probePeers(now, p)
-	return nil
-}
-
-func (h *Checker) eject(now time.Time, p *probed) Transition {
-	delete(h.held, p)
-	p.out, p.avoided, h.unsettled = true, false, true
-	p.countEjection(now)
-	h.markUnstable(now)
-	return Transition{Pod: p.name, WasHealthy: true, Reason: "failed its health checks"}
-}
-
-// settleHeld decides on the failing pods that are held in service, now that p has
-// passed. If p failed at the same time as they did, the fault may be one that all
-// shared and that is just ending: they get as many probes as a pod that begins to
-// fail.
-func (h *Checker) settleHeld(now time.Time, p *probed) []Transition {
-	var changed []Transition
-	for q := range h.held {
-		switch {
-		case p.healthyPeerOf(q):
-			if h.mayEject(now, q) {
-				changed = append(changed, h.eject(now, q))
-			}
-		case p.inService && !p.lastFailed.Before(q.firstFailed):
-			q.failing, q.run, q.firstFailed = false, 0, time.Time{}
-			delete(h.held, q)
-		}
-	}
-	slices.SortFunc(changed, func(a, b Transition) int { return cmp.Compare(a.Pod, b.Pod) })
 	return changed
 }
 
-// healthyPeerOf reports whether p shows that q's failures are q's own: p is in
-// service, and since the first of them a probe of it began and passed and none
-// failed.
-func (p *probed) healthyPeerOf(q *probed) bool {
-	return p != q && p.inService && !p.failing &&
-		!p.passed.Before(q.firstFailed) && p.lastFailed.Before(q.firstFailed)
-}
-
-// peersProbed is how many pods are probed at once to find one that speaks against a
-// failing pod. More would only matter when several fail, and make a burst of
-// probes in a large service.
-const peersProbed = 3
-
-// probePeers has a few pods probed at once that passed before p first failed, or p
-// would wait for their next turn.
-func (h *Checker) probePeers(now time.Time, p *probed) {
-	first, _ := slices.BinarySearchFunc(h.order, p.name, func(q *probed, name string) int { return cmp.Compare(q.name, name) })
-	asked := 0
-	for i := range h.order {
-		q := h.order[(first+1+i)%len(h.order)]
-		if asked == peersProbed {
-			return
-		}
-		if q == p || !q.inService || q.failing || !q.firstFailed.IsZero() {
-			continue
-		}
-		asked++
-		if !q.probing() || q.began.Before(p.firstFailed) {
-			h.probeNow(now, q)
-		}
+// reason words why p is what it is now, and was not before.
+func (h *Checker) reason(p *probed) string {
+	back := h.answers.passed
+	if p.answers.failing {
+		back = h.reach.passed
 	}
+	switch {
+	case p.answers.out:
+		return h.answers.failed
+	case p.reach.out:
+		return h.reach.failed
+	case !p.told.Healthy && p.avoid():
+		return back + "; new sessions avoid it for a while"
+	case !p.told.Healthy:
+		return back
+	case p.avoid():
+		return "fails on and off; new sessions avoid it for a while"
+	}
+	return "new sessions need not avoid it any more"
 }
 
 // probeNow has p probed now, or right after the probe that is under way.
@@ -337,8 +291,10 @@ func (h *Checker) Suspect(now time.Time, pod string) {
 	if !known {
 		return
 	}
-	if !p.failing {
-		p.run = h.opts.UnhealthyAfter - 1
+	for _, v := range []*judged{&p.reach, &p.answers} {
+		if !v.failing {
+			v.run = h.opts.UnhealthyAfter - 1
+		}
 	}
 	h.probeNow(now, p)
 }
@@ -346,13 +302,13 @@ func (h *Checker) Suspect(now time.Time, pod string) {
 // Healthy reports whether the pod may be used; one that is unknown may.
 func (h *Checker) Healthy(pod string) bool {
 	p, known := h.pods[pod]
-	return !known || !p.out
+	return !known || p.usable()
 }
 
 // Avoided reports whether new sessions had better go to other pods.
 func (h *Checker) Avoided(pod string) bool {
 	p, known := h.pods[pod]
-	return known && p.avoided
+	return known && p.avoid()
 }
 
 // fraction is a repeatable random share of d.

@@ -57,6 +57,11 @@ func newProber(h *health.Checker, seed uint64) *prober {
 
 // run probes until a moment; down says which pods fail.
 func (p *prober) run(until time.Time, down func(pod string) bool) {
+	p.runAs(until, func(pod string) health.Outcome { return outcome(!down(pod)) })
+}
+
+// runAs is run with what the probes of each pod find.
+func (p *prober) runAs(until time.Time, find func(pod string) health.Outcome) {
 	for {
 		at, ok := p.h.Next()
 		i := -1
@@ -75,7 +80,7 @@ func (p *prober) run(until time.Time, down func(pod string) bool) {
 		if i >= 0 {
 			pod := p.open[i].pod
 			p.open = slices.Delete(p.open, i, i+1)
-			p.note(p.h.Result(p.now, pod, !down(pod)))
+			p.note(p.h.Result(p.now, pod, find(pod)))
 			continue
 		}
 		for _, pod := range p.h.Due(p.now) {
@@ -83,6 +88,15 @@ func (p *prober) run(until time.Time, down func(pod string) bool) {
 			p.open = append(p.open, openProbe{pod, p.now.Add(time.Duration(1+p.random.IntN(20)) * time.Millisecond)})
 		}
 	}
+}
+
+var outcomes = []health.Outcome{health.Passed, health.Failed, health.Unreachable}
+
+func outcome(passed bool) health.Outcome {
+	if passed {
+		return health.Passed
+	}
+	return health.Failed
 }
 
 func (p *prober) note(changed []health.Transition) {
@@ -128,7 +142,7 @@ func TestHealthThresholds(t *testing.T) {
 		for _, pod := range []string{"b", "a"} { // b is the healthy peer
 			h.Suspect(p.now, "b")
 			h.Due(p.now)
-			p.note(h.Result(p.now.Add(time.Millisecond), pod, pod == "b" || step.a))
+			p.note(h.Result(p.now.Add(time.Millisecond), pod, outcome(pod == "b" || step.a)))
 		}
 		if got := p.take(); got != step.want {
 			t.Errorf("round %d: %s, want %s", i, got, step.want)
@@ -324,7 +338,7 @@ func TestProbesKeepTheIntervalAndDoNotOverlap(t *testing.T) {
 			if again := h.Due(now); slices.Contains(again, pod) {
 				t.Fatalf("%s is due while it is probed", pod)
 			}
-			h.Result(now, pod, true)
+			h.Result(now, pod, health.Passed)
 		}
 	}
 	if len(pauses) < 50 {
@@ -341,7 +355,7 @@ func TestASuspectIsProbedAtOnceAndOneFailureIsEnough(t *testing.T) {
 	if due := h.Due(now); fmt.Sprint(due) != "[a]" {
 		t.Fatalf("due %v, want a at once", due)
 	}
-	p.note(h.Result(now, "a", false))
+	p.note(h.Result(now, "a", health.Failed))
 	p.run(now.Add(time.Second), failing("a")) // b is asked at once
 	if got := p.take(); got != "[a down]" {
 		t.Errorf("suspect, after a failure: %v, want a down", got)
@@ -349,10 +363,10 @@ func TestASuspectIsProbedAtOnceAndOneFailureIsEnough(t *testing.T) {
 	now = p.now
 	h.Suspect(now, "b")
 	h.Due(now)
-	if got := h.Result(now, "b", true); got != nil || !h.Healthy("b") {
+	if got := h.Result(now, "b", health.Passed); got != nil || !h.Healthy("b") {
 		t.Errorf("a suspect that passed is out: %v", got)
 	}
-	if got := h.Result(now, "b", false); got != nil {
+	if got := h.Result(now, "b", health.Failed); got != nil {
 		t.Errorf("a result without a probe counted: %v", got)
 	}
 }
@@ -381,7 +395,7 @@ func TestHealthModel(t *testing.T) {
 		for range 100 {
 			now = now.Add(time.Second)
 			for _, pod := range h.Due(now) {
-				for _, tr := range h.Result(now, pod, rapid.Bool().Draw(rt, "ok")) {
+				for _, tr := range h.Result(now, pod, rapid.SampledFrom(outcomes).Draw(rt, "found")) {
 					if told[tr.Pod] == tr.Healthy && avoided[tr.Pod] == tr.Avoid || tr.Avoid && !tr.Healthy || tr.WasHealthy != told[tr.Pod] {
 						rt.Fatalf("%+v is no transition", tr)
 					}

@@ -19,7 +19,11 @@ func ExampleChecker() {
 	for range 5 {
 		now = now.Add(time.Second)
 		for _, pod := range c.Due(now) {
-			for _, changed := range c.Result(now, pod, pod != "chat-1") {
+			found := health.Passed
+			if pod == "chat-1" {
+				found = health.Failed
+			}
+			for _, changed := range c.Result(now, pod, found) {
 				fmt.Println(changed.Pod, "healthy:", changed.Healthy, changed.Reason)
 			}
 		}

@@ -84,7 +84,7 @@ func (f *flapping) countEjection(now time.Time) {
 
 // markUnstable is called when a pod is taken out: its sessions should not go to one
 // that is next, so those that failed lately and pass again are unstable.
-func (h *Checker) markUnstable(now time.Time) {
+func (h *judge) markUnstable(now time.Time) {
 	for _, p := range h.order {
 		if p.firstFailed.IsZero() && p.failedLately(now) && p.unstable.Before(now.Add(shortUnstable)) {
 			p.unstable = now.Add(shortUnstable)
@@ -98,13 +98,13 @@ func (f *flapping) failedLately(now time.Time) bool {
 }
 
 // rejoin records that a pod is taken back.
-func (h *Checker) rejoin(now time.Time, f *probed) {
+func (h *judge) rejoin(now time.Time, f *judged) {
 	f.good = now
 	long := time.Duration(0)
 	switch {
 	case f.ejections > 1:
 		long = longUnstable
-	case slices.ContainsFunc(h.order, func(p *probed) bool { return p != f && p.ejections > 0 && p.failedLately(now) }):
+	case slices.ContainsFunc(h.order, func(p *judged) bool { return p != f && p.ejections > 0 && p.failedLately(now) }):
 		long = shortUnstable
 	}
 	if end := now.Add(long); end.After(f.unstable) {
@@ -114,9 +114,13 @@ func (h *Checker) rejoin(now time.Time, f *probed) {
 
 func (f *flapping) unstableAt(now time.Time) bool { return now.Before(f.unstable) }
 
+// takesOver reports whether the pod may be given the sessions of others, as far as
+// what was decided before says.
+func (p *judged) takesOver() bool { return !p.out && !p.other.out && !p.other.avoided }
+
 // mayEject reports whether there is a better place for the sessions of a pod that
 // fails its checks, or it has failed for so long that any other is better.
-func (h *Checker) mayEject(now time.Time, p *probed) bool {
+func (h *judge) mayEject(now time.Time, p *judged) bool {
 	if now.Sub(p.broke) >= ejectAnyway {
 		return true
 	}
@@ -127,67 +131,68 @@ func (h *Checker) mayEject(now time.Time, p *probed) bool {
 }
 
 // passing reports whether a pod in service is stable and passed its latest probe.
-func (h *Checker) passing(now time.Time) bool {
-	return slices.ContainsFunc(h.order, func(p *probed) bool {
-		return p.inService && !p.out && p.firstFailed.IsZero() && !p.unstableAt(now)
+func (h *judge) passing(now time.Time) bool {
+	return slices.ContainsFunc(h.order, func(p *judged) bool {
+		return p.inService && p.takesOver() && p.firstFailed.IsZero() && !p.unstableAt(now)
 	})
 }
 
 // enoughStable reports whether quorum × stable ≥ all.
-func (h *Checker) enoughStable(now time.Time) bool {
+func (h *judge) enoughStable(now time.Time) bool {
 	stable, all := 0, 0
 	for _, p := range h.order {
 		if !p.inService {
 			continue
 		}
 		all++
-		if !p.out && !p.failing && !p.unstableAt(now) {
+		if p.takesOver() && !p.failing && !p.unstableAt(now) {
 			stable++
 		}
 	}
 	return stable > 0 && quorum*stable >= all
 }
 
-// settle takes pods back that pass and have been out for long enough, and says which
-// are to be avoided. It looks at all pods, but only when one has changed or when it
-// said it would.
-func (h *Checker) settle(now time.Time) []Transition {
+// settle takes pods back that pass and have been out for long enough, says which are
+// to be avoided, and returns those of which either is new. It looks at all pods, but
+// only when one has changed or when it said it would.
+func (h *judge) settle(now time.Time) []*probed {
 	if !h.unsettled && (h.review.IsZero() || now.Before(h.review)) {
 		return nil
 	}
 	h.unsettled, h.review = false, time.Time{}
 	enoughStable, passing := h.enoughStable(now), h.passing(now)
-	var changed []Transition
+	var changed []*probed
 	for _, p := range h.order {
-		was := *p
+		out, avoided := p.out, p.avoided
 		if p.out && !p.failing && p.firstFailed.IsZero() && !h.keptOut(now, p, enoughStable) {
 			p.out = false
 			h.rejoin(now, p)
 		}
 		p.avoided = h.toAvoid(now, p, passing) && enoughStable && !p.out
-		if p.out != was.out || p.avoided != was.avoided {
-			changed = append(changed, Transition{Pod: p.name, Healthy: !p.out, WasHealthy: !was.out, Avoid: p.avoided, Reason: p.settled(was.out)})
+		if p.out != out || p.avoided != avoided {
+			changed = append(changed, p.probed)
 		}
 	}
+	h.other.unsettled = h.other.unsettled || len(changed) > 0
 	return changed
 }
 
 // toAvoid reports whether a pod is unstable or, where others pass, failed its latest
 // probe.
-func (h *Checker) toAvoid(now time.Time, p *probed, passing bool) bool {
+func (h *judge) toAvoid(now time.Time, p *judged, passing bool) bool {
 	switch {
 	case p.unstableAt(now):
 		h.reviewAt(p.unstable)
 		return true
 	case passing && !p.firstFailed.IsZero():
-		h.reviewAt(now.Add(h.opts.Interval))
+		h.reviewAt(now.Add(h.checker.opts.Interval))
 		return true
 	}
 	return false
 }
 
 // keptOut reports whether a pod that passes its checks stays out all the same.
-func (h *Checker) keptOut(now time.Time, p *probed, enoughStable bool) bool {
+func (h *judge) keptOut(now time.Time, p *judged, enoughStable bool) bool {
 	if !enoughStable || !now.Before(p.until) {
 		return false
 	}
@@ -195,21 +200,8 @@ func (h *Checker) keptOut(now time.Time, p *probed, enoughStable bool) bool {
 	return true
 }
 
-// settled words what settle found.
-func (p *probed) settled(wasOut bool) string {
-	switch {
-	case wasOut && p.avoided:
-		return "passed its health checks; new sessions avoid it for a while"
-	case wasOut:
-		return "passed its health checks"
-	case p.avoided:
-		return "fails on and off; new sessions avoid it for a while"
-	}
-	return "new sessions need not avoid it any more"
-}
-
 // reviewAt has settle look again at the latest then.
-func (h *Checker) reviewAt(at time.Time) {
+func (h *judge) reviewAt(at time.Time) {
 	if h.review.IsZero() || at.Before(h.review) {
 		h.review = at
 	}

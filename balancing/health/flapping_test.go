@@ -32,13 +32,14 @@ type flapped struct {
 	sessions []string            // the pod of each
 	moves    map[int][]time.Time // by session
 	outs     map[string]int      // times a pod was taken out
+	up, down health.Outcome      // what probes of a pod find
 	random   *rand.Rand
 }
 
 func newFlapped(t testing.TB, opts health.Options, n int, flappers ...flapper) *flapped {
 	f := &flapped{
 		t: t, flappers: map[string]flapper{}, moves: map[int][]time.Time{}, outs: map[string]int{},
-		random: rand.New(rand.NewPCG(opts.Seed, 3)),
+		random: rand.New(rand.NewPCG(opts.Seed, 3)), up: health.Passed, down: health.Failed,
 	}
 	for i := range n {
 		f.pods = append(f.pods, podName(i))
@@ -56,9 +57,11 @@ func newFlapped(t testing.TB, opts health.Options, n int, flappers ...flapper) *
 // run probes and serves until a moment.
 func (f *flapped) run(until time.Duration) {
 	for now := t0.Add(until); f.p.now.Before(now); {
-		f.p.run(f.p.now.Add(100*time.Millisecond), func(pod string) bool {
-			x, flaps := f.flappers[pod]
-			return flaps && x.down(f.p.now.Sub(t0))
+		f.p.runAs(f.p.now.Add(100*time.Millisecond), func(pod string) health.Outcome {
+			if x, flaps := f.flappers[pod]; flaps && x.down(f.p.now.Sub(t0)) {
+				return f.down
+			}
+			return f.up
 		})
 		for _, change := range f.p.log {
 			var pod, word string
@@ -113,6 +116,16 @@ func (f *flapped) worst() (worst int) {
 
 // A session moves away from a pod that flaps once, and hardly ever to another.
 func TestFlappingPodsHardlyMoveSessions(t *testing.T) {
+	testFlappingPods(t, health.Passed, health.Failed)
+}
+
+// The same goes for pods that refuse connections on and off while all others answer
+// their probes wrongly.
+func TestRefusingOnAndOffHardlyMovesSessions(t *testing.T) {
+	testFlappingPods(t, health.Failed, health.Unreachable)
+}
+
+func testFlappingPods(t *testing.T, up, down health.Outcome) {
 	for _, c := range []struct{ pods, flapping, worst int }{
 		{2, 1, 1}, {3, 1, 1}, {3, 2, 2}, {3, 3, 2}, {2, 2, 2}, {10, 2, 2}, {10, 4, 3}, {10, 9, 5}, {10, 10, 5},
 	} {
@@ -126,6 +139,7 @@ func TestFlappingPodsHardlyMoveSessions(t *testing.T) {
 					}
 					opts := health.Options{Interval: 100 * time.Millisecond << (seed % 4), UnhealthyAfter: 1 + int(seed/4%2), Seed: seed}
 					f := newFlapped(t, opts, c.pods, flappers...)
+					f.up, f.down = up, down
 					f.run(2 * time.Minute)
 					worst = max(worst, f.worst())
 					for _, n := range f.outs {
@@ -209,6 +223,8 @@ func TestFlappingModel(t *testing.T) {
 			HealthyAfter:   rapid.IntRange(1, 3).Draw(rt, "healthy after"),
 			Seed:           rapid.Uint64().Draw(rt, "seed"),
 		}, n, flappers...)
+		f.down = rapid.SampledFrom(outcomes[1:]).Draw(rt, "down")
+		f.up = rapid.SampledFrom(outcomes[:f.down]).Draw(rt, "up")
 		f.run(2 * time.Minute)
 		if worst := f.worst(); worst > most {
 			rt.Fatalf("a session moved %d times in a minute, and %d pods flap", worst, len(flappers))

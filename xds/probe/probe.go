@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
+	"syscall"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -17,23 +19,55 @@ import (
 	statefulroute "github.com/stateful-route/stateful-route"
 )
 
+// errUnreachable is among the errors of a probe whose pod accepted no connection.
+var errUnreachable = errors.New("no connection")
+
 // probe asks one pod once how it is; nil means healthy. Each probe has its own
 // connection: one kept open would not notice a listener that is gone.
 func probe(ctx context.Context, check statefulroute.HealthCheck, at netip.AddrPort) error {
 	ctx, cancel := context.WithTimeout(ctx, check.Timeout)
 	defer cancel()
+	var d dialer
+	var err error
 	switch {
 	case check.TCP:
-		return probeTCP(ctx, at)
+		err = probeTCP(ctx, &d, at)
 	case check.GRPCSet:
-		return probeGRPC(ctx, check, at)
+		err = probeGRPC(ctx, &d, check, at)
 	default:
-		return probeHTTP(ctx, check, at)
+		err = probeHTTP(ctx, &d, check, at)
 	}
+	if err != nil && d.unreachable.Load() {
+		return fmt.Errorf("%w: %w", errUnreachable, err)
+	}
+	return err
 }
 
-func probeTCP(ctx context.Context, at netip.AddrPort) error {
-	var d net.Dialer
+// dialer connects to pods and remembers whether one was there: what HTTP and gRPC
+// clients return when time is up does not say what they waited for.
+type dialer struct {
+	net.Dialer
+
+	unreachable atomic.Bool
+}
+
+func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	d.unreachable.Store(true) // as long as nobody has answered
+	conn, err := d.Dialer.DialContext(ctx, network, address)
+	d.unreachable.Store(err != nil && podsFault(err))
+	return conn, err
+}
+
+// podsFault reports whether a connection failed at the pod or on the way to it. All
+// else is this machine's lack, of descriptors or ports, and says nothing about a pod.
+func podsFault(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH) ||
+		errors.As(err, &timeout) && timeout.Timeout()
+}
+
+func probeTCP(ctx context.Context, d *dialer, at netip.AddrPort) error {
 	conn, err := d.DialContext(ctx, "tcp", at.String())
 	if err != nil {
 		return fmt.Errorf("tcp probe: %w", err)
@@ -41,8 +75,8 @@ func probeTCP(ctx context.Context, at netip.AddrPort) error {
 	return conn.Close()
 }
 
-func probeHTTP(ctx context.Context, check statefulroute.HealthCheck, at netip.AddrPort) error {
-	transport := &http.Transport{DisableKeepAlives: true, Protocols: new(http.Protocols)}
+func probeHTTP(ctx context.Context, d *dialer, check statefulroute.HealthCheck, at netip.AddrPort) error {
+	transport := &http.Transport{DisableKeepAlives: true, Protocols: new(http.Protocols), DialContext: d.DialContext}
 	transport.Protocols.SetHTTP1(!check.HTTP2)
 	transport.Protocols.SetUnencryptedHTTP2(check.HTTP2)
 	defer transport.CloseIdleConnections()
@@ -71,9 +105,12 @@ func probeHTTP(ctx context.Context, check statefulroute.HealthCheck, at netip.Ad
 	return nil
 }
 
-func probeGRPC(ctx context.Context, check statefulroute.HealthCheck, at netip.AddrPort) error {
+func probeGRPC(ctx context.Context, d *dialer, check statefulroute.HealthCheck, at netip.AddrPort) error {
 	// Pods are probed at their addresses, not through a proxy of the environment.
-	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy()}
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return d.DialContext(ctx, "tcp", address) }),
+	}
 	if check.Host != "" {
 		options = append(options, grpc.WithAuthority(check.Host))
 	}

@@ -4,6 +4,7 @@ package probe
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"hash/fnv"
 	"net/netip"
 	"reflect"
@@ -324,10 +325,20 @@ func (p *Prober) result(ctx context.Context, now time.Time, r probeResult) []hea
 		p.launch(ctx, r.id, c)
 		return nil
 	}
-	changed := c.health.Result(now, r.id.pod, r.err == nil)
+	changed := c.health.Result(now, r.id.pod, outcome(r.err))
 	p.log(c.name, r.err, changed)
 	p.requeue(c)
 	return changed
+}
+
+func outcome(err error) health.Outcome {
+	switch {
+	case err == nil:
+		return health.Passed
+	case errors.Is(err, errUnreachable):
+		return health.Unreachable
+	}
+	return health.Failed
 }
 
 func (p *Prober) log(service string, probe error, changed []health.Transition) {
