@@ -16,6 +16,7 @@ type exception struct {
 func exceptions() []exception {
 	return []exception{
 		{test: "e2e.TestMemoryNearItsLimitIsFound", why: "needs a control group of its own, which most containers may not make"},
+		{test: "e2e.TestPodsByDNSAreAskedForAsTheSystemSays", why: "needs port 53 and a mount namespace of its own, which most containers may not have"},
 		{test: "affinity/store.TestADiskThatFillsUpAndGoes", why: "needs to mount a file system, which most containers may not"},
 		{test: "bench/sim/*", race: true, why: "a simulation is one goroutine: there is nothing to find, and it takes minutes"},
 		{test: "balancing.TestPicksAllocateNothing", race: true, why: "sync.Pool drops at random under the race detector"},

@@ -7,13 +7,12 @@ package discovery
 
 import (
 	"context"
-	"net"
-	"net/netip"
 	"time"
 
 	"go.uber.org/zap"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/internal/dnsttl"
 	"github.com/stateful-route/stateful-route/internal/strictyaml"
 )
 
@@ -30,18 +29,19 @@ type Config interface {
 // Options are what a Discoverer may use.
 type Options struct {
 	Logger *zap.Logger
-	// Resolver looks up names; nil means net.DefaultResolver.
+	// Resolver looks up names; nil means this system's.
 	Resolver Resolver
 }
 
-// Resolver looks up a host's addresses; *net.Resolver is one.
+// Resolver looks up a host's addresses of a network, ip4 or ip6, and says for how long
+// the answer is true, also of one that there are none.
 type Resolver interface {
-	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+	Lookup(ctx context.Context, network, host string) (dnsttl.Answer, error)
 }
 
 func (o Options) resolver() Resolver {
 	if o.Resolver == nil {
-		return net.DefaultResolver
+		return new(dnsttl.Resolver)
 	}
 	return o.Resolver
 }
@@ -90,13 +90,12 @@ func Send(ctx context.Context, updates chan<- Update, u Update) {
 
 // Poll is a Discoverer that asks at once, and again in every interval.
 func Poll(interval time.Duration, ask func(context.Context) ([]statefulroute.Pod, error)) Discoverer {
-	return poll{interval: interval, ask: ask}
+	return poll{interval, ask}
 }
 
 type poll struct {
 	interval time.Duration
 	ask      func(context.Context) ([]statefulroute.Pod, error)
-	partial  bool
 }
 
 func (p poll) Run(ctx context.Context, updates chan<- Update) {
@@ -104,7 +103,7 @@ func (p poll) Run(ctx context.Context, updates chan<- Update) {
 	defer ticker.Stop()
 	for {
 		pods, err := p.ask(ctx)
-		Send(ctx, updates, Update{Pods: pods, Err: err, Partial: p.partial})
+		Send(ctx, updates, Update{Pods: pods, Err: err})
 		select {
 		case <-ctx.Done():
 			return

@@ -30,10 +30,9 @@ const (
 	familyIPv6 = "ipv6"
 )
 
-const (
-	dnsInterval = 5 * time.Second
-	dnsTimeout  = 2 * time.Second
-)
+// lookUpTimeout bounds a look-up. A name server that is silent is given up for the next
+// after 5 s unless resolv.conf says otherwise, and a start waits for patience.
+const lookUpTimeout = 6 * time.Second
 
 // String implements statefulroute.PodDiscovery.
 func (d *DNS) String() string {
@@ -62,21 +61,40 @@ func (d *DNS) Check(doc *strictyaml.Document, at strictyaml.Path) {
 }
 
 // NewDiscoverer implements Config.
-func (d *DNS) NewDiscoverer(o Options) Discoverer {
-	return poll{interval: dnsInterval, partial: true, ask: func(ctx context.Context) ([]statefulroute.Pod, error) {
-		return d.lookUp(ctx, o.resolver())
-	}}
+func (d *DNS) NewDiscoverer(o Options) Discoverer { return dnsDiscoverer{d, o.resolver()} }
+
+type dnsDiscoverer struct {
+	*DNS
+	resolver Resolver
+}
+
+func (d dnsDiscoverer) Run(ctx context.Context, updates chan<- Update) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var next schedule
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		pods, life, err := d.lookUp(ctx, d.resolver)
+		answered := time.Now()
+		Send(ctx, updates, Update{Pods: pods, Err: err, Partial: true})
+		next = next.after(answered, life, err)
+		timer.Reset(time.Until(next.due))
+	}
 }
 
 // lookUp names pods by their address: DNS knows no better name. A host that does not
 // exist is a failure, not an empty list: DNS says so of every host while it is
 // confused.
-func (d *DNS) lookUp(ctx context.Context, resolver Resolver) ([]statefulroute.Pod, error) {
-	ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
+func (d *DNS) lookUp(ctx context.Context, resolver Resolver) ([]statefulroute.Pod, life, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookUpTimeout)
 	defer cancel()
-	addrs, err := d.addresses(ctx, resolver)
+	addrs, life, err := d.addresses(ctx, resolver)
 	if err != nil {
-		return nil, fmt.Errorf("resolve %s: %w", d.Host, err)
+		return nil, life, fmt.Errorf("resolve %s: %w", d.Host, err)
 	}
 	pods := make([]statefulroute.Pod, 0, len(addrs))
 	for _, a := range addrs {
@@ -84,20 +102,25 @@ func (d *DNS) lookUp(ctx context.Context, resolver Resolver) ([]statefulroute.Po
 		pods = append(pods, statefulroute.Pod{Name: ap.String(), Address: ap, Weight: 1})
 	}
 	slices.SortFunc(pods, func(a, b statefulroute.Pod) int { return a.Address.Compare(b.Address) })
-	return slices.Compact(pods), nil
+	return slices.Compact(pods), life, nil
 }
 
 // addresses asks for IPv6 only when it is known that there is no IPv4: an IPv4 answer
 // that is merely lost would else make other pods of all of them.
-func (d *DNS) addresses(ctx context.Context, resolver Resolver) ([]netip.Addr, error) {
+func (d *DNS) addresses(ctx context.Context, resolver Resolver) ([]netip.Addr, life, error) {
 	if d.Family == familyIPv6 {
-		return resolver.LookupNetIP(ctx, "ip6", d.Host)
+		six, err := resolver.Lookup(ctx, "ip6", d.Host)
+		return six.Addresses, lifeOf(six), err
 	}
-	addrs, err := resolver.LookupNetIP(ctx, "ip4", d.Host)
+	four, err := resolver.Lookup(ctx, "ip4", d.Host)
 	if d.Family == familyIPv4 || !hasNone(err) {
-		return addrs, err
+		return four.Addresses, lifeOf(four), err
 	}
-	return resolver.LookupNetIP(ctx, "ip6", d.Host)
+	six, err := resolver.Lookup(ctx, "ip6", d.Host)
+	if err != nil && !hasNone(err) {
+		return nil, life{}, err
+	}
+	return six.Addresses, lifeOf(four, six), err
 }
 
 // hasNone reports whether a host is known to have no address of a family, be it a name

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -13,14 +12,16 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/net/dns/dnsmessage"
+	"github.com/stateful-route/stateful-route/internal/dnsttl"
+	"github.com/stateful-route/stateful-route/internal/testdns"
 )
 
 // resolver answers look-ups by a function.
 type resolver func(host string) ([]netip.Addr, error)
 
-func (r resolver) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
-	return r(host)
+func (r resolver) Lookup(_ context.Context, _, host string) (dnsttl.Answer, error) {
+	addrs, err := r(host)
+	return dnsttl.Answer{Addresses: addrs}, err
 }
 
 func TestDNSNamesPodsByAddressAndSurvivesFailures(t *testing.T) {
@@ -47,80 +48,17 @@ func TestDNSNamesPodsByAddressAndSurvivesFailures(t *testing.T) {
 	})
 }
 
-// nameServer answers by UDP, as its records are; a name that it does not know does not
-// exist, and a type of which it has none is an empty answer.
-type nameServer struct {
-	conn    net.PacketConn
-	records map[string][]string // by name, with a dot at its end
-	fails   dnsmessage.Type     // of this type it knows nothing now
-}
-
-func newNameServer(t *testing.T, records map[string][]string, fails dnsmessage.Type) *net.Resolver {
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &nameServer{conn, records, fails}
-	done := make(chan struct{})
-	go func() { defer close(done); s.run() }()
-	t.Cleanup(func() { _ = conn.Close(); <-done })
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "udp", conn.LocalAddr().String())
-	}}
-}
-
-func (s *nameServer) run() {
-	buf := make([]byte, 4096)
-	for {
-		n, from, err := s.conn.ReadFrom(buf)
-		if err != nil {
-			return
-		}
-		var asked dnsmessage.Message
-		if asked.Unpack(buf[:n]) != nil || len(asked.Questions) != 1 {
-			continue
-		}
-		if packed, err := s.answer(asked.ID, asked.Questions[0]).Pack(); err == nil {
-			_, _ = s.conn.WriteTo(packed, from)
-		}
-	}
-}
-
-func (s *nameServer) answer(id uint16, q dnsmessage.Question) *dnsmessage.Message {
-	m := &dnsmessage.Message{Header: dnsmessage.Header{ID: id, Response: true, Authoritative: true}, Questions: []dnsmessage.Question{q}}
-	addrs, ok := s.records[q.Name.String()]
-	switch {
-	case q.Type == s.fails:
-		m.RCode = dnsmessage.RCodeServerFailure
-	case !ok:
-		m.RCode = dnsmessage.RCodeNameError
-	}
-	if m.RCode != dnsmessage.RCodeSuccess {
-		return m
-	}
-	header := dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET, TTL: 5}
-	for _, text := range addrs {
-		switch a := netip.MustParseAddr(text); {
-		case a.Is4() && q.Type == dnsmessage.TypeA:
-			m.Answers = append(m.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AResource{A: a.As4()}})
-		case a.Is6() && q.Type == dnsmessage.TypeAAAA:
-			m.Answers = append(m.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AAAAResource{AAAA: a.As16()}})
-		}
-	}
-	return m
-}
-
 func TestANameWithBothFamiliesIsEachPodOnce(t *testing.T) {
 	t.Parallel()
-	records := map[string][]string{
-		"both.test.": {"10.0.0.2", "fd00::2", "10.0.0.1", "fd00::1"},
-		"four.test.": {"10.0.0.1"},
-		"six.test.":  {"fd00::2", "fd00::1"},
+	records := map[string]string{
+		"both.test.": "A 10.0.0.2,AAAA fd00::2,A 10.0.0.1,AAAA fd00::1",
+		"four.test.": "A 10.0.0.1",
+		"six.test.":  "AAAA fd00::2,AAAA fd00::1",
 	}
 	const failure = "failure"
 	for _, c := range []struct {
 		host, family string
-		fails        dnsmessage.Type
+		fails        string
 		pods         string
 	}{
 		{host: "both.test.", pods: "10.0.0.1:80 10.0.0.2:80"},
@@ -135,17 +73,25 @@ func TestANameWithBothFamiliesIsEachPodOnce(t *testing.T) {
 		{host: "127.0.0.1", pods: "127.0.0.1:80"},
 		{host: "::1", pods: "[::1]:80"},
 		// A lost answer does not make other pods of all of them.
-		{host: "both.test.", fails: dnsmessage.TypeA, pods: failure},
-		{host: "both.test.", fails: dnsmessage.TypeAAAA, pods: "10.0.0.1:80 10.0.0.2:80"},
+		{host: "both.test.", fails: "A", pods: failure},
+		{host: "both.test.", fails: "AAAA", pods: "10.0.0.1:80 10.0.0.2:80"},
 	} {
 		d := &DNS{Host: c.host, Port: 80, Family: c.family}
-		pods, err := d.lookUp(t.Context(), newNameServer(t, records, c.fails))
+		server := testdns.New(t)
+		for name, list := range records {
+			var answer []string
+			for _, r := range strings.Split(list, ",") {
+				answer = append(answer, name+" 5 IN "+r)
+			}
+			server.Set(name, testdns.Name{Answers: [][]string{answer}, Fails: c.fails})
+		}
+		pods, _, err := d.lookUp(t.Context(), &dnsttl.Resolver{Dial: server.Dial})
 		got := names(pods)
 		if err != nil {
 			got = failure
 		}
 		if got != c.pods {
-			t.Errorf("%s, family %q, without %v: %q, %v, want %q", c.host, c.family, c.fails, got, err, c.pods)
+			t.Errorf("%s, family %q, without %q: %q, %v, want %q", c.host, c.family, c.fails, got, err, c.pods)
 		}
 	}
 }
@@ -205,6 +151,7 @@ func TestAnswersThatLackPodsInTurnChangeNothing(t *testing.T) {
 type answers struct {
 	mu    sync.Mutex
 	addrs string // last bytes
+	ttl   time.Duration
 	err   error
 	asked int
 }
@@ -215,7 +162,7 @@ func (a *answers) say(addrs string, err error) {
 	a.addrs, a.err = addrs, err
 }
 
-func (a *answers) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+func (a *answers) Lookup(context.Context, string, string) (dnsttl.Answer, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.asked++
@@ -223,14 +170,14 @@ func (a *answers) LookupNetIP(context.Context, string, string) ([]netip.Addr, er
 	for _, last := range strings.Fields(a.addrs) {
 		out = append(out, netip.MustParseAddr("10.0.0."+last))
 	}
-	return out, a.err
+	return dnsttl.Answer{Addresses: out, TTL: a.ttl, Told: a.ttl > 0}, a.err
 }
 
 // slowResolver holds an answer back until it is let go.
 type slowResolver struct{ asked, answer chan struct{} }
 
-func (r slowResolver) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+func (r slowResolver) Lookup(context.Context, string, string) (dnsttl.Answer, error) {
 	r.asked <- struct{}{}
 	<-r.answer // whatever its caller thinks of that
-	return []netip.Addr{netip.MustParseAddr("10.0.0.1")}, nil
+	return dnsttl.Answer{Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}, nil
 }

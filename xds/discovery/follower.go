@@ -171,15 +171,15 @@ func (f *follower) run(ctx context.Context, updates <-chan Update) {
 func (f *follower) wait(now time.Time) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	l := f.hold.loss()
-	if l == nil || !f.hold.current {
+	ripe, ok := f.hold.ripens()
+	if !ok {
 		return confirmEvery
 	}
 	var soonest time.Duration
 	if f.failure != nil { // it is due, and could not be put into force
 		soonest = time.Second
 	}
-	return min(confirmEvery, max(soonest, l.Until.Sub(now)))
+	return min(confirmEvery, max(soonest, ripe.Sub(now)))
 }
 
 // heard books what the source says.

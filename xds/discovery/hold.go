@@ -13,7 +13,8 @@ import (
 // went at once, all of them included, is more often a fault of the source than the
 // truth: the pods that a list lacks then stay until the source has said so for the
 // period, or an operator accepts it. Of lists that are partial nothing is believed to
-// be gone at once: each pod has a clock of its own, for the next list may lack another.
+// be gone at once: each pod has a clock of its own, for the next list may lack another,
+// and stays until a list lacks it after the period.
 //
 // It is a value, and pure: each method returns what becomes of it. At every time
 // served ⊇ latest, and served = latest unless a loss is held or the list in force is
@@ -98,13 +99,17 @@ func (h hold) failed() hold {
 // at is the passing of time: a loss that was said for so long is believed, if
 // the source still says so.
 func (h hold) at(now time.Time) hold {
-	switch {
-	case !h.held() || !h.current || now.Sub(h.since) < h.period:
+	if ripe, ok := h.ripens(); !ok || now.Before(ripe) {
 		return h
-	case h.partial:
-		return h.after(now)
 	}
 	return h.accept()
+}
+
+// ripens is when a loss is believed though the source says no more. That a partial list
+// lacks a pod is believed only of one that says so after the period: it may be the
+// first since, and one list proves nothing.
+func (h hold) ripens() (time.Time, bool) {
+	return h.since.Add(h.period), h.held() && h.current && !h.partial
 }
 
 // accept takes the latest list for true.

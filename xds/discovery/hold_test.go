@@ -118,10 +118,16 @@ func TestHoldOfPartialLists(t *testing.T) {
 			{0, "a b c", "a b c", false}, {5, "a b", "a b c", true}, {10, "a b c", "a b c", false}, {40, ".", "a b c", false},
 		}},
 		"it is gone": {30, []holdStep{
-			{0, "a b c", "a b c", false}, {5, "a b", "a b c", true}, {30, "a b", "a b c", true}, {35, ".", "a b", false},
+			{0, "a b c", "a b c", false}, {5, "a b", "a b c", true}, {30, "a b", "a b c", true}, {34, "a b", "a b c", true}, {35, "a b", "a b", false},
+		}},
+		"one answer proves nothing, however old it is": {30, []holdStep{
+			{0, "a b c", "a b c", false}, {5, "a b", "a b c", true}, {65, ".", "a b c", true}, {66, "b c", "a b c", true},
+		}},
+		"the answer after the period lacks it, too": {30, []holdStep{
+			{0, "a b c", "a b c", false}, {5, "a b", "a b c", true}, {65, "a b", "a b", false},
 		}},
 		"each has a clock of its own": {30, []holdStep{
-			{0, "a b c", "a b c", false}, {5, "a b", "a b c", true}, {20, "a", "a b c", true}, {35, ".", "a b", true}, {49, "a", "a b", true}, {50, ".", "a", false},
+			{0, "a b c", "a b c", false}, {5, "a b", "a b c", true}, {20, "a", "a b c", true}, {35, "a", "a b", true}, {49, "a", "a b", true}, {50, "a", "a", false},
 		}},
 		"listed again, a pod has a new clock": {30, []holdStep{
 			{0, "a b", "a b", false}, {5, "a", "a b", true}, {30, "a b", "a b", false}, {32, "a", "a b", true}, {61, "a", "a b", true}, {62, "a", "a", false},
@@ -130,7 +136,7 @@ func TestHoldOfPartialLists(t *testing.T) {
 			{0, "a b", "a b", false}, {10, "c d", "a b c d", true}, {20, "a b", "a b c d", true}, {40, "c d", "a b c d", true}, {60, "a b", "a b c d", true}, {90, "a b", "a b", false},
 		}},
 		"more than half": {30, []holdStep{
-			{0, "a b c", "a b c", false}, {1, "a", "a b c", true}, {31, ".", "a", false},
+			{0, "a b c", "a b c", false}, {1, "a", "a b c", true}, {31, "a", "a", false},
 		}},
 		"a failure confirms nothing": {30, []holdStep{
 			{0, "a b", "a b", false}, {1, "a", "a b", true}, {20, "-", "a b", true}, {40, ".", "a b", true}, {50, "a", "a", false},
@@ -149,7 +155,7 @@ func TestHoldOfPartialLists(t *testing.T) {
 // A partial list that the server refuses leaves what was served, and the clocks.
 func TestARefusedPartialListKeepsItsClocks(t *testing.T) {
 	before := hold{period: time.Minute}.part(t0, podList("a b"))
-	h := before.part(t0, podList("c d e")).refused(before).at(t0.Add(time.Minute))
+	h := before.part(t0, podList("c d e")).refused(before).part(t0.Add(time.Minute), podList("c d e"))
 	if fmt.Sprint(h.served) != fmt.Sprint(podList("c d e")) || h.held() {
 		t.Errorf("in time: %+v", h)
 	}

@@ -44,7 +44,7 @@ type PodKeeper interface {
 // but Change and Stop, which have one caller, are safe for concurrent use.
 type Manager struct {
 	Logger *zap.Logger
-	// Resolver looks up names; nil means net.DefaultResolver.
+	// Resolver looks up names; nil means this system's.
 	Resolver Resolver
 	// Set is handed each new list of a service's pods and where it is from.
 	// Required for Change.
@@ -72,8 +72,7 @@ type SourcesError struct {
 func (e *SourcesError) Error() string { return e.err.Error() }
 func (e *SourcesError) Unwrap() error { return e.err }
 
-// reads bounds the sources that are read at a time: a name may take two seconds
-// to fail.
+// reads bounds the sources that are read at a time: a name may take seconds to fail.
 const reads = 32
 
 // Load reads every source that is not static once. A file that cannot be read is
