@@ -52,6 +52,8 @@ type SessionPolicy struct {
 	// OnExtprocLoss says what Envoy does with a request that the external
 	// processor did not answer.
 	OnExtprocLoss ExtprocLossPolicy
+	// EpochHeader has each bound request tell its pod the binding's epoch.
+	EpochHeader bool
 }
 
 // SessionSource names one place that can hold a session key: its kind, and what

@@ -85,6 +85,9 @@ func TestFullFile(t *testing.T) {
 	if want := []statefulroute.SessionEnd{{Method: "DELETE"}, {Method: "POST", Path: "/end$"}}; !reflect.DeepEqual(chat.Session.End, want) {
 		t.Errorf("ends: %v", chat.Session.End)
 	}
+	if rooms := cfg.Services[1]; !chat.Session.EpochHeader || rooms.Session.EpochHeader {
+		t.Errorf("epoch_header: %v, unless set %v", chat.Session.EpochHeader, rooms.Session.EpochHeader)
+	}
 	if h := chat.Health; !h.GRPCSet || h.GRPC != "" || h.Interval != 2*time.Second || h.UnhealthyAfter != 3 || h.HealthyAfter != 2 {
 		t.Errorf("health check: %+v", h)
 	}

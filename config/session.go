@@ -22,6 +22,7 @@ type rawSession struct {
 	IdleTimeout   *duration   `yaml:"idle_timeout"`
 	OnPodLoss     *string     `yaml:"on_pod_loss"`
 	OnExtprocLoss *string     `yaml:"on_extproc_loss"`
+	EpochHeader   *bool       `yaml:"epoch_header"`
 }
 
 type rawEnd struct {
@@ -59,6 +60,7 @@ func (raw *rawSession) check(doc *document, at path) statefulroute.SessionPolicy
 		IdleTimeout:   orDuration(raw.IdleTimeout, 0),
 		OnPodLoss:     statefulroute.PodLossPolicy(or(raw.OnPodLoss, string(statefulroute.Rebind))),
 		OnExtprocLoss: statefulroute.ExtprocLossPolicy(or(raw.OnExtprocLoss, string(statefulroute.Allow))),
+		EpochHeader:   or(raw.EpochHeader, false),
 	}
 	raw.sources(doc, at, &s)
 	s.Issue = raw.Issue.policy(doc, at.With("issue"))
@@ -74,6 +76,9 @@ func (raw *rawSession) check(doc *document, at path) statefulroute.SessionPolicy
 	}
 	if len(s.End) > 0 && len(s.Key) == 0 {
 		doc.Refuse(at.With("end"), "needs key, learn or issue: without them there is no session that could end")
+	}
+	if s.EpochHeader && len(s.Key) == 0 {
+		doc.Refuse(at.With("epoch_header"), "needs key, learn or issue: without them no request is bound, and none has an epoch")
 	}
 	if s.IdleTimeout < 0 {
 		doc.Refuse(at.With("idle_timeout"), "must not be negative")

@@ -137,6 +137,7 @@ func anySession(t *rapid.T) group {
 	set(t, g, 3, "idle_timeout", durations())
 	set(t, g, 3, "on_pod_loss", mostly([]string{"rebind", "reject"}, "keep"))
 	set(t, g, 3, "on_extproc_loss", mostly([]string{"allow", "deny"}, ""))
+	set(t, g, 3, "epoch_header", flags())
 	return g
 }
 

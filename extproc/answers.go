@@ -3,6 +3,8 @@ package extproc
 import (
 	"encoding/base64"
 	"net/netip"
+	"slices"
+	"strconv"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	filterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
@@ -14,7 +16,7 @@ import (
 )
 
 // Answers to request headers never change for a given pod, so each is built
-// once and sent many times.
+// once and sent many times, but for the epoch where pods are told that.
 //
 // Each one asks for response trailers. Most responses have none, so no message
 // follows; but Envoy 1.40 then keeps the gRPC stream until the exchange is over
@@ -43,6 +45,24 @@ func boundAnswers(address netip.AddrPort) answerPair {
 	}}}, "")
 }
 
+// withEpoch is an answer that also tells the pod the binding's epoch. It shares the rest
+// with what it is made of, which stays as it is.
+func withEpoch(answer *extprocv3.ProcessingResponse, epoch uint64) *extprocv3.ProcessingResponse {
+	set := answer.GetRequestHeaders().GetResponse().GetHeaderMutation().GetSetHeaders()
+	m := &extprocv3.HeaderMutation{SetHeaders: append(slices.Clip(set), setHeader(wire.EpochHeader, strconv.FormatUint(epoch, 10)))}
+	return &extprocv3.ProcessingResponse{
+		Response:        headersAnswer(m),
+		DynamicMetadata: answer.DynamicMetadata,
+		ModeOverride:    answer.ModeOverride,
+	}
+}
+
+func headersAnswer(m *extprocv3.HeaderMutation) *extprocv3.ProcessingResponse_RequestHeaders {
+	return &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{
+		Response: &extprocv3.CommonResponse{HeaderMutation: m},
+	}}
+}
+
 // unboundAnswers leave the choice to Envoy, also of another pod when one
 // refuses, and what a client may have put in our header with nobody.
 func unboundAnswers() answerPair {
@@ -52,9 +72,7 @@ func unboundAnswers() answerPair {
 func newAnswerPair(m *extprocv3.HeaderMutation, retryOn string) answerPair {
 	answer := func(responseHeaders filterv3.ProcessingMode_HeaderSendMode) *extprocv3.ProcessingResponse {
 		return &extprocv3.ProcessingResponse{
-			Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{
-				Response: &extprocv3.CommonResponse{HeaderMutation: m},
-			}},
+			Response:        headersAnswer(m),
 			DynamicMetadata: decidedMetadata(retryOn),
 			ModeOverride: &filterv3.ProcessingMode{
 				ResponseHeaderMode:  responseHeaders,

@@ -97,6 +97,20 @@ func TestAMovedSessionDoesNotEnd(t *testing.T) {
 	}
 }
 
+// Nor does one that was moved there and back: the pod has said that its former binding is over.
+func TestASessionThatCameBackDoesNotEnd(t *testing.T) {
+	p := startProcessor(t, stateOf(chat(endable), pods(2)))
+	p.table.Move("chat", "s", "chat-0", time.Now())
+	last, _ := p.send("x-session-id", "s", ":method", "DELETE")
+	p.table.Move("chat", "s", "chat-1", time.Now())
+	p.table.Move("chat", "s", "chat-0", time.Now())
+	last.response("127.0.0.1:9100", ":status", "200")
+	last.finish()
+	if b, ok := p.table.Peek("chat", "s", time.Now()); !ok || b.Pod != "chat-0" {
+		t.Errorf("bound to %q", b.Pod)
+	}
+}
+
 // A request without a session is given one and ends none, whatever it asks for.
 func TestARequestThatIsGivenASessionEndsNone(t *testing.T) {
 	p := startProcessor(t, stateOf(chat(issuing, endable), pods(2)))

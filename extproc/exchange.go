@@ -146,7 +146,11 @@ func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
 	x.sampler = d.pod.sampler
 	x.asked = x.sampler.take(x.began) || x.learns() || x.gives || x.ends ||
 		d.outcome == claimed || d.outcome == rebound || x.span.Recording()
-	return d.pod.answers.choose(x.asked)
+	answer := d.pod.answers.choose(x.asked)
+	if svc.policy.Session.EpochHeader && d.epoch != 0 {
+		return withEpoch(answer, d.epoch)
+	}
+	return answer
 }
 
 // refused reports whether the request was answered in the pod's stead.

@@ -23,6 +23,7 @@ type wireService struct {
 	IdleTimeout   wireDuration `json:"idle_timeout,omitempty"`
 	OnPodLoss     string       `json:"on_pod_loss"`
 	OnExtprocLoss string       `json:"on_extproc_loss"`
+	EpochHeader   bool         `json:"epoch_header,omitempty"`
 
 	Strategy           string       `json:"strategy"`
 	MaxConnections     uint32       `json:"max_connections,omitempty"`
@@ -84,6 +85,7 @@ func EncodeService(svc statefulroute.Service) (*structpb.Struct, error) {
 		IdleTimeout:        wireDuration(svc.Session.IdleTimeout),
 		OnPodLoss:          string(svc.Session.OnPodLoss),
 		OnExtprocLoss:      string(svc.Session.OnExtprocLoss),
+		EpochHeader:        svc.Session.EpochHeader,
 		Strategy:           svc.Balancing.Strategy,
 		MaxConnections:     svc.Balancing.MaxConnections,
 		MaxSessions:        svc.Balancing.MaxSessions,
@@ -114,6 +116,7 @@ func DecodeService(name string, meta *structpb.Struct) (statefulroute.Service, e
 			IdleTimeout:   time.Duration(w.IdleTimeout),
 			OnPodLoss:     statefulroute.PodLossPolicy(w.OnPodLoss),
 			OnExtprocLoss: statefulroute.ExtprocLossPolicy(w.OnExtprocLoss),
+			EpochHeader:   w.EpochHeader,
 		},
 		Balancing: statefulroute.BalancingPolicy{
 			Strategy:           w.Strategy,

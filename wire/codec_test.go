@@ -27,6 +27,7 @@ func TestServiceSurvivesTheTrip(t *testing.T) {
 			IdleTimeout:   90 * time.Second,
 			OnPodLoss:     statefulroute.Reject,
 			OnExtprocLoss: statefulroute.Deny,
+			EpochHeader:   true,
 		},
 		Balancing: statefulroute.BalancingPolicy{
 			Strategy: "home_hcl", MaxConnections: 7, MaxSessions: 9,

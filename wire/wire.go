@@ -26,6 +26,9 @@ const (
 	// DestinationHeader carries the chosen pod's address, base64 of IP:PORT,
 	// from extproc to Envoy's stateful_session filter.
 	DestinationHeader = "x-stateful-route-destination"
+	// EpochHeader tells a pod the epoch of the binding by which it gets a request, where
+	// epoch_header is set.
+	EpochHeader = "x-stateful-route-epoch"
 	// PodHeader names the pod on a response when envoy.debug_headers is set.
 	PodHeader = "x-stateful-route-pod"
 	// ForwardedProtoHeader keeps what the client's x-forwarded-proto said, for

@@ -66,6 +66,7 @@ type Session struct {
 	IdleTimeout   string            `yaml:"idle_timeout,omitempty"`
 	OnPodLoss     string            `yaml:"on_pod_loss,omitempty"`
 	OnExtprocLoss string            `yaml:"on_extproc_loss,omitempty"`
+	EpochHeader   bool              `yaml:"epoch_header,omitempty"`
 }
 
 // Pods is a service's source of pods: a static list, unless a file is named that

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -50,6 +51,11 @@ func earlyMutation(m state.Model) (*corev3.TypedExtensionConfig, error) {
 			},
 		}},
 	}}
+	if tellsEpochs(m) {
+		for _, name := range spellings(wire.EpochHeader) {
+			mutations = append(mutations, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: name}})
+		}
+	}
 	if issuesCookies(m) {
 		mutations = append(mutations, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{
 			Append: &corev3.HeaderValueOption{Header: &corev3.HeaderValue{
@@ -62,6 +68,24 @@ func earlyMutation(m state.Model) (*corev3.TypedExtensionConfig, error) {
 		return nil, err
 	}
 	return &corev3.TypedExtensionConfig{Name: "envoy.http.early_header_mutation.header_mutation", TypedConfig: typed}, nil
+}
+
+func tellsEpochs(m state.Model) bool {
+	return slices.ContainsFunc(m.Services, func(svc *state.ServiceView) bool { return svc.Session.EpochHeader })
+}
+
+// spellings are the other names of a header by which a client could forge it: servers that
+// speak the language of CGI (WSGI, Rack, PHP) take a dash and an underscore for the same.
+func spellings(name string) (out []string) {
+	parts := strings.Split(name, "-")
+	for dashes := range 1<<(len(parts)-1) - 1 {
+		spelled := parts[0]
+		for i, part := range parts[1:] {
+			spelled += string("_-"[dashes>>i&1]) + part
+		}
+		out = append(out, spelled)
+	}
+	return out
 }
 
 func issuesCookies(m state.Model) bool {
