@@ -150,7 +150,7 @@ func TestOneOfTwoReplicasRestarts(t *testing.T) {
 	const timeout = 2 * time.Second
 	svc := harness.Chat(3)
 	svc.Session.OnExtprocLoss = "deny"
-	s := start(t, harness.Options{Services: []harness.Service{svc}, SecondExtproc: true, MessageTimeout: timeout.String()})
+	s := start(t, harness.Options{Services: []harness.Service{svc}, Extprocs: []harness.Network{harness.TCP, harness.TCP}, MessageTimeout: timeout.String()})
 	traffic := s.Traffic(t, clients(harness.Keys(20)), 20*time.Millisecond)
 	for range 2 {
 		s.Extproc.Stop(t)

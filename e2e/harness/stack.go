@@ -23,8 +23,10 @@ type Options struct {
 	// Affinity and Store are the sections of extproc's configuration; by default
 	// bindings are kept in a file of the test's.
 	Affinity, Store map[string]any
-	// SecondExtproc adds another extproc, whose bindings are its own.
-	SecondExtproc bool
+	// Extprocs are the replicas of extproc, by the kind of address at which each
+	// listens; one at TCP by default. Each has a configuration, and in it bindings,
+	// of its own unless Store says otherwise.
+	Extprocs []Network
 	// DebugHeaders adds the pod's name to responses.
 	DebugHeaders bool
 	// MessageTimeout bounds one answer of extproc; 2s by default, as the machine
@@ -40,14 +42,32 @@ type Options struct {
 	HTTP10      bool
 }
 
+// Network is a kind of address.
+type Network int
+
+// The kinds: a port of this machine, and a socket in the file system.
+const (
+	TCP Network = iota
+	Unix
+)
+
+// Replica is one extproc of a stack.
+type Replica struct {
+	*Process
+	// Admin is the URL of its admin API, without a path.
+	Admin string
+}
+
 // Stack is a running whole. Its processes are stopped at the end of the test.
 type Stack struct {
 	// URL is the root of the first service, through Envoy.
 	URL string
-	// EnvoyAdmin, XDSAdmin and ExtprocAdmin are URLs without a path.
+	// EnvoyAdmin, XDSAdmin and ExtprocAdmin, that of the first replica, are URLs
+	// without a path.
 	EnvoyAdmin, XDSAdmin, ExtprocAdmin string
 
-	XDS, Extproc, Envoy *Process
+	XDS, Extproc, Envoy *Process // Extproc is the first replica
+	Replicas            []Replica
 	Pods                map[string]*Process // by name
 
 	config     Config
@@ -70,11 +90,9 @@ func Start(t testing.TB, programs Programs, o Options) *Stack {
 	s.config.write(t, s.configFile)
 	s.XDS = s.program(t, "xds-server", "--config", s.configFile)
 	for i, address := range s.config.Envoy.Extproc.Address {
-		p, admin := s.startExtproc(t, fmt.Sprintf("extproc-%d", i), address, o)
-		if i == 0 {
-			s.Extproc, s.ExtprocAdmin = p, admin
-		}
+		s.Replicas = append(s.Replicas, s.startExtproc(t, fmt.Sprintf("extproc-%d", i), address, o))
 	}
+	s.Extproc, s.ExtprocAdmin = s.Replicas[0].Process, s.Replicas[0].Admin
 	s.startEnvoy(t, dir, o)
 	s.URL = "http://" + s.config.Envoy.Listener[0] + "/"
 	s.XDSAdmin = "http://" + s.config.Admin
@@ -97,16 +115,35 @@ func (o Options) config(t testing.TB) Config {
 		Envoy: EnvoyConfig{
 			Listener: []string{Address(t)}, DebugHeaders: o.DebugHeaders, Tracing: o.Tracing,
 			TrustedHops: o.TrustedHops, HTTP10: o.HTTP10,
-			Extproc: Extproc{Address: []string{Address(t)}, MessageTimeout: cmp.Or(o.MessageTimeout, messageTimeout())},
+			Extproc: Extproc{MessageTimeout: cmp.Or(o.MessageTimeout, messageTimeout())},
 		},
 	}
 	if c.Services == nil {
 		c.Services = []Service{Chat(3)}
 	}
-	if o.SecondExtproc {
-		c.Envoy.Extproc.Address = append(c.Envoy.Extproc.Address, Address(t))
+	if o.Extprocs == nil {
+		o.Extprocs = []Network{TCP}
+	}
+	for i, network := range o.Extprocs {
+		address := Address(t)
+		if network == Unix {
+			address = fmt.Sprintf("unix:%s/%d", shortDir(t), i)
+		}
+		c.Envoy.Extproc.Address = append(c.Envoy.Extproc.Address, address)
 	}
 	return c
+}
+
+// shortDir is a folder for sockets, whose paths have 107 bytes at most: that of a
+// test with a long name is too deep.
+func shortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 // Reconnect has the next requests open new connections.
@@ -130,10 +167,14 @@ func (s *Stack) program(t testing.TB, name string, args ...string) *Process {
 }
 
 // Routectl starts the operator's program against this stack. ExitCode waits for
-// its end, and Log has what it printed.
+// its end, and Log has what it printed. It is told of all replicas.
 func (s *Stack) Routectl(t testing.TB, args ...string) *Process {
 	t.Helper()
-	return s.program(t, "routectl", append(args, "--xds-admin", s.XDSAdmin, "--extproc-admin", s.ExtprocAdmin)...)
+	args = append(args, "--xds-admin", s.XDSAdmin)
+	for _, r := range s.Replicas {
+		args = append(args, "--extproc-admin", r.Admin)
+	}
+	return s.program(t, "routectl", args...)
 }
 
 // startPods gives every pod without an address a demo pod of its own, and returns when
@@ -162,7 +203,7 @@ func (s *Stack) startPods(t testing.TB) {
 	}
 }
 
-func (s *Stack) startExtproc(t testing.TB, name, address string, o Options) (p *Process, adminURL string) {
+func (s *Stack) startExtproc(t testing.TB, name, address string, o Options) Replica {
 	t.Helper()
 	adminAddress, dir := Address(t), t.TempDir()
 	cfg := map[string]any{
@@ -177,7 +218,7 @@ func (s *Stack) startExtproc(t testing.TB, name, address string, o Options) (p *
 	}
 	file := filepath.Join(dir, "extproc.yaml")
 	writeYAML(t, file, cfg)
-	return newProcess(t, s.env, name, filepath.Join(s.programs.Dir, "extproc"), "--config", file), "http://" + adminAddress
+	return Replica{newProcess(t, s.env, name, filepath.Join(s.programs.Dir, "extproc"), "--config", file), "http://" + adminAddress}
 }
 
 func (s *Stack) startEnvoy(t testing.TB, dir string, o Options) {
@@ -198,12 +239,17 @@ func (s *Stack) startEnvoy(t testing.TB, dir string, o Options) {
 }
 
 // WaitReady returns when all parts are ready and a request was served. It fails
-// the test at once when a part has ended.
+// the test at once when a part has ended; replicas but the first may have.
 func (s *Stack) WaitReady(t testing.TB) {
 	t.Helper()
-	for _, part := range []struct{ what, url string }{
-		{"xds-server", s.XDSAdmin + "/readyz"}, {"extproc", s.ExtprocAdmin + "/readyz"}, {"Envoy", s.EnvoyAdmin + "/ready"},
-	} {
+	type part struct{ what, url string }
+	parts := []part{{"xds-server", s.XDSAdmin + "/readyz"}}
+	for _, r := range s.Replicas {
+		if r.Running() {
+			parts = append(parts, part{r.Name, r.Admin + "/readyz"})
+		}
+	}
+	for _, part := range append(parts, part{"Envoy", s.EnvoyAdmin + "/ready"}) {
 		Eventually(t, Patience, part.what+" is ready", func() error {
 			s.mustRun(t)
 			_, err := Body(part.url)
