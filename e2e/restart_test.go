@@ -142,34 +142,6 @@ func bindings(t *testing.T, s *harness.Stack, service string) map[string]string 
 // patientTimeout is a message_timeout within which any machine starts extproc.
 const patientTimeout = "15s"
 
-// One of two replicas is stopped, stays away for longer than message_timeout, and
-// comes back: the other answers, and nothing fails, also where an unbound request is
-// denied. The replicas do not share their bindings, so sessions may move.
-func TestOneOfTwoReplicasRestarts(t *testing.T) {
-	t.Parallel()
-	const timeout = 2 * time.Second
-	svc := harness.Chat(3)
-	svc.Session.OnExtprocLoss = "deny"
-	s := start(t, harness.Options{Services: []harness.Service{svc}, Extprocs: []harness.Network{harness.TCP, harness.TCP}, MessageTimeout: timeout.String()})
-	traffic := s.Traffic(t, clients(harness.Keys(20)), 20*time.Millisecond)
-	for range 2 {
-		s.Extproc.Stop(t)
-		for stopped := time.Now(); time.Since(stopped) < 3*timeout/2; {
-			traffic.Round(t)
-		}
-		s.Extproc.Start(t)
-		s.WaitReady(t)
-		traffic.Round(t)
-	}
-	s.Extproc.Kill(t) // those under way are asked about again
-	traffic.Round(t)
-	traffic.Round(t)
-	s.Extproc.Start(t)
-	s.WaitReady(t)
-	traffic.Round(t)
-	t.Logf("%d requests, none failed", harness.NoFailures(t, traffic.Stop()))
-}
-
 // extproc is killed and started again while xds-server is away: it serves at once
 // what it last knew, says how old that is, and goes on from there.
 func TestRestartWithoutXDSServer(t *testing.T) {

@@ -38,6 +38,11 @@ func (l *ClientLimits) fill() {
 // the rest is for the frame around each, and for attributes.
 const maxMessage = 128 << 10
 
+// minPing bounds how often Envoy may ask whether we are there: with several replicas
+// that is every 50 ms, in message_timeout's favour, and more often where what it sent
+// is read late.
+const minPing = time.Millisecond
+
 // NewGuard returns the guard of the gRPC server on which a Server is registered.
 // A connection that was idle for an hour is closed, as Envoy itself would.
 func NewGuard(l ClientLimits, log *zap.Logger) (*grpclimit.Guard, error) {
@@ -47,6 +52,7 @@ func NewGuard(l ClientLimits, log *zap.Logger) (*grpclimit.Guard, error) {
 		Streams:     l.Streams,
 		MessageSize: maxMessage,
 		Idle:        time.Hour,
+		MinPing:     minPing,
 		Log:         log,
 	})
 }

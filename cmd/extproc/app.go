@@ -191,14 +191,14 @@ func untilCanceled(err error) error {
 // clients something; new callouts are answered meanwhile.
 const letGoWithin = 250 * time.Millisecond
 
-// stopWhenDone ends the servers, which do not watch the context themselves: Envoy
-// is told, by health and then by GOAWAY, callouts under way are answered, and
-// streams whose request was decided are let go of.
+// stopWhenDone ends the servers, which do not watch the context themselves: streams
+// whose request was decided are let go of, Envoy is told by GOAWAY, and callouts under
+// way are answered. grpc.health.v1 says that all is well for as long as new callouts
+// are answered, too: the others may be away, or not seen to be back.
 func (a *App) stopWhenDone(ctx context.Context) error {
 	<-ctx.Done()
 	a.log.Info("extproc stops")
 	a.draining.Store(true)
-	a.health.Shutdown()
 	bounded, cancel := context.WithTimeout(context.Background(), a.opts.DrainTimeout)
 	defer cancel()
 	owed, cancelOwed := context.WithTimeout(bounded, letGoWithin)

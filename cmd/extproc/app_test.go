@@ -107,9 +107,15 @@ func dial(t *testing.T, address string) *grpc.ClientConn {
 	return conn
 }
 
+// healthOf is the health of callouts; that of the process as a whole is good.
 func healthOf(t *testing.T, conn *grpc.ClientConn) healthv1.HealthCheckResponse_ServingStatus {
 	t.Helper()
-	r, err := healthv1.NewHealthClient(conn).Check(context.Background(), &healthv1.HealthCheckRequest{})
+	health := healthv1.NewHealthClient(conn)
+	r, err := health.Check(context.Background(), &healthv1.HealthCheckRequest{})
+	if err != nil || r.GetStatus() != healthv1.HealthCheckResponse_SERVING {
+		t.Errorf("health of the process: %v, %v", r.GetStatus(), err)
+	}
+	r, err = health.Check(context.Background(), &healthv1.HealthCheckRequest{Service: extprocv3.ExternalProcessor_ServiceDesc.ServiceName})
 	if err != nil {
 		t.Fatal(err)
 	}

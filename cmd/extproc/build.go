@@ -59,7 +59,7 @@ func (a *App) buildTable(context.Context) (err error) {
 }
 
 func (a *App) buildDirectory(context.Context) (err error) {
-	a.health = health.NewServer()
+	a.health = health.NewServer() // says of the process as a whole that it serves
 	a.setHealth(healthv1.HealthCheckResponse_NOT_SERVING)
 	a.directory, err = extproc.NewDirectory(extproc.DirectoryOptions{
 		Registry:           a.opts.Extensions.Balancing,
@@ -77,8 +77,9 @@ func (a *App) buildDirectory(context.Context) (err error) {
 	return err
 }
 
+// setHealth is of callouts: whether they are decided here, or wait until services are
+// known.
 func (a *App) setHealth(s healthv1.HealthCheckResponse_ServingStatus) {
-	a.health.SetServingStatus("", s)
 	a.health.SetServingStatus(extprocv3.ExternalProcessor_ServiceDesc.ServiceName, s)
 }
 

@@ -194,10 +194,10 @@ func TestSettingsThatNeedARestartAreNamed(t *testing.T) {
 	}
 }
 
-func TestReplicasThatShareNothingAreWarnedOf(t *testing.T) {
+func TestThatReplicasNeedAStoreIsSaid(t *testing.T) {
 	r := start(t, "envoy: {extproc: {address: ['127.0.0.1:1', '127.0.0.1:2']}}\n")
 	if n := r.logged("several replicas"); n != 1 {
-		t.Errorf("%d warnings", n)
+		t.Errorf("said %d times", n)
 	}
 }
 

@@ -112,14 +112,14 @@ func (r *reloader) apply(ctx context.Context, cfg *config.XDSServer) error {
 			r.app.process.Logger.Warn("these settings change only with a restart", zap.String("settings", names))
 		}
 	}
-	r.warn(cfg)
+	r.remind(cfg)
 	return nil
 }
 
-// warn says what is allowed and yet likely not meant.
-func (r *reloader) warn(cfg *config.XDSServer) {
+// remind says what must be true elsewhere, where it is not seen from here.
+func (r *reloader) remind(cfg *config.XDSServer) {
 	if n := len(cfg.Envoy.Extproc.Addresses); n > 1 {
-		r.app.process.Logger.Warn("envoy.extproc.address names several replicas, which do not share their bindings: one session may be bound to a different pod by each; name one",
+		r.app.process.Logger.Info("envoy.extproc.address names several replicas: unless they share a store, each binds sessions by itself, and one session may be on several pods",
 			zap.Int("replicas", n))
 	}
 }

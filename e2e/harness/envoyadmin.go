@@ -11,17 +11,25 @@ import (
 type envoyHost struct {
 	Weight int `json:"weight"`
 	Health struct {
-		EDS string `json:"eds_health_status"`
+		EDS     string `json:"eds_health_status"`
+		Failed  bool   `json:"failed_active_health_check"`
+		Outlier bool   `json:"failed_outlier_check"`
 	} `json:"health_status"`
 	Address struct {
 		Socket struct {
 			Address string `json:"address"`
 			Port    int    `json:"port_value"`
 		} `json:"socket_address"`
+		Pipe struct {
+			Path string `json:"path"`
+		} `json:"pipe"`
 	} `json:"address"`
 }
 
 func (h envoyHost) address() string {
+	if h.Address.Pipe.Path != "" {
+		return "unix:" + h.Address.Pipe.Path
+	}
 	return net.JoinHostPort(h.Address.Socket.Address, strconv.Itoa(h.Address.Socket.Port))
 }
 
@@ -63,6 +71,22 @@ func (s *Stack) EnvoyWeights(service string) (map[string]int, error) {
 		weights[s.podAt(h.address())] = h.Weight
 	}
 	return weights, err
+}
+
+// AsksReplica is a check for Eventually: whether Envoy sends callouts to the extproc.
+func (s *Stack) AsksReplica(r Replica, asks bool) func() error {
+	return func() error {
+		clusters, err := s.envoyClusters()
+		if err != nil {
+			return err
+		}
+		for _, h := range clusters["stateful-route-extproc"] {
+			if h.address() == r.Address && (h.Health.Failed || h.Health.Outlier) != asks {
+				return nil
+			}
+		}
+		return fmt.Errorf("that Envoy asks %s is not %v", r.Name, asks)
+	}
 }
 
 func (s *Stack) podAt(address string) string {

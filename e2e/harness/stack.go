@@ -54,6 +54,8 @@ const (
 // Replica is one extproc of a stack.
 type Replica struct {
 	*Process
+	// Address is where Envoy finds it, as in the configuration.
+	Address string
 	// Admin is the URL of its admin API, without a path.
 	Admin string
 }
@@ -138,7 +140,7 @@ func (o Options) config(t testing.TB) Config {
 // test with a long name is too deep.
 func shortDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "")
+	dir, err := os.MkdirTemp("", "") //nolint:usetesting // its name is the test's
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +220,7 @@ func (s *Stack) startExtproc(t testing.TB, name, address string, o Options) Repl
 	}
 	file := filepath.Join(dir, "extproc.yaml")
 	writeYAML(t, file, cfg)
-	return Replica{newProcess(t, s.env, name, filepath.Join(s.programs.Dir, "extproc"), "--config", file), "http://" + adminAddress}
+	return Replica{newProcess(t, s.env, name, filepath.Join(s.programs.Dir, "extproc"), "--config", file), address, "http://" + adminAddress}
 }
 
 func (s *Stack) startEnvoy(t testing.TB, dir string, o Options) {
@@ -238,7 +240,8 @@ func (s *Stack) startEnvoy(t testing.TB, dir string, o Options) {
 	s.Envoy = NewProcess(t, "envoy", s.programs.Envoy, "--config-path", file, "--disable-hot-restart", "--log-level", "warning", "--concurrency", "2")
 }
 
-// WaitReady returns when all parts are ready and a request was served. It fails
+// WaitReady returns when all parts are ready, Envoy has seen it of the replicas, and
+// a request was served. It fails
 // the test at once when a part has ended; replicas but the first may have.
 func (s *Stack) WaitReady(t testing.TB) {
 	t.Helper()
@@ -255,6 +258,11 @@ func (s *Stack) WaitReady(t testing.TB) {
 			_, err := Body(part.url)
 			return err
 		})
+	}
+	for _, r := range s.Replicas {
+		if r.Running() {
+			Eventually(t, Patience, "Envoy asks "+r.Name, s.AsksReplica(r, true))
+		}
 	}
 	Eventually(t, Patience, "a request is served", func() error {
 		s.mustRun(t)

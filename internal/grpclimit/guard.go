@@ -34,6 +34,9 @@ type Options struct {
 	// Ping is after how long of silence a client is asked whether it is there; one
 	// that does not answer within ten seconds is gone. 0 means a minute.
 	Ping time.Duration
+	// MinPing is how often clients may ping; one that does so more often is cut. 0
+	// means 5s.
+	MinPing time.Duration
 	// Inspect gives each stream of a method its inspector. nil means that messages
 	// are bounded by their size alone.
 	Inspect func(method string) Inspector
@@ -56,6 +59,9 @@ func (o *Options) validate() error {
 	if o.Ping == 0 {
 		o.Ping = time.Minute
 	}
+	if o.MinPing == 0 {
+		o.MinPing = 5 * time.Second
+	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
@@ -76,8 +82,6 @@ const (
 	handshake = 10 * time.Second
 	// pingTimeout is how long a client may take to answer a ping.
 	pingTimeout = 10 * time.Second
-	// minPing is how often clients may ping; one that does so more often is cut.
-	minPing = 5 * time.Second
 )
 
 // Guard holds a server's bounds and what is open. It is a prometheus.Collector.
@@ -134,7 +138,7 @@ func (g *Guard) ServerOptions() []grpc.ServerOption {
 		grpc.ReadBufferSize(g.opts.ReadBuffer),
 		grpc.ConnectionTimeout(handshake),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: g.opts.Idle, Time: g.opts.Ping, Timeout: pingTimeout}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: g.opts.MinPing, PermitWithoutStream: true}),
 		grpc.ChainStreamInterceptor(g.stream),
 		grpc.ChainUnaryInterceptor(g.unary),
 	}

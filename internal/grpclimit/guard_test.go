@@ -28,12 +28,12 @@ const watch = "/grpc.health.v1.Health/Watch"
 // bounded is a health service behind a guard.
 type bounded struct {
 	*Guard
-	t       *testing.T
+	t       testing.TB
 	address string
 	logs    *observer.ObservedLogs
 }
 
-func serve(t *testing.T, o Options) *bounded {
+func serve(t testing.TB, o Options) *bounded {
 	t.Helper()
 	core, logs := observer.New(zap.InfoLevel)
 	o.Log = zap.New(core)
@@ -79,7 +79,7 @@ func (b *bounded) client() *client {
 	return c
 }
 
-func (c *client) watch(t *testing.T) healthv1.Health_WatchClient {
+func (c *client) watch(t testing.TB) healthv1.Health_WatchClient {
 	t.Helper()
 	s, err := c.Watch(t.Context(), &healthv1.HealthCheckRequest{})
 	if err == nil {

@@ -12,7 +12,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
-	extprocsvcv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -102,46 +101,6 @@ func hashOf(m proto.Message) (uint32, error) {
 	h := fnv.New32a()
 	_, _ = h.Write(raw) // a hash.Hash never fails
 	return h.Sum32(), nil
-}
-
-// buildExtprocCluster is where Envoy finds the external processors.
-func buildExtprocCluster(addresses []string) (*clusterv3.Cluster, error) {
-	c, err := buildGRPCCluster(extprocCluster, addresses, extprocKeepalive())
-	if err != nil {
-		return nil, fmt.Errorf("envoy.extproc.address: %w", err)
-	}
-	c.HealthChecks = extprocHealth()
-	// With no replica healthy, Envoy asks any all the same: one that is being
-	// restarted may be there before its next health check.
-	c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: 1}}
-	return c, nil
-}
-
-// extprocHealth keeps callouts from a replica that is about to stop, that does not
-// know its services yet, or that hangs, as long as there is another one.
-func extprocHealth() []*corev3.HealthCheck {
-	interval := durationpb.New(time.Second)
-	return []*corev3.HealthCheck{{
-		Interval:           interval,
-		NoTrafficInterval:  interval,
-		Timeout:            durationpb.New(500 * time.Millisecond),
-		UnhealthyThreshold: wrapperspb.UInt32(2),
-		HealthyThreshold:   wrapperspb.UInt32(1),
-		HealthChecker: &corev3.HealthCheck_GrpcHealthCheck_{GrpcHealthCheck: &corev3.HealthCheck_GrpcHealthCheck{
-			ServiceName: extprocsvcv3.ExternalProcessor_ServiceDesc.ServiceName,
-		}},
-	}}
-}
-
-// extprocKeepalive has Envoy notice an extproc that no longer answers, with its
-// machine or the network gone, before TCP does: its connection is given up, and
-// a new one tried, after 13 s at most. extproc's server refuses pings that come
-// more often than every 5 s.
-func extprocKeepalive() *corev3.KeepaliveSettings {
-	return &corev3.KeepaliveSettings{
-		Interval: durationpb.New(10 * time.Second),
-		Timeout:  durationpb.New(3 * time.Second),
-	}
 }
 
 // buildGRPCCluster is a cluster of gRPC servers that Envoy itself calls. Without

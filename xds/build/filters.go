@@ -163,8 +163,9 @@ func extprocFilter(m state.Model) (*hcmv3.HttpFilter, error) {
 // extprocRetry has Envoy ask again, another replica first, until message_timeout
 // ends the callout: a request that arrives while extproc is being restarted waits
 // for the next process. A callout may be repeated at will, for the first claim of a
-// session holds; one that was answered is not. The count only has to outlast
-// message_timeout.
+// session holds; one that was answered is not. The count of retries only has to
+// outlast message_timeout. That of draws is high because two of them often give the
+// same replica, and one that hangs may be the less busy for it.
 func extprocRetry() (*corev3.RetryPolicy, error) {
 	elsewhere, err := toAny(&previoushostsv3.PreviousHostsPredicate{})
 	if err != nil {
@@ -181,7 +182,7 @@ func extprocRetry() (*corev3.RetryPolicy, error) {
 			Name:       "envoy.retry_host_predicates.previous_hosts",
 			ConfigType: &corev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: elsewhere},
 		}},
-		HostSelectionRetryMaxAttempts: 5,
+		HostSelectionRetryMaxAttempts: 20,
 	}, nil
 }
 

@@ -55,7 +55,7 @@ func Shared(m state.Model) (Resources, error) {
 	if err != nil {
 		return nil, err
 	}
-	extprocs, err := buildExtprocCluster(m.Gateway.Extprocs)
+	extprocs, err := buildExtprocCluster(m.Gateway)
 	if err != nil {
 		return nil, err
 	}
