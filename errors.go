@@ -11,6 +11,11 @@ var (
 	// ErrConflict: another writer was first. The binding that comes with it is the
 	// one in force.
 	ErrConflict = errors.New("the session has another binding")
+	// ErrPodLost: the session's pod, which comes with it, is lost to another replica that
+	// shares the table, whatever is known of it here.
+	ErrPodLost = errors.New("the session's pod is lost to another replica")
+	// ErrPodRefused: the pod that was chosen is lost to another replica; another has to be chosen.
+	ErrPodRefused = errors.New("the chosen pod is lost to another replica")
 	// ErrFull: the table keeps what it has, and has no room for a new binding.
 	ErrFull = errors.New("the session table has no room")
 	// ErrUnavailable: the table cannot be asked, or did not answer.

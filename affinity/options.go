@@ -52,6 +52,9 @@ type Options struct {
 	// that an earlier process may have given, of which its file knows. 0 means that there
 	// was none.
 	EpochsAbove uint64
+	// ForgetEvicted has the table forget what it evicts. It is for one that holds some of
+	// what another store has: that may give an evicted session another pod.
+	ForgetEvicted bool
 	// Journal is told every change of a binding, in the order of the changes of
 	// its key; nil means that nothing is kept beyond the process.
 	Journal Journal

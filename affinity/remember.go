@@ -77,7 +77,7 @@ func (sh *shard) aliveLocked(old ghost, s *service, id uint64, now int64) bool {
 // rememberLocked leaves a ghost of an entry that is about to be evicted. One that is
 // older than a ghost can tell is forgotten.
 func (sh *shard) rememberLocked(e *entry, why evict.Reason, now int64) {
-	if now-e.LastSeen > ghostMost {
+	if now-e.LastSeen > ghostMost || sh.total.forgetEvicted {
 		return
 	}
 	g := sh.slab.groupOf(e)

@@ -47,6 +47,8 @@ type total struct {
 	numbers  *podNumbers
 	journal  Journal // may be nil
 	clock    *monotonic.Clock
+
+	forgetEvicted bool
 }
 
 // add counts one more entry, if there is room for it.

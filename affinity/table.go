@@ -51,7 +51,7 @@ func New(o Options) (*Table, error) {
 // lay makes the shards.
 func (t *Table) lay(strategy evict.Strategy) {
 	o := t.options
-	all := &total{capacity: int64(o.Capacity), numbers: t.numbers, journal: o.Journal, clock: t.clock}
+	all := &total{capacity: int64(o.Capacity), numbers: t.numbers, journal: o.Journal, clock: t.clock, forgetEvicted: o.ForgetEvicted}
 	for i := range t.shards {
 		share := shareOf(o.Capacity, o.Shards, i)
 		sh := &t.shards[i]

@@ -7,6 +7,7 @@ set -euo pipefail
 want=()
 command -v prometheus >/dev/null && command -v promtool >/dev/null || want+=(prometheus)
 command -v chromium >/dev/null || want+=(chromium)
+command -v valkey-server >/dev/null || command -v redis-server >/dev/null || want+=(redis-server)
 if [ ${#want[@]} -eq 0 ]; then
 	exit 0
 fi

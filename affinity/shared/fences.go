@@ -1,0 +1,131 @@
+package shared
+
+import (
+	"context"
+	"errors"
+	"maps"
+)
+
+// vote is that this replica found a pod lost.
+type vote struct {
+	told chan struct{} // closed when the store was told, or could not be
+	err  error
+}
+
+// vote has all replicas know that a pod is lost, if this one has not said so before.
+func (t *Table) vote(ctx context.Context, pod PodName) error {
+	at := t.now.Load()
+	if at == nil {
+		return errNoLease
+	}
+	t.voting.Lock()
+	v := t.votes[pod]
+	mine := v == nil
+	if mine {
+		v = &vote{told: make(chan struct{})}
+		t.votes[pod] = v
+	}
+	t.voting.Unlock()
+	if !mine {
+		select {
+		case <-v.told:
+			return v.err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	called, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.opts.CallTimeout) // others wait for it, too
+	defer cancel()
+	if _, v.err = at.arbiter.Fence(called, pod.Service, pod.Pod); v.err != nil {
+		t.withdraw(pod, v)
+	}
+	close(v.told)
+	return v.err
+}
+
+func (t *Table) withdraw(pod PodName, v *vote) {
+	t.voting.Lock()
+	defer t.voting.Unlock()
+	if t.votes[pod] == v {
+		delete(t.votes, pod)
+	}
+}
+
+// forgetVotes is for when the store does not know them any more.
+func (t *Table) forgetVotes() {
+	t.voting.Lock()
+	defer t.voting.Unlock()
+	clear(t.votes)
+}
+
+// fenced reports whether replicas were told that the pod is lost.
+func (t *Table) fenced(pod PodName) bool {
+	t.keeping.RLock()
+	defer t.keeping.RUnlock()
+	f, ok := t.fences[pod]
+	return ok && !f.lifted
+}
+
+// Refuses reports whether the pod is lost to another replica, so that no session may be
+// bound to it.
+func (t *Table) Refuses(service, pod string) bool { return t.fenced(PodName{service, pod}) }
+
+// reviewVotes takes back what this replica said of pods that it may send sessions to again,
+// and of pods that have no session left.
+func (t *Table) reviewVotes(ctx context.Context, a Arbiter) error {
+	t.voting.Lock()
+	mine := maps.Clone(t.votes)
+	t.voting.Unlock()
+	var errs []error
+	for pod, v := range mine {
+		serves := t.opts.Serves(pod.Service, pod.Pod)
+		called, cancel := context.WithTimeout(ctx, t.opts.CallTimeout)
+		open, err := a.Unfence(called, pod.Service, pod.Pod, !serves)
+		cancel()
+		errs = append(errs, err)
+		if err == nil && (open || serves) {
+			t.withdraw(pod, v)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// actOn has the table forget what an entry of the log says.
+func (t *Table) actOn(e Entry) {
+	switch e.Kind {
+	case Revoke:
+		t.keeping.Lock()
+		defer t.keeping.Unlock()
+		for _, key := range e.Keys {
+			t.calls.revoke(e.Service, key, e.Position)
+			if e.Keep != t.opts.Replica {
+				t.uses.forget(e.Service, key)
+				t.local.Delete(e.Service, key)
+			}
+		}
+	case Fence:
+		t.keeping.Lock()
+		t.fences[PodName{e.Service, e.Pod}] = fence{position: e.Position}
+		t.keeping.Unlock()
+		t.local.DropPod(e.Service, e.Pod) // nothing more of it is kept now
+	case Unfence:
+		t.keeping.Lock()
+		defer t.keeping.Unlock()
+		name := PodName{e.Service, e.Pod}
+		// The position stays: an answer from before may still come.
+		t.fences[name] = fence{position: t.fences[name].position, lifted: true}
+	}
+}
+
+// forgetAll has the table forget everything: the log does not say any more what. Answers
+// that are under way are not kept either.
+func (t *Table) forgetAll() {
+	t.keeping.Lock()
+	again := *t.now.Load()
+	t.now.Store(&again)
+	t.keeping.Unlock()
+	t.uses.take()
+	for b := range t.local.All() {
+		t.local.Delete(b.Service, b.Key)
+	}
+}

@@ -1,0 +1,280 @@
+package shared
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// Local is a replica's own table, an *affinity.Table.
+type Local interface {
+	Lookup(service, key string, now time.Time) (statefulroute.Binding, bool)
+	Peek(service, key string, now time.Time) (statefulroute.Binding, bool)
+	// Apply keeps a binding as the store has it, unless it has one that is as new.
+	Apply(b statefulroute.Binding, now time.Time) (applied bool, err error)
+	Delete(service, key string) bool
+	DropPod(service, pod string) int
+	Hold(service, key string, now time.Time)
+	Release(service, key string, now time.Time)
+	SetIdleTimeout(service string, d time.Duration)
+	All() iter.Seq[statefulroute.Binding]
+}
+
+// Table is the session table of one replica. Its methods may be called concurrently. Until
+// Run is called, and while the store does not answer, it knows of no session that it may
+// answer for.
+type Table struct {
+	opts  Options
+	local Local
+	uses  *Uses
+	lease lease
+	calls calls
+	waits waits
+
+	// now is the incarnation in force; nil until the first was found.
+	now atomic.Pointer[incarnation]
+	// keeping excludes that a reply is kept while an entry of the log is acted on.
+	keeping sync.RWMutex
+	fences  map[PodName]fence // guarded by keeping
+
+	voting sync.Mutex
+	votes  map[PodName]*vote // pods that this replica found lost
+
+	ending  sync.Mutex
+	unended []unended // changes that were begun and not ended yet
+
+	counts   atomic.Pointer[map[PodName]int]
+	register atomic.Pointer[Register]
+
+	conflicts atomic.Uint64
+}
+
+// incarnation is the store as this replica is attached to it.
+type incarnation struct {
+	arbiter Arbiter
+	seen    time.Duration // since when, by the monotonic clock
+}
+
+type fence struct {
+	position uint64 // in the log
+	lifted   bool
+}
+
+// New returns a Table, which Run has answer.
+func New(o Options) (*Table, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	t := &Table{opts: o, local: o.Local, uses: o.Uses, fences: map[PodName]fence{}, votes: map[PodName]*vote{}}
+	t.lease.monotonic = o.Monotonic
+	return t, nil
+}
+
+// lease is the time until which this replica may answer from its table.
+type lease struct {
+	monotonic func() time.Duration
+	until     atomic.Int64
+}
+
+func (l *lease) runs() bool { return int64(l.monotonic()) < l.until.Load() }
+
+func (l *lease) prolong(until time.Duration) { l.until.Store(int64(until)) }
+
+// Left is how long this replica may answer from its table; not above 0 means not at all.
+func (t *Table) Left() time.Duration {
+	return time.Duration(t.lease.until.Load()) - t.opts.Monotonic()
+}
+
+// errNoLease says why a Table does not answer.
+var errNoLease = fmt.Errorf("%w: this replica has no lease", statefulroute.ErrUnavailable)
+
+// Lookup returns what this replica knows of a session, without asking. ErrGone: it
+// knows nothing, and Claim has to ask. ErrUnavailable: it may not answer; what comes with it
+// is what it would have answered.
+func (t *Table) Lookup(_ context.Context, service, key string, now time.Time) (statefulroute.Binding, error) {
+	b, ok := t.local.Lookup(service, key, now)
+	switch {
+	case !t.lease.runs(): // after the look, for this process may have been stopped before it
+		return b, errNoLease
+	case !ok:
+		return b, statefulroute.ErrGone
+	}
+	return b, nil
+}
+
+// Claim binds a session to a pod, or returns the binding that it has, with ErrConflict.
+// ErrPodLost comes with a binding whose pod is lost to some replica, and ErrPodRefused says
+// that the chosen pod is.
+func (t *Table) Claim(ctx context.Context, service, key, pod string, now time.Time) (statefulroute.Binding, error) {
+	r, err := t.ask(ctx, service, key, now, func(ctx context.Context, a Arbiter) (Reply, error) {
+		return a.Claim(ctx, service, key, pod, t.ttl(service))
+	})
+	return answer(r, err, Claimed)
+}
+
+// Rebind gives a session another pod in place of one that is lost. It has all replicas
+// forget the lost pod's sessions first, unless they have done so.
+func (t *Table) Rebind(ctx context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error) {
+	if err := t.vote(ctx, PodName{old.Service, old.Pod}); err != nil {
+		return statefulroute.Binding{}, unavailable(err)
+	}
+	r, err := t.ask(ctx, old.Service, old.Key, now, func(ctx context.Context, a Arbiter) (Reply, error) {
+		return a.Rebind(ctx, old, to, t.ttl(old.Service))
+	})
+	return answer(r, err, Rebound)
+}
+
+// Find returns the binding that a session has, for a request that cannot claim. ErrGone: none.
+func (t *Table) Find(ctx context.Context, service, key string, now time.Time) (statefulroute.Binding, error) {
+	b, err := t.Claim(ctx, service, key, "", now)
+	if errors.Is(err, statefulroute.ErrConflict) {
+		err = nil
+	}
+	return b, err
+}
+
+// answer is a reply as the callers of a Table know it; done is the code of the call's success.
+func answer(r Reply, err error, done Code) (statefulroute.Binding, error) {
+	switch {
+	case err != nil && errors.Is(err, statefulroute.ErrFull):
+		return r.Binding, statefulroute.ErrFull
+	case err != nil:
+		return r.Binding, unavailable(err)
+	}
+	switch r.Code {
+	case done:
+		return r.Binding, nil
+	case Bound:
+		return r.Binding, statefulroute.ErrConflict
+	case None:
+		return r.Binding, statefulroute.ErrGone
+	case Fenced, Fencing:
+		return r.Binding, statefulroute.ErrPodLost
+	case Choice:
+		return r.Binding, statefulroute.ErrPodRefused
+	}
+	return r.Binding, unavailable(fmt.Errorf("a change of the session is under way: %s", r.Code))
+}
+
+// unavailable has callers see that nobody knows.
+func unavailable(err error) error {
+	if errors.Is(err, statefulroute.ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", statefulroute.ErrUnavailable, err)
+}
+
+// staleTries bounds how often a reply may be overtaken by a change.
+const staleTries = 8
+
+// ask makes a call for a session and keeps the binding that it returns. It repeats it when
+// the answer was overtaken, and when a change has to be waited for.
+func (t *Table) ask(ctx context.Context, service, key string, now time.Time, do func(context.Context, Arbiter) (Reply, error)) (r Reply, err error) {
+	ctx, cancel := context.WithTimeout(ctx, t.opts.CallTimeout)
+	defer cancel()
+	at := t.now.Load()
+	if at == nil {
+		return r, errNoLease
+	}
+	one := t.calls.begin(service, key)
+	defer t.calls.end(service, key, one)
+	for range staleTries {
+		if r, err = do(ctx, at.arbiter); err != nil {
+			return r, err
+		}
+		switch r.Code {
+		case Changing, Fencing:
+			if err := t.acted(ctx, at, r.Entry); err != nil {
+				return r, err
+			}
+			continue
+		case Bound, Claimed, Rebound:
+			if !t.keep(at, one, r, now) {
+				continue
+			}
+		}
+		return r, nil
+	}
+	return r, errors.New("the session changes faster than it can be asked for")
+}
+
+// keep has the table know a binding, unless the reply was overtaken by an entry of the log
+// that was acted on, or by a new incarnation.
+func (t *Table) keep(at *incarnation, one *call, r Reply, now time.Time) bool {
+	t.keeping.RLock()
+	defer t.keeping.RUnlock()
+	if t.now.Load() != at || t.calls.revokedAfter(one, r.Position) {
+		return false
+	}
+	if t.fences[PodName{r.Binding.Service, r.Binding.Pod}].position > r.Position {
+		return false
+	}
+	b := r.Binding
+	b.LastSeen = now // the store's clock is another one
+	if b.Created.After(now) {
+		b.Created = now
+	}
+	// Where there is no room the next request asks again.
+	if applied, _ := t.local.Apply(b, now); applied {
+		t.uses.forget(b.Service, b.Key) // the store has just counted this one
+	}
+	return true
+}
+
+// ttl is how long the store keeps a session that is not used. It is longer than the
+// replicas do, who write uses only now and then: what a replica knows, the store has.
+func (t *Table) ttl(service string) time.Duration {
+	idle := t.uses.idle.of(service)
+	return idle + idle/4 + 2*t.opts.Lease
+}
+
+// SetIdleTimeout sets how long an unused session is kept.
+func (t *Table) SetIdleTimeout(service string, d time.Duration) {
+	t.uses.idle.set(service, d)
+	t.local.SetIdleTimeout(service, d)
+}
+
+// Remember keeps where a session was sent that nobody could be asked for. The store is told
+// of it when it answers again; should it have another binding, that counts.
+func (t *Table) Remember(service, key, pod string, now time.Time) {
+	b := statefulroute.Binding{Service: service, Key: key, Pod: pod, Epoch: provisional, Created: now, LastSeen: now, Requests: 1}
+	if applied, _ := t.local.Apply(b, now); applied {
+		t.uses.add(b, true)
+	}
+}
+
+// provisional is the epoch of a binding that the store has not confirmed: any other is higher.
+const provisional = 1
+
+// GiveUp never makes room: a session that this replica knows of as used once may be in use
+// elsewhere.
+func (t *Table) GiveUp(context.Context, string, string, time.Time) bool { return false }
+
+// Hold says that a request of a session has begun, see affinity.Table.
+func (t *Table) Hold(service, key string, now time.Time) { t.local.Hold(service, key, now) }
+
+// Release says that it has ended.
+func (t *Table) Release(service, key string, now time.Time) { t.local.Release(service, key, now) }
+
+// PodSessions is how many sessions a pod has at all replicas, as of a second ago or so.
+func (t *Table) PodSessions(service, pod string) int {
+	if counts := t.counts.Load(); counts != nil {
+		return (*counts)[PodName{service, pod}]
+	}
+	return 0
+}
+
+// Conflicts counts the bindings that this replica gave up, for the store had other ones.
+func (t *Table) Conflicts() uint64 { return t.conflicts.Load() }
+
+func (t *Table) conflict(service string) {
+	t.conflicts.Add(1)
+	t.opts.OnConflict(service)
+}

@@ -1,0 +1,135 @@
+package valkeystore_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stateful-route/stateful-route/affinity/shared"
+	"github.com/stateful-route/stateful-route/affinity/shared/valkeystore"
+	"github.com/stateful-route/stateful-route/internal/redistest"
+)
+
+const lease = 300 * time.Millisecond
+
+// attach is one replica's arbiter, registered and ready.
+func attach(t *testing.T, addr, replica string) shared.Arbiter {
+	t.Helper()
+	s, err := valkeystore.New(valkeystore.Options{Addresses: []string{addr}, Prefix: "test:", Lease: lease, Replica: replica})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	a, err := s.Attach(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := a.Join(t.Context(), 0, true, shared.Info{Address: replica})
+	if err != nil || j.Behind {
+		t.Fatalf("join: %+v, %v", j, err)
+	}
+	open, err := a.Ready(t.Context(), true)
+	if err != nil || !open {
+		t.Fatalf("ready: %v, %v", open, err)
+	}
+	return a
+}
+
+func TestClaimsAreArbitrated(t *testing.T) {
+	server := redistest.Start(t)
+	a, b := attach(t, server.Addr(), "a"), attach(t, server.Addr(), "b")
+	ctx := t.Context()
+	before := time.Now().UnixMilli()
+	first, err := a.Claim(ctx, "chat", "alice", "chat-0", time.Minute)
+	if err != nil || first.Code != shared.Claimed || first.Binding.Pod != "chat-0" {
+		t.Fatalf("claim: %+v, %v", first, err)
+	}
+	if e := int64(first.Binding.Epoch); e < before || e > time.Now().UnixMilli() {
+		t.Errorf("epoch %d is not now", e)
+	}
+	second, err := b.Claim(ctx, "chat", "alice", "chat-1", time.Minute)
+	if err != nil || second.Code != shared.Bound || second.Binding.Pod != "chat-0" || second.Binding.Epoch != first.Binding.Epoch {
+		t.Errorf("second claim: %+v, %v", second, err)
+	}
+	if other, err := b.Claim(ctx, "mail", "alice", "mail-1", time.Minute); err != nil || other.Code != shared.Claimed {
+		t.Errorf("the same key of another service: %+v, %v", other, err)
+	}
+	if none, err := b.Claim(ctx, "chat", "bob", "", time.Minute); err != nil || none.Code != shared.None {
+		t.Errorf("a question: %+v, %v", none, err)
+	}
+}
+
+func TestAChangeWaitsForAllReplicas(t *testing.T) {
+	server := redistest.Start(t)
+	a, b := attach(t, server.Addr(), "a"), attach(t, server.Addr(), "b")
+	ctx := t.Context()
+	claimed, err := a.Claim(ctx, "chat", "alice", "chat-0", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, err := a.Change(ctx, "chat", []string{"alice"}, 0, "chat-1", time.Minute)
+	if err != nil || begun[0].Code != shared.Begun {
+		t.Fatalf("change: %+v, %v", begun, err)
+	}
+	if r, err := b.Claim(ctx, "chat", "alice", "chat-2", time.Minute); err != nil || r.Code != shared.Changing {
+		t.Errorf("a claim in between: %+v, %v", r, err)
+	}
+	for _, replica := range []shared.Arbiter{a, b} {
+		if r, err := a.Finish(ctx, "chat", []string{"alice"}, begun[0].Entry); err != nil || r[0].Code != shared.Changing {
+			t.Errorf("finished before all have acted: %+v, %v", r, err)
+		}
+		entries, err := replica.Log(ctx, 0, time.Second)
+		if err != nil || len(entries) != 1 || entries[0].Kind != shared.Revoke || entries[0].Keys[0] != "alice" {
+			t.Fatalf("log: %+v, %v", entries, err)
+		}
+		if err := replica.Acted(ctx, entries[0].Position); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done, err := a.Finish(ctx, "chat", []string{"alice"}, begun[0].Entry)
+	if err != nil || done[0].Binding.Pod != "chat-1" || done[0].Binding.PreviousPod != "chat-0" || done[0].Binding.Epoch <= claimed.Binding.Epoch {
+		t.Errorf("finish: %+v, %v", done, err)
+	}
+}
+
+func TestARestartedServerIsAnotherIncarnation(t *testing.T) {
+	server := redistest.Start(t)
+	a := attach(t, server.Addr(), "a")
+	ctx := t.Context()
+	if _, err := a.Claim(ctx, "chat", "alice", "chat-0", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	server.Restart()
+	awaitError(ctx, t, shared.ErrLost, func() error {
+		_, err := a.Claim(ctx, "chat", "alice", "chat-1", time.Minute)
+		return err
+	})
+}
+
+func TestAnEmptiedServerIsAnotherIncarnation(t *testing.T) {
+	server := redistest.Start(t)
+	a := attach(t, server.Addr(), "a")
+	if said, err := server.Do("FLUSHALL"); err != nil || said != "+OK" {
+		t.Fatal(said, err)
+	}
+	awaitError(t.Context(), t, shared.ErrLost, func() error {
+		_, err := a.Claim(t.Context(), "chat", "alice", "chat-1", time.Minute)
+		return err
+	})
+}
+
+// awaitError waits out errors of connections.
+func awaitError(ctx context.Context, t *testing.T, want error, do func() error) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if err = do(); err == nil || errors.Is(err, want) || ctx.Err() != nil {
+			break
+		}
+	}
+	if !errors.Is(err, want) {
+		t.Errorf("%v, want %v", err, want)
+	}
+}

@@ -1,0 +1,38 @@
+-- Writes uses of sessions as a replica saw them. One that the store has not is put back
+-- where the replica says so: it has lost it. Of two bindings the one with the higher epoch
+-- is in force while the store recovers, and the store's afterwards.
+-- ARGV: replica, then for each session: service, key, pod, epoch, previous, created, seen, requests, ttl, put back.
+if not registered(me) then return {{'unregistered', seq}} end
+local out = {}
+for i = 2, #ARGV, 10 do
+  local service, key, ttl = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 8])
+  local mine = {pod = ARGV[i + 2], epoch = tonumber(ARGV[i + 3]), previous = ARGV[i + 4],
+    created = tonumber(ARGV[i + 5]), seen = tonumber(ARGV[i + 6]), requests = tonumber(ARGV[i + 7]), n = 0, to = ''}
+  local r = load(service, key)
+  if not r and ARGV[i + 9] == '0' then
+    out[#out + 1] = reply('none')
+  elseif not r then
+    if phase == 'open' or mine.epoch == 1 then -- it was made while nobody could be asked
+      mine.epoch = next_epoch(mine.epoch)
+    else
+      forgotten(mine.epoch)
+    end
+    save(service, key, mine, ttl, true)
+    out[#out + 1] = reply('bound', mine)
+  elseif r.pod == mine.pod then
+    if r.n == 0 then
+      r.seen, r.requests, r.epoch = math.max(r.seen, mine.seen), math.max(r.requests, mine.requests), math.max(r.epoch, mine.epoch)
+      save(service, key, r, ttl, false)
+    end
+    out[#out + 1] = reply('bound', r)
+  elseif phase ~= 'open' and r.epoch < mine.epoch then
+    redis.call('ZREM', index_of(service, r.pod), key)
+    forgotten(mine.epoch)
+    save(service, key, mine, ttl, true)
+    log('kind', 'revoke', 'service', service, 'keys', #key .. ':' .. key, 'keep', me)
+    out[#out + 1] = reply('won', r)
+  else
+    out[#out + 1] = reply('conflict', r)
+  end
+end
+return out

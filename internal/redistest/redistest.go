@@ -1,0 +1,156 @@
+// Package redistest runs a real Redis or Valkey server for tests.
+package redistest
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Find returns the server that is installed: Valkey's, or Redis', which speaks the same.
+func Find() (path string, err error) {
+	for _, name := range []string{"valkey-server", "redis-server"} {
+		if path, err = exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("neither valkey-server nor redis-server is installed: %w", err)
+}
+
+// Server is one that may be killed, stopped and started again on its address.
+type Server struct {
+	t    testing.TB
+	path string
+	args []string
+	dir  string
+	addr string
+	cmd  *exec.Cmd
+}
+
+// Start runs a server on a free port of this machine until the test ends. It keeps nothing
+// over a restart unless args say so. Without a server installed the test is skipped.
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	path, err := Find()
+	if err != nil {
+		t.Skip(err)
+	}
+	s := &Server{t: t, path: path, args: args, dir: t.TempDir(), addr: freeAddress(t)}
+	s.Restart()
+	t.Cleanup(func() { s.end(syscall.SIGKILL) })
+	return s
+}
+
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Addr is its HOST:PORT.
+func (s *Server) Addr() string { return s.addr }
+
+// Dir is where it keeps what it keeps.
+func (s *Server) Dir() string { return s.dir }
+
+// Restart starts the server, which does not run, and returns when it answers.
+func (s *Server) Restart() {
+	s.t.Helper()
+	_, port, err := net.SplitHostPort(s.addr)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	args := append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--loglevel", "warning",
+		"--logfile", filepath.Join(s.dir, "log")}, s.args...)
+	s.cmd = exec.Command(s.path, args...) //nolint:gosec // a server that was looked up
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); !s.answers(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+			s.t.Fatalf("the store's server does not answer:\n%s", log)
+		}
+	}
+}
+
+func (s *Server) answers() bool {
+	said, err := s.Do("PING")
+	return err == nil && (strings.HasPrefix(said, "+PONG") || strings.HasPrefix(said, "-NOAUTH"))
+}
+
+// Do sends one command on a connection of its own and returns the first line of the answer.
+func (s *Server) Do(command string) (string, error) {
+	c, err := net.DialTimeout("tcp", s.addr, time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return "", err
+	}
+	if _, err := fmt.Fprintf(c, "%s\r\n", command); err != nil {
+		return "", err
+	}
+	line, err := bufio.NewReader(c).ReadString('\n')
+	return strings.TrimSpace(line), err
+}
+
+// Info is a field of what the server says of itself, empty if it has none of that name.
+func (s *Server) Info(section, field string) string {
+	s.t.Helper()
+	c, err := net.DialTimeout("tcp", s.addr, time.Second)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := fmt.Fprintf(c, "INFO %s\r\nQUIT\r\n", section); err != nil {
+		s.t.Fatal(err)
+	}
+	lines := bufio.NewScanner(c)
+	for lines.Scan() {
+		if value, ok := strings.CutPrefix(lines.Text(), field+":"); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// Kill ends the server at once.
+func (s *Server) Kill() { s.end(syscall.SIGKILL) }
+
+// Stop has it stand still until Continue.
+func (s *Server) Stop() { s.signal(syscall.SIGSTOP) }
+
+// Continue has it go on.
+func (s *Server) Continue() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(sig syscall.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *Server) end(sig syscall.Signal) {
+	if s.cmd == nil {
+		return
+	}
+	// It fails only for a process that has ended.
+	_ = s.cmd.Process.Signal(sig)
+	_ = s.cmd.Process.Signal(syscall.SIGCONT)
+	_ = s.cmd.Wait()
+	s.cmd = nil
+}
