@@ -16,6 +16,9 @@ var (
 	ErrPodLost = errors.New("the session's pod is lost to another replica")
 	// ErrPodRefused: the pod that was chosen is lost to another replica; another has to be chosen.
 	ErrPodRefused = errors.New("the chosen pod is lost to another replica")
+	// ErrChanging: the session is being given another pod, and not everybody has forgotten
+	// the old one yet.
+	ErrChanging = errors.New("the session is being moved")
 	// ErrFull: the table keeps what it has, and has no room for a new binding.
 	ErrFull = errors.New("the session table has no room")
 	// ErrUnavailable: the table cannot be asked, or did not answer.

@@ -54,6 +54,9 @@ type SessionPolicy struct {
 	OnExtprocLoss ExtprocLossPolicy
 	// EpochHeader has each bound request tell its pod the binding's epoch.
 	EpochHeader bool
+	// OnStoreLoss says what an external processor does that shares its bindings with
+	// others and cannot ask the store.
+	OnStoreLoss StoreLossPolicy
 }
 
 // SessionSource names one place that can hold a session key: its kind, and what
@@ -153,6 +156,17 @@ const (
 	Allow ExtprocLossPolicy = "allow"
 	// Deny answers 503 rather than send an unbound request.
 	Deny ExtprocLossPolicy = "deny"
+)
+
+// StoreLossPolicy says what becomes of sessions while the store of their bindings is away.
+type StoreLossPolicy string
+
+const (
+	// AllowStoreLoss has bound sessions go on while their pod serves, and sends new ones to
+	// their home, which all replicas compute alike.
+	AllowStoreLoss StoreLossPolicy = "allow"
+	// DenyStoreLoss answers 503 to those for which the replica cannot answer.
+	DenyStoreLoss StoreLossPolicy = "deny"
 )
 
 // BalancingPolicy configures how new sessions and unbound requests are placed.

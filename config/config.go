@@ -117,9 +117,37 @@ type Affinity struct {
 	CleanupInterval time.Duration
 }
 
-// Store says where bindings outlive the process; exactly one field is set.
+// Store says where bindings are; exactly one field is set.
 type Store struct {
 	Memory *MemoryStore
+	Valkey *ValkeyStore
+}
+
+// ValkeyStore shares bindings with other replicas in a Valkey or Redis.
+type ValkeyStore struct {
+	// Addresses are HOST:PORT of one server, the seeds of a cluster, or sentinels.
+	Addresses []string
+	// Sentinel is the name by which sentinels know the server; empty: they are none. Default none.
+	Sentinel string
+	// Username and PasswordFile authenticate; the file, named relative to the configuration's
+	// folder, is read for every connection. Default none.
+	Username     string
+	PasswordFile string
+	// TLS secures the connections; nil means plain text. Default nil.
+	TLS *StoreTLS
+	// Prefix precedes every key. Default "stateful-route:".
+	Prefix string
+	// Lease is how long a replica that does not hear of the store answers what it knows. Default 3s.
+	Lease time.Duration
+}
+
+// StoreTLS names the files of a connection's TLS, relative to the configuration's folder.
+// They are read for every connection.
+type StoreTLS struct {
+	// CA has the certificates that sign the server's; empty means those of the system.
+	CA string
+	// Cert and Key are the client's own; empty means none.
+	Cert, Key string
 }
 
 // MemoryStore keeps bindings in memory and, with a Path, in a file as well.

@@ -19,10 +19,7 @@ type rawExtproc struct {
 			Path string    `yaml:"path"`
 			Sync *duration `yaml:"sync"`
 		} `yaml:"memory"`
-		Valkey *struct {
-			Addresses []string       `yaml:"addresses" is:"a list of addresses|[127.0.0.1:6379]"`
-			TLS       map[string]any `yaml:"tls"`
-		} `yaml:"valkey"`
+		Valkey *rawValkey `yaml:"valkey"`
 	} `yaml:"store"`
 	Limits rawLimits `yaml:"limits"`
 }
@@ -63,19 +60,26 @@ func (raw *rawExtproc) check(doc *document) (*Extproc, error) {
 		}
 	}
 	cfg.Affinity.check(doc, path{"affinity"})
+	raw.store(doc, cfg)
+	if err := doc.Err(); err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+func (raw *rawExtproc) store(doc *document, cfg *Extproc) {
 	if m := raw.Store.Memory; m != nil {
 		*cfg.Store.Memory = MemoryStore{Path: doc.Beside(m.Path), Sync: orDuration(m.Sync, time.Second)}
 	}
 	if d := cfg.Store.Memory.Sync; d != 0 && d < 10*time.Millisecond {
 		doc.Refuse(path{"store", "memory", "sync"}, "must be at least 10ms, or 0s for every batch of changes")
 	}
-	if raw.Store.Valkey != nil {
-		doc.Refuse(path{"store", "valkey"}, "this store is not supported yet: use memory")
+	if v := raw.Store.Valkey; v != nil {
+		if raw.Store.Memory != nil {
+			doc.Refuse(path{"store"}, "has memory and valkey: choose one")
+		}
+		cfg.Store = Store{Valkey: v.check(doc, path{"store", "valkey"})}
 	}
-	if err := doc.Err(); err != nil {
-		return nil, err
-	}
-	return cfg, nil
 }
 
 func (a *Affinity) check(doc *document, at path) {

@@ -23,6 +23,7 @@ type rawSession struct {
 	OnPodLoss     *string     `yaml:"on_pod_loss"`
 	OnExtprocLoss *string     `yaml:"on_extproc_loss"`
 	EpochHeader   *bool       `yaml:"epoch_header"`
+	OnStoreLoss   *string     `yaml:"on_store_loss"`
 }
 
 type rawEnd struct {
@@ -61,6 +62,7 @@ func (raw *rawSession) check(doc *document, at path) statefulroute.SessionPolicy
 		OnPodLoss:     statefulroute.PodLossPolicy(or(raw.OnPodLoss, string(statefulroute.Rebind))),
 		OnExtprocLoss: statefulroute.ExtprocLossPolicy(or(raw.OnExtprocLoss, string(statefulroute.Allow))),
 		EpochHeader:   or(raw.EpochHeader, false),
+		OnStoreLoss:   statefulroute.StoreLossPolicy(or(raw.OnStoreLoss, string(statefulroute.AllowStoreLoss))),
 	}
 	raw.sources(doc, at, &s)
 	s.Issue = raw.Issue.policy(doc, at.With("issue"))
@@ -88,6 +90,9 @@ func (raw *rawSession) check(doc *document, at path) statefulroute.SessionPolicy
 	}
 	if s.OnExtprocLoss != statefulroute.Allow && s.OnExtprocLoss != statefulroute.Deny {
 		doc.Refuse(at.With("on_extproc_loss"), "%q must be allow or deny", s.OnExtprocLoss)
+	}
+	if s.OnStoreLoss != statefulroute.AllowStoreLoss && s.OnStoreLoss != statefulroute.DenyStoreLoss {
+		doc.Refuse(at.With("on_store_loss"), "%q must be allow or deny", s.OnStoreLoss)
 	}
 	return s
 }

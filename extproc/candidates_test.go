@@ -53,7 +53,7 @@ func TestDecideAmongCandidates(t *testing.T) {
 
 // A table that cannot say whose one candidate is says nothing of the request.
 func TestDecideAmongCandidatesWithoutATable(t *testing.T) {
-	w := newWorld(t, chat(), pods(3))
+	w := newWorld(t, chat(denying), pods(3))
 	w.table = &answeringTable{Table: newMemory(t), lookup: answers("", errors.New("away"))}
 	s := w.directory.service("chat")
 	if d := s.decide(t.Context(), w.table, s.place, []string{"a", "b"}, t0); d.outcome != undecidable || d.key != "a" {

@@ -14,8 +14,8 @@ func (x *exchange) count() {
 	switch d.outcome {
 	case unbound:
 		return
-	case undecidable:
-		x.server.log.Warn("the session table did not answer: the request is left to on_extproc_loss", x.fields(zap.Error(d.err))...)
+	case undecidable, moving:
+		x.server.log.Warn("the session table did not answer: the request is refused", x.fields(zap.Error(d.err))...)
 		return
 	}
 	if d.hit {
@@ -49,6 +49,9 @@ func (x *exchange) count() {
 // kindTableUnavailable is the kind of error under which a request is counted that
 // was decided without the table.
 const kindTableUnavailable = "table_unavailable"
+
+// kindMoving is that of a request of a session that was being moved.
+const kindMoving = "session_moving"
 
 // countLate makes it visible that Envoy did not wait for an answer: that
 // message_timeout had passed or, rarely, that the client had left. Which of the

@@ -3,6 +3,7 @@ package extproc
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
@@ -39,9 +40,11 @@ const (
 	podLost
 	// noPods: no pod takes the session.
 	noPods
-	// undecidable: the table could not say whose the session is. Envoy balances the
-	// request, or it is refused, by the service's on_extproc_loss.
+	// undecidable: the table could not say whose the session is, and the service's
+	// on_store_loss says deny.
 	undecidable
+	// moving: the session is being given another pod.
+	moving
 )
 
 // Why a session's pod is lost, as counted and logged.
@@ -49,6 +52,7 @@ const (
 	lostRemoved     = "removed"
 	lostUnhealthy   = "unhealthy"
 	lostMaintenance = "maintenance"
+	lostElsewhere   = "elsewhere" // another replica holds it for lost
 )
 
 // decision is where one request goes and what was done for it.
@@ -75,18 +79,24 @@ func (s *service) decide(ctx context.Context, table Table, place placer, keys []
 	}
 	c := chooser{ctx: ctx, service: s, table: table, place: place, key: keys[0], now: now}
 	b, err := c.lookup(keys)
-	var d decision
-	switch {
-	case errors.Is(err, statefulroute.ErrGone):
-		d = c.claim()
-	case err != nil:
-		d = decision{outcome: undecidable, err: err}
-	default:
-		d = c.follow(b, known)
-		d.hit = true
-	}
+	d := c.found(b, err)
 	d.key = c.key
 	return d
+}
+
+// found decides by what a look-up said.
+func (c *chooser) found(b statefulroute.Binding, err error) decision {
+	switch {
+	case err == nil:
+		d := c.follow(b, known)
+		d.hit = true
+		return d
+	case errors.Is(err, statefulroute.ErrGone):
+		return c.claim()
+	case errors.Is(err, statefulroute.ErrPodLost):
+		return c.lost(b, lostElsewhere)
+	}
+	return c.unanswered(b, err)
 }
 
 // chooser holds what every step of one decision needs.
@@ -98,6 +108,7 @@ type chooser struct {
 	key     string
 	now     time.Time
 	tries   int
+	refused []string // pods that the table would not bind the session to
 }
 
 // maxTries bounds the races one request can lose before it takes the last
@@ -106,20 +117,27 @@ type chooser struct {
 const maxTries = 4
 
 // lookup returns the binding of the first key whose pod serves, else of the first that
-// has one, and makes that the key. ErrGone: none has.
-func (c *chooser) lookup(keys []string) (found statefulroute.Binding, err error) {
+// has one, and makes that the key. ErrGone: none has. Where there is one key Claim asks
+// whoever has to be asked; of several it must be known which is bound.
+func (c *chooser) lookup(keys []string) (statefulroute.Binding, error) {
+	found, err := c.first(keys, c.table.Lookup)
+	if len(keys) > 1 && errors.Is(err, statefulroute.ErrGone) {
+		return c.first(keys, c.table.Find)
+	}
+	return found, err
+}
+
+func (c *chooser) first(keys []string, ask func(ctx context.Context, service, key string, now time.Time) (statefulroute.Binding, error)) (found statefulroute.Binding, err error) {
 	err = statefulroute.ErrGone
 	for _, key := range keys {
-		b, missing := c.table.Lookup(c.ctx, c.service.policy.Name, key, c.now)
+		b, said := ask(c.ctx, c.service.policy.Name, key, c.now)
 		switch {
-		case errors.Is(missing, statefulroute.ErrGone):
-		case missing != nil:
-			return found, missing
-		case c.servedBy(b) != nil:
+		case errors.Is(said, statefulroute.ErrGone):
+		case said == nil && c.servedBy(b) != nil:
 			c.key = key
 			return b, nil
-		case err != nil:
-			c.key, found, err = key, b, nil
+		case errors.Is(err, statefulroute.ErrGone) || found.Pod == "" && b.Pod != "":
+			c.key, found, err = key, b, said
 		}
 	}
 	return found, err
@@ -137,7 +155,7 @@ func (c *chooser) servedBy(b statefulroute.Binding) *podView {
 func (c *chooser) claim() decision {
 	picked, err := c.pick()
 	if err != nil {
-		return decision{outcome: noPods, err: err}
+		return c.noPods(decision{outcome: noPods, err: err})
 	}
 	b, err := c.table.Claim(c.ctx, c.service.policy.Name, c.key, picked.Pod(), c.now)
 	if err == nil {
@@ -147,17 +165,79 @@ func (c *chooser) claim() decision {
 	switch {
 	case errors.Is(err, statefulroute.ErrConflict):
 		return c.follow(b, joined)
+	case errors.Is(err, statefulroute.ErrPodLost):
+		return c.lost(b, lostElsewhere)
+	case errors.Is(err, statefulroute.ErrPodRefused):
+		if c.refuse(picked.Pod()) {
+			return c.claim()
+		}
+		return decision{outcome: noPods, err: err}
 	case errors.Is(err, statefulroute.ErrFull):
 		return c.home(err)
 	}
-	return decision{outcome: undecidable, err: err}
+	return c.unanswered(b, err)
+}
+
+// noPods is for a session that is not known here and for which there is no pod: somebody
+// else may know its pod.
+func (c *chooser) noPods(d decision) decision {
+	b, err := c.table.Find(c.ctx, c.service.policy.Name, c.key, c.now)
+	if err == nil && c.servedBy(b) != nil {
+		return c.follow(b, joined)
+	}
+	return d
+}
+
+// refuse notes that a pod takes no session whatever is known of it here, and reports
+// whether another may be tried.
+func (c *chooser) refuse(pod string) bool {
+	c.tries++
+	c.refused = append(c.refused, pod)
+	return c.tries <= maxTries
+}
+
+// unanswered decides without the table, which may have said what it knew last.
+func (c *chooser) unanswered(b statefulroute.Binding, why error) decision {
+	switch {
+	case errors.Is(why, statefulroute.ErrChanging):
+		return decision{outcome: moving, err: why}
+	case c.service.policy.Session.OnStoreLoss == statefulroute.DenyStoreLoss:
+		return decision{outcome: undecidable, err: why}
+	case b.Pod != "" && c.servedBy(b) != nil:
+		d := c.follow(b, known)
+		d.hit = true
+		return d
+	}
+	d := c.home(why)
+	if d.pod != nil {
+		c.table.Remember(c.service.policy.Name, c.key, d.pod.Name, c.now)
+	}
+	return d
 }
 
 // pick chooses a pod for the session. One that was used only once, as an id that
 // somebody made up, gives up its place to it.
 func (c *chooser) pick() (balancing.PickResult, error) {
+	if len(c.refused) > 0 {
+		return c.pickOther()
+	}
 	ctx, table, service, now := c.ctx, c.table, c.service.policy.Name, c.now // so that c need not be kept
 	return c.place.Pick(c.now, c.key, func(pod string) bool { return table.GiveUp(ctx, service, pod, now) })
+}
+
+// pickOther chooses one of the pods that were not refused, by the key.
+func (c *chooser) pickOther() (balancing.PickResult, error) {
+	var left []string
+	for name, pod := range c.service.pods {
+		if pod.State.TakesNew() && !slices.Contains(c.refused, name) {
+			left = append(left, name)
+		}
+	}
+	if len(left) == 0 {
+		return balancing.PickResult{}, statefulroute.ErrPodRefused
+	}
+	slices.Sort(left)
+	return c.place.Start(c.now, left[len(c.key)%len(left)])
 }
 
 // taken completes a decision by the binding b to the pod that was picked. A pod that left
@@ -177,7 +257,11 @@ func (c *chooser) follow(b statefulroute.Binding, as outcome) decision {
 		picked, _ := c.place.Start(c.now, b.Pod) // for an unknown pod it counts nothing
 		return decision{outcome: as, pod: pod, epoch: b.Epoch, picked: picked}
 	}
-	why := lostBecause(c.service.pod(b.Pod))
+	return c.lost(b, lostBecause(c.service.pod(b.Pod)))
+}
+
+// lost deals with the loss of a session's pod as on_pod_loss says.
+func (c *chooser) lost(b statefulroute.Binding, why string) decision {
 	if c.service.policy.Session.OnPodLoss == statefulroute.Reject {
 		return decision{outcome: podLost, lost: b.Pod, why: why}
 	}
@@ -215,8 +299,12 @@ func (c *chooser) rebind(old statefulroute.Binding, why string) decision {
 		return c.follow(b, known)
 	case errors.Is(err, statefulroute.ErrGone): // a new session again
 		return c.claim()
+	case errors.Is(err, statefulroute.ErrPodLost):
+		return c.rebind(b, lostElsewhere)
+	case errors.Is(err, statefulroute.ErrPodRefused) && c.refuse(picked.Pod()):
+		return c.rebind(old, why)
 	}
-	return decision{outcome: undecidable, err: err}
+	return c.unanswered(statefulroute.Binding{}, err)
 }
 
 // home serves a session that the table would not take.

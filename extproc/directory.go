@@ -143,6 +143,16 @@ func (d *Directory) Services() []wire.ServiceState {
 // Has reports whether there is a service of that name.
 func (d *Directory) Has(name string) bool { return d.service(name) != nil }
 
+// PodState is the state of a service's pod; false where there is none of that name.
+func (d *Directory) PodState(service, pod string) (statefulroute.PodState, bool) {
+	if s := d.service(service); s != nil {
+		if p := s.pods[pod]; p != nil {
+			return p.State, true
+		}
+	}
+	return 0, false
+}
+
 // HashKey is a session key as logs and traces may show it.
 func (d *Directory) HashKey(service, key string) string { return d.hasher.hash(service, key) }
 

@@ -120,7 +120,7 @@ func TestDirectoryCountsSessions(t *testing.T) {
 	for _, key := range []string{"a", "b", "c"} {
 		table.Move("chat", key, "chat-1", t0)
 	}
-	d.CountSessions(table)
+	d.CountSessions(table, table)
 	gauge := `stateful_route_pod_sessions{pod="chat-1",service="chat"}`
 	if n := metric(t, d, gauge); n != 3 {
 		t.Errorf("gauge says %v sessions, want 3", n)
@@ -151,11 +151,11 @@ func TestMetricsOfGonePodsDoNotPileUp(t *testing.T) {
 		d.Set([]wire.ServiceState{stateOf(chat(), nil)}, true) // one loses its pod, the other is gone itself
 		ofChat.Request(one[0].Name, "GET", 503, time.Second, "")
 		ofMail.Request(other[0].Name, "GET", 503, time.Second, "")
-		d.CountSessions(table)
+		d.CountSessions(table, table)
 	}
 	d.Set([]wire.ServiceState{stateOf(chat(), pods(2))}, true)
 	d.service("chat").metrics.Request("chat-0", "GET", 200, time.Second, "")
-	d.CountSessions(table)
+	d.CountSessions(table, table)
 	all, err := d.opts.Monitor.Snapshot()
 	if err != nil {
 		t.Fatal(err)

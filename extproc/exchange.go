@@ -12,7 +12,6 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc/metadata"
 
-	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/insight/tracing"
 	"github.com/stateful-route/stateful-route/sessionkey"
@@ -133,11 +132,11 @@ func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
 		x.status = 503
 		return refusal(wire.ReasonNoPods, "no pod can take this session", "")
 	case undecidable:
-		if svc.policy.Session.OnExtprocLoss == statefulroute.Deny {
-			x.status = 503
-			return refusal(wire.ReasonTableUnavailable, "the session table did not answer", "")
-		}
-		fallthrough
+		x.status = 503
+		return refusal(wire.ReasonTableUnavailable, "the session table did not answer", "")
+	case moving:
+		x.status = 503
+		return refusal(wire.ReasonSessionMoving, "the session is being moved", "")
 	case unbound:
 		x.sampler = svc.unbound
 		x.asked = x.sampler.take(x.began) || x.learns() || x.span.Recording()
@@ -156,10 +155,8 @@ func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
 // refused reports whether the request was answered in the pod's stead.
 func (x *exchange) refused() bool {
 	switch x.decision.outcome {
-	case podLost, noPods:
+	case podLost, noPods, undecidable, moving:
 		return true
-	case undecidable:
-		return x.service.policy.Session.OnExtprocLoss == statefulroute.Deny
 	}
 	return false
 }
@@ -237,7 +234,7 @@ func (x *exchange) checkRoute(served *podView) {
 // hold has the request's session be in use until the exchange is over: for as long as a
 // WebSocket is open. Which session that is, the decision has chosen.
 func (x *exchange) hold() {
-	if x.key == "" || x.decision.outcome == undecidable { // the table is away
+	if x.key == "" || x.decision.outcome == undecidable || x.decision.outcome == moving {
 		return
 	}
 	x.held = true
@@ -283,11 +280,12 @@ func (x *exchange) measure(took time.Duration) {
 	case x.decision.outcome == noPods:
 		m.Refused(x.method, "no_pods", x.status, took, x.span.TraceID())
 		return
-	case x.decision.outcome == undecidable && x.refused():
+	case x.decision.outcome == undecidable:
 		m.Refused(x.method, kindTableUnavailable, x.status, took, x.span.TraceID())
 		return
-	case x.decision.outcome == undecidable:
-		m.Error(pod, kindTableUnavailable)
+	case x.decision.outcome == moving:
+		m.Refused(x.method, kindMoving, x.status, took, x.span.TraceID())
+		return
 	case x.aborted():
 		m.Error(pod, "aborted")
 	}
@@ -337,7 +335,7 @@ func (x *exchange) failure() error {
 		return errPodLost
 	case x.decision.outcome == noPods:
 		return errNoPods
-	case x.decision.outcome == undecidable:
+	case x.decision.outcome == undecidable, x.decision.outcome == moving:
 		return x.decision.err
 	case x.aborted():
 		return errAborted

@@ -48,7 +48,7 @@ func (x *exchange) own(ctx context.Context, id string, pod *podView, now time.Ti
 			if b.Pod == pod.Name {
 				return
 			}
-			if _, err = table.Rebind(ctx, b, pod.Name, now); err == nil {
+			if _, err = table.Reassign(ctx, b, pod.Name, now); err == nil {
 				x.countLearnedMove(id, b.Pod, pod.Name)
 				return
 			}

@@ -37,7 +37,7 @@ func TestLearnedSessionBelongsToThePodThatMadeIt(t *testing.T) {
 func TestLearnedSessionReplacesAnEarlierBinding(t *testing.T) {
 	p := startProcessor(t, stateOf(chat(learning), pods(3)))
 	p.table.Move("chat", "id-1", "chat-0", time.Now())
-	p.directory.CountSessions(p.table)
+	p.directory.CountSessions(p.table, p.table)
 	c, _ := p.request()
 	c.response("127.0.0.1:9102", ":status", "200", "mcp-session-id", "id-1")
 	c.finish()

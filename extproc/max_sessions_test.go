@@ -40,7 +40,7 @@ func newClients(t *testing.T, table *affinity.Table, services ...wire.ServiceSta
 // request sends one request of a session. Sessions are counted every second.
 func (c *clients) request(key string) decision {
 	if next := c.now.Add(5 * time.Millisecond); next.Truncate(time.Second) != c.now.Truncate(time.Second) {
-		c.server.directory.CountSessions(c.table)
+		c.server.directory.CountSessions(c.table, c.table)
 	}
 	c.now = c.now.Add(5 * time.Millisecond)
 	x := &exchange{server: c.server, service: c.server.directory.service("chat"), began: c.now}
@@ -100,7 +100,7 @@ func TestMadeUpIDsDoNotFillMaxSessions(t *testing.T) {
 					}
 					// Who was given up and came back has a place more than there is, until
 					// that is known and others come.
-					c.server.directory.CountSessions(table)
+					c.server.directory.CountSessions(table, table)
 					for i := range 60 {
 						c.come(fmt.Sprint("made-up-later-", i))
 					}

@@ -34,6 +34,19 @@ func (t MemoryTable) Rebind(_ context.Context, old statefulroute.Binding, to str
 	return orConflict(t.Table.Rebind(old, to, now))
 }
 
+// Reassign implements Table.
+func (t MemoryTable) Reassign(ctx context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error) {
+	return t.Rebind(ctx, old, to, now)
+}
+
+// Find implements Table: Lookup has said all there is.
+func (t MemoryTable) Find(context.Context, string, string, time.Time) (statefulroute.Binding, error) {
+	return statefulroute.Binding{}, statefulroute.ErrGone
+}
+
+// Remember implements Table: there is nobody who could not be asked.
+func (t MemoryTable) Remember(string, string, string, time.Time) {}
+
 // GiveUp implements Table.
 func (t MemoryTable) GiveUp(_ context.Context, service, pod string, now time.Time) bool {
 	return t.Table.GiveUp(service, pod, now)

@@ -37,11 +37,12 @@ type SessionCounter interface {
 
 // CountSessions brings the balancers' session counts, which decisions keep up
 // roughly, and the session gauges to what the table says: expiries and an
-// operator's changes are seen only there. It also takes the metrics of pods and
+// operator's changes are seen only there. The gauges say what shown does: where replicas
+// share a table, one of them tells of all sessions. It also takes the metrics of pods and
 // services that are gone off the list again, which a request that ended after
 // them has brought back. Its owner calls it every second or so; it costs as much as
 // there are pods, however many sessions they have.
-func (d *Directory) CountSessions(table SessionCounter) {
+func (d *Directory) CountSessions(table, shown SessionCounter) {
 	d.mu.Lock() // no pod may join between a look at the list and its use
 	defer d.mu.Unlock()
 	current := d.all()
@@ -49,9 +50,8 @@ func (d *Directory) CountSessions(table SessionCounter) {
 	sharing := map[*metrics.ServiceMetrics][]*service{} // services past the monitor's bound share one
 	for name, s := range current {
 		for pod := range s.pods {
-			n := table.PodSessions(name, pod)
-			s.balancer.SetSessions(pod, int64(n))
-			s.metrics.PodSessions(pod, n)
+			s.balancer.SetSessions(pod, int64(table.PodSessions(name, pod)))
+			s.metrics.PodSessions(pod, shown.PodSessions(name, pod))
 		}
 		sharing[s.metrics] = append(sharing[s.metrics], s)
 	}

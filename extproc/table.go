@@ -9,19 +9,32 @@ import (
 
 // Table is the session table a decision reads and writes. It may be another
 // process's, so each call can fail: with [statefulroute.ErrGone],
-// [statefulroute.ErrConflict] or [statefulroute.ErrFull], which are answers, or with
-// any other error, upon which the request is decided without the table.
+// [statefulroute.ErrConflict], [statefulroute.ErrFull], [statefulroute.ErrPodLost],
+// [statefulroute.ErrPodRefused] or [statefulroute.ErrChanging], which are answers, or with
+// any other error, upon which the request is decided without the table, as the service's
+// on_store_loss says.
 type Table interface {
-	// Lookup returns a session's binding and renews it; ErrGone if there is none.
+	// Lookup returns a session's binding, as far as it is known without asking anybody, and
+	// renews it; ErrGone if none is known. With an error that says that nobody knows comes
+	// the binding that was known last.
 	Lookup(ctx context.Context, service, key string, now time.Time) (statefulroute.Binding, error)
+	// Find returns a session's binding where Lookup knew none, whoever has to be asked;
+	// ErrGone if there is none, and ErrPodLost as for Claim.
+	Find(ctx context.Context, service, key string, now time.Time) (statefulroute.Binding, error)
 	// Claim binds a session that has no binding. The first writer wins; the others get
-	// the winner's binding with ErrConflict. ErrFull: there is no room for it.
+	// the winner's binding with ErrConflict, or with ErrPodLost where its pod may not serve
+	// it. ErrPodRefused: the pod takes no session. ErrFull: there is no room for it.
 	Claim(ctx context.Context, service, key, pod string, now time.Time) (statefulroute.Binding, error)
 	// Rebind replaces exactly the binding old, as Lookup, Claim or Rebind returned it, by
 	// one to another pod with a higher epoch. Its epoch tells it from others of its key,
 	// and its pod where it has none. Where there is another, that comes with ErrConflict;
 	// ErrGone if there is none any more.
 	Rebind(ctx context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error)
+	// Reassign is Rebind where the old pod is not lost: it serves until nobody knows the
+	// old binding any more.
+	Reassign(ctx context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error)
+	// Remember keeps where a session was sent that nobody could be asked for.
+	Remember(service, key, pod string, now time.Time)
 	// GiveUp evicts a session of the pod that was used only once, and reports whether
 	// that was done.
 	GiveUp(ctx context.Context, service, pod string, now time.Time) bool

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -15,7 +14,19 @@ import (
 // answeringTable answers calls as it is told; a nil function is the Table's own answer.
 type answeringTable struct {
 	Table
-	lookup, claim, rebind func() (statefulroute.Binding, error)
+	lookup, find, claim, rebind func() (statefulroute.Binding, error)
+	remembered                  []string // pods
+}
+
+func (a *answeringTable) Find(ctx context.Context, service, key string, now time.Time) (statefulroute.Binding, error) {
+	if a.find != nil {
+		return a.find()
+	}
+	return a.Table.Find(ctx, service, key, now)
+}
+
+func (a *answeringTable) Remember(_, _, pod string, _ time.Time) {
+	a.remembered = append(a.remembered, pod)
 }
 
 func (a *answeringTable) Lookup(ctx context.Context, service, key string, now time.Time) (statefulroute.Binding, error) {
@@ -51,54 +62,122 @@ func TestDecideByWhatTheTableSays(t *testing.T) {
 	lost := answers("gone", nil) // a look-up that finds the session on a lost pod
 	for name, c := range map[string]struct {
 		table answeringTable
-		want  outcome
+		want  outcome // where on_store_loss says allow
 		pod   string
+		deny  outcome // where it says deny; 0: the same
 	}{
-		"look-up gone":        {answeringTable{lookup: answers("", statefulroute.ErrGone)}, claimed, ""},
-		"look-up unavailable": {answeringTable{lookup: answers("", away)}, undecidable, ""},
-		"look-up too late":    {answeringTable{lookup: answers("", context.DeadlineExceeded)}, undecidable, ""},
-		"claim conflict":      {answeringTable{claim: answers("chat-1", statefulroute.ErrConflict)}, joined, "chat-1"},
-		"claim full":          {answeringTable{claim: answers("", statefulroute.ErrFull)}, atHome, ""},
-		"claim unavailable":   {answeringTable{claim: answers("", away)}, undecidable, ""},
-		"rebind gone":         {answeringTable{lookup: lost, rebind: answers("", statefulroute.ErrGone)}, claimed, ""},
-		"rebind conflict":     {answeringTable{lookup: lost, rebind: answers("chat-2", statefulroute.ErrConflict)}, known, "chat-2"},
-		"rebind unavailable":  {answeringTable{lookup: lost, rebind: answers("", away)}, undecidable, ""},
+		"look-up gone":        {answeringTable{lookup: answers("", statefulroute.ErrGone)}, claimed, "", 0},
+		"look-up unavailable": {answeringTable{lookup: answers("", away)}, atHome, "", undecidable},
+		"look-up too late":    {answeringTable{lookup: answers("", context.DeadlineExceeded)}, atHome, "", undecidable},
+		"known, and no lease": {answeringTable{lookup: answers("chat-2", away)}, known, "chat-2", undecidable},
+		"lost, and no lease":  {answeringTable{lookup: answers("gone", away)}, atHome, "", undecidable},
+		"claim conflict":      {answeringTable{claim: answers("chat-1", statefulroute.ErrConflict)}, joined, "chat-1", 0},
+		"claim full":          {answeringTable{claim: answers("", statefulroute.ErrFull)}, atHome, "", 0},
+		"claim unavailable":   {answeringTable{claim: answers("", away)}, atHome, "", undecidable},
+		"claim while moving":  {answeringTable{claim: answers("", statefulroute.ErrChanging)}, moving, "", 0},
+		"lost to another":     {answeringTable{claim: answers("chat-1", statefulroute.ErrPodLost), rebind: answers("chat-2", nil)}, rebound, "", 0},
+		"refused by another":  {answeringTable{claim: answers("", statefulroute.ErrPodRefused)}, noPods, "", 0},
+		"rebind gone":         {answeringTable{lookup: lost, rebind: answers("", statefulroute.ErrGone)}, claimed, "", 0},
+		"rebind conflict":     {answeringTable{lookup: lost, rebind: answers("chat-2", statefulroute.ErrConflict)}, known, "chat-2", 0},
+		"rebind unavailable":  {answeringTable{lookup: lost, rebind: answers("", away)}, atHome, "", undecidable},
+		"rebind while moving": {answeringTable{lookup: lost, rebind: answers("", statefulroute.ErrChanging)}, moving, "", 0},
 	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, chat(), pods(3))
-			c.table.Table = w.table
-			w.table = &c.table
-			d := w.expect("a", c.want, c.pod)
-			if c.want == undecidable && d.err == nil {
-				t.Error("nothing says why")
-			}
-			total := int64(0)
-			for _, p := range pods(3) {
-				total += w.inFlight(p.Name)
-			}
-			if want := int64(1); c.want == undecidable && total != 0 || c.want != undecidable && total != want {
-				t.Errorf("%d requests in flight", total)
-			}
-		})
+		for _, policy := range []statefulroute.StoreLossPolicy{statefulroute.AllowStoreLoss, statefulroute.DenyStoreLoss} {
+			t.Run(name+", "+string(policy), func(t *testing.T) {
+				want := c.want
+				if policy == statefulroute.DenyStoreLoss && c.deny != 0 {
+					want = c.deny
+				}
+				w := newWorld(t, chat(func(s *statefulroute.Service) { s.Session.OnStoreLoss = policy }), pods(3))
+				table := c.table
+				table.Table = w.table
+				w.table = &table
+				pod := c.pod
+				if want == undecidable {
+					pod = ""
+				}
+				d := w.expect("a", want, pod)
+				sent := want != undecidable && want != moving && want != noPods
+				if !sent && d.err == nil {
+					t.Error("nothing says why")
+				}
+				if remember := want == atHome && !errors.Is(d.err, statefulroute.ErrFull); remember != (len(table.remembered) == 1) {
+					t.Errorf("remembered at %v", table.remembered)
+				}
+				total := int64(0)
+				for _, p := range pods(3) {
+					total += w.inFlight(p.Name)
+				}
+				if sent && total != 1 || !sent && total != 0 {
+					t.Errorf("%d requests in flight", total)
+				}
+			})
+		}
 	}
 }
 
-func denying(s *statefulroute.Service) { s.Session.OnExtprocLoss = statefulroute.Deny }
+// A pod that is lost to another replica only is passed by: its sessions begin elsewhere.
+func TestAPodThatIsRefusedIsPassedBy(t *testing.T) {
+	w := newWorld(t, chat(), pods(3))
+	table := &refusingTable{Table: w.table, refuses: map[string]bool{"chat-0": true, "chat-1": true}}
+	w.table = table
+	for i := range 20 {
+		w.expect(fmt.Sprint("s-", i), claimed, "chat-2")
+	}
+}
 
-// Without its table, a service's requests go on unbound, or are refused with a
-// reason, as on_extproc_loss says. Either is counted.
+// refusingTable binds no session to some pods.
+type refusingTable struct {
+	Table
+	refuses map[string]bool
+}
+
+func (r *refusingTable) Claim(ctx context.Context, service, key, pod string, now time.Time) (statefulroute.Binding, error) {
+	if r.refuses[pod] {
+		return statefulroute.Binding{}, statefulroute.ErrPodRefused
+	}
+	return r.Table.Claim(ctx, service, key, pod, now)
+}
+
+// Of several keys the bound one wins though it is another replica that knows it.
+func TestTheBoundKeyIsFoundElsewhere(t *testing.T) {
+	w := newWorld(t, chat(), pods(3))
+	w.table = &knowingTable{Table: w.table, knows: map[string]string{"live": "chat-1"}}
+	s := w.directory.service("chat")
+	d := s.decide(t.Context(), w.table, s.place, []string{"stale", "live"}, t0)
+	if d.key != "live" || d.outcome != known || d.pod.Name != "chat-1" {
+		t.Errorf("%+v, want the session that is bound", d)
+	}
+}
+
+// knowingTable knows of some sessions when it asks.
+type knowingTable struct {
+	Table
+	knows map[string]string
+}
+
+func (k *knowingTable) Find(_ context.Context, service, key string, _ time.Time) (statefulroute.Binding, error) {
+	if pod, ok := k.knows[key]; ok {
+		return statefulroute.Binding{Service: service, Key: key, Pod: pod}, nil
+	}
+	return statefulroute.Binding{}, statefulroute.ErrGone
+}
+
+func denying(s *statefulroute.Service) { s.Session.OnStoreLoss = statefulroute.DenyStoreLoss }
+
+// Without its table, a service's requests go to their sessions' homes, or are refused with
+// a reason, as on_store_loss says.
 func TestRequestsWithoutTheTable(t *testing.T) {
-	away := &answeringTable{lookup: answers("", statefulroute.ErrUnavailable)}
+	away := &answeringTable{Table: newMemory(t), lookup: answers("", statefulroute.ErrUnavailable)}
 	counted := `stateful_route_request_errors_total{kind="table_unavailable",pod="",service="chat"}`
 
 	p := startProcessor(t, stateOf(chat(), pods(2)))
 	p.server.table = away
 	c, answer := p.request("x-session-id", "a")
-	if m := answer.GetRequestHeaders().GetResponse().GetHeaderMutation(); !slices.Equal(m.GetRemoveHeaders(), []string{wire.DestinationHeader}) {
-		t.Errorf("allow: %v, want an unbound request", answer)
+	if answer.GetRequestHeaders() == nil {
+		t.Errorf("allow: %v, want a request that goes on", answer)
 	}
 	c.finish()
-	eventually(t, counted, func() bool { return metric(t, p.directory, counted) == 1 })
 
 	p = startProcessor(t, stateOf(chat(denying), pods(2)))
 	p.server.table = away

@@ -43,9 +43,26 @@ func (t *tracedTable) Claim(ctx context.Context, service, key, pod string, now t
 	return b, err
 }
 
-func (t *tracedTable) Rebind(ctx context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error) {
+func (t *tracedTable) Find(ctx context.Context, service, key string, now time.Time) (statefulroute.Binding, error) {
 	step := t.span.At(t.now())
-	b, err := t.Table.Rebind(ctx, old, to, now)
+	b, err := t.Table.Find(ctx, service, key, now)
+	step.TableGet(t.hasher.hash(service, key), err == nil, b.Epoch)
+	return b, err
+}
+
+func (t *tracedTable) Rebind(ctx context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error) {
+	return t.replace(ctx, old, to, now, t.Table.Rebind)
+}
+
+func (t *tracedTable) Reassign(ctx context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error) {
+	return t.replace(ctx, old, to, now, t.Table.Reassign)
+}
+
+func (t *tracedTable) replace(ctx context.Context, old statefulroute.Binding, to string, now time.Time,
+	do func(context.Context, statefulroute.Binding, string, time.Time) (statefulroute.Binding, error),
+) (statefulroute.Binding, error) {
+	step := t.span.At(t.now())
+	b, err := do(ctx, old, to, now)
 	step.TableSet(t.hasher.hash(old.Service, old.Key), b.Epoch, failureOf(err))
 	if err == nil {
 		t.span.Event("rebound", to)

@@ -24,6 +24,7 @@ type wireService struct {
 	OnPodLoss     string       `json:"on_pod_loss"`
 	OnExtprocLoss string       `json:"on_extproc_loss"`
 	EpochHeader   bool         `json:"epoch_header,omitempty"`
+	OnStoreLoss   string       `json:"on_store_loss"`
 
 	Strategy           string       `json:"strategy"`
 	MaxConnections     uint32       `json:"max_connections,omitempty"`
@@ -86,6 +87,7 @@ func EncodeService(svc statefulroute.Service) (*structpb.Struct, error) {
 		OnPodLoss:          string(svc.Session.OnPodLoss),
 		OnExtprocLoss:      string(svc.Session.OnExtprocLoss),
 		EpochHeader:        svc.Session.EpochHeader,
+		OnStoreLoss:        string(svc.Session.OnStoreLoss),
 		Strategy:           svc.Balancing.Strategy,
 		MaxConnections:     svc.Balancing.MaxConnections,
 		MaxSessions:        svc.Balancing.MaxSessions,
@@ -117,6 +119,7 @@ func DecodeService(name string, meta *structpb.Struct) (statefulroute.Service, e
 			OnPodLoss:     statefulroute.PodLossPolicy(w.OnPodLoss),
 			OnExtprocLoss: statefulroute.ExtprocLossPolicy(w.OnExtprocLoss),
 			EpochHeader:   w.EpochHeader,
+			OnStoreLoss:   statefulroute.StoreLossPolicy(w.OnStoreLoss),
 		},
 		Balancing: statefulroute.BalancingPolicy{
 			Strategy:           w.Strategy,

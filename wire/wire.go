@@ -57,6 +57,9 @@ const (
 	ReasonNoPods = "no-pods"
 	// ReasonTableUnavailable: the session table did not answer and its service says deny.
 	ReasonTableUnavailable = "table-unavailable"
+	// ReasonSessionMoving: the session is being given another pod, and a replica that has
+	// stopped is waited for.
+	ReasonSessionMoving = "session-moving"
 	// ReasonExtprocLost: no external processor answered and its service says deny.
 	ReasonExtprocLost = "extproc-lost"
 )

@@ -37,6 +37,7 @@ type ServiceReport struct {
 	Strategy      string         `json:"strategy"`
 	OnPodLoss     string         `json:"on_pod_loss"`
 	OnExtprocLoss string         `json:"on_extproc_loss"`
+	OnStoreLoss   string         `json:"on_store_loss"`
 	Pods          map[string]int `json:"pods"` // how many in each state
 	// Source is how the source of its pods does; absent where the list is static.
 	Source *discovery.Status `json:"source,omitempty"`
@@ -91,7 +92,8 @@ func (a *Admin) serviceReport(svc *state.ServiceView) ServiceReport {
 	r := ServiceReport{
 		Name: svc.Name, Hosts: svc.Hosts, Prefix: svc.Prefix, Strategy: svc.Balancing.Strategy,
 		OnPodLoss: string(svc.Session.OnPodLoss), OnExtprocLoss: string(svc.Session.OnExtprocLoss),
-		Pods: map[string]int{}, Source: a.Sources.Status(svc.Name),
+		OnStoreLoss: string(svc.Session.OnStoreLoss),
+		Pods:        map[string]int{}, Source: a.Sources.Status(svc.Name),
 	}
 	for _, m := range svc.Members {
 		r.Pods[m.State.String()]++

@@ -35,6 +35,25 @@ func (t *Table) Move(ctx context.Context, service, key, to string, _ time.Time) 
 	return replies[0].Binding, nil
 }
 
+// Reassign moves exactly the given binding to another pod; ErrConflict comes with the one
+// that is in force instead, ErrGone says that there is none.
+func (t *Table) Reassign(ctx context.Context, old statefulroute.Binding, to string, _ time.Time) (statefulroute.Binding, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.opts.CallTimeout)
+	defer cancel()
+	replies, err := t.change(ctx, old.Service, []string{old.Key}, old.Epoch, to)
+	if err != nil {
+		return statefulroute.Binding{}, unavailable(err)
+	}
+	switch r := replies[0]; {
+	case r.Code == Choice:
+		return r.Binding, statefulroute.ErrPodRefused
+	case r.Code == Conflict || r.Binding.Pod != to:
+		return r.Binding, statefulroute.ErrConflict
+	default:
+		return r.Binding, nil
+	}
+}
+
 // Delete forgets a session. When it returns, no replica knows it. ErrGone: there was none.
 func (t *Table) Delete(ctx context.Context, service, key string) error {
 	n, err := t.forget(ctx, service, []string{key}, 0)

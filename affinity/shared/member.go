@@ -151,8 +151,12 @@ func (m *member) joined(ctx context.Context, j Joined, asked time.Duration) erro
 
 // renewed has the lease run from when the store was asked for it.
 func (m *member) renewed(asked time.Duration) {
-	if m.open.Load() || m.lease.runs() {
+	open := m.open.Load()
+	if open || m.lease.runs() {
 		m.lease.prolong(asked + m.opts.ownLease())
+	}
+	if open {
+		m.Table.open()
 	}
 }
 

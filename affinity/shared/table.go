@@ -53,6 +53,9 @@ type Table struct {
 	register atomic.Pointer[Register]
 
 	conflicts atomic.Uint64
+
+	opened    chan struct{}
+	openedOne sync.Once
 }
 
 // incarnation is the store as this replica is attached to it.
@@ -72,7 +75,7 @@ func New(o Options) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Table{opts: o, local: o.Local, uses: o.Uses, fences: map[PodName]fence{}, votes: map[PodName]*vote{}}
+	t := &Table{opts: o, local: o.Local, uses: o.Uses, fences: map[PodName]fence{}, votes: map[PodName]*vote{}, opened: make(chan struct{})}
 	t.lease.monotonic = o.Monotonic
 	return t, nil
 }
@@ -155,12 +158,14 @@ func answer(r Reply, err error, done Code) (statefulroute.Binding, error) {
 		return r.Binding, statefulroute.ErrConflict
 	case None:
 		return r.Binding, statefulroute.ErrGone
-	case Fenced, Fencing:
+	case Fenced:
 		return r.Binding, statefulroute.ErrPodLost
 	case Choice:
 		return r.Binding, statefulroute.ErrPodRefused
+	case Changing:
+		return r.Binding, statefulroute.ErrChanging
 	}
-	return r.Binding, unavailable(fmt.Errorf("a change of the session is under way: %s", r.Code))
+	return r.Binding, unavailable(fmt.Errorf("the store says %q", r.Code))
 }
 
 // unavailable has callers see that nobody knows.
@@ -191,10 +196,10 @@ func (t *Table) ask(ctx context.Context, service, key string, now time.Time, do 
 		}
 		switch r.Code {
 		case Changing, Fencing:
-			if err := t.acted(ctx, at, r.Entry); err != nil {
-				return r, err
+			if err := t.acted(ctx, at, r.Entry); err == nil {
+				continue
 			}
-			continue
+			return r, nil // some replica has stopped: it is waited for no longer
 		case Bound, Claimed, Rebound:
 			if !t.keep(at, one, r, now) {
 				continue
@@ -277,4 +282,24 @@ func (t *Table) Conflicts() uint64 { return t.conflicts.Load() }
 func (t *Table) conflict(service string) {
 	t.conflicts.Add(1)
 	t.opts.OnConflict(service)
+}
+
+// Opened is closed when this replica had a lease, and the store took changes, for the first time.
+func (t *Table) Opened() <-chan struct{} { return t.opened }
+
+func (t *Table) open() { t.openedOne.Do(func() { close(t.opened) }) }
+
+// First reports whether this replica is the first on the register: of what is the same at
+// all, it is the one to tell.
+func (t *Table) First() bool {
+	r := t.register.Load()
+	if r == nil || !t.lease.runs() {
+		return false
+	}
+	for _, m := range r.Members {
+		if m.ID < t.opts.Replica {
+			return false
+		}
+	}
+	return true
 }

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/adminhttp"
@@ -95,6 +96,9 @@ type App struct {
 	storeSaid   atomic.Pointer[string]  // the trouble that was logged last
 	table       *affinity.Table
 	restorer    *extproc.Restorer
+	shared      *sharing      // nil: the bindings are this process's alone
+	complete    chan struct{} // closed when services and pods have arrived
+	serving     atomic.Bool   // Envoy is told to ask
 	directory   *extproc.Directory
 	watcher     *xdsclient.Watcher
 	reporter    *xdsclient.LoadReporter
@@ -122,7 +126,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 	if o.Credentials == nil {
 		o.Credentials = insecure.NewCredentials()
 	}
-	a := &App{opts: o, log: o.Log}
+	a := &App{opts: o, log: o.Log, complete: make(chan struct{})}
 	steps := []func(context.Context) error{
 		a.observe, a.openStore, a.buildTable, a.buildDirectory,
 		a.buildWatcher, a.buildServer, a.buildAdmin, a.listen,
@@ -141,6 +145,9 @@ func (a *App) close() error {
 	var errs []error
 	if a.store != nil {
 		errs = append(errs, a.store.Close())
+	}
+	if a.shared != nil && a.shared.store != nil {
+		a.shared.store.Close()
 	}
 	if a.xds != nil {
 		errs = append(errs, a.xds.Close())
@@ -164,6 +171,7 @@ func (a *App) Run(ctx context.Context) error {
 	stopStore := a.keep()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.serveGRPC() })
+	group.Go(func() error { return a.becomeReady(ctx) })
 	group.Go(func() error { return adminhttp.Serve(ctx, a.adminListener, a.admin, a.opts.Config.AdminHosts...) })
 	group.Go(func() error { return untilCanceled(a.watcher.Run(ctx)) })
 	group.Go(func() error { return untilCanceled(a.reporter.Run(ctx)) })
@@ -244,6 +252,27 @@ func (a *App) ready() error {
 		return errors.New("shutting down")
 	case !a.directory.Complete():
 		return errors.New("services and pods have not arrived from xds-server yet")
+	case !a.serving.Load():
+		return errors.New("the store has not answered yet")
+	}
+	return nil
+}
+
+// becomeReady has Envoys ask when services, pods and, where there is one, the store of
+// all replicas are known.
+func (a *App) becomeReady(ctx context.Context) error {
+	select {
+	case <-a.complete:
+	case <-ctx.Done():
+		return nil
+	}
+	if a.shared != nil {
+		a.awaitShared(ctx)
+	}
+	if ctx.Err() == nil {
+		a.serving.Store(true)
+		a.setHealth(healthv1.HealthCheckResponse_SERVING)
+		a.log.Info("ready")
 	}
 	return nil
 }
@@ -253,6 +282,9 @@ func (a *App) degraded() []string {
 	out := a.monitor.Persistence().Degraded()
 	if f := a.watcher.Freshness(); !f.Connected && a.directory.Complete() {
 		out = append(out, fmt.Sprintf("xds-server does not answer: services and pods are as they were %s ago", f.Age(time.Now()).Round(time.Second)))
+	}
+	if a.shared != nil && a.shared.table.Left() <= 0 {
+		out = append(out, errNoLease.Error())
 	}
 	return out
 }

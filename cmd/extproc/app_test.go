@@ -440,7 +440,7 @@ func TestAnOperatorsDeletionIsExpedited(t *testing.T) {
 	a, _, stop := startApp(t, func(o *Options) { o.Config.Store.Memory = &config.MemoryStore{Path: path} })
 	defer stop()
 	var expedited []string
-	e := a.sessions()
+	e := a.memory()
 	expedite := e.Expedite // the store's
 	e.Expedite = func(service, key string) { expedite(service, key); expedited = append(expedited, service+"/"+key) }
 	if _, _, err := a.table.Claim("chat", "a", "chat-0", time.Now()); err != nil {

@@ -47,7 +47,11 @@ func (a *App) buildTable(context.Context) (err error) {
 	if a.store != nil { // a nil *Store in the interface would not be a nil Journal
 		o.Journal, o.EpochsAbove, forget = a.store, a.epochsAbove, a.store.Delete
 	}
+	a.share(&o)
 	if a.table, err = affinity.New(o); err != nil {
+		return err
+	}
+	if err := a.shareTable(); err != nil {
 		return err
 	}
 	a.restorer = extproc.NewRestorer(a.table, forget, a.found, a.log.With(zap.String("store", memoryStore(a.opts.Config).Path)))
@@ -65,13 +69,13 @@ func (a *App) buildDirectory(context.Context) (err error) {
 		Registry:           a.opts.Extensions.Balancing,
 		Seed:               rand.Uint64(),
 		Monitor:            a.monitor,
-		IdleTimeouts:       a.restorer,
+		IdleTimeouts:       a.idleTimeouts(),
 		DefaultIdleTimeout: a.opts.Config.Affinity.DefaultExpiration,
 		Log:                a.log,
 		OnComplete: func() {
 			a.restorer.Finish()
-			a.log.Info("services and pods have arrived: ready")
-			a.setHealth(healthv1.HealthCheckResponse_SERVING)
+			a.log.Info("services and pods have arrived")
+			close(a.complete)
 		},
 	})
 	return err
@@ -113,7 +117,9 @@ func (a *App) buildWatcher(context.Context) (err error) {
 	}
 	a.reporter, err = xdsclient.NewLoadReporter(xdsclient.LoadReporterOptions{
 		Conn: a.xds, NodeID: id, Usage: a.usage(), Log: a.log,
-		Report: func(since time.Duration) []*endpointv3.ClusterStats { return a.directory.LoadReport(a.table, since) },
+		Report: func(since time.Duration) []*endpointv3.ClusterStats {
+			return a.directory.LoadReport(a.reportedSessions(), since)
+		},
 	})
 	return err
 }

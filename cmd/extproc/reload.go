@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -99,7 +100,7 @@ func needRestart(a, b config.Extproc) []string {
 		{"affinity.strategy", a.Affinity.Strategy != b.Affinity.Strategy},
 		{"affinity.capacity", a.Affinity.Capacity != b.Affinity.Capacity},
 		{"limits", a.Limits != b.Limits},
-		{"store", memoryStore(a) != memoryStore(b)},
+		{"store", !reflect.DeepEqual(a.Store, b.Store)},
 	} {
 		if s.changed {
 			out = append(out, s.name)

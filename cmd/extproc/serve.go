@@ -93,7 +93,7 @@ func (a *App) everySecond(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-ticker.C:
-			a.directory.CountSessions(a.table)
+			a.directory.CountSessions(a.podSessions(), a.reportedSessions())
 			a.table.Renew(now)
 		}
 	}

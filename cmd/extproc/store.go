@@ -9,6 +9,7 @@ import (
 
 	"github.com/stateful-route/stateful-route/affinity/store"
 	"github.com/stateful-route/stateful-route/extproc"
+	"github.com/stateful-route/stateful-route/extproc/admin"
 	"github.com/stateful-route/stateful-route/insight/metrics"
 )
 
@@ -35,13 +36,51 @@ func (a *App) openStore(context.Context) (err error) {
 	return nil
 }
 
-// sessions is the table as the server and the admin API see it.
-func (a *App) sessions() extproc.MemoryTable {
+// sessionTable is the table as the server and the admin API see it.
+type sessionTable interface {
+	extproc.Table
+	admin.Lister
+	admin.Editor
+}
+
+// sessions is the table of all replicas that share one.
+func (a *App) sessions() sessionTable {
+	if a.shared != nil {
+		return a.shared.table
+	}
+	return a.memory()
+}
+
+// memory is the table of this process alone.
+func (a *App) memory() extproc.MemoryTable {
 	t := extproc.MemoryTable{Table: a.table}
 	if a.store != nil {
 		t.Expedite = a.store.Expedite
 	}
 	return t
+}
+
+func (a *App) idleTimeouts() extproc.IdleTimeouts {
+	if a.shared != nil {
+		return a.shared.table
+	}
+	return a.restorer
+}
+
+// podSessions counts the sessions that pods have, at all replicas.
+func (a *App) podSessions() extproc.SessionCounter {
+	if a.shared != nil {
+		return a.shared.table
+	}
+	return a.table
+}
+
+// reportedSessions counts those that this process tells of.
+func (a *App) reportedSessions() extproc.SessionCounter {
+	if a.shared != nil {
+		return a.shared.reported()
+	}
+	return a.table
 }
 
 // storeTrouble keeps the state that bindings cannot be written, and logs when it
@@ -65,6 +104,9 @@ func (a *App) storeTrouble(err error) {
 // keep runs the store and returns what ends it. It must outlive every writer,
 // so it does not end with the process's context.
 func (a *App) keep() (stop func() error) {
+	if a.shared != nil {
+		return a.shared.run()
+	}
 	if a.store == nil {
 		return func() error { return nil }
 	}

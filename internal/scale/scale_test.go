@@ -171,7 +171,7 @@ func TestCountingSessions(t *testing.T) {
 	if sum != sessions() {
 		t.Errorf("%d sessions, want %d", sum, sessions())
 	}
-	atMost(t, "counting", allocated(func() { f.directory.CountSessions(f.table) }), 128<<10)
+	atMost(t, "counting", allocated(func() { f.directory.CountSessions(f.table, f.table) }), 128<<10)
 }
 
 // That takes as much time as there are pods, whatever sessions there are.
@@ -180,11 +180,11 @@ func BenchmarkCountingSessions(b *testing.B) {
 	for name, table := range map[string]*affinity.Table{"sessions=1000000": f.table, "sessions=0": newTable(b)} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				f.directory.CountSessions(table)
+				f.directory.CountSessions(table, table)
 			}
 		})
 	}
-	f.directory.CountSessions(f.table)
+	f.directory.CountSessions(f.table, f.table)
 }
 
 // A page of sessions takes the memory of a page, with every filter.
