@@ -124,20 +124,15 @@ func (x *exchange) learns() bool { return x.service.learn != nil && !x.preflight
 // the response is worth a look.
 func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
 	d, svc := &x.decision, x.service
-	switch d.outcome {
-	case podLost:
+	if r, ok := refusals503[d.outcome]; ok {
 		x.status = 503
-		return refusal(wire.ReasonPodLost, "the pod of this session is gone", x.cookieOfLostSession())
-	case noPods:
-		x.status = 503
-		return refusal(wire.ReasonNoPods, "no pod can take this session", "")
-	case undecidable:
-		x.status = 503
-		return refusal(wire.ReasonTableUnavailable, "the session table did not answer", "")
-	case moving:
-		x.status = 503
-		return refusal(wire.ReasonSessionMoving, "the session is being moved", "")
-	case unbound:
+		cookie := ""
+		if d.outcome == podLost {
+			cookie = x.cookieOfLostSession()
+		}
+		return refusal(r.reason, r.text, cookie)
+	}
+	if d.outcome == unbound {
 		x.sampler = svc.unbound
 		x.asked = x.sampler.take(x.began) || x.learns() || x.span.Recording()
 		return x.server.unbound.choose(x.asked)
@@ -152,13 +147,24 @@ func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
 	return answer
 }
 
+// refusedFor is how a request is refused: what its client is told, what is counted, and
+// the error of its span, where the decision has none of its own.
+type refusedFor struct {
+	reason, text, kind string
+	err                error
+}
+
+var refusals503 = map[outcome]refusedFor{
+	podLost:     {wire.ReasonPodLost, "the pod of this session is gone", "pod_lost", errPodLost},
+	noPods:      {wire.ReasonNoPods, "no pod can take this session", "no_pods", errNoPods},
+	undecidable: {wire.ReasonTableUnavailable, "the session table did not answer", kindTableUnavailable, nil},
+	moving:      {wire.ReasonSessionMoving, "the session is being moved", kindMoving, nil},
+}
+
 // refused reports whether the request was answered in the pod's stead.
 func (x *exchange) refused() bool {
-	switch x.decision.outcome {
-	case podLost, noPods, undecidable, moving:
-		return true
-	}
-	return false
+	_, refused := refusals503[x.decision.outcome]
+	return refused
 }
 
 // cookieOfLostSession takes back a cookie of ours whose pod is gone for good:
@@ -274,17 +280,8 @@ func (x *exchange) measure(took time.Duration) {
 	case x.late:
 		x.server.countLate(x.service, x.method, took, x.span.TraceID())
 		return
-	case x.decision.outcome == podLost:
-		m.Refused(x.method, "pod_lost", x.status, took, x.span.TraceID())
-		return
-	case x.decision.outcome == noPods:
-		m.Refused(x.method, "no_pods", x.status, took, x.span.TraceID())
-		return
-	case x.decision.outcome == undecidable:
-		m.Refused(x.method, kindTableUnavailable, x.status, took, x.span.TraceID())
-		return
-	case x.decision.outcome == moving:
-		m.Refused(x.method, kindMoving, x.status, took, x.span.TraceID())
+	case x.refused():
+		m.Refused(x.method, refusals503[x.decision.outcome].kind, x.status, took, x.span.TraceID())
 		return
 	case x.aborted():
 		m.Error(pod, "aborted")
@@ -331,11 +328,10 @@ func (x *exchange) failure() error {
 	switch {
 	case x.late:
 		return errLate
-	case x.decision.outcome == podLost:
-		return errPodLost
-	case x.decision.outcome == noPods:
-		return errNoPods
-	case x.decision.outcome == undecidable, x.decision.outcome == moving:
+	case x.refused():
+		if err := refusals503[x.decision.outcome].err; err != nil {
+			return err
+		}
 		return x.decision.err
 	case x.aborted():
 		return errAborted

@@ -15,7 +15,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // The words of extproctest, shorter.
 var (
-	from       = extproctest.From
 	chat       = extproctest.Chat
 	rejecting  = extproctest.Rejecting
 	learning   = extproctest.Learning
