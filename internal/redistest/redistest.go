@@ -3,12 +3,17 @@ package redistest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,9 +35,13 @@ type Server struct {
 	t    testing.TB
 	path string
 	args []string
-	dir  string
-	addr string
-	cmd  *exec.Cmd
+	// first are arguments that must come first.
+	first []string
+	// pinned is the certificate of one that speaks TLS.
+	pinned []byte
+	dir    string
+	addr   string
+	cmd    *exec.Cmd
 }
 
 // Start runs a server on a free port of this machine until the test ends. It keeps nothing
@@ -44,6 +53,46 @@ func Start(t testing.TB, args ...string) *Server {
 		t.Skip(err)
 	}
 	s := &Server{t: t, path: path, args: args, dir: t.TempDir(), addr: freeAddress(t)}
+	s.Restart()
+	t.Cleanup(func() { s.end(syscall.SIGKILL) })
+	return s
+}
+
+// StartSentinel runs a sentinel that knows master by a name.
+func StartSentinel(t testing.TB, name string, master *Server) *Server {
+	t.Helper()
+	host, port, err := net.SplitHostPort(master.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{t: t, path: master.path, dir: t.TempDir(), addr: freeAddress(t)}
+	file := filepath.Join(s.dir, "sentinel.conf")
+	if err := os.WriteFile(file, fmt.Appendf(nil, "sentinel monitor %s %s %s 1\n", name, host, port), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.first = []string{file, "--sentinel"}
+	s.Restart()
+	t.Cleanup(func() { s.end(syscall.SIGKILL) })
+	return s
+}
+
+// StartTLS is Start of a server that speaks TLS alone and wants no certificate of its clients.
+func StartTLS(t testing.TB, cert, key string) *Server {
+	t.Helper()
+	path, err := Find()
+	if err != nil {
+		t.Skip(err)
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{t: t, path: path, dir: t.TempDir(), addr: freeAddress(t), pinned: pair.Certificate[0]}
+	_, port, err := net.SplitHostPort(s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.args = []string{"--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no"}
 	s.Restart()
 	t.Cleanup(func() { s.end(syscall.SIGKILL) })
 	return s
@@ -72,8 +121,16 @@ func (s *Server) Restart() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	args := append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--loglevel", "warning",
-		"--logfile", filepath.Join(s.dir, "log")}, s.args...)
+	plain := port
+	if s.pinned != nil {
+		plain = "0"
+	}
+	args := append(slices.Clone(s.first), "--port", plain, "--bind", "127.0.0.1", "--dir", s.dir, "--loglevel", "warning",
+		"--logfile", filepath.Join(s.dir, "log"))
+	if s.first == nil {
+		args = append(args, "--save", "")
+	}
+	args = append(args, s.args...)
 	s.cmd = exec.Command(s.path, args...) //nolint:gosec // a server that was looked up
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -91,9 +148,25 @@ func (s *Server) answers() bool {
 	return err == nil && (strings.HasPrefix(said, "+PONG") || strings.HasPrefix(said, "-NOAUTH"))
 }
 
+func (s *Server) dial() (net.Conn, error) {
+	plain := &net.Dialer{Timeout: time.Second}
+	if s.pinned == nil {
+		return plain.Dial("tcp", s.addr)
+	}
+	return tls.DialWithDialer(plain, "tcp", s.addr, &tls.Config{
+		InsecureSkipVerify: true, //nolint:gosec // its certificate is compared
+		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
+			if len(raw) == 0 || !bytes.Equal(raw[0], s.pinned) {
+				return errors.New("another certificate than the server's")
+			}
+			return nil
+		},
+	})
+}
+
 // Do sends one command on a connection of its own and returns the first line of the answer.
 func (s *Server) Do(command string) (string, error) {
-	c, err := net.DialTimeout("tcp", s.addr, time.Second)
+	c, err := s.dial()
 	if err != nil {
 		return "", err
 	}
@@ -111,7 +184,7 @@ func (s *Server) Do(command string) (string, error) {
 // Info is a field of what the server says of itself, empty if it has none of that name.
 func (s *Server) Info(section, field string) string {
 	s.t.Helper()
-	c, err := net.DialTimeout("tcp", s.addr, time.Second)
+	c, err := s.dial()
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -133,3 +133,64 @@ func awaitError(ctx context.Context, t *testing.T, want error, do func() error) 
 		t.Errorf("%v, want %v", err, want)
 	}
 }
+
+// A cluster, sentinels and TLS are other ways to the same server.
+func TestOtherWaysToAServer(t *testing.T) {
+	t.Run("cluster", func(t *testing.T) {
+		server := redistest.Start(t, "--cluster-enabled", "yes")
+		if said, err := server.Do("CLUSTER ADDSLOTSRANGE 0 16383"); err != nil || said != "+OK" {
+			t.Fatal(said, err)
+		}
+		for deadline := time.Now().Add(20 * time.Second); !clusterIsUp(server); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("the cluster is not up")
+			}
+		}
+		claimOnce(t, valkeystore.Options{Addresses: []string{server.Addr()}})
+	})
+	t.Run("sentinel", func(t *testing.T) {
+		server := redistest.Start(t)
+		sentinel := redistest.StartSentinel(t, "main", server)
+		claimOnce(t, valkeystore.Options{Addresses: []string{sentinel.Addr()}, Sentinel: "main"})
+	})
+	t.Run("password", func(t *testing.T) {
+		server := redistest.Start(t, "--requirepass", "open sesame")
+		claimOnce(t, valkeystore.Options{
+			Addresses: []string{server.Addr()}, Password: func() (string, error) { return "open sesame", nil },
+		})
+	})
+}
+
+func clusterIsUp(s *redistest.Server) bool {
+	said, err := s.Do("SET {x} y")
+	return err == nil && said == "+OK"
+}
+
+func claimOnce(t *testing.T, o valkeystore.Options) {
+	t.Helper()
+	o.Lease, o.Replica, o.Prefix = lease, "a", "test:"
+	s, err := valkeystore.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	a, err := s.Attach(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Join(t.Context(), 0, true, shared.Info{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Ready(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := a.Claim(t.Context(), "chat", "alice", "chat-0", time.Minute); err != nil || r.Code != shared.Claimed {
+		t.Errorf("claim: %+v, %v", r, err)
+	}
+	if counts, err := a.Count(t.Context()); err != nil || len(counts) != 1 || counts[0].Sessions != 1 {
+		t.Errorf("count: %+v, %v", counts, err)
+	}
+	if entries, err := a.Log(t.Context(), 0, time.Millisecond); err != nil || len(entries) != 0 {
+		t.Errorf("log: %+v, %v", entries, err)
+	}
+}

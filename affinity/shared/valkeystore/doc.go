@@ -3,7 +3,7 @@
 //
 // Every call is one script, which the server runs as a whole. All keys of a prefix have one
 // hash tag and so lie on one node of a cluster: a cluster is for its standbys, not for more
-// sessions. The scripts' text holds the incarnation, and they are loaded, not sent: a server
+// sessions. The scripts' text holds the incarnation, and they are called by their hash: a server
 // process that was restarted, or a standby that was promoted, does not know them and says so
 // before it answers anything, for scripts are neither kept nor replicated. (A server process is
 // told by its run_id from another.) So nothing is read from a server that may lack writes before

@@ -135,12 +135,27 @@ func (s *Store) Attach(ctx context.Context, leave string) (shared.Arbiter, error
 		return nil, fmt.Errorf("attach to the store: %w", err)
 	}
 	a := &arbiter{store: s, client: s.client, id: id, scripts: scriptsOf(id, s.opts.Lease)}
-	for _, name := range scriptNames {
-		// To the node that has the keys; a cluster's client sends SCRIPT LOAD to all.
-		load := s.client.B().ScriptLoad().Script(a.scripts[name].text).Build()
-		if err := s.client.Do(ctx, load).Error(); err != nil {
-			return nil, fmt.Errorf("attach to the store: load script %s: %w", name, err)
-		}
+	if err := s.load(ctx, a.scripts); err != nil {
+		return nil, err
 	}
 	return a, nil
 }
+
+// load has the server keep the scripts by running each for nobody. SCRIPT LOAD has no key: in
+// a cluster it would reach any node, or all, the standbys as well; and a standby must not
+// know the scripts when it is promoted.
+func (s *Store) load(ctx context.Context, scripts map[string]script) error {
+	cmds := make(valkey.Commands, len(scriptNames))
+	for i, name := range scriptNames {
+		cmds[i] = s.client.B().Eval().Script(scripts[name].text).Numkeys(1).Key(s.key).Arg(nobody).Build()
+	}
+	for i, answer := range s.client.DoMulti(ctx, cmds...) {
+		if err := answer.Error(); err != nil {
+			return fmt.Errorf("attach to the store: load script %s: %w", scriptNames[i], err)
+		}
+	}
+	return nil
+}
+
+// nobody is the replica for which a script does nothing.
+const nobody = ""

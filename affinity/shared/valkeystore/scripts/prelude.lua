@@ -5,6 +5,7 @@ local incarnation = '@INCARNATION@'
 local store = KEYS[1]
 local base = string.sub(store, 1, -6)
 local me = ARGV[1]
+if me == '' then return {'loaded', 0} end -- see Store.load
 local kept = redis.call('HMGET', store, 'id', 'phase', 'seq', 'floor', 'ms', 'tick')
 if kept[1] ~= incarnation then
   return {'lost', 0}

@@ -5,8 +5,7 @@ local n = fence_of(ARGV[2], ARGV[3])
 if not n then return reply('open') end
 if ARGV[4] == '1' then
   local index = index_of(ARGV[2], ARGV[3])
-  redis.call('ZREMRANGEBYSCORE', index, '-inf', now)
-  if not safe(n) or redis.call('ZCARD', index) > 0 then return reply('fenced', nil, n) end
+  if not safe(n) or redis.call('ZCOUNT', index, now, '+inf') > 0 then return reply('fenced', nil, n) end
 end
 if unfence(ARGV[2], ARGV[3], me) then return reply('open') end
 return reply('fenced', nil, n)
