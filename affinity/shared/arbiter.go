@@ -46,9 +46,11 @@ type Arbiter interface {
 	// Refresh writes uses of sessions.
 	Refresh(ctx context.Context, uses []Use) ([]Reply, error)
 
-	// Peek shows a session, List some of a pod's from a cursor on, Count how many each pod has.
+	// Peek shows a session, List some of a pod's from a cursor on. Pods are those that may
+	// have sessions, and Count says how many each has, as of a second ago at most.
 	Peek(ctx context.Context, service, key string) (Reply, error)
 	List(ctx context.Context, service, pod, cursor string, limit int) (page []statefulroute.Binding, next string, err error)
+	Pods(ctx context.Context) ([]PodName, error)
 	Count(ctx context.Context) ([]Count, error)
 }
 

@@ -295,15 +295,15 @@ func (t *Table) List(ctx context.Context, service, pod string, limit int, after 
 
 // podsFrom are the pods that a list has to show, from the one where it goes on.
 func (t *Table) podsFrom(ctx context.Context, a Arbiter, service, pod string, from cursor) ([]PodName, error) {
-	counts, err := a.Count(ctx)
+	pods, err := a.Pods(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list pods: %w", err)
 	}
 	first := PodName{from.Service, from.Pod}
 	var out []PodName
-	for _, c := range counts {
-		if (service == "" || c.Service == service) && (pod == "" || c.Pod == pod) && comparePods(c.PodName, first) >= 0 {
-			out = append(out, c.PodName)
+	for _, p := range pods {
+		if (service == "" || p.Service == service) && (pod == "" || p.Pod == pod) && comparePods(p, first) >= 0 {
+			out = append(out, p)
 		}
 	}
 	slices.SortFunc(out, comparePods)

@@ -54,7 +54,7 @@ func Start(t testing.TB, args ...string) *Server {
 	}
 	s := &Server{t: t, path: path, args: args, dir: t.TempDir(), addr: freeAddress(t)}
 	s.Restart()
-	t.Cleanup(func() { s.end(syscall.SIGKILL) })
+	t.Cleanup(func() { s.end() })
 	return s
 }
 
@@ -72,7 +72,7 @@ func StartSentinel(t testing.TB, name string, master *Server) *Server {
 	}
 	s.first = []string{file, "--sentinel"}
 	s.Restart()
-	t.Cleanup(func() { s.end(syscall.SIGKILL) })
+	t.Cleanup(func() { s.end() })
 	return s
 }
 
@@ -94,7 +94,7 @@ func StartTLS(t testing.TB, cert, key string) *Server {
 	}
 	s.args = []string{"--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no"}
 	s.Restart()
-	t.Cleanup(func() { s.end(syscall.SIGKILL) })
+	t.Cleanup(func() { s.end() })
 	return s
 }
 
@@ -202,7 +202,7 @@ func (s *Server) Info(section, field string) string {
 }
 
 // Kill ends the server at once.
-func (s *Server) Kill() { s.end(syscall.SIGKILL) }
+func (s *Server) Kill() { s.end() }
 
 // Stop has it stand still until Continue.
 func (s *Server) Stop() { s.signal(syscall.SIGSTOP) }
@@ -217,12 +217,12 @@ func (s *Server) signal(sig syscall.Signal) {
 	}
 }
 
-func (s *Server) end(sig syscall.Signal) {
+func (s *Server) end() {
 	if s.cmd == nil {
 		return
 	}
 	// It fails only for a process that has ended.
-	_ = s.cmd.Process.Signal(sig)
+	_ = s.cmd.Process.Signal(syscall.SIGKILL)
 	_ = s.cmd.Process.Signal(syscall.SIGCONT)
 	_ = s.cmd.Wait()
 	s.cmd = nil

@@ -241,6 +241,20 @@ func (a *arbiter) List(ctx context.Context, service, pod, cursor string, limit i
 	return page, next, n.err
 }
 
+// Pods implements shared.Arbiter.
+func (a *arbiter) Pods(ctx context.Context) ([]shared.PodName, error) {
+	found, err := a.call(ctx, "pods")
+	if err != nil {
+		return nil, err
+	}
+	n := numbers{}
+	var out []shared.PodName
+	for i := 1; i+1 < len(found); i += 2 {
+		out = append(out, shared.PodName{Service: n.text(found[i]), Pod: n.text(found[i+1])})
+	}
+	return out, n.err
+}
+
 // Count implements shared.Arbiter.
 func (a *arbiter) Count(ctx context.Context) ([]shared.Count, error) {
 	found, err := a.call(ctx, "count")
@@ -249,7 +263,7 @@ func (a *arbiter) Count(ctx context.Context) ([]shared.Count, error) {
 	}
 	n := numbers{}
 	var out []shared.Count
-	for i := 0; i+2 < len(found); i += 3 {
+	for i := 1; i+2 < len(found); i += 3 {
 		out = append(out, shared.Count{
 			PodName: shared.PodName{Service: n.text(found[i]), Pod: n.text(found[i+1])}, Sessions: int(n.of(found[i+2])),
 		})

@@ -184,8 +184,12 @@ func claimOnce(t *testing.T, o valkeystore.Options) {
 	if _, err := a.Ready(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := a.Claim(t.Context(), "chat", "alice", "chat-0", time.Minute); err != nil || r.Code != shared.Claimed {
+	// The name of the service is that of a refusal.
+	if r, err := a.Claim(t.Context(), "lost", "alice", "chat-0", time.Minute); err != nil || r.Code != shared.Claimed {
 		t.Errorf("claim: %+v, %v", r, err)
+	}
+	if pods, err := a.Pods(t.Context()); err != nil || len(pods) != 1 || pods[0].Service != "lost" {
+		t.Errorf("pods: %+v, %v", pods, err)
 	}
 	if counts, err := a.Count(t.Context()); err != nil || len(counts) != 1 || counts[0].Sessions != 1 {
 		t.Errorf("count: %+v, %v", counts, err)

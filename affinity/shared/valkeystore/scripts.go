@@ -19,7 +19,7 @@ type script struct{ text, sha string }
 // The scripts that are loaded for an incarnation, and whether they know of votes.
 var scriptNames = []string{
 	"join", "renew", "acted", "ready", "leave", "claim", "rebind", "change", "finish",
-	"fence", "unfence", "refresh", "peek", "list", "count",
+	"fence", "unfence", "refresh", "peek", "list", "pods", "count",
 }
 
 // scriptsOf are the scripts of an incarnation.

@@ -3,7 +3,7 @@
 -- ARGV: replica.
 local counted = redis.call('GET', base .. 'counted')
 if counted then return cmsgpack.unpack(counted) end
-local out = {}
+local out = {'pods'} -- no service's name, which could be one of those for a refusal
 for _, service in ipairs(redis.call('SMEMBERS', base .. 'services')) do
   local pods = redis.call('SMEMBERS', base .. 'pods:' .. service)
   for _, pod in ipairs(pods) do
