@@ -144,6 +144,10 @@ type Info struct {
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
 	Held    int       `json:"held"` // bindings in its table
+	// Admin is where it shows more.
+	Admin string `json:"admin"`
+	// Conflicts is Table.Conflicts.
+	Conflicts uint64 `json:"conflicts"`
 }
 
 // Register is who is registered.

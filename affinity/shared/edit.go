@@ -334,11 +334,3 @@ func (t *Table) Flush(ctx context.Context, service string) (n int, err error) {
 		}
 	}
 }
-
-// Register is who is registered at the store, as of the last renewal.
-func (t *Table) Register() Register {
-	if r := t.register.Load(); r != nil {
-		return *r
-	}
-	return Register{}
-}

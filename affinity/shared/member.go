@@ -51,7 +51,7 @@ func (m *member) arbiter() Arbiter { return m.now.Load().arbiter }
 // Run takes part in the store until ctx ends, and then leaves it: others need not wait for
 // the lease. Before that nothing may be asked any more.
 func (t *Table) Run(ctx context.Context) error {
-	m := &member{Table: t, others: map[string]heartbeats{}}
+	m := &member{Table: t}
 	leave := ""
 	for pause := retryFirst; ctx.Err() == nil; {
 		joined, err := m.attach(ctx, leave)
@@ -66,6 +66,7 @@ func (t *Table) Run(ctx context.Context) error {
 		if joined && errors.Is(err, ErrLost) {
 			leave = m.leaving(ctx)
 		}
+		m.unreached(err)
 		t.opts.Log.Warn("the store is not in reach, or does not know this replica", zap.Error(err), zap.Duration("lease_left", t.Left()))
 		sleep(ctx, pause)
 		pause = min(2*pause, retryMost)
@@ -109,7 +110,7 @@ func (m *member) attach(ctx context.Context, leave string) (joined bool, err err
 	for {
 		asked := m.opts.Monotonic()
 		at, fresh := m.actedOn()
-		j, err := a.Join(called, at, fresh, m.opts.Info())
+		j, err := a.Join(called, at, fresh, m.info())
 		switch {
 		case err != nil:
 			return false, err
@@ -131,7 +132,7 @@ func (m *member) joined(ctx context.Context, j Joined, asked time.Duration) erro
 	m.mu.Unlock()
 	m.open.Store(j.Open)
 	m.behind = 0
-	clear(m.others)
+	m.others = nil // not cleared: others may read it
 	m.forgetVotes()
 	m.keeping.Lock()
 	for _, pod := range j.Fenced {
@@ -146,6 +147,7 @@ func (m *member) joined(ctx context.Context, j Joined, asked time.Duration) erro
 		}
 	}
 	m.renewed(asked)
+	m.reached()
 	return nil
 }
 
@@ -211,6 +213,7 @@ func (m *member) awaitOpen(ctx context.Context) error {
 		cancel()
 		if open {
 			m.open.Store(true)
+			m.reached()
 			m.opts.Log.Info("the store takes changes", zap.String("incarnation", at.arbiter.Incarnation()))
 			return nil
 		}
@@ -331,7 +334,7 @@ func (m *member) tell(ctx context.Context) error {
 func (m *member) renew(ctx context.Context) error {
 	flushed := time.NewTicker(flushEvery)
 	defer flushed.Stop()
-	next := m.opts.Monotonic() + m.opts.Lease/3
+	next := m.opts.Monotonic() // at once: it tells who else there is, and how many sessions pods have
 	for {
 		select {
 		case <-flushed.C:
@@ -344,10 +347,14 @@ func (m *member) renew(ctx context.Context) error {
 			asked := m.opts.Monotonic()
 			if err = m.renewOnce(called); err == nil {
 				m.renewed(asked)
+				m.reached()
 				next = asked + m.opts.Lease/3
 			}
 		}
 		cancel()
+		if err != nil {
+			m.unreached(err)
+		}
 		if fatal(err) {
 			return err
 		}
@@ -358,15 +365,16 @@ var errBehind = errors.New("this replica does not get the store's log")
 
 func (m *member) renewOnce(ctx context.Context) error {
 	at := m.now.Load()
-	r, err := at.arbiter.Renew(ctx, m.opts.Info())
+	r, err := at.arbiter.Renew(ctx, m.info())
 	if err != nil {
 		return err
 	}
 	if err := m.keepsUp(r.Position); err != nil {
 		return err
 	}
-	m.register.Store(&r)
-	if err := m.takeOff(ctx, r.Members); err != nil {
+	err = m.takeOff(ctx, r.Members)
+	m.roll.Store(&roll{r, m.opts.Monotonic(), m.others})
+	if err != nil {
 		return err
 	}
 	if r.Open {

@@ -49,8 +49,9 @@ type Table struct {
 	ending  sync.Mutex
 	unended []unended // changes that were begun and not ended yet
 
-	counts   atomic.Pointer[map[PodName]int]
-	register atomic.Pointer[Register]
+	counts atomic.Pointer[map[PodName]int]
+	roll   atomic.Pointer[roll]
+	reach  atomic.Pointer[reach]
 
 	conflicts atomic.Uint64
 
@@ -292,7 +293,7 @@ func (t *Table) open() { t.openedOne.Do(func() { close(t.opened) }) }
 // First reports whether this replica is the first on the register: of what is the same at
 // all, it is the one to tell.
 func (t *Table) First() bool {
-	r := t.register.Load()
+	r := t.roll.Load()
 	if r == nil || !t.lease.runs() {
 		return false
 	}

@@ -87,6 +87,8 @@ type Options struct {
 // App is the running process: the parts, and the order in which they end.
 type App struct {
 	opts        Options
+	replica     string // which process it is, of all that share bindings
+	began       time.Time
 	log         *zap.Logger
 	monitor     *metrics.Monitor
 	tracer      *tracing.Tracer
@@ -126,7 +128,11 @@ func New(ctx context.Context, o Options) (*App, error) {
 	if o.Credentials == nil {
 		o.Credentials = insecure.NewCredentials()
 	}
-	a := &App{opts: o, log: o.Log, complete: make(chan struct{})}
+	replica, err := replicaName()
+	if err != nil {
+		return nil, err
+	}
+	a := &App{opts: o, replica: replica, began: time.Now(), log: o.Log, complete: make(chan struct{})}
 	steps := []func(context.Context) error{
 		a.observe, a.openStore, a.buildTable, a.buildDirectory,
 		a.buildWatcher, a.buildServer, a.buildAdmin, a.listen,

@@ -153,6 +153,7 @@ func (a *App) buildAdmin(context.Context) error {
 		Editor:     a.sessions(),
 		Metrics:    a.monitor.Handler(),
 		TableStats: a.tableStats,
+		Replicas:   a.replicas,
 		Ready:      a.ready,
 		Degraded:   a.degraded,
 		Freshness:  a.watcher.Freshness,

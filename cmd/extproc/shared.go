@@ -26,7 +26,6 @@ type sharing struct {
 	store   *valkeystore.Store
 	uses    *shared.Uses
 	metrics *metrics.SharedStore
-	began   time.Time
 }
 
 // share has this process's table hold what a store decides, where the configuration names
@@ -35,7 +34,7 @@ func (a *App) share(o *affinity.Options) {
 	if a.opts.Config.Store.Valkey == nil {
 		return
 	}
-	a.shared = &sharing{uses: &shared.Uses{}, began: time.Now()}
+	a.shared = &sharing{uses: &shared.Uses{}}
 	o.Journal, o.ForgetEvicted = a.shared.uses, true
 }
 
@@ -44,16 +43,12 @@ func (a *App) shareTable() (err error) {
 	if s == nil {
 		return nil
 	}
-	replica, err := replicaName()
-	if err != nil {
-		return err
-	}
 	if s.metrics, err = a.monitor.SharedStore(func() time.Duration { return s.table.Left() }); err != nil {
 		return err
 	}
 	o := valkeystore.Options{
 		Addresses: c.Addresses, Sentinel: c.Sentinel, Username: c.Username, Prefix: c.Prefix,
-		Lease: c.Lease, Replica: replica, OnCall: s.metrics.Operation,
+		Lease: c.Lease, Replica: a.replica, OnCall: s.metrics.Operation,
 	}
 	if c.PasswordFile != "" {
 		o.Password = func() (string, error) {
@@ -68,7 +63,7 @@ func (a *App) shareTable() (err error) {
 		return err
 	}
 	s.table, err = shared.New(shared.Options{
-		Store: s.store, Local: a.table, Uses: s.uses, Replica: replica, Lease: c.Lease,
+		Store: s.store, Local: a.table, Uses: s.uses, Replica: a.replica, Lease: c.Lease,
 		Info: a.replicaInfo, Serves: a.serves, OnConflict: a.conflict, Log: a.log,
 	})
 	return err
@@ -85,7 +80,10 @@ func replicaName() (string, error) {
 
 // replicaInfo is what other replicas show of this one.
 func (a *App) replicaInfo() shared.Info {
-	return shared.Info{Address: a.opts.Config.Listen, Version: a.opts.Version, Started: a.shared.began, Held: a.table.Stats().Size}
+	return shared.Info{
+		Address: a.opts.Config.Listen, Admin: a.opts.Config.Admin, Version: a.opts.Version,
+		Started: a.began, Held: a.table.Stats().Size,
+	}
 }
 
 // serves reports whether a pod may be sent its sessions as far as is known here.
@@ -132,15 +130,18 @@ func storeTLS(c *config.StoreTLS) (*tls.Config, error) {
 }
 
 // run takes part in the store until stop, which must come when no request is decided any more.
-func (s *sharing) run() (stop func() error) {
+// A store that cannot be told of the end is no failure: it sees the lease run out.
+func (s *sharing) run(log *zap.Logger) (stop func() error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.table.Run(ctx) }()
 	return func() error {
 		cancel()
-		err := <-done
+		if err := <-done; err != nil {
+			log.Warn("the store was not told that this replica ends", zap.Error(err))
+		}
 		s.store.Close()
-		return err
+		return nil
 	}
 }
 

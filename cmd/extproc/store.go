@@ -105,7 +105,7 @@ func (a *App) storeTrouble(err error) {
 // so it does not end with the process's context.
 func (a *App) keep() (stop func() error) {
 	if a.shared != nil {
-		return a.shared.run()
+		return a.shared.run(a.log)
 	}
 	if a.store == nil {
 		return func() error { return nil }

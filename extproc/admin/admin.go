@@ -50,6 +50,8 @@ type Options struct {
 	// TableStats returns what /api/v1/stats shows of the session table, as JSON
 	// would encode it. Required.
 	TableStats func() any
+	// Replicas is what this process knows of all that share its bindings. Required.
+	Replicas func() Replicas
 	// Ready says why the process is not ready; nil means that it is. Required.
 	Ready func() error
 	// Degraded says what works less than it should though the process is ready.
@@ -72,11 +74,11 @@ type admin struct {
 }
 
 // New returns the handler of the admin API: metrics, health, profiles,
-// sessions and statistics. It is to be served by [adminhttp.Serve], which
+// sessions, replicas and statistics. It is to be served by [adminhttp.Serve], which
 // refuses what other sites' pages ask for.
 func New(o Options) (http.Handler, error) {
-	if o.Directory == nil || o.Lister == nil || o.Editor == nil || o.Metrics == nil || o.TableStats == nil || o.Ready == nil {
-		return nil, errors.New("admin: Options needs Directory, Lister, Editor, Metrics, TableStats and Ready")
+	if o.Directory == nil || o.Lister == nil || o.Editor == nil || o.Metrics == nil || o.TableStats == nil || o.Replicas == nil || o.Ready == nil {
+		return nil, errors.New("admin: Options needs Directory, Lister, Editor, Metrics, TableStats, Replicas and Ready")
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
@@ -88,6 +90,7 @@ func New(o Options) (http.Handler, error) {
 	mux := http.NewServeMux()
 	adminhttp.Register(mux, adminhttp.Options{Metrics: o.Metrics, Ready: o.Ready, Degraded: o.Degraded})
 	mux.HandleFunc("GET /api/v1/stats", a.stats)
+	mux.HandleFunc("GET /api/v1/replicas", a.replicas)
 	mux.HandleFunc("GET /api/v1/sessions", a.list)
 	return a.route(adminhttp.JSONErrors(mux)), nil
 }

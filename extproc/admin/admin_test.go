@@ -79,6 +79,7 @@ func startAdmin(t *testing.T) *operator {
 		Directory: o.directory, Lister: extproc.MemoryTable{Table: o.table}, Editor: extproc.MemoryTable{Table: o.table},
 		Metrics:    monitor.Handler(),
 		TableStats: func() any { return map[string]int{"size": o.table.Stats().Size} },
+		Replicas:   func() Replicas { return Replicas{Store: Store{Kind: StoreMemory, State: StoreOpen}} },
 		Ready:      func() error { return o.notReady },
 		Tracer:     tracer,
 		Log:        zap.New(core),
@@ -368,7 +369,8 @@ func TestSpansGoByTheAPIsClock(t *testing.T) {
 	table := extproc.MemoryTable{Table: extproctest.NewTable(t)}
 	handler, err := New(Options{
 		Directory: d, Lister: table, Editor: table, Metrics: http.NotFoundHandler(), TableStats: func() any { return nil },
-		Ready: func() error { return nil }, Tracer: newTracer(t, spans, clock), Now: clock,
+		Replicas: func() Replicas { return Replicas{} },
+		Ready:    func() error { return nil }, Tracer: newTracer(t, spans, clock), Now: clock,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,3 +1,3 @@
-// Package admin is extproc's HTTP API for an operator: metrics, health, sessions and
-// statistics.
+// Package admin is extproc's HTTP API for an operator: metrics, health, sessions,
+// replicas and statistics.
 package admin
