@@ -72,6 +72,10 @@ affinity-sim: ## what session tables break, at full size: 250,000 live sessions,
 fault-test: ## DURATION (default 10m) of 200 requests/s while a pod, extproc and xds-server are restarted in turn; table in out/
 	$(GO) test ./e2e -run '^TestFaults$$' -count=1 -v -timeout 24h -args -faults $(DURATION)
 
+.PHONY: hold-test
+hold-test: ## a WebSocket, an event stream, a gRPC stream and a 100 MB upload held for DURATION (default 10m) while their pods drain; table in out/
+	$(GO) test ./e2e -run '^TestHeldAndDrainedAround$$' -count=1 -v -timeout 24h -args -hold $(DURATION)
+
 .PHONY: lint
 lint: ## go vet, gofmt and golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
