@@ -66,6 +66,9 @@ type Extprocs struct {
 	Addresses []string
 	// MessageTimeout bounds one answer of the external processor. Default 200ms.
 	MessageTimeout time.Duration
+	// SessionAffinity has each session's requests be asked of the same replica, as long
+	// as it is there. Default false: of the least busy one.
+	SessionAffinity bool
 }
 
 // Analyzer configures the performance analyzer.

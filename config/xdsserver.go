@@ -40,8 +40,9 @@ type rawXDSServer struct {
 type rawEnvoy struct {
 	Listener oneOrMore `yaml:"listener" is:"an address or a list of them|0.0.0.0:10000"`
 	Extproc  struct {
-		Address        oneOrMore `yaml:"address" is:"an address or a list of them|127.0.0.1:18080"`
-		MessageTimeout *duration `yaml:"message_timeout"`
+		Address         oneOrMore `yaml:"address" is:"an address or a list of them|127.0.0.1:18080"`
+		MessageTimeout  *duration `yaml:"message_timeout"`
+		SessionAffinity bool      `yaml:"session_affinity"`
 	} `yaml:"extproc"`
 	TrustedHops  uint32      `yaml:"trusted_hops"`
 	HTTP10       bool        `yaml:"http10"`
@@ -93,6 +94,8 @@ func (raw *rawEnvoy) check(doc *document, at path) Envoy {
 		Extproc: Extprocs{
 			Addresses:      raw.Extproc.Address,
 			MessageTimeout: orDuration(raw.Extproc.MessageTimeout, defaultMessageTimeout),
+
+			SessionAffinity: raw.Extproc.SessionAffinity,
 		},
 		TrustedHops:  raw.TrustedHops,
 		HTTP10:       raw.HTTP10,

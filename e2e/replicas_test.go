@@ -242,3 +242,94 @@ func TestAReplicaThatAnswersErrorsIsLeft(t *testing.T) {
 	traffic.Round(t)
 	t.Logf("%d requests, none failed", harness.NoFailures(t, traffic.Stop()))
 }
+
+// With session_affinity each session is at one replica, wherever its key is; those of
+// one that is away go to the other, and the other's stay.
+func TestSessionsKeepToAReplica(t *testing.T) {
+	t.Parallel()
+	svc := harness.Chat(3)
+	svc.Session.OnExtprocLoss = "deny"
+	s := start(t, harness.Options{Services: []harness.Service{svc}, Extprocs: twoReplicas(), SessionAffinity: true})
+	long := harness.Keys(1)[0] + strings.Repeat("x", 20<<10) // more than Envoy hashes, and than metadata may be
+	s.Load([]string{long}, 4, 1, harness.InHeader).Owners(t)
+	var all []string
+	for name, where := range map[string]func(string) harness.Edit{"header": harness.InHeader, "query": harness.InQuery} {
+		before := atReplicas(t, s)
+		keys := harness.Keys(40)
+		s.Load(keys, 4, 8, where).Owners(t)
+		for i, held := range atReplicas(t, s) {
+			if len(held) == len(before[i]) {
+				t.Errorf("%s has none of 40 sessions by %s", s.Replicas[i].Name, name)
+			}
+		}
+		all = append(all, keys...)
+	}
+	held := atReplicas(t, s)
+	t.Logf("%d sessions: %d at one replica, %d at the other", len(all)+1, len(held[0]), len(held[1]))
+	if len(held[0])+len(held[1]) != len(all)+1 {
+		t.Error("some are at both")
+	}
+	s.Replicas[1].Kill(t)
+	harness.Eventually(t, harness.Patience, "Envoy leaves the replica", s.AsksReplica(s.Replicas[1], false))
+	for _, err := range s.Load(all, 2, 8, harness.InHeader).Failures() {
+		t.Error(err)
+	}
+	if n := len(atReplicas(t, s)[0]); n != len(all)+1 && n != len(all) { // the long one may be at the other
+		t.Errorf("the replica that is left has %d of %d sessions", n, len(all))
+	}
+}
+
+// atReplicas returns the sessions that each replica holds, with their pods.
+func atReplicas(t *testing.T, s *harness.Stack) []map[string]string {
+	t.Helper()
+	out := make([]map[string]string, len(s.Replicas))
+	for i, r := range s.Replicas {
+		if r.Running() {
+			out[i] = bindingsAt(t, r.Admin, "chat")
+		}
+	}
+	return out
+}
+
+// Both replicas' load reports count, and routectl sees both, also on one machine,
+// where their node ids are the same.
+func TestReplicasAreSeen(t *testing.T) {
+	t.Parallel()
+	s := startReplicas(t, "", "deny", twoReplicas())
+	keys := harness.Keys(40)
+	s.Load(keys, 4, 8, harness.InHeader)
+	held := atReplicas(t, s)
+	t.Logf("%d sessions without affinity: %d at one replica, %d at the other", len(keys), len(held[0]), len(held[1]))
+	if len(held[0]) == 0 || len(held[1]) == 0 {
+		t.Fatal("a replica has none")
+	}
+	harness.Eventually(t, harness.Patience, "xds-server counts the sessions of both", func() error {
+		var pods []struct{ Sessions int }
+		if err := harness.JSON(s.XDSAdmin+"/api/v1/services/chat/pods", &pods); err != nil {
+			return err
+		}
+		sum := 0
+		for _, p := range pods {
+			sum += p.Sessions
+		}
+		if want := len(held[0]) + len(held[1]); sum != want {
+			return fmt.Errorf("%d sessions, want %d", sum, want)
+		}
+		return nil
+	})
+	status := func() (text string, code int) {
+		ctl := s.Routectl(t, "status", "-o", "json")
+		code = ctl.ExitCode()
+		return ctl.Log(t), code
+	}
+	if text, code := status(); code != 0 || !strings.Contains(text, `"extproc": 2`) {
+		t.Errorf("status ended with %d and said %s", code, text)
+	}
+	s.Replicas[1].Kill(t)
+	harness.Eventually(t, harness.Patience, "status has one extproc less", func() error {
+		if text, code := status(); code == 0 || !strings.Contains(text, `"extproc": 1`) || !strings.Contains(text, s.Replicas[1].Admin) {
+			return fmt.Errorf("it ended with %d and said %s", code, text)
+		}
+		return nil
+	})
+}

@@ -128,8 +128,14 @@ func TestOrderlyRestart(t *testing.T) {
 // bindings returns the pod of each session of a service, at most 1000.
 func bindings(t *testing.T, s *harness.Stack, service string) map[string]string {
 	t.Helper()
+	return bindingsAt(t, s.ExtprocAdmin, service)
+}
+
+// bindingsAt is bindings of the replica with the admin API.
+func bindingsAt(t *testing.T, admin, service string) map[string]string {
+	t.Helper()
 	var page struct{ Sessions []struct{ Key, Pod string } }
-	if err := harness.JSON(s.ExtprocAdmin+"/api/v1/sessions?limit=1000&service="+service, &page); err != nil {
+	if err := harness.JSON(admin+"/api/v1/sessions?limit=1000&service="+service, &page); err != nil {
 		t.Fatal(err)
 	}
 	pods := map[string]string{}

@@ -20,6 +20,9 @@ const (
 	// ServiceMetadata is the gRPC metadata in which Envoy tells extproc the
 	// service of a request.
 	ServiceMetadata = "x-stateful-route-service"
+	// KeyMetadata begins the names of the gRPC metadata by which Envoy finds a
+	// session's replica of extproc, which does not read it.
+	KeyMetadata = "x-stateful-route-key-"
 	// HeaderPrefix begins every internal header. Envoy strips them from what
 	// clients send before any filter sees the request.
 	HeaderPrefix = "x-stateful-route-"

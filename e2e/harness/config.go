@@ -38,8 +38,9 @@ type Tracing struct {
 
 // Extproc says where Envoy finds the external processors.
 type Extproc struct {
-	Address        []string `yaml:"address"`
-	MessageTimeout string   `yaml:"message_timeout,omitempty"`
+	Address         []string `yaml:"address"`
+	MessageTimeout  string   `yaml:"message_timeout,omitempty"`
+	SessionAffinity bool     `yaml:"session_affinity,omitempty"`
 }
 
 // Service is one entry of services.

@@ -27,6 +27,8 @@ type Options struct {
 	// listens; one at TCP by default. Each has a configuration, and in it bindings,
 	// of its own unless Store says otherwise.
 	Extprocs []Network
+	// SessionAffinity has Envoy ask one replica about all of a session's requests.
+	SessionAffinity bool
 	// DebugHeaders adds the pod's name to responses.
 	DebugHeaders bool
 	// MessageTimeout bounds one answer of extproc; 2s by default, as the machine
@@ -117,7 +119,7 @@ func (o Options) config(t testing.TB) Config {
 		Envoy: EnvoyConfig{
 			Listener: []string{Address(t)}, DebugHeaders: o.DebugHeaders, Tracing: o.Tracing,
 			TrustedHops: o.TrustedHops, HTTP10: o.HTTP10,
-			Extproc: Extproc{MessageTimeout: cmp.Or(o.MessageTimeout, messageTimeout())},
+			Extproc: Extproc{MessageTimeout: cmp.Or(o.MessageTimeout, messageTimeout()), SessionAffinity: o.SessionAffinity},
 		},
 	}
 	if c.Services == nil {

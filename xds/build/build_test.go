@@ -245,12 +245,12 @@ func TestAPrefixMatchesWholeSegments(t *testing.T) {
 
 func TestOnlyADenyingServiceNeedsADecision(t *testing.T) {
 	svc := testService("chat")
-	allow, err := perFilterConfig(svc)
+	allow, err := perFilterConfig(state.Gateway{}, svc)
 	if err != nil {
 		t.Fatal(err)
 	}
 	svc.Session.OnExtprocLoss = statefulroute.Deny
-	deny, err := perFilterConfig(svc)
+	deny, err := perFilterConfig(state.Gateway{}, svc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +264,7 @@ func TestOnlyADenyingServiceNeedsADecision(t *testing.T) {
 func TestWhereRequestsMayBeBoundTheRouteItselfRetriesNone(t *testing.T) {
 	sticky, plain := testService("chat"), testService("files")
 	plain.Session.Key = nil
-	route, err := buildRoute(sticky)
+	route, err := buildRoute(state.Gateway{}, sticky)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +274,7 @@ func TestWhereRequestsMayBeBoundTheRouteItselfRetriesNone(t *testing.T) {
 	if !slices.Contains(route.GetRequestHeadersToRemove(), "x-envoy-retry-on") || len(route.GetRequestHeadersToAdd()) != 1 {
 		t.Errorf("who asks for retries? removed %v, added %v", route.GetRequestHeadersToRemove(), route.GetRequestHeadersToAdd())
 	}
-	if route, err = buildRoute(plain); err != nil {
+	if route, err = buildRoute(state.Gateway{}, plain); err != nil {
 		t.Fatal(err)
 	}
 	if on := route.GetRoute().GetRetryPolicy().GetRetryOn(); on != wire.RetryOn || len(route.GetRequestHeadersToAdd()) > 0 {

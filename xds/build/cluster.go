@@ -116,7 +116,7 @@ func buildGRPCCluster(name string, addresses []string, keepalive *corev3.Keepali
 			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: address}},
 		})
 	}
-	options, err := http2Options(keepalive)
+	options, err := httpOptions(http2Protocol(keepalive))
 	if err != nil {
 		return nil, err
 	}
@@ -156,14 +156,14 @@ func upstreamOptions(svc statefulroute.Service) (map[string]*anypb.Any, error) {
 	return httpOptions(options)
 }
 
-func http2Options(keepalive *corev3.KeepaliveSettings) (map[string]*anypb.Any, error) {
-	return httpOptions(&httpv3.HttpProtocolOptions{
+func http2Protocol(keepalive *corev3.KeepaliveSettings) *httpv3.HttpProtocolOptions {
+	return &httpv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
 			ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
 				Http2ProtocolOptions: &corev3.Http2ProtocolOptions{ConnectionKeepalive: keepalive},
 			},
 		}},
-	})
+	}
 }
 
 func httpOptions(o *httpv3.HttpProtocolOptions) (map[string]*anypb.Any, error) {

@@ -19,7 +19,8 @@ import (
 // what it was asked is reset, by the end of its connection or by a ping that it does
 // not answer, and asked of the other (extprocRetry). Health checks then leave it.
 func buildExtprocCluster(g state.Gateway) (*clusterv3.Cluster, error) {
-	c, err := buildGRPCCluster(extprocCluster, g.Extprocs, extprocKeepalive(g))
+	keepalive := extprocKeepalive(g)
+	c, err := buildGRPCCluster(extprocCluster, g.Extprocs, keepalive)
 	if err != nil {
 		return nil, fmt.Errorf("envoy.extproc.address: %w", err)
 	}
@@ -35,6 +36,9 @@ func buildExtprocCluster(g state.Gateway) (*clusterv3.Cluster, error) {
 		// One that hangs has requests in flight, and is asked less.
 		c.LbPolicy = clusterv3.Cluster_LEAST_REQUEST
 		c.OutlierDetection = extprocOutliers(len(g.Extprocs))
+	}
+	if affine(g) {
+		return c, pickBySession(c, keepalive)
 	}
 	return c, nil
 }

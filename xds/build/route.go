@@ -91,7 +91,7 @@ func buildVirtualHost(m state.Model, host string) (*routev3.VirtualHost, error) 
 	})
 	vhost := &routev3.VirtualHost{Name: host, Domains: []string{host}}
 	for _, f := range found {
-		route, err := buildRoute(f.svc.Service)
+		route, err := buildRoute(m.Gateway, f.svc.Service)
 		if err != nil {
 			return nil, err
 		}
@@ -128,8 +128,8 @@ func specificity(host string) int {
 	return len(host)
 }
 
-func buildRoute(svc statefulroute.Service) (*routev3.Route, error) {
-	perFilter, err := perFilterConfig(svc)
+func buildRoute(g state.Gateway, svc statefulroute.Service) (*routev3.Route, error) {
+	perFilter, err := perFilterConfig(g, svc)
 	if err != nil {
 		return nil, err
 	}
@@ -214,11 +214,11 @@ func routeMatch(prefix string) *routev3.RouteMatch {
 	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: prefix}}
 }
 
-func perFilterConfig(svc statefulroute.Service) (map[string]*anypb.Any, error) {
+func perFilterConfig(g state.Gateway, svc statefulroute.Service) (map[string]*anypb.Any, error) {
 	if !recognisesSessions(svc) {
 		return nil, nil // does not pay for the question
 	}
-	configs := map[string]proto.Message{filterExtproc: extprocPerRoute(svc)}
+	configs := map[string]proto.Message{filterExtproc: extprocPerRoute(g, svc)}
 	if svc.Session.OnExtprocLoss == statefulroute.Deny {
 		configs[filterDenyUndecided] = onlyDecided()
 	}
@@ -237,9 +237,13 @@ func perFilterConfig(svc statefulroute.Service) (map[string]*anypb.Any, error) {
 // fails open for every service: where unbound requests are denied it is the
 // deny-undecided filter that denies them, and only them; a closed failure mode would
 // also end requests that were decided and under way when extproc was lost.
-func extprocPerRoute(svc statefulroute.Service) *extprocv3.ExtProcPerRoute {
+func extprocPerRoute(g state.Gateway, svc statefulroute.Service) *extprocv3.ExtProcPerRoute {
+	metadata := []*corev3.HeaderValue{{Key: wire.ServiceMetadata, Value: svc.Name}}
+	if affine(g) {
+		metadata = append(metadata, keyMetadata(svc)...)
+	}
 	return &extprocv3.ExtProcPerRoute{Override: &extprocv3.ExtProcPerRoute_Overrides{Overrides: &extprocv3.ExtProcOverrides{
-		GrpcInitialMetadata: []*corev3.HeaderValue{{Key: wire.ServiceMetadata, Value: svc.Name}},
+		GrpcInitialMetadata: metadata,
 		FailureModeAllow:    wrapperspb.Bool(true),
 	}}}
 }

@@ -52,6 +52,8 @@ type Gateway struct {
 	Extprocs []string
 	// MessageTimeout bounds one answer of an external processor.
 	MessageTimeout time.Duration
+	// SessionAffinity has each session's requests be asked of the same one.
+	SessionAffinity bool
 	// TrustedHops is how many proxies before Envoy are trusted.
 	TrustedHops uint32
 	// HTTP10 has Envoy take HTTP/1.0 requests.
@@ -66,7 +68,7 @@ type Gateway struct {
 func GatewayOf(e config.Envoy) Gateway {
 	return Gateway{
 		Listeners: e.Listeners, Extprocs: e.Extproc.Addresses,
-		MessageTimeout: e.Extproc.MessageTimeout, DebugHeaders: e.DebugHeaders,
+		MessageTimeout: e.Extproc.MessageTimeout, SessionAffinity: e.Extproc.SessionAffinity, DebugHeaders: e.DebugHeaders,
 		TrustedHops: e.TrustedHops, HTTP10: e.HTTP10,
 		Tracing: Tracing(e.Tracing),
 	}
