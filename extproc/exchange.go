@@ -140,8 +140,14 @@ func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
 	x.sampler = d.pod.sampler
 	x.asked = x.sampler.take(x.began) || x.learns() || x.gives || x.ends ||
 		d.outcome == claimed || d.outcome == rebound || x.span.Recording()
+	return x.boundAnswer()
+}
+
+// boundAnswer sends the request to the pod that was decided for.
+func (x *exchange) boundAnswer() *extprocv3.ProcessingResponse {
+	d := &x.decision
 	answer := d.pod.answers.choose(x.asked)
-	if svc.policy.Session.EpochHeader && d.epoch != 0 {
+	if x.service.policy.Session.EpochHeader && d.epoch != 0 {
 		return withEpoch(answer, d.epoch)
 	}
 	return answer

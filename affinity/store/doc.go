@@ -32,5 +32,6 @@
 // fault ends the file's use in the same way.
 //
 // The file is a bbolt database, one bucket with one record for each binding.
-// Each record carries a version and a checksum over its key and its content.
+// Each record carries a version and a checksum over its key and its content. Two more
+// buckets say what its times mean and what is known of epochs.
 package store

@@ -48,7 +48,7 @@ func TestTheFilePromisesMoreThanWasGiven(t *testing.T) {
 			time.Sleep(time.Duration(i*i*7) * time.Millisecond)
 			synctest.Wait()
 			now := uint64(time.Now().UnixMilli())
-			if promise := killed(t, path).EpochsAbove; promise < now || promise > now+2*aheadBy {
+			if promise := killed(t, path).EpochsAbove; promise < now || promise > now+2*aheadBy+1 {
 				t.Fatalf("step %d: the file promises %d at %d", i, promise, now)
 			}
 			if i%3 == 0 {
@@ -100,33 +100,81 @@ func TestEpochsAheadOfTheClockArePromised(t *testing.T) {
 }
 
 // The same through the table: a session that was bound, forgotten and bound again has a
-// higher epoch, also in a process that begins when the wall clock was set back.
+// higher epoch, also in a process that begins when the wall clock was set back. A binding
+// keeps its epoch over an orderly end, and has a higher one than any that its session had
+// after another: what the pods were told last did not reach the file.
 func TestEpochsOutliveTheProcess(t *testing.T) {
-	for name, end := range map[string]func(s *Store, stop func(), path string) Found{
-		"ended":  func(_ *Store, stop func(), path string) Found { stop(); return killed(t, path) },
-		"killed": func(_ *Store, _ func(), path string) Found { return killed(t, path) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "pins.db")
-			s, found, stop := open(t, Options{Path: path}, nil)
-			table := func(found Found, j affinity.Journal) *affinity.Table {
-				table, err := affinity.New(affinity.Options{Journal: j, EpochsAbove: found.EpochsAbove})
-				if err != nil {
-					t.Fatal(err)
-				}
-				return table
+	for _, kill := range []bool{false, true} {
+		path := filepath.Join(t.TempDir(), "pins.db")
+		s, found, stop := open(t, Options{Path: path}, nil)
+		table := func(found Found, j affinity.Journal) *affinity.Table {
+			table, err := affinity.New(affinity.Options{Journal: j, EpochsAbove: found.EpochsAbove})
+			if err != nil {
+				t.Fatal(err)
 			}
-			before := table(found, s)
-			first, _, _ := before.Claim("chat", "k", "chat-0", time.Now())
-			before.Delete("chat", "k")
-			eventually(t, "the promise", func() bool { return killed(t, path).EpochsAbove >= first.Epoch })
+			table.Restore(found.Bindings, time.Now())
+			return table
+		}
+		move := func(table *affinity.Table, pod string) statefulroute.Binding {
+			b, err := table.Move("chat", "kept", pod, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+		before := table(found, s)
+		gone, _, _ := before.Claim("chat", "gone", "chat-0", time.Now())
+		before.Delete("chat", "gone")
+		last := move(before, "chat-0")
+		eventually(t, "the binding in the file", func() bool { return len(killed(t, path).Bindings) == 1 })
+		if kill {
+			found = killed(t, path)
+			move(before, "chat-1")
+			last = move(before, "chat-0") // of which the file has not heard
+		} else {
+			stop()
+			found = killed(t, path)
+		}
+		after := table(found, nil)
+		b, won, err := after.Claim("chat", "gone", "chat-1", time.Now().Add(-24*time.Hour))
+		if err != nil || !won || b.Epoch <= gone.Epoch {
+			t.Errorf("killed %v: %+v, %v, %v after %+v", kill, b, won, err, gone)
+		}
+		kept, ok := after.Peek("chat", "kept", time.Now())
+		if !ok || kept.Pod != "chat-0" || !kill && kept.Epoch != last.Epoch || kill && kept.Epoch <= last.Epoch {
+			t.Errorf("killed %v: %+v after %+v", kill, kept, last)
+		}
+		stop()
+	}
+}
 
-			after := table(end(s, stop, path), nil)
-			b, won, err := after.Claim("chat", "k", "chat-1", time.Now().Add(-24*time.Hour))
-			if err != nil || !won || b.Epoch <= first.Epoch {
-				t.Errorf("%+v, %v, %v after %+v", b, won, err, first)
-			}
-		})
+// What the bindings of a killed process became stays, whatever ends the next one, and
+// though nothing was written of them.
+func TestRaisedEpochsStay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pins.db")
+	s, _, stop := open(t, Options{Path: path}, nil)
+	s.Put(binding(1))
+	eventually(t, "the binding in the file", func() bool { return len(killed(t, path).Bindings) == 1 })
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if err := os.WriteFile(path, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, found, stop := open(t, Options{Path: path}, nil)
+	raised := found.Bindings[0].Epoch
+	if raised != found.EpochsAbove || raised <= binding(1).Epoch {
+		t.Errorf("after a kill: %+v", found)
+	}
+	stop()
+	for restart := range 2 {
+		_, found, stop := open(t, Options{Path: path}, nil)
+		if found.Bindings[0].Epoch != raised || found.EpochsAbove != raised {
+			t.Errorf("restart %d: %+v, want epoch %d", restart, found, raised)
+		}
+		stop()
 	}
 }
 
@@ -200,11 +248,11 @@ func versionsIn(t *testing.T, path string) map[byte]int {
 	return versions
 }
 
-// A promise that cannot be read is damage: the file is kept aside, what it has of bindings
-// is used, and their epochs are the floor.
+// A promise that cannot be read is damage: the file is kept aside, and what it has of
+// bindings begins above all that can have been.
 func TestABadPromiseIsDamage(t *testing.T) {
 	for name, value := range map[string][]byte{
-		"empty": {}, "no number": {1, 2, 3, 4}, "another checksum": {9, 1, 2, 3, 4},
+		"empty": {}, "no number": {1, 2, 3, 4}, "another checksum": {9, 9, 1, 1, 2, 3, 4},
 	} {
 		path := filepath.Join(t.TempDir(), "pins.db")
 		write(t, path, 10)
@@ -227,7 +275,8 @@ func TestABadPromiseIsDamage(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.Close()
-		if found.Damage == nil || found.Aside == "" || len(found.Bindings) != 10 || found.EpochsAbove != binding(9).Epoch {
+		above := max(binding(9).Epoch, uint64(time.Now().UnixMilli()))
+		if !errors.Is(found.Damage, errPromise) || found.Aside == "" || len(found.Bindings) != 10 || found.EpochsAbove <= above || found.Bindings[3].Epoch != found.EpochsAbove {
 			t.Errorf("%s: %v, aside %q, %d bindings, epochs above %d", name, found.Damage, found.Aside, len(found.Bindings), found.EpochsAbove)
 		}
 	}

@@ -190,7 +190,7 @@ func (s *Store) renew() error {
 	}
 	syncDir(filepath.Dir(s.options.Path))
 	s.syncing.Lock()
-	s.file, s.promised = f, 0
+	s.file, s.promised = f, promise{}
 	s.syncing.Unlock()
 	s.renewals.Add(1)
 	s.pending.distrust()

@@ -25,15 +25,17 @@ type Found struct {
 	// Bindings are the readable ones, in no particular order.
 	Bindings []statefulroute.Binding
 	// EpochsAbove is an epoch that none which was ever given is above, as far as the file
-	// can tell: those of new bindings must be. See affinity.Options.
+	// can tell: those of new bindings must be. See affinity.Options. The bindings of a
+	// process that was killed have it, for their own last ones may be missing.
 	EpochsAbove uint64
 	// Damage says what was wrong with the file; nil if nothing was.
 	Damage error
 	// Aside is where a damaged or foreign file was put.
 	Aside string
 
-	mark mark // what the file's times mean
-	old  bool // some records are of an earlier version
+	mark    mark // what the file's times mean
+	promise promise
+	old     bool // some records are of an earlier version
 }
 
 // Open opens or creates the file. A file that is damaged, or is not ours, is
@@ -62,7 +64,7 @@ func Open(o Options) (*Store, Found, error) {
 		}
 	}
 	s := &Store{options: o, file: f, pending: newPending(o.MaxPending), scale: newScale(o.moment(), found.mark)}
-	found.EpochsAbove = max(found.EpochsAbove, highestEpoch(found.Bindings))
+	s.atLeast = found.settleEpochs(o.now())
 	s.highest.Store(found.EpochsAbove)
 	found.correct(&s.scale)
 	if fresh || found.Damage != nil {
@@ -148,7 +150,7 @@ func load(db *bolt.DB, found *Found) error {
 		if tx.Bucket(bucket) != nil {
 			found.mark = loadMark(tx)
 			var err error
-			found.EpochsAbove, err = loadPromise(tx)
+			found.promise, err = loadPromise(tx)
 			return errors.Join(loadAll(tx, found), err)
 		}
 		first, _ := tx.Cursor().First()

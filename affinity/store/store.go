@@ -115,7 +115,8 @@ type Store struct {
 	syncing sync.Mutex // held while the file is synced or exchanged
 
 	highest  atomic.Uint64 // epoch that was given
-	promised uint64        // by the file; Run's alone
+	atLeast  uint64        // what a record says is less counts as this
+	promised promise       // by the file; Run's alone
 	ending   bool          // no epoch is given any more; Run's alone
 
 	written, transactions, rewrites, syncs, renewals atomic.Uint64

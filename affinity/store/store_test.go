@@ -302,7 +302,7 @@ func TestDamagedFilesAreKeptAside(t *testing.T) {
 			}
 			for _, got := range found.Bindings {
 				var i int
-				if _, err := fmt.Sscanf(got.Key, "session-%d", &i); err != nil || got != binding(i) {
+				if _, err := fmt.Sscanf(got.Key, "session-%d", &i); err != nil || got != found.asRead(binding(i)) {
 					t.Fatalf("a wrong binding was read: %+v", got)
 				}
 			}

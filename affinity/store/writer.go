@@ -203,7 +203,8 @@ func (s *Store) update(f func(*bolt.Bucket) error) error {
 	if s.file == nil {
 		return fmt.Errorf("store: %s is lost: %w", s.options.Path, s.lost)
 	}
-	var id, promised uint64
+	var id uint64
+	var promised promise
 	err := guard(func() error {
 		return s.file.db.Update(func(tx *bolt.Tx) error {
 			id = uint64(tx.ID())

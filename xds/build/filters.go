@@ -77,13 +77,18 @@ func tellsEpochs(m state.Model) bool {
 // spellings are the other names of a header by which a client could forge it: servers that
 // speak the language of CGI (WSGI, Rack, PHP) take a dash and an underscore for the same.
 func spellings(name string) (out []string) {
-	parts := strings.Split(name, "-")
-	for dashes := range 1<<(len(parts)-1) - 1 {
-		spelled := parts[0]
-		for i, part := range parts[1:] {
-			spelled += string("_-"[dashes>>i&1]) + part
+	for dashes := range 1<<strings.Count(name, "-") - 1 { // by their bits, which stay dashes
+		spelled := []byte(name)
+		for i, c := range spelled {
+			if c != '-' {
+				continue
+			}
+			if dashes&1 == 0 {
+				spelled[i] = '_'
+			}
+			dashes >>= 1
 		}
-		out = append(out, spelled)
+		out = append(out, string(spelled))
 	}
 	return out
 }
