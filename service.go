@@ -20,6 +20,8 @@ type Service struct {
 	Pods      PodSource
 	// Protocol is what Envoy speaks with the pods.
 	Protocol Protocol
+	// TLS, when set, has that spoken over TLS.
+	TLS *PodTLS
 	// ConnectionIdleTimeout is how long Envoy keeps a connection to a pod that
 	// carries no request; 0 means until the pod closes it. It must be shorter than
 	// the time after which pods close them: a request on a connection that is
@@ -124,7 +126,30 @@ const (
 	None SameSite = "none"
 )
 
-// Protocol is what is spoken on the connections to a service's pods, without TLS.
+// PodTLS is how Envoy, and the health checks, speak TLS with a service's pods.
+type PodTLS struct {
+	// CA is a PEM file of the authorities of which one must have issued a pod's
+	// certificate; empty means those of the machine that xds-server runs on.
+	CA string
+	// ServerName is the DNS name that is asked for, and that a pod's certificate must
+	// be for.
+	ServerName string
+	// Cert and Key are PEM files of the certificate that is shown to pods, and its
+	// private key; both empty: none is.
+	Cert, Key string
+}
+
+// Certificate is one that Envoy shows to its clients.
+type Certificate struct {
+	// Hosts are the names for which it is shown, "*.example.com" any below
+	// example.com; empty means all that no other certificate is for.
+	Hosts []string
+	// Cert and Key are PEM files: the certificate, with those between it and its
+	// authority, and its private key.
+	Cert, Key string
+}
+
+// Protocol is what is spoken on the connections to a service's pods.
 type Protocol string
 
 const (
@@ -134,7 +159,7 @@ const (
 	HTTP2 Protocol = "http2"
 	// GRPC is HTTP2, for pods that speak gRPC.
 	GRPC Protocol = "grpc"
-	// Auto is what the client speaks.
+	// Auto is what the client speaks; over TLS, what the pod chooses (ALPN).
 	Auto Protocol = "auto"
 )
 

@@ -9,6 +9,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/insight/analysis"
+	"github.com/stateful-route/stateful-route/xds/secret"
 )
 
 // XDSServer is the configuration of cmd/xds-server.
@@ -30,14 +31,21 @@ type XDSServer struct {
 	// Limits bound the Envoys and extprocs that connect. Default 5,000 connections,
 	// and four streams for each.
 	Limits ClientLimits
+	// Insecure allows private keys to travel in plain text to whoever asks at Listen,
+	// from other machines as well. Default false.
+	Insecure bool
 }
+
+// Secrets are the certificates and keys that are named, each once.
+func (c *XDSServer) Secrets() []secret.Ref { return secret.Refs(c.Envoy.TLS, c.Services) }
 
 // Envoy is what xds-server tells every Envoy beside the services.
 type Envoy struct {
-	// Listeners are the addresses Envoy accepts clients on. Default 0.0.0.0:10000.
-	// That of IPv6's [::] takes IPv4, too.
-	Listeners []string
-	Extproc   Extprocs
+	// Listeners are where Envoy accepts clients. Default 0.0.0.0:10000.
+	Listeners []Listener
+	// TLS are the certificates of the listeners with TLS. Default none, and no TLS.
+	TLS     []statefulroute.Certificate
+	Extproc Extprocs
 	// TrustedHops is how many proxies before Envoy are trusted with x-forwarded-for
 	// and -proto. Default 0: what clients say there is not believed.
 	TrustedHops uint32
@@ -47,6 +55,14 @@ type Envoy struct {
 	DebugHeaders bool
 	// Tracing has Envoy export spans. Default off.
 	Tracing Tracing
+}
+
+// Listener is one address that Envoy accepts clients on.
+type Listener struct {
+	// Address is IP:PORT. That of IPv6's [::] takes IPv4, too.
+	Address string
+	// TLS is what is spoken there. Default true where Envoy has certificates.
+	TLS bool
 }
 
 // Tracing says where Envoy sends spans of its own, so that what Envoy and

@@ -10,6 +10,7 @@ import (
 	"github.com/stateful-route/stateful-route/balancing"
 	"github.com/stateful-route/stateful-route/internal/strictyaml"
 	"github.com/stateful-route/stateful-route/xds/discovery"
+	"github.com/stateful-route/stateful-route/xds/secret"
 )
 
 // document is a configuration file, and what its names may stand for.
@@ -20,6 +21,9 @@ type document struct {
 	evictionStrategies []string
 	pods               *discovery.Registry
 	rules              []string // of the program, not the configuration
+
+	kept     func(secret.Ref) bool
+	badFiles []string // of certificates
 }
 
 // Option changes what a Load function accepts.
@@ -49,6 +53,30 @@ func WithRule(name string) Option {
 	return func(d *document) { d.rules = append(d.rules, name) }
 }
 
+// WithKeptSecrets has what is wrong in files of certificates pass where kept says that an
+// earlier version is in force, which then stays. The default is that there is none.
+func WithKeptSecrets(kept func(secret.Ref) bool) Option {
+	return func(d *document) { d.kept = kept }
+}
+
+// FilesError means that a configuration is refused for what is wrong in files that it
+// names: it may be good once one of them changed.
+type FilesError struct {
+	Files []string
+	err   error
+}
+
+func (e *FilesError) Error() string { return e.err.Error() }
+func (e *FilesError) Unwrap() error { return e.err }
+
+// refused is why the file is refused; nil: it is good.
+func (d *document) refused() error {
+	if err := d.Err(); err != nil && len(d.badFiles) > 0 {
+		return &FilesError{Files: d.badFiles, err: err}
+	}
+	return d.Err()
+}
+
 // decodeFile reads file into v (a pointer to a struct of pointers and values
 // with yaml tags) and refuses unknown and doubled fields.
 func decodeFile(file string, v any, opts []Option) (*document, error) {
@@ -56,7 +84,10 @@ func decodeFile(file string, v any, opts []Option) (*document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	doc := &document{strategies: balancing.NewRegistry(), evictionStrategies: evict.NewRegistry().Names(), pods: discovery.NewRegistry()}
+	doc := &document{
+		strategies: balancing.NewRegistry(), evictionStrategies: evict.NewRegistry().Names(), pods: discovery.NewRegistry(),
+		kept: func(secret.Ref) bool { return false },
+	}
 	for _, opt := range opts {
 		opt(doc)
 	}

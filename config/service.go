@@ -34,10 +34,11 @@ type rawService struct {
 	Pods        rawPods         `yaml:"pods"`
 	HealthCheck *rawHealthCheck `yaml:"health_check"`
 
-	Protocol              *string   `yaml:"protocol"`
-	ConnectionIdleTimeout *duration `yaml:"connection_idle_timeout"`
-	StreamIdleTimeout     *duration `yaml:"stream_idle_timeout"`
-	RequestTimeout        *duration `yaml:"request_timeout"`
+	Protocol              *string    `yaml:"protocol"`
+	TLS                   *rawPodTLS `yaml:"tls"`
+	ConnectionIdleTimeout *duration  `yaml:"connection_idle_timeout"`
+	StreamIdleTimeout     *duration  `yaml:"stream_idle_timeout"`
+	RequestTimeout        *duration  `yaml:"request_timeout"`
 }
 
 type rawBalancing struct {
@@ -82,6 +83,7 @@ func (raw *rawService) check(doc *document, at path) statefulroute.Service {
 	}
 	svc.Health = raw.HealthCheck.check(doc, at.With("health_check"))
 	raw.checkProtocol(doc, at, &svc)
+	svc.TLS = raw.TLS.check(doc, at.With("tls"), &svc)
 	if !serviceName.MatchString(svc.Name) {
 		doc.Refuse(at.With("name"), "%q must be 1 to 63 letters, digits, '-', '_' or '.', beginning and ending with a letter or digit", svc.Name)
 	}

@@ -119,6 +119,10 @@ func (f field) takes(what string) bool {
 		return false
 	case f.t == reflect.TypeFor[oneOrMore]():
 		return what != "group" && what != "lists"
+	case f.t == reflect.TypeFor[rawListeners]():
+		return what != "group" // what the items are of, is for them
+	case f.t == reflect.TypeFor[rawListener]():
+		return what != "group" && what != "list" && what != "lists"
 	case f.t.Kind() == reflect.String:
 		return what != "list" && what != "lists" && what != "group"
 	case f.t.Kind() == reflect.Bool:

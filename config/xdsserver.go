@@ -35,10 +35,12 @@ type rawXDSServer struct {
 	Services   []rawService `yaml:"services" is:"a list of services|- {name: chat, pods: {file: pods.yaml}}"`
 	Analyzer   rawAnalyzer  `yaml:"analyzer"`
 	Limits     rawLimits    `yaml:"limits"`
+	Insecure   bool         `yaml:"insecure"`
 }
 
 type rawEnvoy struct {
-	Listener oneOrMore `yaml:"listener" is:"an address or a list of them|0.0.0.0:10000"`
+	Listener rawListeners     `yaml:"listener" is:"an address or a list of them|0.0.0.0:10000"`
+	TLS      []rawCertificate `yaml:"tls" is:"a list of certificates|- {hosts: [chat.example.com], cert: chat.pem, key: chat.key}"`
 	Extproc  struct {
 		Address         oneOrMore `yaml:"address" is:"an address or a list of them|127.0.0.1:18080"`
 		MessageTimeout  *duration `yaml:"message_timeout"`
@@ -70,6 +72,7 @@ func (raw *rawXDSServer) check(doc *document) (*XDSServer, error) {
 		Envoy:      raw.Envoy.check(doc, path{"envoy"}),
 		Analyzer:   raw.Analyzer.check(doc, path{"analyzer"}),
 		Limits:     raw.Limits.check(doc, path{"limits"}),
+		Insecure:   raw.Insecure,
 	}
 	doc.listenAddress(path{"listen"}, cfg.Listen)
 	doc.listenAddress(path{"admin"}, cfg.Admin)
@@ -82,7 +85,8 @@ func (raw *rawXDSServer) check(doc *document) (*XDSServer, error) {
 	}
 	doc.uniqueServices(cfg.Services)
 	doc.issuedApart(cfg.Services)
-	if err := doc.Err(); err != nil {
+	doc.keysStayHere(cfg)
+	if err := doc.refused(); err != nil {
 		return nil, err
 	}
 	return cfg, nil
@@ -90,7 +94,7 @@ func (raw *rawXDSServer) check(doc *document) (*XDSServer, error) {
 
 func (raw *rawEnvoy) check(doc *document, at path) Envoy {
 	e := Envoy{
-		Listeners: raw.Listener,
+		TLS: checkCertificates(doc, at.With("tls"), raw.TLS),
 		Extproc: Extprocs{
 			Addresses:      raw.Extproc.Address,
 			MessageTimeout: orDuration(raw.Extproc.MessageTimeout, defaultMessageTimeout),
@@ -102,10 +106,7 @@ func (raw *rawEnvoy) check(doc *document, at path) Envoy {
 		DebugHeaders: raw.DebugHeaders,
 		Tracing:      raw.Tracing.check(doc, at.With("tracing")),
 	}
-	if len(e.Listeners) == 0 {
-		e.Listeners = []string{DefaultEnvoyListener}
-	}
-	checkListeners(doc, at.With("listener"), e.Listeners)
+	e.Listeners = raw.Listener.check(doc, at, len(e.TLS) > 0)
 	if e.TrustedHops > mostTrustedHops {
 		doc.Refuse(at.With("trusted_hops"), "%d must be 0 to %d, the number of proxies before Envoy", e.TrustedHops, mostTrustedHops)
 	}
@@ -123,18 +124,6 @@ func (raw *rawEnvoy) check(doc *document, at path) Envoy {
 		doc.Refuse(at.With("extproc", "message_timeout"), "must be 1ms to 1h")
 	}
 	return e
-}
-
-// checkListeners refuses two addresses of which one takes what comes to the other.
-func checkListeners(doc *document, at path, listeners []string) {
-	for i, l := range listeners {
-		doc.listenAddress(at.With(i), l)
-		for _, other := range listeners[:i] {
-			if overlap(l, other) || overlap(other, l) {
-				doc.Refuse(at.With(i), "%s and %s are the same for some clients", other, l)
-			}
-		}
-	}
 }
 
 // overlap reports whether a takes all that comes to b: IPv6's [::] takes IPv4, too.

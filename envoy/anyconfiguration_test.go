@@ -1,11 +1,21 @@
 package envoy
 
 import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"fmt"
 	"slices"
+	"strings"
+	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 	"pgregory.net/rapid"
+
+	"github.com/stateful-route/stateful-route/internal/testtls"
 )
 
 // group is a group of settings of a configuration.
@@ -58,7 +68,16 @@ func anyEnvoy(t *rapid.T) group {
 	g, extproc := group{}, group{}
 	addresses := mostly([]string{"0.0.0.0:10000", "[::]:10000", "127.0.0.1:0", "[::1]:65535"},
 		"localhost:1", ":1", "1.2.3.4", "[fe80::1%eth0]:80", "[::ffff:1.2.3.4]:80", "255.255.255.255:1", "01.2.3.4:5", "224.0.0.1:1")
-	set(t, g, 3, "listener", rapid.SliceOfN(addresses, 1, 2))
+	set(t, g, 3, "listener", rapid.SliceOfN(rapid.Custom(func(t *rapid.T) any {
+		address := addresses.Draw(t, "listener")
+		if rapid.IntRange(1, 3).Draw(t, "more of it?") > 1 {
+			return address
+		}
+		l := group{"address": address}
+		set(t, l, 2, "tls", flags())
+		return l
+	}), 1, 2))
+	set(t, g, 3, "tls", rapid.SliceOfN(rapid.Custom(anyCertificate), 1, 3))
 	set(t, g, 5, "http10", flags())
 	set(t, g, 5, "debug_headers", flags())
 	set(t, g, 4, "trusted_hops", mostly([]int{0, 1, 16}, 17, -1, 1<<31, 1<<32))
@@ -74,12 +93,67 @@ func anyEnvoy(t *rapid.T) group {
 	return g
 }
 
+// writeCertificates writes the files that anyCertificate and anyPodTLS name.
+func writeCertificates(t *testing.T, dir string) {
+	t.Helper()
+	ca := testtls.NewAuthority(t)
+	ca.WriteCA(dir, "ca")
+	hosts := []string{"chat.example.com", "*.example.com", "a_b"}
+	ca.Write(dir, "good", testtls.Leaf{Hosts: hosts})
+	ca.Write(dir, "other", testtls.Leaf{Hosts: hosts})
+	ca.Write(dir, "old", testtls.Leaf{Hosts: hosts, From: time.Unix(0, 0), To: time.Unix(1, 0)})
+	for name, bits := range map[string]int{"rsa": 2048, "weak": 1024} {
+		key, err := rsa.GenerateKey(rand.Reader, bits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ca.Write(dir, name, testtls.Leaf{Hosts: hosts, Key: key})
+	}
+	for name, curve := range map[string]elliptic.Curve{"p224": elliptic.P224(), "p384": elliptic.P384(), "p521": elliptic.P521()} {
+		key, err := ecdsa.GenerateKey(curve, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ca.Write(dir, name, testtls.Leaf{Hosts: hosts, Key: key})
+	}
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca.Write(dir, "ed", testtls.Leaf{Hosts: hosts, Key: key})
+}
+
+// pair draws a certificate and, as a rule, its key.
+func pair(t *rapid.T, g group) {
+	name := mostly([]string{"good", "rsa", "p384", "p521", "ed", "old", "other"}, "weak", "p224", "none").Draw(t, "certificate")
+	g["cert"] = name + ".pem"
+	g["key"] = mostly([]string{name}, "good", "ca").Draw(t, "key") + ".key"
+}
+
+func anyCertificate(t *rapid.T) group {
+	g := group{}
+	pair(t, g)
+	set(t, g, 2, "hosts", rapid.SliceOfN(mostly([]string{"chat.example.com", "*.example.com", "A_b.", "x.example.com"}, "*", "", "example.com", "*.b.example.com", "a:1", "127.0.0.1"), 1, 2))
+	return g
+}
+
+func anyPodTLS(t *rapid.T) group {
+	g := group{}
+	set(t, g, 1, "sni", mostly([]string{"chat.example.com", "Chat", "a_b"}, "", "*.example.com", "127.0.0.1", "::1", "a b", strings.Repeat("a.", 127)+"a"))
+	set(t, g, 2, "ca", mostly([]string{"ca.pem", "good.pem", "old.pem"}, "good.key", "none.pem"))
+	if rapid.IntRange(1, 2).Draw(t, "pair?") == 1 {
+		pair(t, g)
+	}
+	return g
+}
+
 func anyService(t *rapid.T, i int) group {
 	g := group{"name": fmt.Sprintf("%s%d", mostly([]string{"chat", "A", "a.b_c-"}, "", "-", "a/b", "ü", "stateful-route-x").Draw(t, "name"), i)}
 	g["match"] = anyMatch(t, i)
 	g["session"] = anySession(t)
 	g["balancing"] = anyBalancing(t)
 	set(t, g, 2, "protocol", mostly([]string{"http1", "http2", "grpc", "auto"}, "h2c"))
+	set(t, g, 3, "tls", rapid.Custom(anyPodTLS))
 	set(t, g, 3, "health_check", rapid.Custom(anyHealthCheck))
 	set(t, g, 3, "connection_idle_timeout", durations())
 	set(t, g, 3, "stream_idle_timeout", durations())

@@ -18,8 +18,10 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"pgregory.net/rapid"
 
@@ -34,7 +36,9 @@ var configurations = flag.Int("configurations", 25, "how many that --check passe
 // What the configuration's own rules pass breaks no rule of Envoy's API: those are a
 // net below the rules, and say neither line nor field.
 func TestRulesOfEnvoysAPIAreRulesOfTheConfiguration(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "xds-server.yaml")
+	dir := t.TempDir()
+	writeCertificates(t, dir)
+	file := filepath.Join(dir, "xds-server.yaml")
 	passed, all := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		text := anyConfiguration().Draw(rt, "configuration")
@@ -63,6 +67,7 @@ func TestEnvoyTakesWhatCheckPasses(t *testing.T) {
 	}
 	dir := t.TempDir()
 	file, bootstrap := filepath.Join(dir, "xds-server.yaml"), filepath.Join(dir, "envoy.json")
+	writeCertificates(t, dir)
 	shown := 0
 	for seed := 0; shown < *configurations; seed++ {
 		text := anyConfiguration().Example(seed)
@@ -99,7 +104,13 @@ func asBootstrap(t *testing.T, r build.Resources) []byte {
 			cluster.LoadAssignment = r[resourcev3.EndpointType][eds.ServiceName].(*endpointv3.ClusterLoadAssignment)
 			cluster.ClusterDiscoveryType, cluster.EdsClusterConfig = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}, nil
 		}
+		if socket := cluster.TransportSocket; socket != nil {
+			withStaticSecrets(t, socket, &tlsv3.UpstreamTlsContext{})
+		}
 		static.Clusters = append(static.Clusters, cluster)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r[resourcev3.SecretType])) {
+		static.Secrets = append(static.Secrets, r[resourcev3.SecretType][name].(*tlsv3.Secret))
 	}
 	out, err := protojson.Marshal(&bootstrapv3.Bootstrap{Node: &corev3.Node{Id: "check", Cluster: "check"}, StaticResources: static})
 	if err != nil {
@@ -110,16 +121,43 @@ func asBootstrap(t *testing.T, r build.Resources) []byte {
 
 func withRoutes(t *testing.T, l *listenerv3.Listener, routes *routev3.RouteConfiguration) *listenerv3.Listener {
 	t.Helper()
-	filter := l.FilterChains[0].Filters[0]
-	var manager hcmv3.HttpConnectionManager
-	if err := filter.GetTypedConfig().UnmarshalTo(&manager); err != nil {
+	for _, chain := range l.FilterChains {
+		var manager hcmv3.HttpConnectionManager
+		if err := chain.Filters[0].GetTypedConfig().UnmarshalTo(&manager); err != nil {
+			t.Fatal(err)
+		}
+		manager.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: routes}
+		typed, err := anypb.New(&manager)
+		if err != nil {
+			t.Fatal(err)
+		}
+		chain.Filters = []*listenerv3.Filter{{Name: chain.Filters[0].Name, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: typed}}}
+		if socket := chain.TransportSocket; socket != nil {
+			withStaticSecrets(t, socket, &tlsv3.DownstreamTlsContext{})
+		}
+	}
+	return l
+}
+
+// withStaticSecrets has a socket find its secrets, by their names, in the bootstrap.
+func withStaticSecrets(t *testing.T, socket *corev3.TransportSocket, of interface {
+	proto.Message
+	GetCommonTlsContext() *tlsv3.CommonTlsContext
+}) {
+	t.Helper()
+	if err := socket.GetTypedConfig().UnmarshalTo(of); err != nil {
 		t.Fatal(err)
 	}
-	manager.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: routes}
-	typed, err := anypb.New(&manager)
+	common := of.GetCommonTlsContext()
+	for _, c := range common.GetTlsCertificateSdsSecretConfigs() {
+		c.SdsConfig = nil
+	}
+	if c := common.GetCombinedValidationContext().GetValidationContextSdsSecretConfig(); c != nil {
+		c.SdsConfig = nil
+	}
+	typed, err := anypb.New(of)
 	if err != nil {
 		t.Fatal(err)
 	}
-	filter.ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: typed}
-	return l
+	socket.ConfigType = &corev3.TransportSocket_TypedConfig{TypedConfig: typed}
 }

@@ -74,7 +74,7 @@ func newEntry(name, version string, res types.Resource) *entry {
 
 // publishOrder lets Envoy meet every name before something refers to it.
 func publishOrder() []string {
-	return []string{resourcev3.ClusterType, resourcev3.EndpointType, resourcev3.ListenerType, resourcev3.RouteType}
+	return []string{resourcev3.SecretType, resourcev3.ClusterType, resourcev3.EndpointType, resourcev3.ListenerType, resourcev3.RouteType}
 }
 
 // newCaches needs a prefix no earlier process used: the versions count from 1,
@@ -83,6 +83,9 @@ func newCaches(prefix string, clients *clients) *caches {
 	c := &caches{prefix: prefix, clients: clients, tables: map[cacheKey]*table{}}
 	for _, clientType := range []wire.ClientType{wire.Envoy, wire.Extproc} {
 		for _, typeURL := range publishOrder() {
+			if typeURL == resourcev3.SecretType && clientType != wire.Envoy {
+				continue // nobody else has a use for keys
+			}
 			c.tables[cacheKey{clientType, typeURL}] = &table{
 				typeURL: typeURL, entries: map[string]*entry{},
 				byName: map[string]map[*subscriber]struct{}{}, all: map[*subscriber]struct{}{},
@@ -108,13 +111,20 @@ func (c *caches) publish(to wire.ClientType, seq uint64, ch changes) {
 	version := c.version(seq)
 	for _, typeURL := range publishOrder() {
 		t := c.tables[cacheKey{to, typeURL}]
+		if t == nil {
+			continue
+		}
 		for name, res := range ch.set[typeURL] {
 			t.entries[name] = newEntry(name, version, res)
 		}
 		for _, name := range ch.gone[typeURL] {
 			delete(t.entries, name)
 		}
-		c.tell(t, slices.Collect(maps.Keys(ch.set[typeURL])), ch.gone[typeURL], seq)
+		gone := ch.gone[typeURL]
+		if typeURL == resourcev3.SecretType {
+			gone = nil // see deltaAnswer
+		}
+		c.tell(t, slices.Collect(maps.Keys(ch.set[typeURL])), gone, seq)
 	}
 }
 
@@ -180,7 +190,9 @@ func (c *caches) CreateWatch(req *cachev3.Request, sub cachev3.Subscription, out
 		s.send = func(a answer) { out <- &sotwResponse{request: req, sub: sub, answer: a} }
 		known := strings.HasPrefix(req.GetVersionInfo(), c.prefix)
 		a, differs := s.sotwAnswer()
-		if differs || !known && req.GetErrorDetail() == nil {
+		// A secret that is missing is missing for a moment, and an answer without it an error.
+		waits := req.GetTypeUrl() == resourcev3.SecretType
+		if differs || !known && !waits && req.GetErrorDetail() == nil {
 			c.answer(s, a, c.seq[s.stream.clientType])
 		}
 	})
@@ -203,14 +215,14 @@ func (c *caches) CreateDeltaWatch(req *cachev3.DeltaRequest, sub cachev3.Subscri
 		clear(s.missed)
 		s.send = func(a answer) { out <- &deltaResponse{request: req, sub: sub, answer: a} }
 		// Envoy waits for the answer to its first request, if there is only nothing.
-		if differs || sub.IsWildcard() && req.GetResponseNonce() == "" {
+		if differs || s.all && req.GetResponseNonce() == "" {
 			c.answer(s, a, c.seq[s.stream.clientType])
 		}
 	})
 }
 
 // watch finds the subscriber of a request, who follows is made by the first one.
-// A type we have nothing of (secrets, runtime) is never answered, which xDS
+// A type we have nothing of for the client (runtime) is never answered, which xDS
 // allows, rather than an error that would end the resubscribed stream.
 func (c *caches) watch(req any, typeURL string, open func(*subscriber)) (cancel func(), err error) {
 	stream := c.clients.asking(req)
@@ -263,6 +275,8 @@ func shortType(typeURL string) string {
 		return "cds"
 	case resourcev3.EndpointType:
 		return "eds"
+	case resourcev3.SecretType:
+		return "sds"
 	default:
 		return "other"
 	}

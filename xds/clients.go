@@ -20,7 +20,7 @@ type ClientStatus struct {
 	Node     string `json:"node"`
 	Client   string `json:"client"`   // envoy or extproc
 	Protocol string `json:"protocol"` // delta or sotw
-	Type     string `json:"type"`     // lds, rds, cds, eds
+	Type     string `json:"type"`     // lds, rds, cds, eds, sds
 	Version  string `json:"version"`  // sent last; unchanged: the client came back with what is current
 	Status   string `json:"status"`   // ack, nack, pending, or waiting when nothing was sent
 	Reason   string `json:"reason,omitempty"`

@@ -34,7 +34,7 @@ func Example() {
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Run(ctx) }()
 
-	gateway := state.Gateway{Listeners: []string{"0.0.0.0:10000"}, Extprocs: []string{"127.0.0.1:18080"}}
+	gateway := state.Gateway{Listeners: []state.Listener{{Address: "0.0.0.0:10000"}}, Extprocs: []string{"127.0.0.1:18080"}}
 	err = errors.Join(
 		srv.SetConfig(ctx, gateway, []statefulroute.Service{chatOn("10.0.0.7:80", "10.0.0.8:80")}, nil),
 		srv.SetOverride(ctx, "chat", "chat-1", statefulroute.Draining),

@@ -60,7 +60,7 @@ func listen(t *testing.T, pods int, opts xds.Options) (*xds.Server, string) {
 			Name: fmt.Sprintf("chat-%d", i), Weight: 1, Address: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 80),
 		})
 	}
-	gateway := state.Gateway{Listeners: []string{"0.0.0.0:10000"}, Extprocs: []string{"127.0.0.1:18080"}, MessageTimeout: 50 * time.Millisecond}
+	gateway := state.Gateway{Listeners: []state.Listener{{Address: "0.0.0.0:10000"}}, Extprocs: []string{"127.0.0.1:18080"}, MessageTimeout: 50 * time.Millisecond}
 	if err := srv.SetConfig(t.Context(), gateway, []statefulroute.Service{svc}, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func testGateway() state.Gateway {
-	return state.Gateway{Listeners: []string{"0.0.0.0:10000"}, Extprocs: []string{"127.0.0.1:18080"}, MessageTimeout: 200 * time.Millisecond}
+	return state.Gateway{Listeners: []state.Listener{{Address: "0.0.0.0:10000"}}, Extprocs: []string{"127.0.0.1:18080"}, MessageTimeout: 200 * time.Millisecond}
 }
 
 // testService answers for every host and path and keys sessions by header.

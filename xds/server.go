@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"reflect"
 	"slices"
@@ -28,6 +29,7 @@ import (
 	"github.com/stateful-route/stateful-route/internal/grpclimit"
 	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds/build"
+	"github.com/stateful-route/stateful-route/xds/secret"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
@@ -180,10 +182,10 @@ func (s *Server) edit(apply func(*state.Store, time.Time) error) error {
 	if s.opts.Overrides != nil && s.restored && done.Overrides {
 		s.opts.Overrides.Keep(s.store.Overrides())
 	}
-	model := s.store.Model()
+	before, model := s.Model(), s.store.Model()
 	s.current.Store(&model)
 	s.rollout.Set(now, model, done.Services, done.Gone)
-	if done.Facts {
+	if done.Facts || !maps.Equal(before.Gateway.Secrets, model.Gateway.Secrets) {
 		select {
 		case s.changed <- struct{}{}:
 		default:
@@ -355,6 +357,11 @@ func (s *Server) SetConfig(ctx context.Context, g state.Gateway, services []stat
 		}
 		return nil
 	})
+}
+
+// SetSecrets replaces the secrets that the configuration in force names.
+func (s *Server) SetSecrets(ctx context.Context, secrets map[string]*secret.Secret) error {
+	return s.do(ctx, func(st *state.Store, _ time.Time) error { st.SetSecrets(secrets); return nil })
 }
 
 // SetPods replaces the pods of a service by those that were found at a source. If

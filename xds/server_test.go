@@ -398,7 +398,7 @@ func TestAnEditThatCannotBeBuiltLeavesAllAsItWas(t *testing.T) {
 	srv := startServer(t, "a", time.Second)
 	srv.config(t, testPod("a", 1))
 	bad := testGateway()
-	bad.Listeners = []string{"nowhere"}
+	bad.Listeners = []state.Listener{{Address: "nowhere"}}
 	if err := srv.SetConfig(t.Context(), bad, nil, nil); err == nil || !strings.Contains(err.Error(), "envoy.listener") {
 		t.Fatalf("got %v", err)
 	}

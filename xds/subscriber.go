@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 )
 
 // subscriber is one stream's interest in a type.
@@ -46,7 +47,8 @@ func (s *subscriber) subscribe(sub cachev3.Subscription) {
 		}
 		s.table.byName[name][s] = struct{}{}
 	}
-	if s.all = sub.IsWildcard(); s.all {
+	// Of secrets a client is given those that he names.
+	if s.all = sub.IsWildcard() && s.table.typeURL != resourcev3.SecretType; s.all {
 		s.table.all[s] = struct{}{}
 	} else {
 		delete(s.table.all, s)
@@ -101,14 +103,15 @@ func (s *subscriber) answerTo(names []string) (a answer, differs bool) {
 	return out, true
 }
 
-// deltaAnswer compares resources with what the client knows.
+// deltaAnswer compares resources with what the client knows. Of a secret it never says
+// that it is gone: who still names it has it in use, and who has not asks no more.
 func (s *subscriber) deltaAnswer(names []string) (a answer, differs bool) {
 	known := s.sub.ReturnedResources()
 	for _, name := range names {
 		version, knows := known[name]
 		e := s.table.entries[name]
 		switch {
-		case e == nil && knows:
+		case e == nil && knows && s.table.typeURL != resourcev3.SecretType:
 			a.gone = append(a.gone, name)
 		case e != nil && (!knows || version != e.hash()):
 			a.entries = append(a.entries, e)

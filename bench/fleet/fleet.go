@@ -87,7 +87,7 @@ func (f *fleet) configure(ctx context.Context, services, pods int) error {
 		list[i] = service(i, pods)
 	}
 	return f.server.SetConfig(ctx, state.Gateway{
-		Listeners: []string{"0.0.0.0:10000"}, Extprocs: []string{"127.0.0.1:18080"}, MessageTimeout: 200 * time.Millisecond,
+		Listeners: []state.Listener{{Address: "0.0.0.0:10000"}}, Extprocs: []string{"127.0.0.1:18080"}, MessageTimeout: 200 * time.Millisecond,
 	}, list, nil)
 }
 

@@ -52,7 +52,7 @@ func startXDSServer(t *testing.T, creds credentials.TransportCredentials) (addre
 	svc := service()[0].Service
 	svc.Hosts, svc.Prefix, svc.Session.OnPodLoss, svc.Session.OnExtprocLoss = []string{"*"}, "/", statefulroute.Rebind, statefulroute.Allow
 	svc.Pods.Static = service()[0].Pods
-	gateway := state.Gateway{Listeners: []string{"127.0.0.1:10000"}, Extprocs: []string{"127.0.0.1:18080"}, MessageTimeout: time.Second}
+	gateway := state.Gateway{Listeners: []state.Listener{{Address: "127.0.0.1:10000"}}, Extprocs: []string{"127.0.0.1:18080"}, MessageTimeout: time.Second}
 	if err := server.SetConfig(t.Context(), gateway, []statefulroute.Service{svc}, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func (p *plan) endpoints() []endpoint {
 		{p.extproc.Admin, "extproc's admin", "admin in " + p.extprocConfig},
 	}
 	for _, listener := range p.xds.Envoy.Listeners {
-		all = append(all, endpoint{listener, "Envoy's listener", "envoy.listener in " + p.xdsConfig})
+		all = append(all, endpoint{listener.Address, "Envoy's listener", "envoy.listener in " + p.xdsConfig})
 	}
 	for _, pod := range p.pods {
 		all = append(all, endpoint{pod.Address.String(), "demo pod " + pod.Name, "pods.static in " + p.xdsConfig})

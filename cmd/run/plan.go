@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/config"
@@ -104,9 +105,22 @@ func url(address, path string) string {
 	return "http://" + net.JoinHostPort(host.String(), strconv.Itoa(int(a.Port()))) + path
 }
 
+// front is the first service, through Envoy.
+func (p *plan) front() string {
+	first := p.xds.Envoy.Listeners[0]
+	out := url(first.Address, p.xds.Services[0].Prefix)
+	if first.TLS {
+		out = "https" + strings.TrimPrefix(out, "http")
+	}
+	return out
+}
+
 // describe says what runs and what to try.
 func (p *plan) describe(out io.Writer, bin envoybin.Binary) {
-	front := url(p.xds.Envoy.Listeners[0], p.xds.Services[0].Prefix)
+	front, curl := p.front(), "curl"
+	if p.xds.Envoy.Listeners[0].TLS {
+		curl = "curl -k" // its certificate is not for the address
+	}
 	_, _ = fmt.Fprintf(out, `
 run: ready, a request was served through Envoy %s (%s)
 
@@ -115,9 +129,9 @@ run: ready, a request was served through Envoy %s (%s)
   xds-server          %s
   sessions            %s
 
-  curl -H 'x-session-id: alice' %s
+  %s -H 'x-session-id: alice' %s
 
 Ctrl-C stops everything.
 
-`, bin.Version, bin.Source, front, url(p.envoyAdmin, "/"), url(p.xds.Admin, "/"), url(p.extproc.Admin, "/api/v1/sessions"), front)
+`, bin.Version, bin.Source, front, url(p.envoyAdmin, "/"), url(p.xds.Admin, "/"), url(p.extproc.Admin, "/api/v1/sessions"), curl, front)
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/stateful-route/stateful-route/xds/discovery"
 	"github.com/stateful-route/stateful-route/xds/load"
 	"github.com/stateful-route/stateful-route/xds/probe"
+	"github.com/stateful-route/stateful-route/xds/secret"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
@@ -41,6 +42,7 @@ type app struct {
 	server   *xds.Server
 	loads    *load.Store
 	sources  *discovery.Manager
+	secrets  *secret.Manager
 	state    *state.File     // nil: none is configured
 	kept     state.Persisted // of the run before
 	prober   *probe.Prober
@@ -53,7 +55,10 @@ type app struct {
 
 // program is xds-server with what a build adds to it.
 func program(known extensions.Set) cli.Program {
-	read := func(file string) (*config.XDSServer, error) { return config.LoadXDSServer(file, known.Config()...) }
+	options := known.Config()
+	read := func(file string, more ...config.Option) (*config.XDSServer, error) {
+		return config.LoadXDSServer(file, slices.Concat(options, more)...)
+	}
 	return cli.Program{
 		Check: func(file string) error {
 			_, err := xds.Preview(context.Background(), file, known.Config()...)
@@ -73,7 +78,7 @@ func program(known extensions.Set) cli.Program {
 	}
 }
 
-func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, rules []analysis.Rule, read func(file string) (*config.XDSServer, error)) (*app, error) {
+func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, rules []analysis.Rule, read reader) (*app, error) {
 	monitor, err := metrics.NewMonitor(metrics.MonitorOptions{Process: "xds-server", Version: p.Version})
 	if err != nil {
 		return nil, err
@@ -108,6 +113,9 @@ func newApp(ctx context.Context, p cli.Process, cfg *config.XDSServer, rules []a
 	if a.sources, err = newSources(a); err != nil {
 		return nil, err
 	}
+	if a.secrets, err = newSecrets(a); err != nil {
+		return nil, err
+	}
 	a.reload = &reloader{app: a, read: read}
 	if a.page, err = livepage.New(livepage.Options{State: a.liveState, Logger: p.Logger.Named("page")}); err != nil {
 		return nil, err
@@ -139,6 +147,22 @@ func newSources(a *app) (*discovery.Manager, error) {
 		s.Keeper = a.state
 	}
 	return s, a.monitor.PodSources(discovery.States(), s.Summary)
+}
+
+func newSecrets(a *app) (*secret.Manager, error) {
+	s := &secret.Manager{
+		Logger: a.process.Logger.Named("certificates"), Set: a.server.SetSecrets, Reloaded: a.monitor.CertificateReload,
+	}
+	return s, a.monitor.Certificates(func() (expiry map[string]time.Time, good bool) {
+		expiry, good = map[string]time.Time{}, true
+		for _, c := range s.Status(time.Now()) {
+			good = good && c.Error == ""
+			if !c.Expires.IsZero() {
+				expiry[c.Files[0]] = c.Expires
+			}
+		}
+		return expiry, good
+	})
 }
 
 // observe hands a second's load reports to the analyzer, the live page and the
@@ -187,6 +211,7 @@ func (a *app) run(ctx context.Context, cfg *config.XDSServer) error {
 // us must find their routes.
 func (a *app) serve(ctx context.Context, cfg *config.XDSServer, listener net.Listener) error {
 	defer a.sources.Stop()
+	defer a.secrets.Stop()
 	if err := a.reload.apply(ctx, cfg); err != nil {
 		return err
 	}
@@ -200,6 +225,7 @@ func (a *app) serve(ctx context.Context, cfg *config.XDSServer, listener net.Lis
 	a.process.Logger.Info("serving", zap.String("xds", cfg.Listen), zap.String("admin", cfg.Admin), zap.Int("services", len(cfg.Services)))
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { a.reload.run(ctx); return nil })
+	group.Go(func() error { return a.secrets.Run(ctx) })
 	group.Go(func() error {
 		lrs := &load.Server{Loads: a.loads, Pods: func() load.Pods { return a.server.Model() }}
 		return a.server.Serve(ctx, listener, lrs.RegisterOn)
@@ -240,7 +266,7 @@ func listen(ctx context.Context, what, address string) (net.Listener, error) {
 
 func (a *app) handler() http.Handler {
 	mux := http.NewServeMux()
-	adminhttp.Register(mux, adminhttp.Options{Metrics: a.monitor.Handler(), Degraded: a.monitor.Persistence().Degraded, Ready: func() error {
+	adminhttp.Register(mux, adminhttp.Options{Metrics: a.monitor.Handler(), Degraded: a.unready, Ready: func() error {
 		if !a.ready.Load() {
 			return errors.New("starting")
 		}
@@ -282,12 +308,18 @@ func (a *app) status() map[string]any {
 	return map[string]any{
 		"process": "xds-server", "version": a.process.Version, "started": a.started,
 		"ready": a.ready.Load(), "config": a.reload.report(), "degraded": a.degraded(),
+		"certificates": a.secrets.Status(time.Now()),
 	}
 }
 
 // degraded says what works less than it should, here and at the extprocs; it is not nil.
 func (a *app) degraded() []string {
-	return slices.Concat([]string{}, a.monitor.Persistence().Degraded(), a.loads.Unwritten())
+	return slices.Concat([]string{}, a.unready(), a.loads.Unwritten())
+}
+
+// unready is what /readyz says of this process though it is ready.
+func (a *app) unready() []string {
+	return slices.Concat(a.monitor.Persistence().Degraded(), a.secrets.Degraded(time.Now()))
 }
 
 // needRestart lists the settings that differ and are taken over at a start only.

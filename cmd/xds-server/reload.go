@@ -14,14 +14,18 @@ import (
 	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/internal/filewatch"
 	"github.com/stateful-route/stateful-route/xds/discovery"
+	"github.com/stateful-route/stateful-route/xds/secret"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
+
+// reader reads a configuration.
+type reader func(file string, more ...config.Option) (*config.XDSServer, error)
 
 // reloader keeps the configuration in force equal to the file, or, when the
 // file is bad, to its last good version.
 type reloader struct {
 	app  *app
-	read func(file string) (*config.XDSServer, error)
+	read reader
 
 	mu      sync.Mutex
 	current *config.XDSServer
@@ -61,7 +65,7 @@ func (r *reloader) run(ctx context.Context) {
 
 // changed loads the configuration and returns why it is refused.
 func (r *reloader) changed(ctx context.Context) error {
-	cfg, err := r.read(r.app.process.ConfigFile)
+	cfg, err := r.read(r.app.process.ConfigFile, config.WithKeptSecrets(r.app.secrets.Keeps))
 	if err == nil && r.same(cfg) {
 		return nil
 	}
@@ -98,10 +102,14 @@ func (r *reloader) same(cfg *config.XDSServer) bool {
 // apply brings cfg into force and starts following its pod sources.
 func (r *reloader) apply(ctx context.Context, cfg *config.XDSServer) error {
 	err := r.app.sources.Change(ctx, cfg.Services, func(pods map[string][]statefulroute.Pod) error {
-		if err := r.app.server.SetConfig(ctx, state.GatewayOf(cfg.Envoy), cfg.Services, pods); err != nil {
-			return fmt.Errorf("%s: %w", r.app.process.ConfigFile, err)
-		}
-		return nil
+		return r.app.secrets.Change(ctx, cfg.Secrets(), func(secrets map[string]*secret.Secret) error {
+			gateway := state.GatewayOf(cfg.Envoy)
+			gateway.Secrets = secrets
+			if err := r.app.server.SetConfig(ctx, gateway, cfg.Services, pods); err != nil {
+				return fmt.Errorf("%s: %w", r.app.process.ConfigFile, err)
+			}
+			return nil
+		})
 	})
 	if err != nil {
 		return err
@@ -122,6 +130,9 @@ func (r *reloader) remind(cfg *config.XDSServer) {
 		r.app.process.Logger.Info("envoy.extproc.address names several replicas: unless they share a store, each binds sessions by itself, and one session may be on several pods",
 			zap.Int("replicas", n))
 	}
+	if cfg.Insecure && slices.ContainsFunc(cfg.Secrets(), func(s secret.Ref) bool { return s.Key != "" }) {
+		r.app.process.Logger.Warn("insecure: private keys are given, in plain text, to whoever asks at this address", zap.String("listen", cfg.Listen))
+	}
 }
 
 // note books the outcome of a load and returns the configuration before it.
@@ -139,8 +150,8 @@ func (r *reloader) note(cfg *config.XDSServer, failure error) (before *config.XD
 	return before
 }
 
-// mending follows the pods files for which a configuration was refused: when
-// one changes, the configuration may be good.
+// mending follows the files, of pods or certificates, for which a configuration was
+// refused: when one changes, the configuration may be good.
 type mending struct {
 	files  []string
 	cancel context.CancelFunc
@@ -174,13 +185,20 @@ func (m *mending) stop() {
 	}
 }
 
-// badFiles are the pods files that an error blames.
+// badFiles are the files, beside the configuration, that an error blames.
 func badFiles(err error) []string {
-	var bad *discovery.SourcesError
-	if !errors.As(err, &bad) {
-		return nil
+	var pods *discovery.SourcesError
+	var named *config.FilesError
+	var certificates *secret.Errors
+	switch {
+	case errors.As(err, &pods):
+		return pods.Files
+	case errors.As(err, &named):
+		return named.Files
+	case errors.As(err, &certificates):
+		return certificates.Files
 	}
-	return bad.Files
+	return nil
 }
 
 // problem says why the newest configuration is not in force; empty when it is.

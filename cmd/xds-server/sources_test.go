@@ -220,7 +220,9 @@ func TestAStartThatFailsLeavesNoSourceBehind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	load := func(file string) (*config.XDSServer, error) { return config.LoadXDSServer(file) }
+	load := func(file string, more ...config.Option) (*config.XDSServer, error) {
+		return config.LoadXDSServer(file, more...)
+	}
 	a, err := newApp(t.Context(), cli.Process{ConfigFile: file, Version: "v0-test", Logger: zap.NewNop()}, cfg, nil, load)
 	if err != nil {
 		t.Fatal(err)

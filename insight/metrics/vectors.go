@@ -21,6 +21,7 @@ type vectors struct {
 	selections, misroutes        *prometheus.CounterVec
 	healthChecks, unhealthy      *prometheus.CounterVec
 	nacks, reloads, undecided    *prometheus.CounterVec
+	certificateReloads           *prometheus.CounterVec
 	podWeight, podSessions       *prometheus.GaugeVec
 	issues                       *prometheus.GaugeVec
 	reloadOK                     prometheus.Gauge
@@ -31,22 +32,23 @@ type vectors struct {
 
 func newVectors() vectors {
 	return vectors{
-		requests:     counter("requests_total", "Requests answered, by method and class of the response's status.", "service", "pod", "method", "code"),
-		errors:       counter("request_errors_total", "Requests that failed, by kind: upstream is a 5xx of the pod, of a sample of its responses and of all of them for 2 s after one was seen; aborted ended without a response; pod_lost and no_pods were refused; late means that the answer came after Envoy's message_timeout or that the client had left.", "service", "pod", "kind"),
-		hits:         counter("cache_hits_total", "Requests whose session had a binding.", "service"),
-		misses:       counter("cache_misses_total", "Requests whose session had no binding.", "service"),
-		rebound:      counter("sessions_rebound_total", "Sessions that moved to another pod, by reason.", "service", "reason"),
-		keysRefused:  counter("keys_refused_total", "Values of requests and responses that were not taken for session keys, by reason: too_long and learned_too_long are of more than 64 KiB.", "service", "reason"),
-		selections:   counter("load_balancer_requests_total", "Choices of a pod for a new or lost session.", "service", "pod", "result"),
-		misroutes:    counter("misroutes_total", "Requests served by another pod than the session's, counted at the bound pod.", "service", "pod"),
-		healthChecks: counter("health_check_total", "Active health checks made.", "service", "pod"),
-		unhealthy:    counter("health_check_failures_total", "Active health checks that failed.", "service", "pod"),
-		nacks:        counter("xds_nacks_total", "Resource updates refused by a client, by type.", "type"),
-		reloads:      counter("config_reloads_total", "Changed configuration files, by what became of them.", "result"),
-		undecided:    counter("undecided_callouts_total", "Callouts of Envoy that ended without a decision, by reason. Envoy repeats one that could not be decided now; once message_timeout has passed it sends the request on unbound, or refuses it.", "reason"),
-		podWeight:    gauge("pod_weight", "Weight of the pod as given to Envoy.", "service", "pod"),
-		podSessions:  gauge("pod_sessions", "Sessions bound to the pod.", "service", "pod"),
-		issues:       gauge("analysis_issues", "Issues the analyzer holds open, by severity.", "severity"),
+		requests:           counter("requests_total", "Requests answered, by method and class of the response's status.", "service", "pod", "method", "code"),
+		errors:             counter("request_errors_total", "Requests that failed, by kind: upstream is a 5xx of the pod, of a sample of its responses and of all of them for 2 s after one was seen; aborted ended without a response; pod_lost and no_pods were refused; late means that the answer came after Envoy's message_timeout or that the client had left.", "service", "pod", "kind"),
+		hits:               counter("cache_hits_total", "Requests whose session had a binding.", "service"),
+		misses:             counter("cache_misses_total", "Requests whose session had no binding.", "service"),
+		rebound:            counter("sessions_rebound_total", "Sessions that moved to another pod, by reason.", "service", "reason"),
+		keysRefused:        counter("keys_refused_total", "Values of requests and responses that were not taken for session keys, by reason: too_long and learned_too_long are of more than 64 KiB.", "service", "reason"),
+		selections:         counter("load_balancer_requests_total", "Choices of a pod for a new or lost session.", "service", "pod", "result"),
+		misroutes:          counter("misroutes_total", "Requests served by another pod than the session's, counted at the bound pod.", "service", "pod"),
+		healthChecks:       counter("health_check_total", "Active health checks made.", "service", "pod"),
+		unhealthy:          counter("health_check_failures_total", "Active health checks that failed.", "service", "pod"),
+		nacks:              counter("xds_nacks_total", "Resource updates refused by a client, by type.", "type"),
+		certificateReloads: counter("tls_reloads_total", "Changed files of certificates, keys and authorities, by what became of them.", "result"),
+		reloads:            counter("config_reloads_total", "Changed configuration files, by what became of them.", "result"),
+		undecided:          counter("undecided_callouts_total", "Callouts of Envoy that ended without a decision, by reason. Envoy repeats one that could not be decided now; once message_timeout has passed it sends the request on unbound, or refuses it.", "reason"),
+		podWeight:          gauge("pod_weight", "Weight of the pod as given to Envoy.", "service", "pod"),
+		podSessions:        gauge("pod_sessions", "Sessions bound to the pod.", "service", "pod"),
+		issues:             gauge("analysis_issues", "Issues the analyzer holds open, by severity.", "severity"),
 		reloadOK: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "stateful_route_config_last_reload_successful", Help: "Whether the last configuration file read was accepted."}),
 		requestDuration:   histogram("request_duration_seconds", "Time from a request's arrival to the end of its exchange.", waits, "service", "pod"),
@@ -81,7 +83,7 @@ func histogram(name, help string, buckets []float64, labels ...string) *promethe
 func (v *vectors) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		v.requests, v.errors, v.hits, v.misses, v.rebound, v.keysRefused, v.selections, v.misroutes,
-		v.healthChecks, v.unhealthy, v.nacks, v.reloads, v.undecided, v.podWeight, v.podSessions, v.issues,
+		v.healthChecks, v.unhealthy, v.nacks, v.reloads, v.certificateReloads, v.undecided, v.podWeight, v.podSessions, v.issues,
 		v.reloadOK, v.requestDuration, v.selectionDuration, v.healthDuration, v.pushDuration,
 	}
 }

@@ -21,8 +21,15 @@ func (d *Duration) UnmarshalYAML(node *yaml.Node) error {
 	return nil
 }
 
+// TextTaker is a list or group for which a text may stand: the text is one of its
+// fields, or items.
+type TextTaker interface{ TakesText() }
+
 // OneOrMore is a string or a list of strings.
 type OneOrMore []string
+
+// TakesText implements TextTaker.
+func (*OneOrMore) TakesText() {}
 
 // UnmarshalYAML takes a scalar as a list of one.
 func (l *OneOrMore) UnmarshalYAML(node *yaml.Node) error {

@@ -31,7 +31,7 @@ func (d *Document) shape(at Path, node *yaml.Node, t reflect.Type, is string) {
 		d.shape(at, node, t.Elem(), is)
 	case t == reflect.TypeFor[Duration]():
 		d.scalarShape(at, node, t)
-	case t == reflect.TypeFor[OneOrMore]() && node.Kind == yaml.ScalarNode: // as a list of one
+	case node.Kind == yaml.ScalarNode && reflect.PointerTo(t).Implements(reflect.TypeFor[TextTaker]()): // as a list or group of one
 	case t.Kind() == reflect.Struct:
 		d.groupShape(at, node, t)
 	case t.Kind() == reflect.Slice:

@@ -3,14 +3,19 @@
 package testtls
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -21,7 +26,7 @@ import (
 type Authority struct {
 	t    testing.TB
 	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	key  crypto.Signer
 	pool *x509.CertPool
 }
 
@@ -31,7 +36,7 @@ func NewAuthority(t testing.TB) *Authority {
 	a := &Authority{t: t, pool: x509.NewCertPool()}
 	a.cert, a.key = a.issue(&x509.Certificate{
 		Subject: pkix.Name{CommonName: "authority of a test"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	})
+	}, nil)
 	a.pool.AddCert(a.cert)
 	return a
 }
@@ -52,27 +57,105 @@ func (a *Authority) Client() credentials.TransportCredentials {
 }
 
 func (a *Authority) certificate() tls.Certificate {
-	cert, key := a.issue(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "127.0.0.1"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	})
+	cert, key := a.issue(Leaf{IPs: []net.IP{net.IPv4(127, 0, 0, 1)}}.template(), nil)
 	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
 }
 
-// issue signs a certificate; the authority's own, which comes first, by itself.
-func (a *Authority) issue(template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
+// Leaf says what a certificate is for.
+type Leaf struct {
+	Hosts []string
+	IPs   []net.IP
+	// From and To bound its life; zero means an hour ago, and in an hour.
+	From, To time.Time
+	// Key is the private key; nil means a new one of the curve P-256.
+	Key crypto.Signer
+}
+
+func (l Leaf) template() *x509.Certificate {
+	return &x509.Certificate{
+		Subject: pkix.Name{CommonName: "of a test"}, DNSNames: l.Hosts, IPAddresses: l.IPs, NotBefore: l.From, NotAfter: l.To,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+}
+
+// Issue returns a certificate and its private key, in PEM.
+func (a *Authority) Issue(l Leaf) (cert, key []byte) {
 	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	issued, signer := a.issue(l.template(), l.Key)
+	der, err := x509.MarshalPKCS8PrivateKey(signer)
 	if err != nil {
 		a.t.Fatal(err)
 	}
+	return asPEM("CERTIFICATE", issued.Raw), asPEM("PRIVATE KEY", der)
+}
+
+// Pair is Issue as crypto/tls has it.
+func (a *Authority) Pair(l Leaf) tls.Certificate {
+	a.t.Helper()
+	pair, err := tls.X509KeyPair(a.Issue(l))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return pair
+}
+
+// PEM is the authority's own certificate.
+func (a *Authority) PEM() []byte { return asPEM("CERTIFICATE", a.cert.Raw) }
+
+// Pool trusts the authority alone.
+func (a *Authority) Pool() *x509.CertPool { return a.pool }
+
+// Write replaces NAME.pem and NAME.key in a folder, one after the other, each in one
+// step, by a certificate and its key.
+func (a *Authority) Write(dir, name string, l Leaf) (certFile, keyFile string) {
+	a.t.Helper()
+	cert, key := a.Issue(l)
+	certFile, keyFile = filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key")
+	a.replace(certFile, cert)
+	a.replace(keyFile, key)
+	return certFile, keyFile
+}
+
+// WriteCA is Write of the authority's own certificate, in NAME.pem.
+func (a *Authority) WriteCA(dir, name string) (file string) {
+	a.t.Helper()
+	file = filepath.Join(dir, name+".pem")
+	a.replace(file, a.PEM())
+	return file
+}
+
+func (a *Authority) replace(file string, content []byte) {
+	a.t.Helper()
+	if err := errors.Join(os.WriteFile(file+".new", content, 0o600), os.Rename(file+".new", file)); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func asPEM(kind string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+}
+
+// issue signs a certificate; the authority's own, which comes first, by itself.
+func (a *Authority) issue(template *x509.Certificate, key crypto.Signer) (*x509.Certificate, crypto.Signer) {
+	a.t.Helper()
+	if key == nil {
+		var err error
+		if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+			a.t.Fatal(err)
+		}
+	}
 	template.SerialNumber = big.NewInt(time.Now().UnixNano())
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	if template.NotBefore.IsZero() {
+		template.NotBefore = time.Now().Add(-time.Hour)
+	}
+	if template.NotAfter.IsZero() {
+		template.NotAfter = time.Now().Add(time.Hour)
+	}
 	parent, signer := a.cert, a.key
 	if parent == nil {
 		parent, signer = template, key
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
 	if err != nil {
 		a.t.Fatal(err)
 	}

@@ -32,9 +32,10 @@ var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
 // The golden files are what Envoy gets for testdata/*.yaml, one per type.
 func TestGoldenResources(t *testing.T) {
 	files, _ := filepath.Glob("testdata/*.yaml")
-	if len(files) < 2 {
+	if len(files) < 3 {
 		t.Fatalf("found %d configurations", len(files))
 	}
+	t.Setenv("SSL_CERT_FILE", "testdata/chat.pem")
 	for _, file := range files {
 		cfg, err := config.LoadXDSServer(file)
 		if err != nil {
@@ -165,7 +166,7 @@ func TestWhatEnvoyWouldRefuseIsAnError(t *testing.T) {
 		heavy.Services[0].Members[i].Weight = 1 << 31
 	}
 	badListener := testModel(testPod("a", 1))
-	badListener.Gateway.Listeners = []string{"localhost:80"}
+	badListener.Gateway.Listeners = []state.Listener{{Address: "localhost:80"}}
 	badExtproc := testModel(testPod("a", 1))
 	badExtproc.Gateway.Extprocs = []string{"nowhere"}
 	slow := testModel(testPod("a", 1))

@@ -49,6 +49,11 @@ func buildCluster(svc *state.ServiceView) (*clusterv3.Cluster, error) {
 		UpstreamConnectionOptions:     &clusterv3.UpstreamConnectionOptions{TcpKeepalive: tcpKeepalive()},
 		TypedExtensionProtocolOptions: options,
 	}
+	if svc.TLS != nil {
+		if c.TransportSocket, err = podSocket(*svc.TLS); err != nil {
+			return nil, err
+		}
+	}
 	if window := svc.Balancing.SlowStart; window > 0 && c.LbPolicy == clusterv3.Cluster_ROUND_ROBIN {
 		// Load does not change these weights, so that Envoy itself must start new
 		// pods slowly: from a tenth of their weight on, as elsewhere.
@@ -145,6 +150,12 @@ func upstreamOptions(svc statefulroute.Service) (map[string]*anypb.Any, error) {
 	case statefulroute.HTTP2, statefulroute.GRPC:
 		explicit.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: http2}
 	case statefulroute.Auto:
+		if svc.TLS != nil { // the pod says what it speaks
+			options.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_AutoConfig{AutoConfig: &httpv3.HttpProtocolOptions_AutoHttpConfig{
+				HttpProtocolOptions: &corev3.Http1ProtocolOptions{}, Http2ProtocolOptions: http2,
+			}}
+			break
+		}
 		options.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig{
 			UseDownstreamProtocolConfig: &httpv3.HttpProtocolOptions_UseDownstreamHttpConfig{
 				HttpProtocolOptions: &corev3.Http1ProtocolOptions{}, Http2ProtocolOptions: http2,

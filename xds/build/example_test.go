@@ -25,7 +25,7 @@ func ExampleAll() {
 		}},
 	}
 	store := state.NewStore()
-	store.SetConfig(time.Now(), state.Gateway{Listeners: []string{"0.0.0.0:10000"}, Extprocs: []string{"127.0.0.1:18080"}}, []statefulroute.Service{chat})
+	store.SetConfig(time.Now(), state.Gateway{Listeners: []state.Listener{{Address: "0.0.0.0:10000"}}, Extprocs: []string{"127.0.0.1:18080"}}, []statefulroute.Service{chat})
 
 	resources, err := build.All(store.Model())
 	if err != nil {
@@ -41,7 +41,7 @@ func ExampleAll() {
 	}
 	// Output:
 	// type.googleapis.com/envoy.config.listener.v3.Listener
-	//   stateful-route 0
+	//   stateful-route 0.0.0.0:10000 0
 	// type.googleapis.com/envoy.config.route.v3.RouteConfiguration
 	//   stateful-route 0
 	// type.googleapis.com/envoy.config.cluster.v3.Cluster

@@ -1,18 +1,18 @@
 package build
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	"github.com/envoyproxy/go-control-plane/pkg/wellknown"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -23,8 +23,8 @@ import (
 
 // Names of the resources that are not a service's own.
 const (
-	listenerName = "stateful-route"
-	routesName   = "stateful-route"
+	listenerPrefix = "stateful-route " // the address follows
+	routesName     = "stateful-route"
 	// extprocCluster is the Envoy cluster of the external processors.
 	extprocCluster = "stateful-route-extproc"
 )
@@ -32,20 +32,10 @@ const (
 // maxRequestHeadersKB leaves room beside a session key of the longest kind, 64 KiB.
 const maxRequestHeadersKB = 96
 
-// buildListener is Envoy's public listener: one HTTP connection manager whose
-// filters ask extproc, then pin the request to the pod it chose.
-func buildListener(m state.Model) (*listenerv3.Listener, error) {
-	var addresses []*corev3.Address
-	for _, listener := range m.Gateway.Listeners {
-		address, err := listenAddress(listener)
-		if err != nil {
-			return nil, fmt.Errorf("envoy.listener: %w", err)
-		}
-		addresses = append(addresses, address)
-	}
-	// Envoy 1.40 asks of the first address whether any of the others may take IPv4, too.
-	slices.SortStableFunc(addresses, func(a, b *corev3.Address) int { return cmp.Compare(takesBoth(b), takesBoth(a)) })
-	if len(addresses) == 0 {
+// buildListeners are Envoy's public listeners, one for each address: so an address that
+// begins or ends to speak TLS is a change of its own listener, and its socket stays.
+func buildListeners(m state.Model) (map[string]types.Resource, error) {
+	if len(m.Gateway.Listeners) == 0 {
 		return nil, errors.New("envoy.listener: at least one address is needed")
 	}
 	manager, err := buildConnectionManager(m)
@@ -56,23 +46,47 @@ func buildListener(m state.Model) (*listenerv3.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	var more []*listenerv3.AdditionalAddress
-	for _, address := range addresses[1:] {
-		more = append(more, &listenerv3.AdditionalAddress{Address: address})
+	filters := []*listenerv3.Filter{{Name: wellknown.HTTPConnectionManager, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: typed}}}
+	out := make(map[string]types.Resource, len(m.Gateway.Listeners))
+	for _, at := range m.Gateway.Listeners {
+		listener, err := buildListener(m.Gateway, at, filters)
+		if err != nil {
+			return nil, fmt.Errorf("envoy.listener: %w", err)
+		}
+		out[listener.Name] = listener
 	}
-	return &listenerv3.Listener{
-		Name:                listenerName,
-		Address:             addresses[0],
-		AdditionalAddresses: more,
-		FilterChains: []*listenerv3.FilterChain{{
-			Filters: []*listenerv3.Filter{{
-				Name:       wellknown.HTTPConnectionManager,
-				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: typed},
-			}},
-		}},
+	return out, nil
+}
+
+// buildListener has one HTTP connection manager for all its clients, whatever certificate
+// they were shown: its filters ask extproc, then pin the request to the pod it chose.
+func buildListener(g state.Gateway, at state.Listener, filters []*listenerv3.Filter) (*listenerv3.Listener, error) {
+	address, err := listenAddress(at.Address)
+	if err != nil {
+		return nil, err
+	}
+	out := &listenerv3.Listener{
+		Name:                          listenerPrefix + at.Address,
+		Address:                       address,
+		FilterChains:                  []*listenerv3.FilterChain{{Filters: filters}},
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(1 << 20),
 		TcpKeepalive:                  tcpKeepalive(),
-	}, nil
+	}
+	if !at.TLS {
+		return out, nil
+	}
+	if out.FilterChains, err = certifiedChains(g.Certificates, filters); err != nil {
+		return nil, err
+	}
+	inspector, err := toAny(&inspectorv3.TlsInspector{})
+	if err != nil {
+		return nil, err
+	}
+	// Also where there is one certificate: with another one, connections would else end.
+	out.ListenerFilters = []*listenerv3.ListenerFilter{{
+		Name: wellknown.TLSInspector, ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: inspector},
+	}}
+	return out, nil
 }
 
 // tcpKeepalive finds a client or pod that is gone without a word, with its machine
@@ -153,14 +167,6 @@ func adsSource() *corev3.ConfigSource {
 		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
 		ResourceApiVersion:    corev3.ApiVersion_V3,
 	}
-}
-
-// takesBoth is 1 for an address that takes IPv4, too.
-func takesBoth(a *corev3.Address) int {
-	if a.GetSocketAddress().GetIpv4Compat() {
-		return 1
-	}
-	return 0
 }
 
 // listenAddress is where clients are accepted. All of IPv6's addresses are all of

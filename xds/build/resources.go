@@ -22,6 +22,7 @@ func NewResources() Resources {
 	return Resources{
 		resourcev3.ListenerType: {}, resourcev3.RouteType: {},
 		resourcev3.ClusterType: {}, resourcev3.EndpointType: {},
+		resourcev3.SecretType: {},
 	}
 }
 
@@ -47,7 +48,7 @@ func All(m state.Model) (Resources, error) {
 // Shared makes the resources that are not a service's own.
 func Shared(m state.Model) (Resources, error) {
 	r := NewResources()
-	listener, err := buildListener(m)
+	listeners, err := buildListeners(m)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +60,8 @@ func Shared(m state.Model) (Resources, error) {
 	if err != nil {
 		return nil, err
 	}
-	r[resourcev3.ListenerType][listenerName] = listener
+	r[resourcev3.ListenerType] = listeners
+	r[resourcev3.SecretType] = buildSecrets(m.Gateway.Secrets)
 	r[resourcev3.RouteType][routesName] = routes
 	r[resourcev3.ClusterType][extprocCluster] = extprocs
 	if m.Gateway.Tracing.OTLP != "" {

@@ -1,17 +1,21 @@
 package probe
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"syscall"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
@@ -23,19 +27,20 @@ import (
 var errUnreachable = errors.New("no connection")
 
 // probe asks one pod once how it is; nil means healthy. Each probe has its own
-// connection: one kept open would not notice a listener that is gone.
-func probe(ctx context.Context, check statefulroute.HealthCheck, at netip.AddrPort) error {
+// connection: one kept open would not notice a listener that is gone. With secure it is
+// made by TLS.
+func probe(ctx context.Context, check statefulroute.HealthCheck, secure *tls.Config, at netip.AddrPort) error {
 	ctx, cancel := context.WithTimeout(ctx, check.Timeout)
 	defer cancel()
 	var d dialer
 	var err error
 	switch {
 	case check.TCP:
-		err = probeTCP(ctx, &d, at)
+		err = probeTCP(ctx, &d, secure, at)
 	case check.GRPCSet:
-		err = probeGRPC(ctx, &d, check, at)
+		err = probeGRPC(ctx, &d, check, secure, at)
 	default:
-		err = probeHTTP(ctx, &d, check, at)
+		err = probeHTTP(ctx, &d, check, secure, at)
 	}
 	if err != nil && d.unreachable.Load() {
 		return fmt.Errorf("%w: %w", errUnreachable, err)
@@ -67,25 +72,39 @@ func podsFault(err error) bool {
 		errors.As(err, &timeout) && timeout.Timeout()
 }
 
-func probeTCP(ctx context.Context, d *dialer, at netip.AddrPort) error {
+func probeTCP(ctx context.Context, d *dialer, secure *tls.Config, at netip.AddrPort) error {
 	conn, err := d.DialContext(ctx, "tcp", at.String())
 	if err != nil {
 		return fmt.Errorf("tcp probe: %w", err)
 	}
-	return conn.Close()
+	if secure == nil {
+		return conn.Close()
+	}
+	defer conn.Close()
+	if err := tls.Client(conn, secure).HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("tcp probe: %w", err)
+	}
+	return nil
 }
 
-func probeHTTP(ctx context.Context, d *dialer, check statefulroute.HealthCheck, at netip.AddrPort) error {
-	transport := &http.Transport{DisableKeepAlives: true, Protocols: new(http.Protocols), DialContext: d.DialContext}
-	transport.Protocols.SetHTTP1(!check.HTTP2)
-	transport.Protocols.SetUnencryptedHTTP2(check.HTTP2)
+func probeHTTP(ctx context.Context, d *dialer, check statefulroute.HealthCheck, secure *tls.Config, at netip.AddrPort) error {
+	transport := &http.Transport{DisableKeepAlives: true, Protocols: new(http.Protocols), DialContext: d.DialContext, TLSClientConfig: secure}
+	scheme, host := "http", check.Host
+	if secure == nil {
+		transport.Protocols.SetHTTP1(!check.HTTP2)
+		transport.Protocols.SetUnencryptedHTTP2(check.HTTP2)
+	} else {
+		transport.Protocols.SetHTTP1(slices.Contains(secure.NextProtos, alpnHTTP1))
+		transport.Protocols.SetHTTP2(slices.Contains(secure.NextProtos, alpnHTTP2))
+		scheme, host = "https", cmp.Or(check.Host, secure.ServerName)
+	}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+check.HTTP, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+at.String()+check.HTTP, nil)
 	if err != nil {
 		return fmt.Errorf("http probe: %w", err)
 	}
-	req.Host = check.Host
+	req.Host = host
 	req.Header.Set("User-Agent", "stateful-route-health-check")
 	for name, value := range check.Headers {
 		req.Header.Set(name, value)
@@ -105,14 +124,18 @@ func probeHTTP(ctx context.Context, d *dialer, check statefulroute.HealthCheck, 
 	return nil
 }
 
-func probeGRPC(ctx context.Context, d *dialer, check statefulroute.HealthCheck, at netip.AddrPort) error {
+func probeGRPC(ctx context.Context, d *dialer, check statefulroute.HealthCheck, secure *tls.Config, at netip.AddrPort) error {
+	creds, host := insecure.NewCredentials(), check.Host
+	if secure != nil {
+		creds, host = apart{credentials.NewTLS(secure), secure.ServerName}, cmp.Or(check.Host, secure.ServerName)
+	}
 	// Pods are probed at their addresses, not through a proxy of the environment.
 	options := []grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
+		grpc.WithTransportCredentials(creds), grpc.WithNoProxy(),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return d.DialContext(ctx, "tcp", address) }),
 	}
-	if check.Host != "" {
-		options = append(options, grpc.WithAuthority(check.Host))
+	if host != "" {
+		options = append(options, grpc.WithAuthority(host))
 	}
 	conn, err := grpc.NewClient("passthrough:///"+at.String(), options...)
 	if err != nil {

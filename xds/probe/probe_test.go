@@ -39,7 +39,7 @@ func TestAnHTTPProbeAsksForItsHost(t *testing.T) {
 		pod.Start()
 		defer pod.Close()
 		check := named(func(c *statefulroute.HealthCheck) { c.HTTP, c.HTTP2 = "/healthz", http2 })
-		if err := probe(t.Context(), check, netip.MustParseAddrPort(pod.Listener.Addr().String())); err != nil {
+		if err := probe(t.Context(), check, nil, netip.MustParseAddrPort(pod.Listener.Addr().String())); err != nil {
 			t.Errorf("%s: %v", version, err)
 			continue
 		}
@@ -72,7 +72,7 @@ func TestAGRPCProbeAsksForItsHost(t *testing.T) {
 	go func() { served <- server.Serve(listener) }()
 	defer func() { server.Stop(); <-served }()
 	check := named(func(c *statefulroute.HealthCheck) { c.GRPCSet = true })
-	if err := probe(t.Context(), check, netip.MustParseAddrPort(listener.Addr().String())); err != nil {
+	if err := probe(t.Context(), check, nil, netip.MustParseAddrPort(listener.Addr().String())); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{":authority": check.Host, "authorization": "Bearer x"} {
@@ -120,7 +120,7 @@ func TestAProbeTellsAPodThatIsGoneFromOneThatIsWrong(t *testing.T) {
 			}
 			check := statefulroute.HealthCheck{Timeout: 300 * time.Millisecond}
 			edit(&check)
-			err := probe(t.Context(), check, netip.MustParseAddrPort(c.at))
+			err := probe(t.Context(), check, nil, netip.MustParseAddrPort(c.at))
 			if got := outcome(err); got != c.want {
 				t.Errorf("%s at %s: %v (%v), want %v", kind, c.name, got, err, c.want)
 			}

@@ -4,6 +4,7 @@ package probe
 import (
 	"container/heap"
 	"context"
+	"crypto/tls"
 	"errors"
 	"hash/fnv"
 	"net/netip"
@@ -58,6 +59,7 @@ type podID struct{ service, pod string }
 type checkedService struct {
 	name      string
 	check     statefulroute.HealthCheck
+	secure    *tls.Config // nil: pods are not spoken to by TLS
 	health    *health.Checker
 	addresses map[string]netip.AddrPort
 	due       time.Time // of the first probe
@@ -160,12 +162,14 @@ func (p *Prober) followIfChanged(ctx context.Context) {
 // other.
 func (p *Prober) follow(ctx context.Context, now time.Time) {
 	seen, verdicts := map[string]bool{}, map[string]map[string]state.HealthVerdict{}
-	for _, svc := range p.Model().Services {
+	model := p.Model()
+	for _, svc := range model.Services {
 		c := p.checkOf(svc)
 		if c == nil {
 			continue
 		}
 		seen[svc.Name] = true
+		c.secure = clientOf(svc.Service, model.Gateway.Secrets)
 		if c.followed != nil && svc.SameButWeights(c.followed) {
 			continue
 		}
@@ -287,11 +291,11 @@ func (p *Prober) requeue(c *checkedService) {
 }
 
 func (p *Prober) launch(ctx context.Context, id podID, c *checkedService) {
-	check, health, at := c.check, c.health, c.addresses[id.pod]
+	check, secure, health, at := c.check, c.secure, c.health, c.addresses[id.pod]
 	p.probes.Go(func() {
 		started := time.Now()
 		probeCtx, done := p.Observer.Probe(ctx, id.service, id.pod)
-		err := probe(probeCtx, check, at)
+		err := probe(probeCtx, check, secure, at)
 		if ctx.Err() != nil {
 			return // cut short by our own end: says nothing about the pod
 		}

@@ -85,7 +85,7 @@ func TestProbes(t *testing.T) {
 		{"tcp closed", with(second, func(c *statefulroute.HealthCheck) { c.TCP = true }), closedAt, 0, "refused"},
 	} {
 		status = c.status
-		err := probe(t.Context(), c.check, c.at)
+		err := probe(t.Context(), c.check, nil, c.at)
 		if (err == nil) != (c.fails == "") || (err != nil && !strings.Contains(err.Error(), c.fails)) {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.fails)
 		}

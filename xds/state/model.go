@@ -8,6 +8,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/xds/secret"
 )
 
 // Model is everything the resources are made of. Like the views in it, it is
@@ -46,8 +47,13 @@ func (m Model) SameServices(other Model) bool {
 
 // Gateway is what every Envoy is told beside the services.
 type Gateway struct {
-	// Listeners are the addresses, IP:PORT, that Envoy accepts clients on.
-	Listeners []string
+	// Listeners are where Envoy accepts clients.
+	Listeners []Listener
+	// Certificates are those that clients of listeners with TLS are shown.
+	Certificates []statefulroute.Certificate
+	// Secrets are, by their names, all that Certificates and the services' TLS name. A
+	// map is never changed, only replaced.
+	Secrets map[string]*secret.Secret
 	// Extprocs are the external processors' addresses, IP:PORT or unix:PATH.
 	Extprocs []string
 	// MessageTimeout bounds one answer of an external processor.
@@ -64,10 +70,22 @@ type Gateway struct {
 	Tracing Tracing
 }
 
-// GatewayOf is what a configuration says about every Envoy.
+// Listener is one address that Envoy accepts clients on.
+type Listener struct {
+	// Address is IP:PORT.
+	Address string
+	// TLS is what is spoken there.
+	TLS bool
+}
+
+// GatewayOf is what a configuration says about every Envoy. The secrets are not in it.
 func GatewayOf(e config.Envoy) Gateway {
+	listeners := make([]Listener, len(e.Listeners))
+	for i, l := range e.Listeners {
+		listeners[i] = Listener(l)
+	}
 	return Gateway{
-		Listeners: e.Listeners, Extprocs: e.Extproc.Addresses,
+		Listeners: listeners, Certificates: e.TLS, Extprocs: e.Extproc.Addresses,
 		MessageTimeout: e.Extproc.MessageTimeout, SessionAffinity: e.Extproc.SessionAffinity, DebugHeaders: e.DebugHeaders,
 		TrustedHops: e.TrustedHops, HTTP10: e.HTTP10,
 		Tracing: Tracing(e.Tracing),

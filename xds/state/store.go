@@ -9,6 +9,7 @@ import (
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/xds/secret"
 )
 
 // ErrUnknownPod means that no such service or pod exists at the moment.
@@ -174,6 +175,9 @@ func (st *Store) setService(now time.Time, svc statefulroute.Service) {
 		}
 	}
 }
+
+// SetSecrets replaces the secrets, of which the configuration names the same as before.
+func (st *Store) SetSecrets(secrets map[string]*secret.Secret) { st.gateway.Secrets = secrets }
 
 // SetPods replaces the pods of a service, as they are found at a source. It must
 // be the one the service has: what was looked up there while the service was
