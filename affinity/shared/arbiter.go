@@ -146,8 +146,9 @@ type Info struct {
 	Held    int       `json:"held"` // bindings in its table
 	// Admin is where it shows more.
 	Admin string `json:"admin"`
-	// Conflicts is Table.Conflicts.
-	Conflicts uint64 `json:"conflicts"`
+	// Conflicts is Table.Conflicts, LastConflict when the last one was found.
+	Conflicts    uint64    `json:"conflicts"`
+	LastConflict time.Time `json:"last_conflict,omitzero"`
 }
 
 // Register is who is registered.

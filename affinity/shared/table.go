@@ -53,7 +53,8 @@ type Table struct {
 	roll   atomic.Pointer[roll]
 	reach  atomic.Pointer[reach]
 
-	conflicts atomic.Uint64
+	conflicts    atomic.Uint64
+	lastConflict atomic.Pointer[time.Time]
 
 	opened    chan struct{}
 	openedOne sync.Once
@@ -281,7 +282,9 @@ func (t *Table) PodSessions(service, pod string) int {
 func (t *Table) Conflicts() uint64 { return t.conflicts.Load() }
 
 func (t *Table) conflict(service string) {
+	now := time.Now()
 	t.conflicts.Add(1)
+	t.lastConflict.Store(&now)
 	t.opts.OnConflict(service)
 }
 

@@ -131,5 +131,8 @@ func (t *Table) other(m Member, r *roll, store State, now time.Duration) Replica
 func (t *Table) info() Info {
 	i := t.opts.Info()
 	i.Conflicts = t.conflicts.Load()
+	if at := t.lastConflict.Load(); at != nil {
+		i.LastConflict = *at
+	}
 	return i
 }

@@ -115,7 +115,7 @@ func TestConflictsAreTold(t *testing.T) {
 	a.Remember(service, "bob", "chat-0", time.Now())
 	await(t, "b sees a's conflict", func() bool {
 		r, _ := of(b.View(), "a")
-		return r.Info.Conflicts == 1 && a.Conflicts() == 1
+		return r.Info.Conflicts == 1 && a.Conflicts() == 1 && time.Since(r.Info.LastConflict) < time.Minute
 	})
 	if r, _ := of(a.View(), "a"); r.Info.Conflicts != 1 {
 		t.Errorf("a says of itself: %+v", r)

@@ -40,7 +40,8 @@ func toReplica(r shared.ReplicaView) admin.Replica {
 	out := admin.Replica{
 		ID: r.ID, Self: r.Self, Registered: r.Registered,
 		Address: r.Info.Address, Admin: r.Info.Admin, Version: r.Info.Version, Started: r.Info.Started,
-		Store: string(r.State), Bindings: r.Info.Held, Conflicts: r.Info.Conflicts, Position: r.Position,
+		Store: string(r.State), Bindings: r.Info.Held, Conflicts: r.Info.Conflicts,
+		LastConflict: r.Info.LastConflict, Position: r.Position,
 	}
 	if r.State != shared.StateUnknown {
 		out.LeaseLeft = seconds(r.Left)

@@ -16,7 +16,7 @@ import (
 
 // problem is one wrong thing.
 type problem struct {
-	// Kind is server, config, degraded, sync, client, pods, source or issue.
+	// Kind is server, config, degraded, store, conflict, sync, client, pods, source or issue.
 	Kind    string `json:"kind"`
 	Message string `json:"message"`
 }
@@ -31,6 +31,7 @@ type checkReport struct {
 type expectations struct {
 	envoys, extprocs int
 	pending          time.Duration
+	conflicts        time.Duration
 }
 
 func (c *ctl) checkCommand() *cobra.Command {
@@ -39,7 +40,8 @@ func (c *ctl) checkCommand() *cobra.Command {
 		Use: "check", Short: "Say what is wrong, one line each; exit code 1 when something is", Args: takes(0),
 		Long: `Say what is wrong, one line each; the exit code is 1 when something is:
 a server that does not answer or is not ready, or cannot write what must outlive
-it; a changed configuration that was refused; a resource that an Envoy or extproc refused, or has not answered for
+it; a replica without a lease, a store that a replica does not reach or that takes no
+changes, replicas that do not share one store, a session that lately had two bindings; a changed configuration that was refused; a resource that an Envoy or extproc refused, or has not answered for
 long; too few of them connected; a service without a ready pod, or whose source of
 pods cannot be read or lost more than half of them at once; an open issue of high
 or critical severity.`,
@@ -54,6 +56,7 @@ or critical severity.`,
 	}
 	cmd.Flags().IntVar(&want.envoys, "envoys", 1, "how many Envoys at least must be connected, `N`")
 	cmd.Flags().DurationVar(&want.pending, "pending", 10*time.Second, "how long a client may take to answer a push, a `time`")
+	cmd.Flags().DurationVar(&want.conflicts, "conflicts", 10*time.Minute, "how long ago a session that had two bindings is still wrong, a `time`")
 	return cmd
 }
 
@@ -72,6 +75,8 @@ func (c *ctl) check(ctx context.Context, want expectations) checkReport {
 	for _, s := range states {
 		r.server(s)
 	}
+	found, _ := gather(c.askReplicas(ctx)) // those that do not answer have been named
+	r.replicas(found, time.Now(), want.conflicts)
 	if states[0].State != "unreachable" {
 		c.checkControlPlane(ctx, want, &r)
 	}

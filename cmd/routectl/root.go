@@ -37,6 +37,7 @@ type ctl struct {
 	xdsURL      string
 	extprocURLs []string
 	output      string
+	told        map[string]bool // lines that standard error has
 }
 
 // usageError is the operator's mistake: it is followed by how to get help.
@@ -96,7 +97,7 @@ func newRoot(c *ctl) *cobra.Command {
 	flags.StringArrayVar(&c.extprocURLs, "extproc-admin", []string{"http://" + config.DefaultExtprocAdmin}, "admin `URL` of an extproc; repeat it for each replica")
 	flags.StringVarP(&c.output, "output", "o", "table", "`FORMAT`: table or json")
 	root.AddCommand(
-		c.statusCommand(), c.servicesCommand(), c.podsCommand(), c.sessionsCommand(), c.envoysCommand(),
+		c.statusCommand(), c.servicesCommand(), c.podsCommand(), c.sessionsCommand(), c.envoysCommand(), c.replicasCommand(),
 		c.reportCommand(), c.checkCommand(), c.validateCommand(), c.renderCommand(),
 	)
 	return root

@@ -67,29 +67,32 @@ func (c *ctl) sessionsCommand() *cobra.Command {
 		c.sessionsFlushCommand())
 }
 
-// onEvery does something on every extproc, also when one of them fails, and
-// returns the sessions that came back. An extproc without the session is no
-// failure as long as another one has it.
-func (c *ctl) onEvery(do func(server) (session, error)) ([]session, error) {
-	var found []session
+// onEvery does something on every extproc, on one of those that share a store, also when
+// one of them fails. It returns the sessions that came back, and how many extprocs they are
+// of. An extproc without the session is no failure as long as another one has it.
+func (c *ctl) onEvery(ctx context.Context, do func(server) (session, error)) (found []session, extprocs int, err error) {
 	var missing error
 	var failed []error
-	for _, s := range c.extprocs() {
-		one, err := do(s)
-		one.Extproc = s.url
+	for _, t := range c.targets(ctx) {
+		one, err := session{}, t.err
+		if err == nil {
+			one, err = do(t.server)
+		}
+		one.Extproc = t.url
 		switch {
 		case err == nil:
 			found = append(found, one)
+			extprocs += t.replicas
 		case hasStatus(err, http.StatusNotFound):
 			missing = err
 		default:
-			failed = append(failed, c.at(s, err))
+			failed = append(failed, c.at(t.server, err))
 		}
 	}
 	if len(found) == 0 && missing != nil {
 		failed = append(failed, missing)
 	}
-	return found, errors.Join(failed...)
+	return found, extprocs, errors.Join(failed...)
 }
 
 // at names the server that refused, where there are several. One that could not
@@ -104,7 +107,7 @@ func (c *ctl) at(s server, err error) error {
 
 // showSession prints what there is even when an extproc could not be asked.
 func (c *ctl) showSession(ctx context.Context, service, key string) error {
-	found, err := c.onEvery(func(s server) (one session, err error) {
+	found, _, err := c.onEvery(ctx, func(s server) (one session, err error) {
 		err = s.get(ctx, sessionPath(service, key), &one)
 		return one, err
 	})
@@ -112,7 +115,7 @@ func (c *ctl) showSession(ctx context.Context, service, key string) error {
 }
 
 func (c *ctl) moveSession(ctx context.Context, service, key, pod string) error {
-	moved, err := c.onEvery(func(s server) (one session, err error) {
+	moved, _, err := c.onEvery(ctx, func(s server) (one session, err error) {
 		err = s.call(ctx, http.MethodPut, sessionPath(service, key), map[string]string{"pod": pod}, &one)
 		return one, err
 	})
@@ -138,19 +141,19 @@ func (c *ctl) showAll(found []session, failed error) error {
 }
 
 func (c *ctl) deleteSession(ctx context.Context, service, key string) error {
-	deleted, err := c.onEvery(func(s server) (session, error) {
+	_, deleted, err := c.onEvery(ctx, func(s server) (session, error) {
 		return session{}, s.call(ctx, http.MethodDelete, sessionPath(service, key), nil, nil)
 	})
-	if len(deleted) == 0 {
+	if deleted == 0 {
 		return err
 	}
 	out := struct {
 		Service string `json:"service"`
 		Key     string `json:"key"`
 		Deleted int    `json:"deleted"` // how many extprocs had it
-	}{service, key, len(deleted)}
+	}{service, key, deleted}
 	return errors.Join(c.show(out, func(w io.Writer) {
-		row(w, "forgotten by "+count(len(deleted), "extproc"))
+		row(w, "forgotten by "+count(deleted, "extproc"))
 	}), err)
 }
 

@@ -62,17 +62,20 @@ func (c *ctl) flushSessions(ctx context.Context, service string) error {
 	sum := flushed{Service: service}
 	var missing error
 	var failed []error
-	for _, s := range c.extprocs() {
+	for _, t := range c.targets(ctx) {
 		var one flushed
-		err := s.call(ctx, http.MethodDelete, "/api/v1/sessions/"+segment(service), nil, &one)
+		err := t.err
+		if err == nil {
+			err = t.call(ctx, http.MethodDelete, "/api/v1/sessions/"+segment(service), nil, &one)
+		}
 		switch {
 		case err == nil:
 			sum.Forgotten += one.Forgotten
-			sum.Extprocs++
+			sum.Extprocs += t.replicas
 		case hasStatus(err, http.StatusNotFound):
 			missing = err
 		default:
-			failed = append(failed, c.at(s, err))
+			failed = append(failed, c.at(t.server, err))
 		}
 	}
 	if sum.Extprocs == 0 {

@@ -82,19 +82,23 @@ func (c *ctl) listJSON(ctx context.Context, service, pod string, limit int) erro
 	return err
 }
 
-// eachPage hands on the sessions of every extproc, at most limit if that is not 0.
+// eachPage hands on the sessions of every extproc, those that some share once, at most
+// limit if that is not 0.
 func (c *ctl) eachPage(ctx context.Context, service, pod string, limit int, show func([]session) error) error {
 	left := limit
-	for _, s := range c.extprocs() {
+	for _, t := range c.targets(ctx) {
+		if t.err != nil {
+			return t.err
+		}
 		after := ""
 		for {
 			size := pageSize
 			if limit > 0 {
 				size = min(size, left)
 			}
-			page, err := s.sessions(ctx, service, pod, size, after)
+			page, err := t.sessions(ctx, service, pod, size, after)
 			if err != nil {
-				return c.at(s, err)
+				return c.at(t.server, err)
 			}
 			if err := show(page.Sessions); err != nil {
 				return err

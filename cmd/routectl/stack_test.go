@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/stateful-route/stateful-route/e2e/harness"
 	"github.com/stateful-route/stateful-route/internal/extensions"
+	"github.com/stateful-route/stateful-route/internal/redistest"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
@@ -53,7 +55,8 @@ var buildServers = sync.OnceValues(func() (harness.Programs, error) {
 // probed and nothing is sent to them.
 type stack struct {
 	xds, extproc       *harness.Process // the first of the extprocs
-	xdsAddress         string           // for xDS
+	second             *harness.Process
+	xdsAddress         string // for xDS
 	xdsAdmin           string
 	extprocAdmins      []string
 	configFile         string
@@ -62,6 +65,18 @@ type stack struct {
 }
 
 func startStack(t *testing.T, analyzer string) *stack {
+	t.Helper()
+	return startStackWith(t, analyzer, "{memory: {}}")
+}
+
+// startSharing has the extprocs share their sessions, with short leases.
+func startSharing(t *testing.T) (*stack, *redistest.Server) {
+	t.Helper()
+	server := redistest.Start(t)
+	return startStackWith(t, "{interval: 1h}", "{valkey: {addresses: ["+strconv.Quote(server.Addr())+"], lease: 1s}}"), server
+}
+
+func startStackWith(t *testing.T, analyzer, store string) *stack {
 	t.Helper()
 	t.Parallel()
 	programs, err := buildServers()
@@ -86,10 +101,12 @@ func startStack(t *testing.T, analyzer string) *stack {
 	s.xds = harness.NewProcess(t, "xds-server", filepath.Join(programs.Dir, "xds-server"), "--config", s.configFile)
 	for i := range 2 {
 		admin, file := harness.Address(t), filepath.Join(dir, fmt.Sprintf("extproc-%d.yaml", i))
-		write(t, file, fmt.Sprintf("listen: %s\nadmin: %s\nxds: %s\nstore: {memory: {}}\n", harness.Address(t), admin, s.xdsAddress))
+		write(t, file, fmt.Sprintf("listen: %s\nadmin: %s\nxds: %s\nstore: %s\n", harness.Address(t), admin, s.xdsAddress, store))
 		p := harness.NewProcess(t, fmt.Sprintf("extproc-%d", i), filepath.Join(programs.Dir, "extproc"), "--config", file)
 		if i == 0 {
 			s.extproc = p
+		} else {
+			s.second = p
 		}
 		s.extprocAdmins = append(s.extprocAdmins, admin)
 		s.extprocConfigFiles = append(s.extprocConfigFiles, file)

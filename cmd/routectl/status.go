@@ -11,13 +11,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stateful-route/stateful-route/extproc/admin"
 	"github.com/stateful-route/stateful-route/xds"
 )
 
 // statusReport is everything at a glance. What xds-server would have said is
 // empty when it does not answer.
 type statusReport struct {
-	Servers  []serverState       `json:"servers"`
+	Servers []serverState `json:"servers"`
+	// Stores are those that extprocs share, with their replicas.
+	Stores   []storeReplicas     `json:"stores,omitempty"`
 	Services []xds.ServiceReport `json:"services"`
 	// Clients are the connected xDS clients by kind, OutOfSync the resource
 	// types that one of them refused or has not answered yet.
@@ -43,6 +46,12 @@ func (c *ctl) status(ctx context.Context) (statusReport, error) {
 	out := statusReport{
 		Servers: c.states(ctx), Services: []xds.ServiceReport{},
 		Clients: map[string]int{"envoy": 0, "extproc": 0}, Issues: map[string]int{},
+	}
+	found, _ := gather(c.askReplicas(ctx)) // those that do not answer are servers that are unreachable
+	for _, s := range found.Stores {
+		if s.Kind != admin.StoreMemory {
+			out.Stores = append(out.Stores, s)
+		}
 	}
 	var failed []error
 	for _, s := range out.Servers {
@@ -90,6 +99,9 @@ func statusTable(w io.Writer, s statusReport) {
 	}
 	for _, v := range s.Servers {
 		v.reasons(w)
+	}
+	for _, store := range s.Stores {
+		fmt.Fprintln(w, printable(store.summary()))
 	}
 	if s.Servers[0].State == "unreachable" {
 		return

@@ -68,8 +68,9 @@ type Replica struct {
 	Age *float64 `json:"age_seconds,omitempty"`
 	// Bindings it had in its table, and Conflicts counts those that it gave up, for the
 	// store had others: of another replica as of its last renewal.
-	Bindings  int    `json:"bindings"`
-	Conflicts uint64 `json:"conflicts"`
+	Bindings     int       `json:"bindings"`
+	Conflicts    uint64    `json:"conflicts"`
+	LastConflict time.Time `json:"last_conflict,omitzero"`
 	// Position is up to where it has acted on the log of changes.
 	Position uint64 `json:"position"`
 }
