@@ -64,6 +64,10 @@ bench-sim: ## the balancing simulator's table
 bench-fleet: ## what a fleet of 1,000 services and 10,000 pods costs xds-server, and clients that hang the others
 	$(GO) run ./bench/fleet $(FLEETFLAGS)
 
+.PHONY: bench-replicas
+bench-replicas: ## callouts of known and new sessions with the memory store and a Redis of this machine, at 1 and 3 replicas
+	$(GO) run ./bench/replicas $(REPLICASFLAGS)
+
 .PHONY: affinity-sim
 affinity-sim: ## what session tables break, at full size: 250,000 live sessions, a flood of 10M ids (an hour)
 	$(GO) test ./bench/sim/affinity -count=1 -timeout 2h -v -run 'Broken|Flood' -live 250000

@@ -34,6 +34,8 @@ type member struct {
 	others map[string]heartbeats // by replica
 	behind time.Duration         // since when the log goes on without us; 0: it does not
 	open   atomic.Bool           // the store takes changes
+	// renewSoon has a lease begin as soon as the store takes changes.
+	renewSoon chan struct{}
 
 	mu       sync.Mutex
 	position uint64 // acted on the log up to
@@ -51,7 +53,7 @@ func (m *member) arbiter() Arbiter { return m.now.Load().arbiter }
 // Run takes part in the store until ctx ends, and then leaves it: others need not wait for
 // the lease. Before that nothing may be asked any more.
 func (t *Table) Run(ctx context.Context) error {
-	m := &member{Table: t}
+	m := &member{Table: t, renewSoon: make(chan struct{}, 1)}
 	leave := ""
 	for pause := retryFirst; ctx.Err() == nil; {
 		joined, err := m.attach(ctx, leave)
@@ -214,6 +216,10 @@ func (m *member) awaitOpen(ctx context.Context) error {
 		if open {
 			m.open.Store(true)
 			m.reached()
+			select {
+			case m.renewSoon <- struct{}{}:
+			default: // it will be
+			}
 			m.opts.Log.Info("the store takes changes", zap.String("incarnation", at.arbiter.Incarnation()))
 			return nil
 		}
@@ -337,6 +343,8 @@ func (m *member) renew(ctx context.Context) error {
 	next := m.opts.Monotonic() // at once: it tells who else there is, and how many sessions pods have
 	for {
 		select {
+		case <-m.renewSoon:
+			next = 0 // a lease that has run out begins again
 		case <-flushed.C:
 		case <-ctx.Done():
 			return ctx.Err()

@@ -67,6 +67,7 @@ type Session struct {
 	IdleTimeout   string            `yaml:"idle_timeout,omitempty"`
 	OnPodLoss     string            `yaml:"on_pod_loss,omitempty"`
 	OnExtprocLoss string            `yaml:"on_extproc_loss,omitempty"`
+	OnStoreLoss   string            `yaml:"on_store_loss,omitempty"`
 	EpochHeader   bool              `yaml:"epoch_header,omitempty"`
 }
 
