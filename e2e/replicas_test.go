@@ -73,7 +73,7 @@ func TestReplicasRestartInTurn(t *testing.T) {
 				}
 			}
 			traffic.Round(t)
-			t.Logf("%d requests, none failed", harness.NoFailures(t, traffic.Stop()))
+			t.Logf("%d requests", harness.NoFailures(t, traffic.Stop()))
 		})
 	}
 }
@@ -109,7 +109,7 @@ func TestAReplicaThatHangsIsLeft(t *testing.T) {
 				harness.Eventually(t, harness.Patience, "Envoy comes back", s.AsksReplica(hangs, true))
 				traffic.Round(t)
 			}
-			t.Logf("%d requests, none failed", harness.NoFailures(t, traffic.Stop()))
+			t.Logf("%d requests", harness.NoFailures(t, traffic.Stop()))
 			if n, err := s.EnvoyStat("cluster.stateful-route-extproc.http2.keepalive_timeout"); err != nil || n == 0 {
 				t.Errorf("%d connections were given up, %v", n, err)
 			}
@@ -240,7 +240,7 @@ func TestAReplicaThatAnswersErrorsIsLeft(t *testing.T) {
 		return err
 	})
 	traffic.Round(t)
-	t.Logf("%d requests, none failed", harness.NoFailures(t, traffic.Stop()))
+	t.Logf("%d requests", harness.NoFailures(t, traffic.Stop()))
 }
 
 // With session_affinity each session is at one replica, wherever its key is; those of
