@@ -4,6 +4,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
@@ -82,6 +83,19 @@ func requestHeaders(pairs ...string) *extprocv3.ProcessingRequest {
 	return &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestHeaders{
 		RequestHeaders: &extprocv3.HttpHeaders{Headers: &corev3.HeaderMap{Headers: raw(pairs...)}},
 	}}
+}
+
+// An Envoy without requests pings, too, and is not cut for it.
+func TestEnvoyMayPingOften(t *testing.T) {
+	c := rawgrpc.Dial(t, "tcp", startGuarded(t, ClientLimits{}).address)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for n := range 20 {
+		if !c.Ping() {
+			t.Fatalf("the connection was ended after %d pings", n)
+		}
+		<-tick.C
+	}
 }
 
 // refusedBy is the counter of a limit.

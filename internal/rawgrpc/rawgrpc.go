@@ -31,6 +31,7 @@ type Conn struct {
 	block  bytes.Buffer
 	enc    *hpack.Encoder
 	wg     sync.WaitGroup
+	pongs  chan struct{} // closed when the connection is
 
 	mu     sync.Mutex // also of writes: the reader acknowledges pings
 	status map[codes.Code]int
@@ -46,7 +47,7 @@ func Dial(t testing.TB, network, address string) *Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Conn{t: t, conn: c, framer: http2.NewFramer(c, c), next: 1, status: map[codes.Code]int{}}
+	r := &Conn{t: t, conn: c, framer: http2.NewFramer(c, c), next: 1, pongs: make(chan struct{}, 1), status: map[codes.Code]int{}}
 	r.enc = hpack.NewEncoder(&r.block)
 	r.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	// A server that refuses the connection is what some tests are about.
@@ -71,6 +72,7 @@ func (c *Conn) read() {
 		if err != nil {
 			c.gone = true
 			c.mu.Unlock()
+			close(c.pongs)
 			return
 		}
 		switch f := f.(type) {
@@ -81,6 +83,8 @@ func (c *Conn) read() {
 		case *http2.PingFrame:
 			if !f.IsAck() {
 				_ = c.framer.WritePing(true, f.Data)
+			} else {
+				c.pongs <- struct{}{}
 			}
 		case *http2.DataFrame:
 			if n := uint32(len(f.Data())); n > 0 {
@@ -101,6 +105,19 @@ func (c *Conn) read() {
 		}
 		c.mu.Unlock()
 	}
+}
+
+// Ping asks whether the server is there, and reports whether it answered; it has not
+// when it ended the connection.
+func (c *Conn) Ping() bool {
+	c.mu.Lock()
+	err := c.framer.WritePing(false, [8]byte{1})
+	c.mu.Unlock()
+	if err != nil {
+		return false
+	}
+	_, answered := <-c.pongs
+	return answered
 }
 
 // Open opens a stream of the method, "/package.Service/Method", with more headers
