@@ -291,3 +291,29 @@ func TestSessionsOfAllReplicasAreListedCountedAndForgotten(t *testing.T) {
 		t.Errorf("after the flush s-1 is at %s", fresh.Pod)
 	}
 }
+
+// A session that began while nobody could be asked stays where it was sent, and the store is
+// told. Should the store have another binding, that is in force, and counts.
+func TestWhatBeganWithoutAStoreIsPutThere(t *testing.T) {
+	server := redistest.Start(t)
+	a, b := start(t, server.Addr(), "a"), start(t, server.Addr(), "b")
+	b.claimed(t, "elsewhere", "chat-0")
+	server.Stop()
+	await(t, "the leases run out", func() bool { return a.Left() <= 0 && b.Left() <= 0 })
+	a.Remember(service, "fresh", "chat-1", time.Now())
+	a.Remember(service, "elsewhere", "chat-2", time.Now())
+	got, err := a.Lookup(t.Context(), service, "fresh", time.Now())
+	if !errors.Is(err, statefulroute.ErrUnavailable) || got.Pod != "chat-1" || got.Epoch != 0 {
+		t.Errorf("without a store: %+v, %v", got, err)
+	}
+	server.Continue()
+	// Its lease goes on when it has told the store; who asked before would bind the session anew.
+	await(t, "the lease goes on", func() bool { return a.Left() > 0 })
+	if got := b.claimed(t, "fresh", "chat-0"); got.Pod != "chat-1" || got.Epoch == 0 {
+		t.Errorf("fresh is on %s at %d, it was sent to chat-1", got.Pod, got.Epoch)
+	}
+	await(t, "the conflict counts", func() bool { return a.Conflicts() == 1 })
+	if got := a.claimed(t, "elsewhere", "chat-2"); got.Pod != "chat-0" {
+		t.Errorf("elsewhere is on %s", got.Pod)
+	}
+}

@@ -105,6 +105,9 @@ var errNoLease = fmt.Errorf("%w: this replica has no lease", statefulroute.ErrUn
 // is what it would have answered.
 func (t *Table) Lookup(_ context.Context, service, key string, now time.Time) (statefulroute.Binding, error) {
 	b, ok := t.local.Lookup(service, key, now)
+	if b.Epoch == provisional {
+		b.Epoch = 0 // none: a pod that compares epochs would refuse it
+	}
 	switch {
 	case !t.lease.runs(): // after the look, for this process may have been stopped before it
 		return b, errNoLease

@@ -2,13 +2,16 @@ package valkeystore_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"net"
 	"testing"
 	"time"
 
 	"github.com/stateful-route/stateful-route/affinity/shared"
 	"github.com/stateful-route/stateful-route/affinity/shared/valkeystore"
 	"github.com/stateful-route/stateful-route/internal/redistest"
+	"github.com/stateful-route/stateful-route/internal/testtls"
 )
 
 const lease = 300 * time.Millisecond
@@ -157,6 +160,14 @@ func TestOtherWaysToAServer(t *testing.T) {
 		server := redistest.Start(t, "--requirepass", "open sesame")
 		claimOnce(t, valkeystore.Options{
 			Addresses: []string{server.Addr()}, Password: func() (string, error) { return "open sesame", nil },
+		})
+	})
+	t.Run("tls", func(t *testing.T) {
+		ca := testtls.NewAuthority(t)
+		cert, key := ca.Write(t.TempDir(), "server", testtls.Leaf{IPs: []net.IP{net.IPv4(127, 0, 0, 1)}})
+		server := redistest.StartTLS(t, cert, key)
+		claimOnce(t, valkeystore.Options{
+			Addresses: []string{server.Addr()}, TLS: &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS12},
 		})
 	})
 }
