@@ -170,6 +170,7 @@ func TestLookupsAndOwnUsageAreReported(t *testing.T) {
 		return analysis.ReplicaSample{
 			ProcessSample: analysis.ProcessSample{Memory: 10, MemoryLimit: 20, CPU: .5, CPULimit: 2},
 			Size:          3, Capacity: 4, Evictions: evictions, Unwritten: true,
+			Store: analysis.StoreSample{State: "recovering", Lease: 1500 * time.Millisecond, Conflicts: 6},
 		}
 	}
 	lrs, _, address := startLRS(t, "127.0.0.1:0")
@@ -186,6 +187,7 @@ func TestLookupsAndOwnUsageAreReported(t *testing.T) {
 	want = map[string]float64{
 		wire.MetricMemory: 10, wire.MetricMemoryLimit: 20, wire.MetricCPU: .5, wire.MetricCPULimit: 2,
 		wire.MetricTableSize: 3, wire.MetricTableCapacity: 4, wire.MetricEvictions: 7, wire.MetricUnwritten: 1,
+		wire.MetricStoreState: 2, wire.MetricStoreLease: 1.5, wire.MetricStoreConflicts: 6,
 	}
 	if got := serviceMetrics(first, wire.ReplicaCluster); !maps.Equal(got, want) {
 		t.Errorf("usage %v, want %v", got, want)

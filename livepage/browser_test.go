@@ -36,7 +36,8 @@ func hostileState(now time.Time) State {
 			Node: hostile("node"), Kind: hostile("kind"), Protocol: hostile("protocol"),
 			Types: []Sync{{Type: "eds", Version: hostile("xds"), Status: hostile("status"), Reason: hostile("reason")}},
 		}},
-		Issues: []analysis.Issue{{Rule: hostile("rule"), Severity: analysis.High, Scope: scope, Message: hostile("message"), Since: now}},
+		Extprocs: []Extproc{{Node: hostile("extproc"), Store: hostile("store")}},
+		Issues:   []analysis.Issue{{Rule: hostile("rule"), Severity: analysis.High, Scope: scope, Message: hostile("message"), Since: now}},
 		Suggestions: []analysis.Suggestion{{
 			Rule: hostile("rule"), Scope: scope, Suggestion: hostile("suggestion"), Impact: hostile("impact"), Effort: hostile("effort"),
 		}},
@@ -55,7 +56,7 @@ func TestHostileTextIsShownAsText(t *testing.T) {
 	tab.Await(live)
 	for _, mark := range []string{
 		"version", "config", "summary", "service", "host", "prefix", "strategy", "podloss", "extprocloss", "pod", "address", "zone",
-		"state", "node", "kind", "protocol", "status", "reason", "rule", "message", "suggestion", "impact", "effort",
+		"state", "node", "kind", "protocol", "status", "reason", "extproc", "store", "rule", "message", "suggestion", "impact", "effort",
 	} {
 		if !browser.Eval[bool](tab, fmt.Sprintf("document.body.textContent.includes(%q)", hostile(mark))) {
 			t.Errorf("the %s is not shown as it is", mark)
@@ -175,4 +176,37 @@ func TestOpenedAndResolvedIssuesAreSaid(t *testing.T) {
 	tab.Await(said + ` === "New issue, high: pod chat-1 failed."`)
 	open.Store(false)
 	tab.Await(said + ` === "Resolved: High Error Rate of chat-1."`)
+}
+
+// Of each extproc its lease and the store are shown, and who has none stands out.
+func TestExtprocsThatShareAreShown(t *testing.T) {
+	var cutOff atomic.Bool
+	page := newPage(t, Options{State: func(now time.Time) State {
+		s := State{Time: now, Extprocs: []Extproc{
+			{Node: "extproc/a", Bindings: 12, Capacity: 1000, Memory: 64 << 20, Store: "open", LeaseLeft: 2.5},
+			{Node: "extproc/b", Bindings: 7, Capacity: 1000, Store: "recovering", LeaseLeft: 1, Conflicts: 3},
+			{Node: "extproc/alone", Capacity: 1000},
+		}}
+		if cutOff.Load() {
+			s.Extprocs[0].Store, s.Extprocs[0].LeaseLeft = "unreachable", 0
+		}
+		return s
+	}})
+	url, _ := serve(t, page)
+	tab := browser.Open(t, url)
+	tab.Await(live)
+	row := func(i int) string {
+		return fmt.Sprintf(`[...document.querySelectorAll("#extprocs tbody tr:nth-child(%d) > *")].map((c) => c.innerText.trim()).join("|")`, i)
+	}
+	tab.Await(row(1) + ` === "extproc/a|open|2.5 s|0|12 of 1,000|64 MiB"`)
+	tab.Await(row(2) + ` === "extproc/b|recovering|1.0 s|3|7 of 1,000|0 MiB"`)
+	tab.Await(row(3) + ` === "extproc/alone|not shared|–|–|0 of 1,000|0 MiB"`)
+	total := `[...document.querySelectorAll("#totals li")].map((l) => l.innerText.replace(/\s+/g, " ")).find((t) => t.endsWith("extprocs with a lease"))`
+	tab.Await(total + ` === "2 / 2 extprocs with a lease"`)
+	cutOff.Store(true)
+	tab.Await(row(1) + `.startsWith("extproc/a|unreachable|none|")`)
+	tab.Await(`document.querySelector("#extprocs tbody tr .bad").textContent === "unreachable"`)
+	tab.Await(total + ` === "1 / 2 extprocs with a lease"`)
+	tab.Fits(320)
+	tab.Accessible()
 }

@@ -1,10 +1,12 @@
 package livepage
 
 import (
+	"slices"
 	"time"
 
 	"github.com/stateful-route/stateful-route/insight/analysis"
 	"github.com/stateful-route/stateful-route/xds"
+	"github.com/stateful-route/stateful-route/xds/load"
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
@@ -16,6 +18,7 @@ type State struct {
 	Summary     string                `json:"summary"`
 	Services    []Service             `json:"services"`
 	Clients     []Client              `json:"clients"`
+	Extprocs    []Extproc             `json:"extprocs"`
 	Issues      []analysis.Issue      `json:"issues"`
 	Suggestions []analysis.Suggestion `json:"suggestions"`
 }
@@ -55,6 +58,32 @@ type Client struct {
 	// Connected is how long the stream has existed.
 	Connected float64 `json:"connected_seconds"`
 	Types     []Sync  `json:"types"`
+}
+
+// Extproc is what an extproc reports of itself.
+type Extproc struct {
+	Node     string `json:"node"`
+	Bindings int    `json:"bindings"`
+	Capacity int    `json:"capacity"`
+	Memory   uint64 `json:"memory_bytes"`
+	// Store is how the store looks to it that it shares bindings by: open, recovering or
+	// unreachable; empty where it shares with nobody.
+	Store string `json:"store"`
+	// LeaseLeft is how long it may answer without having heard of the store.
+	LeaseLeft float64 `json:"lease_left_seconds"`
+	Conflicts uint64  `json:"conflicts"`
+}
+
+// Extprocs are those that report.
+func Extprocs(replicas []load.Replica) []Extproc {
+	out := make([]Extproc, len(replicas))
+	for i, r := range replicas {
+		out[i] = Extproc{
+			Node: r.Node, Bindings: r.Size, Capacity: r.Capacity, Memory: r.Memory,
+			Store: r.Store.State, LeaseLeft: r.Store.Lease.Seconds(), Conflicts: r.Store.Conflicts,
+		}
+	}
+	return out
 }
 
 // Sync is how far a client is with one resource type.
@@ -116,7 +145,7 @@ func (s State) withEmptyLists() State {
 	}
 	s.Services, s.Clients = services, clients
 	s.Process.Degraded = list(s.Process.Degraded)
-	s.Issues, s.Suggestions = list(s.Issues), list(s.Suggestions)
+	s.Issues, s.Suggestions, s.Extprocs = list(s.Issues), list(s.Suggestions), list(s.Extprocs)
 	return s
 }
 
@@ -143,5 +172,12 @@ func (s State) withoutAges() State {
 		clients[i] = c
 	}
 	s.Clients = clients
+	s.Extprocs = slices.Clone(s.Extprocs)
+	for i := range s.Extprocs {
+		s.Extprocs[i].Memory = 0
+		if s.Extprocs[i].LeaseLeft > 0 { // that one ends is no age
+			s.Extprocs[i].LeaseLeft = 1
+		}
+	}
 	return s
 }

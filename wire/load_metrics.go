@@ -49,7 +49,18 @@ const (
 	MetricTableCapacity = "stateful-route.table_capacity"
 	MetricUnwritten     = "stateful-route.bindings_unwritten" // 1: the file that keeps them cannot be written
 	MetricEvictions     = "stateful-route.table_evictions"    // since
+
+	// Of one that shares its bindings: how the store looks to it, an index of StoreStates, how
+	// long it may answer without having heard of it, and how many bindings it gave up since its
+	// start, for the store had others. One that shares with nobody reports none of them.
+	MetricStoreState     = "stateful-route.store_state"
+	MetricStoreLease     = "stateful-route.store_lease_seconds"
+	MetricStoreConflicts = "stateful-route.store_conflicts"
 )
+
+// StoreStates are how a store can look to an extproc; the first is of one that shares its
+// bindings with nobody.
+func StoreStates() []string { return []string{"", "open", "recovering", "unreachable"} }
 
 // ResponseTimeBounds are the upper bounds, in seconds, of the response time
 // histogram that extproc reports: about three per decade from 1 ms to 100 s.

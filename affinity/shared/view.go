@@ -82,12 +82,20 @@ func (m *member) reached() {
 // unreached notes that it does not.
 func (m *member) unreached(err error) { m.reach.Store(&reach{StateUnreachable, err.Error()}) }
 
+func (t *Table) reachable() reach {
+	if r := t.reach.Load(); r != nil {
+		return *r
+	}
+	return reach{state: StateUnreachable}
+}
+
+// State is how the store looks to this replica.
+func (t *Table) State() State { return t.reachable().state }
+
 // View returns what this replica knows at the moment, without asking.
 func (t *Table) View() View {
-	v := View{State: StateUnreachable, Lease: t.opts.Lease, Age: -1}
-	if r := t.reach.Load(); r != nil {
-		v.State, v.Reason = r.state, r.reason
-	}
+	store := t.reachable()
+	v := View{State: store.state, Reason: store.reason, Lease: t.opts.Lease, Age: -1}
 	if at := t.now.Load(); at != nil {
 		v.Incarnation = at.arbiter.Incarnation()
 	}

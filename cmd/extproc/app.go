@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -293,12 +292,4 @@ func (a *App) degraded() []string {
 		out = append(out, errNoLease.Error())
 	}
 	return out
-}
-
-func nodeID() (string, error) {
-	host, err := os.Hostname()
-	if err != nil {
-		return "", fmt.Errorf("node id: %w", err)
-	}
-	return "extproc/" + host, nil
 }

@@ -91,10 +91,7 @@ func (a *App) buildWatcher(context.Context) (err error) {
 	if a.xds, err = xdsclient.Dial(a.opts.Config.XDS, xdsclient.DialOptions{Credentials: a.opts.XDSCredentials}); err != nil {
 		return err
 	}
-	id, err := nodeID()
-	if err != nil {
-		return err
-	}
+	id := "extproc/" + a.replica
 	a.watcher, err = xdsclient.NewWatcher(xdsclient.WatcherOptions{
 		Conn:     a.xds,
 		NodeID:   id,

@@ -280,10 +280,9 @@ func (r *checkReport) replica(one replicaRow, now time.Time, recent time.Duratio
 		name = "extproc at " + one.URL
 	}
 	switch {
-	case one.Self && one.Store == admin.StoreUnreachable && !one.leaseless():
-		r.add("store", "%s does not reach the store: it may answer for another %s", name, left(one.LeaseLeft))
+	case one.Self && one.leaseless(): // it says so itself, as a degraded server
 	case one.Self && one.Store == admin.StoreUnreachable:
-		r.add("store", "%s does not reach the store, and has no lease", name)
+		r.add("store", "%s does not reach the store: it may answer for another %s", name, left(one.LeaseLeft))
 	case one.leaseless():
 		r.add("store", "%s has no lease: it has not reached the store", name)
 	}

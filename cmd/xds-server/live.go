@@ -12,7 +12,7 @@ func (a *app) liveState(now time.Time) livepage.State {
 	state := livepage.State{
 		Time:    now,
 		Process: livepage.Process{Version: a.process.Version, Started: a.started, Ready: a.ready.Load(), ConfigError: a.reload.problem(), Degraded: a.degraded()},
-		Clients: livepage.Clients(a.server.Clients()),
+		Clients: livepage.Clients(a.server.Clients()), Extprocs: livepage.Extprocs(a.loads.Replicas()),
 		Summary: report.Summary, Issues: report.Issues, Suggestions: report.Suggestions,
 	}
 	admin := a.admin()

@@ -32,7 +32,7 @@ type Services interface {
 type WatcherOptions struct {
 	// Conn leads to xds-server. Required; the caller closes it.
 	Conn grpc.ClientConnInterface
-	// NodeID is the xDS node id, for example "extproc/HOSTNAME". Required.
+	// NodeID is the xDS node id, for example "extproc/HOSTNAME-1". Required.
 	NodeID string
 	// Version is sent as the node's user_agent_version; empty sends none.
 	Version string

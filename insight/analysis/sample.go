@@ -72,6 +72,18 @@ type ReplicaSample struct {
 	Evictions uint64
 	// Unwritten says that it cannot write its bindings to its file.
 	Unwritten bool
+	// Store is how the store looks to it that it shares bindings by.
+	Store StoreSample
+}
+
+// StoreSample is what an extproc says of the store that it shares bindings by.
+type StoreSample struct {
+	// State is open, recovering or unreachable; empty where it shares with nobody.
+	State string
+	// Lease is how long it may answer without having heard of the store.
+	Lease time.Duration
+	// Conflicts counts bindings that it gave up since its start, for the store had others.
+	Conflicts uint64
 }
 
 // TableSample is the state of the session table.

@@ -334,6 +334,48 @@ function showClients(clients) {
     (node, k) => k === "table" && keep(node.body, keyed(clients), (c) => c.key, createClient, (row, c) => updateClient(row, c.client)));
 }
 
+// --- extprocs --------------------------------------------------------------
+
+const extprocColumns = [
+  { title: "Extproc" }, { title: "Store" }, { title: "Lease left", number: true }, { title: "Conflicts", number: true },
+  { title: "Bindings held", number: true }, { title: "Memory", number: true },
+];
+const storeKinds = { open: "good", recovering: "warn", unreachable: "bad" };
+const leaseless = (e) => e.store !== "" && e.lease_left_seconds <= 0;
+
+function createExtproc() {
+  const row = createRow(extprocColumns);
+  const name = el("span");
+  const store = el("span", "badge");
+  const lease = el("span", "badge");
+  row.fields[0].append(name);
+  row.fields[1].append(store);
+  row.fields[2].append(lease);
+  row.parts = { name, store, lease };
+  return row;
+}
+
+function updateExtproc(row, extproc) {
+  const { name, store, lease } = row.parts;
+  const shares = extproc.store !== "";
+  setText(name, extproc.node);
+  setBadge(store, shares ? extproc.store : "not shared", storeKinds[extproc.store]);
+  if (leaseless(extproc)) setBadge(lease, "none", "bad");
+  else setBadge(lease, shares ? seconds(extproc.lease_left_seconds) : none);
+  [shares ? whole(extproc.conflicts) : none, `${whole(extproc.bindings)} of ${whole(extproc.capacity)}`, `${whole(extproc.memory_bytes / 1048576)} MiB`]
+    .forEach((text, i) => setValue(row.fields[i + 3], text));
+}
+
+function showExtprocs(extprocs) {
+  const seen = new Map();
+  const items = extprocs.map((extproc) => {
+    seen.set(extproc.node, (seen.get(extproc.node) ?? 0) + 1);
+    return { extproc, key: `${seen.get(extproc.node)} ${extproc.node}` };
+  });
+  keep(byId("extprocs"), items.length ? ["table"] : [], (k) => k, () => createTable("Extprocs, as they report themselves", extprocColumns),
+    (table) => keep(table.body, items, (i) => i.key, createExtproc, (row, i) => updateExtproc(row, i.extproc)));
+}
+
 // --- issues ----------------------------------------------------------------
 
 const scopeKey = (x) => JSON.stringify([x.rule, x.service, x.pod, x.process]);
@@ -384,6 +426,12 @@ function showIssues(state) {
 let history = { step_seconds: 5, slots: 120, services: {} };
 let shown = null;
 
+// leases counts those of extprocs that share their bindings, where any does.
+function leases(extprocs) {
+  const sharing = extprocs.filter((e) => e.store !== "");
+  return sharing.length ? [{ name: "extprocs with a lease", value: `${sharing.filter((e) => !leaseless(e)).length} / ${sharing.length}` }] : [];
+}
+
 function totals(state) {
   const pods = state.services.flatMap((s) => s.pods);
   const inSync = (c) => c.types.every((t) => t.status !== "nack" && t.status !== "pending");
@@ -397,6 +445,7 @@ function totals(state) {
     { name: "requests in flight", value: whole(pods.reduce((n, p) => n + p.in_flight, 0)) },
     { name: "Envoys in sync", value: synced("envoy") },
     { name: "extprocs in sync", value: synced("extproc") },
+    ...leases(state.extprocs),
     { name: state.issues.length === 1 ? "open issue" : "open issues", value: whole(state.issues.length) },
   ];
 }
@@ -418,6 +467,7 @@ function show(state) {
   showIssues(state);
   keep(byId("services"), state.services, (s) => s.name, createService, updateService);
   showClients(state.clients);
+  showExtprocs(state.extprocs);
 }
 
 // --- orders ----------------------------------------------------------------

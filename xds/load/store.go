@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -231,7 +232,41 @@ func replicaSample(v map[string]float64, evictions uint64) analysis.ReplicaSampl
 		Size: int(v[wire.MetricTableSize]), Capacity: int(v[wire.MetricTableCapacity]),
 		Evictions: evictions + uint64(v[wire.MetricEvictions]),
 		Unwritten: v[wire.MetricUnwritten] > 0,
+		Store:     storeSample(v),
 	}
+}
+
+// storeSample is of nobody's store where the state is one that this program does not know.
+func storeSample(v map[string]float64) (s analysis.StoreSample) {
+	states := wire.StoreStates()
+	if code := v[wire.MetricStoreState]; code >= 1 && code < float64(len(states)) {
+		s.State = states[int(code)]
+		s.Lease = time.Duration(min(v[wire.MetricStoreLease], longestSum.Seconds()) * float64(time.Second))
+		s.Conflicts = uint64(v[wire.MetricStoreConflicts])
+	}
+	return s
+}
+
+// Replica is an extproc and what it said of itself last.
+type Replica struct {
+	Node string
+	analysis.ReplicaSample
+}
+
+// Replicas are the extprocs that report, by node. Their evictions are those since the last
+// Take.
+func (l *Store) Replicas() []Replica {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make([]Replica, 0, len(l.replicas))
+	for _, client := range slices.Sorted(maps.Keys(l.replicas)) {
+		node := client
+		if i := strings.LastIndexByte(client, '#'); i >= 0 { // the number of its stream
+			node = client[:i]
+		}
+		out = append(out, Replica{node, l.replicas[client]})
+	}
+	return out
 }
 
 // Unwritten says which extprocs cannot write their bindings, as they said last.

@@ -2,6 +2,7 @@ package load
 
 import (
 	"cmp"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -238,5 +239,36 @@ func TestReplicasThatCannotWriteAreNamed(t *testing.T) {
 	report(0)
 	if got := l.Unwritten(); len(got) != 0 {
 		t.Errorf("%q once it can write", got)
+	}
+}
+
+// What extprocs say of the store that they share is kept, and a state that is not known is none.
+func TestReplicasSayHowTheirStoreLooks(t *testing.T) {
+	l, pods := NewStore(), chatPods{}
+	report := func(client string, state float64) {
+		l.Report(time.Unix(1, 0), client, []*endpointv3.ClusterStats{{ClusterName: wire.ReplicaCluster, UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{
+			{LoadMetricStats: []*endpointv3.EndpointLoadMetricStats{
+				loadMetric(wire.MetricTableSize, 1, 3), loadMetric(wire.MetricStoreState, 1, state),
+				loadMetric(wire.MetricStoreLease, 1, 1e18), loadMetric(wire.MetricStoreConflicts, 1, 2),
+			}},
+		}}}, pods)
+	}
+	report("extproc/b#1", 1)
+	report("extproc/a#2", 3)
+	report("extproc/c#3", 0)
+	report("extproc/d#4", 17)
+	var got []string
+	for _, r := range l.Replicas() {
+		got = append(got, fmt.Sprint(r.Node, " ", r.Size, " ", r.Store.State, " ", r.Store.Conflicts))
+		if r.Store.Lease < 0 || (r.Store.Lease > 0) != (r.Store.State != "") {
+			t.Errorf("%s has a lease of %s", r.Node, r.Store.Lease)
+		}
+	}
+	if want := []string{"extproc/a 3 unreachable 2", "extproc/b 3 open 2", "extproc/c 3  0", "extproc/d 3  0"}; !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+	l.Forget("extproc/a#2")
+	if n := len(l.Replicas()); n != 3 {
+		t.Errorf("%d are left", n)
 	}
 }
