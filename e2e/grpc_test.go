@@ -24,13 +24,13 @@ import (
 
 // grpcPod answers every call with what it was sent, message by message, and names
 // itself in a trailer; asked to fail, it does, with a status of its own.
-func grpcPod(t *testing.T, name string) (address string, stop func()) {
+func grpcPod(t *testing.T, name string, options ...grpc.ServerOption) (address string, stop func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+	server := grpc.NewServer(append(options, grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 		stream.SetTrailer(metadata.Pairs("pod", name))
 		for {
 			var message wrapperspb.StringValue
@@ -46,7 +46,7 @@ func grpcPod(t *testing.T, name string) (address string, stop func()) {
 				return err
 			}
 		}
-	}))
+	}))...)
 	healthv1.RegisterHealthServer(server, health.NewServer())
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()

@@ -275,7 +275,9 @@ func TestListenersOfBothAddressFamilies(t *testing.T) {
 	s := start(t, harness.Options{Services: []harness.Service{echoService(t, "rest", "*")}})
 	_, dual, _ := strings.Cut(harness.Address(t), ":")
 	_, other, _ := strings.Cut(harness.Address(t), ":")
-	s.Change(t, func(c *harness.Config) { c.Envoy.Listener = []string{"[::]:" + dual, "127.0.0.1:" + other} })
+	s.Change(t, func(c *harness.Config) {
+		c.Envoy.Listener = []harness.Listener{{Address: "[::]:" + dual}, {Address: "127.0.0.1:" + other}}
+	})
 	pods := map[string]bool{}
 	for _, address := range []string{"127.0.0.1:" + dual, "[::1]:" + dual, "127.0.0.1:" + other} {
 		harness.Eventually(t, harness.Patience, "Envoy listens on "+address, func() error {

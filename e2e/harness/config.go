@@ -22,12 +22,35 @@ type Config struct {
 
 // EnvoyConfig is what all Envoys get beside the services.
 type EnvoyConfig struct {
-	Listener     []string `yaml:"listener"`
-	Extproc      Extproc  `yaml:"extproc"`
-	TrustedHops  int      `yaml:"trusted_hops,omitempty"`
-	HTTP10       bool     `yaml:"http10,omitempty"`
-	DebugHeaders bool     `yaml:"debug_headers,omitempty"`
-	Tracing      *Tracing `yaml:"tracing,omitempty"`
+	Listener     []Listener    `yaml:"listener"`
+	TLS          []Certificate `yaml:"tls,omitempty"`
+	Extproc      Extproc       `yaml:"extproc"`
+	TrustedHops  int           `yaml:"trusted_hops,omitempty"`
+	HTTP10       bool          `yaml:"http10,omitempty"`
+	DebugHeaders bool          `yaml:"debug_headers,omitempty"`
+	Tracing      *Tracing      `yaml:"tracing,omitempty"`
+}
+
+// Listener is one item of envoy.listener.
+type Listener struct {
+	Address string
+	// Plain says tls: false.
+	Plain bool
+}
+
+// MarshalYAML writes an address alone where nothing more is said of it.
+func (l Listener) MarshalYAML() (any, error) {
+	if !l.Plain {
+		return l.Address, nil
+	}
+	return map[string]any{"address": l.Address, "tls": false}, nil
+}
+
+// Certificate is one item of envoy.tls.
+type Certificate struct {
+	Hosts []string `yaml:"hosts,omitempty"`
+	Cert  string   `yaml:"cert"`
+	Key   string   `yaml:"key"`
 }
 
 // Tracing says where Envoy sends its spans.
@@ -52,10 +75,11 @@ type Service struct {
 	Pods        Pods           `yaml:"pods"`
 	HealthCheck map[string]any `yaml:"health_check,omitempty"`
 
-	Protocol              string `yaml:"protocol,omitempty"`
-	ConnectionIdleTimeout string `yaml:"connection_idle_timeout,omitempty"`
-	StreamIdleTimeout     string `yaml:"stream_idle_timeout,omitempty"`
-	RequestTimeout        string `yaml:"request_timeout,omitempty"`
+	TLS                   map[string]string `yaml:"tls,omitempty"`
+	Protocol              string            `yaml:"protocol,omitempty"`
+	ConnectionIdleTimeout string            `yaml:"connection_idle_timeout,omitempty"`
+	StreamIdleTimeout     string            `yaml:"stream_idle_timeout,omitempty"`
+	RequestTimeout        string            `yaml:"request_timeout,omitempty"`
 }
 
 // Session is a service's session policy.

@@ -42,6 +42,8 @@ type Options struct {
 	// TrustedHops and HTTP10 are of xds-server's configuration, too.
 	TrustedHops int
 	HTTP10      bool
+	// Certificates are those of a second listener, which speaks TLS; see TLSAddress.
+	Certificates []Certificate
 }
 
 // Network is a kind of address.
@@ -66,6 +68,8 @@ type Replica struct {
 type Stack struct {
 	// URL is the root of the first service, through Envoy.
 	URL string
+	// TLSAddress is where Envoy speaks TLS; empty where it has no certificates.
+	TLSAddress string
 	// EnvoyAdmin, XDSAdmin and ExtprocAdmin, that of the first replica, are URLs
 	// without a path.
 	EnvoyAdmin, XDSAdmin, ExtprocAdmin string
@@ -98,7 +102,10 @@ func Start(t testing.TB, programs Programs, o Options) *Stack {
 	}
 	s.Extproc, s.ExtprocAdmin = s.Replicas[0].Process, s.Replicas[0].Admin
 	s.startEnvoy(t, dir, o)
-	s.URL = "http://" + s.config.Envoy.Listener[0] + "/"
+	s.URL = "http://" + s.config.Envoy.Listener[0].Address + "/"
+	if len(o.Certificates) > 0 {
+		s.TLSAddress = s.config.Envoy.Listener[1].Address
+	}
 	s.XDSAdmin = "http://" + s.config.Admin
 	s.WaitReady(t)
 	return s
@@ -117,13 +124,16 @@ func (o Options) config(t testing.TB) Config {
 	c := Config{
 		Listen: Address(t), Admin: Address(t), Services: o.Services, Analyzer: o.Analyzer,
 		Envoy: EnvoyConfig{
-			Listener: []string{Address(t)}, DebugHeaders: o.DebugHeaders, Tracing: o.Tracing,
+			Listener: []Listener{{Address: Address(t)}}, TLS: o.Certificates, DebugHeaders: o.DebugHeaders, Tracing: o.Tracing,
 			TrustedHops: o.TrustedHops, HTTP10: o.HTTP10,
 			Extproc: Extproc{MessageTimeout: cmp.Or(o.MessageTimeout, messageTimeout()), SessionAffinity: o.SessionAffinity},
 		},
 	}
 	if c.Services == nil {
 		c.Services = []Service{Chat(3)}
+	}
+	if len(o.Certificates) > 0 {
+		c.Envoy.Listener = []Listener{{Address: Address(t), Plain: true}, {Address: Address(t)}}
 	}
 	if o.Extprocs == nil {
 		o.Extprocs = []Network{TCP}
