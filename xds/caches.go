@@ -120,11 +120,7 @@ func (c *caches) publish(to wire.ClientType, seq uint64, ch changes) {
 		for _, name := range ch.gone[typeURL] {
 			delete(t.entries, name)
 		}
-		gone := ch.gone[typeURL]
-		if typeURL == resourcev3.SecretType {
-			gone = nil // see deltaAnswer
-		}
-		c.tell(t, slices.Collect(maps.Keys(ch.set[typeURL])), gone, seq)
+		c.tell(t, slices.Collect(maps.Keys(ch.set[typeURL])), ch.gone[typeURL], seq)
 	}
 }
 

@@ -103,15 +103,14 @@ func (s *subscriber) answerTo(names []string) (a answer, differs bool) {
 	return out, true
 }
 
-// deltaAnswer compares resources with what the client knows. Of a secret it never says
-// that it is gone: who still names it has it in use, and who has not asks no more.
+// deltaAnswer compares resources with what the client knows.
 func (s *subscriber) deltaAnswer(names []string) (a answer, differs bool) {
 	known := s.sub.ReturnedResources()
 	for _, name := range names {
 		version, knows := known[name]
 		e := s.table.entries[name]
 		switch {
-		case e == nil && knows && s.table.typeURL != resourcev3.SecretType:
+		case e == nil && knows:
 			a.gone = append(a.gone, name)
 		case e != nil && (!knows || version != e.hash()):
 			a.entries = append(a.entries, e)
