@@ -158,6 +158,8 @@ type ValkeyStore struct {
 	Prefix string
 	// Lease is how long a replica that does not hear of the store answers what it knows. Default 3s.
 	Lease time.Duration
+	// Timeout is how long a request waits for the store. Default 150ms.
+	Timeout time.Duration
 }
 
 // StoreTLS names the files of a connection's TLS, relative to the configuration's folder.

@@ -16,6 +16,7 @@ type rawValkey struct {
 	TLS          *rawStoreTLS `yaml:"tls"`
 	Prefix       *string      `yaml:"prefix"`
 	Lease        *duration    `yaml:"lease"`
+	Timeout      *duration    `yaml:"timeout"`
 }
 
 type rawStoreTLS struct {
@@ -34,7 +35,7 @@ const (
 func (raw *rawValkey) check(doc *document, at path) *ValkeyStore {
 	v := &ValkeyStore{
 		Addresses: raw.Addresses, Username: raw.Username,
-		Prefix: or(raw.Prefix, "stateful-route:"), Lease: orDuration(raw.Lease, 3*time.Second),
+		Prefix: or(raw.Prefix, "stateful-route:"), Lease: orDuration(raw.Lease, 3*time.Second), Timeout: orDuration(raw.Timeout, 150*time.Millisecond),
 	}
 	if len(v.Addresses) == 0 {
 		doc.Refuse(at.With("addresses"), "names no server: give at least one HOST:PORT")
@@ -62,6 +63,9 @@ func (raw *rawValkey) check(doc *document, at path) *ValkeyStore {
 	}
 	if v.Lease < leastLease || v.Lease > mostLease {
 		doc.Refuse(at.With("lease"), "must be from %s to %s", leastLease, mostLease)
+	}
+	if v.Timeout < time.Millisecond || v.Timeout > time.Hour {
+		doc.Refuse(at.With("timeout"), "must be from 1ms to 1h")
 	}
 	return v
 }
