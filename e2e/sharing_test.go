@@ -31,7 +31,7 @@ func startSharing(t *testing.T, n int, loss string) sharing {
 	svc.Session.OnExtprocLoss, svc.Session.OnStoreLoss = "deny", loss
 	s := start(t, harness.Options{
 		Services: []harness.Service{svc}, Extprocs: make([]harness.Network, n),
-		Store: map[string]any{"valkey": map[string]any{"addresses": []string{store.Addr()}, "lease": storeLease.String()}},
+		Store: map[string]any{"valkey": map[string]any{"addresses": []string{store.Addr()}, "lease": storeLease.String(), "timeout": "1900ms"}},
 	})
 	return sharing{s, store}
 }

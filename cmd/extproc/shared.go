@@ -63,7 +63,7 @@ func (a *App) shareTable() (err error) {
 		return err
 	}
 	s.table, err = shared.New(shared.Options{
-		Store: s.store, Local: a.table, Uses: s.uses, Replica: a.replica, Lease: c.Lease,
+		Store: s.store, Local: a.table, Uses: s.uses, Replica: a.replica, Lease: c.Lease, CallTimeout: c.Timeout,
 		Info: a.replicaInfo, Serves: a.serves, OnConflict: a.conflict, Log: a.log,
 	})
 	return err
