@@ -2,7 +2,6 @@ package extproc
 
 import (
 	"encoding/base64"
-	"net/netip"
 	"slices"
 	"strconv"
 
@@ -12,6 +11,7 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -36,13 +36,17 @@ func (a *answerPair) choose(ask bool) *extprocv3.ProcessingResponse {
 	return a.hold
 }
 
-// boundAnswers send a request to the pod at address.
-func boundAnswers(address netip.AddrPort) answerPair {
-	destination := base64.StdEncoding.EncodeToString([]byte(address.String()))
-	return newAnswerPair(&extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{{
+// boundAnswers send a request to a pod, and one that may be tried once more, there
+// again.
+func boundAnswers(p statefulroute.Pod) (once, again answerPair) {
+	destination := base64.StdEncoding.EncodeToString([]byte(p.Address.String()))
+	m := &extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{{
 		Header:       &corev3.HeaderValue{Key: wire.DestinationHeader, RawValue: []byte(destination)},
 		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-	}}}, "")
+	}}}
+	retry := decidedMetadata(map[string]string{wire.RetryKey: wire.RetrySamePodOn, wire.MaxRetriesKey: "1"})
+	retry.Fields[wire.LBNamespace] = structpb.NewStructValue(wire.BoundPod(p.Name))
+	return newAnswerPair(m, decidedMetadata(nil)), newAnswerPair(m, retry)
 }
 
 // withEpoch is an answer that also tells the pod the binding's epoch. It shares the rest
@@ -66,14 +70,15 @@ func headersAnswer(m *extprocv3.HeaderMutation) *extprocv3.ProcessingResponse_Re
 // unboundAnswers leave the choice to Envoy, also of another pod when one
 // refuses, and what a client may have put in our header with nobody.
 func unboundAnswers() answerPair {
-	return newAnswerPair(&extprocv3.HeaderMutation{RemoveHeaders: []string{wire.DestinationHeader}}, wire.RetryOn)
+	m := &extprocv3.HeaderMutation{RemoveHeaders: []string{wire.DestinationHeader}}
+	return newAnswerPair(m, decidedMetadata(map[string]string{wire.RetryKey: wire.RetryOn}))
 }
 
-func newAnswerPair(m *extprocv3.HeaderMutation, retryOn string) answerPair {
+func newAnswerPair(m *extprocv3.HeaderMutation, metadata *structpb.Struct) answerPair {
 	answer := func(responseHeaders filterv3.ProcessingMode_HeaderSendMode) *extprocv3.ProcessingResponse {
 		return &extprocv3.ProcessingResponse{
 			Response:        headersAnswer(m),
-			DynamicMetadata: decidedMetadata(retryOn),
+			DynamicMetadata: metadata,
 			ModeOverride: &filterv3.ProcessingMode{
 				ResponseHeaderMode:  responseHeaders,
 				ResponseTrailerMode: filterv3.ProcessingMode_SEND,
@@ -87,12 +92,12 @@ func newAnswerPair(m *extprocv3.HeaderMutation, retryOn string) answerPair {
 }
 
 // decidedMetadata marks a request as answered by us; where on_extproc_loss is
-// deny, Envoy lets no other pass. retryOn says when it may try another pod;
-// empty is never, as for every bound request.
-func decidedMetadata(retryOn string) *structpb.Struct {
+// deny, Envoy lets no other pass. retry says when it may be tried again, and how often;
+// nothing is never.
+func decidedMetadata(retry map[string]string) *structpb.Struct {
 	ours := map[string]*structpb.Value{wire.DecidedKey: structpb.NewBoolValue(true)}
-	if retryOn != "" {
-		ours[wire.RetryKey] = structpb.NewStringValue(retryOn)
+	for key, value := range retry {
+		ours[key] = structpb.NewStringValue(value)
 	}
 	return &structpb.Struct{Fields: map[string]*structpb.Value{wire.Namespace: structpb.NewStructValue(&structpb.Struct{Fields: ours})}}
 }

@@ -98,6 +98,7 @@ type sessionPlaces struct {
 type podView struct {
 	statefulroute.Pod
 	answers answerPair
+	again   answerPair // to requests that may be tried once more
 	sampler *sampler
 	times   *responseTimes
 }
@@ -340,17 +341,21 @@ func (d *Directory) setIdleTimeoutLocked(svc statefulroute.Service) {
 // newPodView keeps a pod that stays as it is, and what was measured of one that
 // only changed.
 func newPodView(old *service, p statefulroute.Pod) *podView {
+	view := &podView{Pod: p}
 	var was *podView
 	if old != nil {
 		was = old.pods[p.Name]
 	}
 	switch {
 	case was == nil:
-		return &podView{Pod: p, answers: boundAnswers(p.Address), sampler: &sampler{}, times: newResponseTimes()}
+		view.sampler, view.times = &sampler{}, newResponseTimes()
 	case was.Pod == p:
 		return was
+	default:
+		view.sampler, view.times = was.sampler, was.times
 	}
-	return &podView{Pod: p, answers: boundAnswers(p.Address), sampler: was.sampler, times: was.times}
+	view.answers, view.again = boundAnswers(p)
+	return view
 }
 
 // balancerOf returns the balancer of a service under a policy. One that is there

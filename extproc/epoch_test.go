@@ -75,7 +75,7 @@ func TestWhoIsToldNoEpoch(t *testing.T) {
 
 // What is sent for a pod stays as it is, for it is shared by all its requests.
 func TestAnEpochLeavesTheSharedAnswerAlone(t *testing.T) {
-	shared := boundAnswers(pods(1)[0].Address)
+	shared, _ := boundAnswers(pods(1)[0])
 	before := proto.Clone(shared.ask)
 	one, other := withEpoch(shared.ask, 7), withEpoch(shared.ask, 8)
 	if toldEpoch(t, one) != 7 || toldEpoch(t, other) != 8 || destination(t, one) != "127.0.0.1:9100" || !asksForResponse(one) {

@@ -146,7 +146,11 @@ func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
 // boundAnswer sends the request to the pod that was decided for.
 func (x *exchange) boundAnswer() *extprocv3.ProcessingResponse {
 	d := &x.decision
-	answer := d.pod.answers.choose(x.asked)
+	answers := &d.pod.answers
+	if x.mayRepeat() {
+		answers = &d.pod.again
+	}
+	answer := answers.choose(x.asked)
 	if x.service.policy.Session.EpochHeader && d.epoch != 0 {
 		return withEpoch(answer, d.epoch)
 	}
@@ -349,7 +353,7 @@ func (x *exchange) failure() error {
 // along with the response headers.
 func upstreamAddress(m *extprocv3.ProcessingRequest) string {
 	for _, a := range m.GetAttributes() {
-		if v, ok := a.GetFields()["upstream.address"]; ok {
+		if v, ok := a.GetFields()[wire.UpstreamAddressAttribute]; ok {
 			return v.GetStringValue()
 		}
 	}

@@ -81,6 +81,9 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) error
 	if h == nil {
 		return s.undecided(undecidedNoHeaders, svc.policy.Name, codes.FailedPrecondition, "the first message must be the request headers")
 	}
+	if metadataValue(md)(wire.ConfirmMetadata) != "" {
+		return s.confirm(stream, svc, first)
+	}
 	x := &exchange{server: s, service: svc, came: came, began: s.now()}
 	x.begin(stream.Context(), md, h.GetHeaders().GetHeaders())
 	defer x.end()

@@ -7,6 +7,8 @@
 // there is one source of truth and no protocol of our own.
 package wire
 
+import "google.golang.org/protobuf/types/known/structpb"
+
 const (
 	// Namespace is the key of our entries in Envoy's filter metadata and
 	// dynamic metadata.
@@ -48,6 +50,26 @@ const (
 	// RetryKey is the dynamic metadata key under which extproc says when Envoy
 	// may try another pod; it sets it for requests that are not bound to one.
 	RetryKey = "retry_on"
+	// MaxRetriesKey is the key beside it for how often; where it is not set, as often as
+	// the route says.
+	MaxRetriesKey = "max_retries"
+	// LBNamespace is the key in filter and dynamic metadata of what Envoy's load balancer
+	// heeds. There, BoundPodKey has the name of each endpoint's pod and of the pod that
+	// a request is bound to, for its retry.
+	LBNamespace = "envoy.lb"
+	// BoundPodKey is a key in LBNamespace.
+	BoundPodKey = "stateful-route-pod"
+	// RetrySamePodOn are the failures of a bound request after which it is tried once more at
+	// its pod: there was no response. Envoy cannot tell a connection that was closed as the
+	// request came from one that could not be opened.
+	RetrySamePodOn = "reset"
+	// ConfirmMetadata is the gRPC metadata that marks the question whether a bound
+	// request may be sent to its pod once more.
+	ConfirmMetadata = "x-stateful-route-confirm"
+	// UpstreamAddressAttribute is IP:PORT of the pod that served, or is about to.
+	UpstreamAddressAttribute = "upstream.address"
+	// RequestTimeAttribute comes with that question: when the request came, RFC 3339.
+	RequestTimeAttribute = "request.time"
 	// RetryOn are the failures of requests that never reached a pod.
 	RetryOn = "connect-failure,refused-stream"
 )
@@ -56,6 +78,10 @@ const (
 const (
 	// ReasonPodLost: the session's pod is gone and its service says reject.
 	ReasonPodLost = "pod-lost"
+	// ReasonMoved: the session was moved or forgotten while its request was tried again.
+	ReasonMoved = "moved"
+	// ReasonLateRetry: a request failed too long after it came to be tried again.
+	ReasonLateRetry = "late-retry"
 	// ReasonNoPods: no pod takes new sessions.
 	ReasonNoPods = "no-pods"
 	// ReasonTableUnavailable: the session table did not answer and its service says deny.
@@ -66,3 +92,8 @@ const (
 	// ReasonExtprocLost: no external processor answered and its service says deny.
 	ReasonExtprocLost = "extproc-lost"
 )
+
+// BoundPod is the metadata under LBNamespace of a pod, and of a request bound to it.
+func BoundPod(name string) *structpb.Struct {
+	return &structpb.Struct{Fields: map[string]*structpb.Value{BoundPodKey: structpb.NewStringValue(name)}}
+}

@@ -16,6 +16,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -272,7 +273,7 @@ func TestWhereRequestsMayBeBoundTheRouteItselfRetriesNone(t *testing.T) {
 	if on := route.GetRoute().GetRetryPolicy().GetRetryOn(); on != "" {
 		t.Errorf("a service with sessions is retried on %s", on)
 	}
-	if !slices.Contains(route.GetRequestHeadersToRemove(), "x-envoy-retry-on") || len(route.GetRequestHeadersToAdd()) != 1 {
+	if !slices.Contains(route.GetRequestHeadersToRemove(), "x-envoy-retry-on") || !slices.Contains(route.GetRequestHeadersToRemove(), "x-envoy-max-retries") || len(route.GetRequestHeadersToAdd()) != 2 {
 		t.Errorf("who asks for retries? removed %v, added %v", route.GetRequestHeadersToRemove(), route.GetRequestHeadersToAdd())
 	}
 	if route, err = buildRoute(state.Gateway{}, plain); err != nil {
@@ -280,6 +281,32 @@ func TestWhereRequestsMayBeBoundTheRouteItselfRetriesNone(t *testing.T) {
 	}
 	if on := route.GetRoute().GetRetryPolicy().GetRetryOn(); on != wire.RetryOn || len(route.GetRequestHeadersToAdd()) > 0 {
 		t.Errorf("a service without sessions is retried on %q, headers %v", on, route.GetRequestHeadersToAdd())
+	}
+}
+
+// A bound request that is tried again goes to the endpoint of its pod's name or nowhere,
+// and only once extproc has confirmed that. Services without sessions pay for neither.
+func TestRetriesOfBoundRequestsArePinnedAndConfirmed(t *testing.T) {
+	sticky, plain := testService("chat"), testService("files")
+	plain.Session.Key = nil
+	for _, svc := range []statefulroute.Service{sticky, plain} {
+		c, err := buildCluster(&state.ServiceView{Service: svc})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var options httpv3.HttpProtocolOptions
+		if err := c.GetTypedExtensionProtocolOptions()["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"].UnmarshalTo(&options); err != nil {
+			t.Fatal(err)
+		}
+		pinned, confirmed := c.GetLbSubsetConfig() != nil, len(options.GetHttpFilters()) == 2
+		if want := len(svc.Session.Key) > 0; pinned != want || confirmed != want {
+			t.Errorf("%s: pinned %v, confirmed %v", svc.Name, pinned, confirmed)
+		}
+		for _, s := range c.GetLbSubsetConfig().GetSubsetSelectors() {
+			if s.GetFallbackPolicy() != clusterv3.Cluster_LbSubsetConfig_LbSubsetSelector_NO_FALLBACK || !s.GetSingleHostPerSubset() {
+				t.Errorf("a request whose pod is gone goes elsewhere: %v", s)
+			}
+		}
 	}
 }
 

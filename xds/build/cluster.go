@@ -49,6 +49,9 @@ func buildCluster(svc *state.ServiceView) (*clusterv3.Cluster, error) {
 		UpstreamConnectionOptions:     &clusterv3.UpstreamConnectionOptions{TcpKeepalive: tcpKeepalive()},
 		TypedExtensionProtocolOptions: options,
 	}
+	if recognisesSessions(svc.Service) {
+		c.LbSubsetConfig = boundSubset()
+	}
 	if svc.TLS != nil {
 		if c.TransportSocket, err = podSocket(*svc.TLS); err != nil {
 			return nil, err
@@ -136,11 +139,18 @@ func buildGRPCCluster(name string, addresses []string, keepalive *corev3.Keepali
 }
 
 // upstreamOptions end idle connections before pods do: a request that Envoy sends
-// on a connection which the pod is just closing gets 503, and a bound one is not
-// tried again.
+// on a connection which the pod is just closing gets 503, unless it is one
+// that may be tried again.
 func upstreamOptions(svc statefulroute.Service) (map[string]*anypb.Any, error) {
 	options := &httpv3.HttpProtocolOptions{
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: durationpb.New(svc.ConnectionIdleTimeout)},
+	}
+	if recognisesSessions(svc) {
+		filters, err := confirmedRetries(svc)
+		if err != nil {
+			return nil, err
+		}
+		options.HttpFilters = filters
 	}
 	// A WebSocket is taken to pods that speak HTTP/2 as RFC 8441 has it.
 	http2 := &corev3.Http2ProtocolOptions{AllowConnect: true}

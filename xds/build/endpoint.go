@@ -34,7 +34,9 @@ func newPodPart(p statefulroute.Pod) (*podPart, error) {
 	part := &podPart{
 		host:   &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: addrPort(p.Address)}},
 		status: healthStatus(p.State),
-		meta:   &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{wire.Namespace: meta}},
+		meta: &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
+			wire.Namespace: meta, wire.LBNamespace: wire.BoundPod(p.Name),
+		}},
 	}
 	part.plain = &endpointv3.LbEndpoint{HostIdentifier: part.host, HealthStatus: part.status, Metadata: part.meta}
 	if err := part.plain.ValidateAll(); err != nil {

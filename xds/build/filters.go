@@ -152,9 +152,9 @@ func extprocFilter(m state.Model) (*hcmv3.HttpFilter, error) {
 		MessageTimeout:     durationpb.New(m.Gateway.MessageTimeout),
 		StatPrefix:         "stateful_route",
 		ForwardRules:       &extprocv3.HeaderForwardingRules{AllowedHeaders: forwarded},
-		ResponseAttributes: []string{"upstream.address"},
+		ResponseAttributes: []string{wire.UpstreamAddressAttribute},
 		MetadataOptions: &extprocv3.MetadataOptions{ReceivingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{
-			Untyped: []string{wire.Namespace},
+			Untyped: []string{wire.Namespace, wire.LBNamespace},
 		}},
 		StatusOnError: &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
 	})
@@ -220,13 +220,18 @@ func forwardedHeaders(m state.Model) (*matcherv3.ListStringMatcher, error) {
 		names["cookie"], names["x-forwarded-proto"], names[wire.ForwardedProtoHeader] = true, true, true
 		names["cache-control"] = true // of the responses that get one
 	}
+	return exactly(slices.Collect(maps.Keys(names))), nil
+}
+
+// exactly matches header names.
+func exactly(names []string) *matcherv3.ListStringMatcher {
 	out := &matcherv3.ListStringMatcher{}
-	for _, name := range slices.Sorted(maps.Keys(names)) {
+	for _, name := range slices.Sorted(slices.Values(names)) {
 		out.Patterns = append(out.Patterns, &matcherv3.StringMatcher{
 			MatchPattern: &matcherv3.StringMatcher_Exact{Exact: name}, IgnoreCase: true,
 		})
 	}
-	return out, nil
+	return out
 }
 
 // denyUndecidedFilter does nothing by itself; routes of services that deny unbound

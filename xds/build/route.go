@@ -11,7 +11,6 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
-	previoushostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -89,7 +88,10 @@ func buildVirtualHost(m state.Model, host string) (*routev3.VirtualHost, error) 
 			cmp.Compare(a.svc.Name, b.svc.Name),
 		)
 	})
-	vhost := &routev3.VirtualHost{Name: host, Domains: []string{host}}
+	vhost := &routev3.VirtualHost{
+		Name: host, Domains: []string{host},
+		IncludeRequestAttemptCount: slices.ContainsFunc(found, func(f hostRoute) bool { return recognisesSessions(f.svc.Service) }),
+	}
 	for _, f := range found {
 		route, err := buildRoute(m.Gateway, f.svc.Service)
 		if err != nil {
@@ -152,54 +154,10 @@ func buildRoute(g state.Gateway, svc statefulroute.Service) (*routev3.Route, err
 	}
 	if recognisesSessions(svc) {
 		// Removed first, added then: a client's own wish is never granted.
-		route.RequestHeadersToRemove = []string{retryOnHeader, retryGRPCOnHeader}
+		route.RequestHeadersToRemove = []string{retryOnHeader, retryGRPCOnHeader, maxRetriesHeader}
 		route.RequestHeadersToAdd = retryHeaders()
 	}
 	return route, nil
-}
-
-// The headers by which a request asks Envoy for retries of its own.
-const (
-	retryOnHeader     = "x-envoy-retry-on"
-	retryGRPCOnHeader = "x-envoy-retry-grpc-on"
-)
-
-// retryPolicy tries again, at another pod, what never reached one. Where
-// requests may be bound it says how, but not when: the router forgets the pod it
-// was told when it tries again, so a retry is another pod's answer. There,
-// extproc allows it for each request that is not bound, see retryHeaders.
-func retryPolicy(svc statefulroute.Service) (*routev3.RetryPolicy, error) {
-	elsewhere, err := toAny(&previoushostsv3.PreviousHostsPredicate{})
-	if err != nil {
-		return nil, err
-	}
-	p := &routev3.RetryPolicy{
-		NumRetries: wrapperspb.UInt32(2),
-		RetryHostPredicate: []*routev3.RetryPolicy_RetryHostPredicate{{
-			Name:       "envoy.retry_host_predicates.previous_hosts",
-			ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: elsewhere},
-		}},
-		// LEAST_REQUEST likes a pod that fails fast and names it again and again:
-		// of 600 requests beside a dead pod one found it five times in a row, twice.
-		HostSelectionRetryMaxAttempts: 20,
-	}
-	if !recognisesSessions(svc) {
-		p.RetryOn = wire.RetryOn
-	}
-	return p, nil
-}
-
-// retryHeaders turn what extproc allowed into the header by which Envoy is
-// asked for retries; where it said nothing, or was not there, none is set. The
-// router takes it out again.
-func retryHeaders() []*corev3.HeaderValueOption {
-	return []*corev3.HeaderValueOption{{
-		Header: &corev3.HeaderValue{
-			Key:   retryOnHeader,
-			Value: "%DYNAMIC_METADATA(" + wire.Namespace + ":" + wire.RetryKey + ")%",
-		},
-		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-	}}
 }
 
 // recognisesSessions reports whether requests of the service may be bound.
