@@ -14,16 +14,18 @@ import (
 type Arbiter interface {
 	// Incarnation is what the store is called until it may have lost something.
 	Incarnation() string
-	// Join registers a replica that has acted on the log up to a position; fresh is one that
-	// knows nothing. Behind: it has to act on what came since, and try again.
-	Join(ctx context.Context, position uint64, fresh bool, info Info) (Joined, error)
+	// Join registers a replica that has acted on the log up to a position as it was in the
+	// given incarnation; fresh is one that knows nothing. Behind: it has to act on what comes
+	// after the position that is returned, and try again.
+	Join(ctx context.Context, position uint64, of string, fresh bool, info Info) (Joined, error)
 	// Renew prolongs the registration.
 	Renew(ctx context.Context, info Info) (Register, error)
 	// Acted says that the replica acts on nothing older than a position in the log.
 	Acted(ctx context.Context, position uint64) error
 	// Ready says that the replica has put back what it holds and, where waited, that every
-	// lease of an earlier incarnation has run out. It reports whether changes are taken.
-	Ready(ctx context.Context, waited bool) (open bool, err error)
+	// lease of an earlier incarnation has run out. New epochs are above highest. It reports
+	// whether changes are taken.
+	Ready(ctx context.Context, waited bool, highest uint64) (open bool, err error)
 	// Leave takes a replica off the register, unless it has renewed its registration since
 	// beats were seen; 0 means in any case.
 	Leave(ctx context.Context, replica string, beats uint64) error
@@ -126,13 +128,14 @@ type Entry struct {
 
 // Joined is the answer to a replica that joins.
 type Joined struct {
-	// Behind: it has not joined, for it has not acted on the log up to Position.
+	// Behind: it has not joined, for it has not acted on what the log has after Position,
+	// which is of this incarnation.
 	Behind   bool
 	Position uint64
 	// Open: changes are taken.
 	Open bool
-	// Fenced are the pods that are lost.
-	Fenced []PodName
+	// Fenced are the pods that are lost, Votes those of them that this replica found lost.
+	Fenced, Votes []PodName
 }
 
 // PodName is a pod of a service.
@@ -156,6 +159,8 @@ type Register struct {
 	Position uint64
 	Open     bool
 	Members  []Member
+	// Votes are the lost pods that this replica found lost.
+	Votes []PodName
 }
 
 // Member is a registered replica.

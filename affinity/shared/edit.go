@@ -156,7 +156,11 @@ func (t *Table) change(ctx context.Context, service string, keys []string, epoch
 				t.ending.Unlock()
 				return nil, err
 			}
-			return at.arbiter.Finish(ctx, service, keys, r.Entry)
+			replies, err := at.arbiter.Finish(ctx, service, keys, r.Entry)
+			for _, r := range replies {
+				t.saw(r.Binding.Epoch)
+			}
+			return replies, err
 		case Changing:
 			if err := t.acted(ctx, at, r.Entry); err != nil {
 				return nil, err

@@ -12,6 +12,15 @@ type vote struct {
 	err  error
 }
 
+func (v *vote) isTold() bool {
+	select {
+	case <-v.told:
+		return true
+	default:
+		return false
+	}
+}
+
 // vote has all replicas know that a pod is lost, if this one has not said so before.
 func (t *Table) vote(ctx context.Context, pod PodName) error {
 	at := t.now.Load()
@@ -51,11 +60,24 @@ func (t *Table) withdraw(pod PodName, v *vote) {
 	}
 }
 
-// forgetVotes is for when the store does not know them any more.
+// forgetVotes is for when the store may not know them any more.
 func (t *Table) forgetVotes() {
 	t.voting.Lock()
 	defer t.voting.Unlock()
 	clear(t.votes)
+}
+
+// learnVotes adds what the store knows: this replica may have given a vote up that came late.
+func (t *Table) learnVotes(known []PodName) {
+	t.voting.Lock()
+	defer t.voting.Unlock()
+	for _, pod := range known {
+		if t.votes[pod] == nil {
+			v := &vote{told: make(chan struct{})}
+			close(v.told)
+			t.votes[pod] = v
+		}
+	}
 }
 
 // fenced reports whether replicas were told that the pod is lost.
@@ -78,6 +100,9 @@ func (t *Table) reviewVotes(ctx context.Context, a Arbiter) error {
 	t.voting.Unlock()
 	var errs []error
 	for pod, v := range mine {
+		if !v.isTold() {
+			continue // what is taken back now could arrive first
+		}
 		serves := t.opts.Serves(pod.Service, pod.Pod)
 		called, cancel := context.WithTimeout(ctx, t.opts.CallTimeout)
 		open, err := a.Unfence(called, pod.Service, pod.Pod, !serves)

@@ -33,12 +33,14 @@ type member struct {
 	*Table
 	others map[string]heartbeats // by replica
 	behind time.Duration         // since when the log goes on without us; 0: it does not
-	open   atomic.Bool           // the store takes changes
+	due    bool                  // this incarnation was not told yet what this replica holds
+	open   atomic.Bool           // the store takes changes, and nothing is due
 	// renewSoon has a lease begin as soon as the store takes changes.
 	renewSoon chan struct{}
 
 	mu       sync.Mutex
 	position uint64 // acted on the log up to
+	of       string // the incarnation whose log that is
 	told     uint64 // the position that the store knows
 }
 
@@ -111,14 +113,15 @@ func (m *member) attach(ctx context.Context, leave string) (joined bool, err err
 	}
 	for {
 		asked := m.opts.Monotonic()
-		at, fresh := m.actedOn()
-		j, err := a.Join(called, at, fresh, m.info())
+		at, of, fresh := m.actedOn()
+		j, err := a.Join(called, at, of, fresh, m.info())
 		switch {
 		case err != nil:
 			return false, err
 		case !j.Behind:
 			return true, m.joined(ctx, j, asked)
 		}
+		m.goOn(j.Position)
 		if err := m.follow(called, time.Millisecond); err != nil {
 			return false, err
 		}
@@ -126,16 +129,22 @@ func (m *member) attach(ctx context.Context, leave string) (joined bool, err err
 }
 
 // joined tells the store what it does not know, and begins the lease. While the store
-// recovers a lease only goes on: should it have run out, others may have changed what this
-// replica knows, and will say so before the store takes changes.
+// recovers, and while it was not told what this replica holds, a lease only goes on: should it
+// have run out, others may have changed what this replica knows. Those who hold something
+// newer say so before the store takes changes; a replica that comes later has to ask.
 func (m *member) joined(ctx context.Context, j Joined, asked time.Duration) error {
 	m.mu.Lock()
-	m.position, m.told = j.Position, j.Position
+	m.position, m.of, m.told = j.Position, m.arbiter().Incarnation(), j.Position
 	m.mu.Unlock()
-	m.open.Store(j.Open)
+	m.open.Store(j.Open && !m.due)
+	if j.Open && m.due {
+		m.lease.prolong(0) // it has run out, or else the store would not be open
+	}
 	m.behind = 0
+	m.follows.Store(true)
 	m.others = nil // not cleared: others may read it
 	m.forgetVotes()
+	m.learnVotes(j.Votes)
 	m.keeping.Lock()
 	for _, pod := range j.Fenced {
 		if f, ok := m.fences[pod]; !ok || f.lifted {
@@ -164,30 +173,32 @@ func (m *member) renewed(asked time.Duration) {
 	}
 }
 
-// actedOn is up to where this replica has acted on the log; fresh is one that knows nothing
-// that the log could have it forget.
-func (m *member) actedOn() (position uint64, fresh bool) {
+// actedOn is up to where this replica has acted on the log, and of which incarnation that is;
+// fresh is one that knows nothing that the log could have it forget.
+func (m *member) actedOn() (position uint64, of string, fresh bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.position, m.position == unknownPosition
+	return m.position, m.of, !m.follows.Load()
 }
 
-const unknownPosition = 1<<64 - 1
+// goOn has this replica act on the log after a position of the incarnation in force.
+func (m *member) goOn(position uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.position, m.of = position, m.arbiter().Incarnation()
+}
 
 // begin turns to another incarnation. What this replica knows is to be put back.
 func (m *member) begin(at *incarnation) {
 	m.keeping.Lock()
 	defer m.keeping.Unlock()
 	first := m.now.Load() == nil
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.position, m.told = 0, 0; first {
-		m.position = unknownPosition
-	} else {
+	if !first {
 		m.opts.Log.Warn("the store may have lost what it had acknowledged: sessions are put back",
 			zap.String("incarnation", at.arbiter.Incarnation()))
 	}
 	m.now.Store(at)
+	m.due = !first
 	clear(m.fences)
 }
 
@@ -208,10 +219,11 @@ func (m *member) awaitOpen(ctx context.Context) error {
 	if err := m.putBack(ctx); err != nil {
 		return err
 	}
+	m.due = false
 	for {
 		called, cancel := context.WithTimeout(ctx, m.opts.Lease/3)
 		at := m.now.Load()
-		open, err := at.arbiter.Ready(called, m.opts.Monotonic()-at.seen >= m.opts.othersLease())
+		open, err := at.arbiter.Ready(called, m.opts.Monotonic()-at.seen >= m.opts.othersLease(), m.highest.Load())
 		cancel()
 		if open {
 			m.open.Store(true)
@@ -296,7 +308,7 @@ func (m *member) followLog(ctx context.Context) error {
 func (m *member) follow(ctx context.Context, wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, wait+m.opts.Lease/3)
 	defer cancel()
-	at, _ := m.actedOn()
+	at, _, _ := m.actedOn()
 	entries, err := m.arbiter().Log(ctx, at, wait)
 	if err != nil {
 		return err
@@ -353,7 +365,11 @@ func (m *member) renew(ctx context.Context) error {
 		err := m.flush(called)
 		if err == nil && m.opts.Monotonic() >= next {
 			asked := m.opts.Monotonic()
-			if err = m.renewOnce(called); err == nil {
+			err = m.renewOnce(called)
+			if err == nil && !m.lease.runs() {
+				err = m.flush(called) // of sessions that began meanwhile without the store
+			}
+			if err == nil {
 				m.renewed(asked)
 				m.reached()
 				next = asked + m.opts.Lease/3
@@ -385,6 +401,7 @@ func (m *member) renewOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	m.learnVotes(r.Votes)
 	if r.Open {
 		if err := errors.Join(m.reviewVotes(ctx, at.arbiter), m.endChanges(ctx, at)); err != nil {
 			m.opts.Log.Warn("the store was not told what has changed", zap.Error(err))
@@ -489,6 +506,7 @@ func (m *member) write(ctx context.Context, batch []Use) error {
 	now := time.Now()
 	for i, r := range replies {
 		b := &batch[i].Binding
+		m.saw(r.Binding.Epoch)
 		switch r.Code {
 		case Bound:
 			if r.Binding.Epoch > b.Epoch {

@@ -39,6 +39,9 @@ type Table struct {
 
 	// now is the incarnation in force; nil until the first was found.
 	now atomic.Pointer[incarnation]
+	// follows says that this replica was registered, and has the log since then. Before it
+	// keeps nothing, for it would not hear that it has to forget it.
+	follows atomic.Bool
 	// keeping excludes that a reply is kept while an entry of the log is acted on.
 	keeping sync.RWMutex
 	fences  map[PodName]fence // guarded by keeping
@@ -55,6 +58,7 @@ type Table struct {
 
 	conflicts    atomic.Uint64
 	lastConflict atomic.Pointer[time.Time]
+	highest      atomic.Uint64 // epoch that was seen
 
 	opened    chan struct{}
 	openedOne sync.Once
@@ -218,10 +222,14 @@ func (t *Table) ask(ctx context.Context, service, key string, now time.Time, do 
 // keep has the table know a binding, unless the reply was overtaken by an entry of the log
 // that was acted on, or by a new incarnation.
 func (t *Table) keep(at *incarnation, one *call, r Reply, now time.Time) bool {
+	t.saw(r.Binding.Epoch)
 	t.keeping.RLock()
 	defer t.keeping.RUnlock()
 	if t.now.Load() != at || t.calls.revokedAfter(one, r.Position) {
 		return false
+	}
+	if !t.follows.Load() {
+		return true
 	}
 	if t.fences[PodName{r.Binding.Service, r.Binding.Pod}].position > r.Position {
 		return false
@@ -236,6 +244,16 @@ func (t *Table) keep(at *incarnation, one *call, r Reply, now time.Time) bool {
 		t.uses.forget(b.Service, b.Key) // the store has just counted this one
 	}
 	return true
+}
+
+// saw notes an epoch: a store that lost its data is told of the highest.
+func (t *Table) saw(epoch uint64) {
+	for {
+		highest := t.highest.Load()
+		if epoch <= highest || t.highest.CompareAndSwap(highest, epoch) {
+			return
+		}
+	}
 }
 
 // ttl is how long the store keeps a session that is not used. It is longer than the

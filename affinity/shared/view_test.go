@@ -75,7 +75,7 @@ func attachSilent(t *testing.T, addr, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := mute.Join(t.Context(), 0, true, shared.Info{Address: "127.0.0.1:1"}); err != nil {
+	if _, err := mute.Join(t.Context(), 0, "", true, shared.Info{Address: "127.0.0.1:1"}); err != nil {
 		t.Fatal(err)
 	}
 }

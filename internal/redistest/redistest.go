@@ -34,6 +34,7 @@ func Find() (path string, err error) {
 type Server struct {
 	t    testing.TB
 	path string
+	env  []string
 	args []string
 	// first are arguments that must come first.
 	first []string
@@ -48,11 +49,17 @@ type Server struct {
 // over a restart unless args say so. Without a server installed the test is skipped.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
+	return StartWith(t, nil, args...)
+}
+
+// StartWith is Start with more in the server's environment, KEY=VALUE each.
+func StartWith(t testing.TB, env []string, args ...string) *Server {
+	t.Helper()
 	path, err := Find()
 	if err != nil {
 		t.Skip(err)
 	}
-	s := &Server{t: t, path: path, args: args, dir: t.TempDir(), addr: freeAddress(t)}
+	s := &Server{t: t, path: path, env: env, args: args, dir: t.TempDir(), addr: freeAddress(t)}
 	s.Restart()
 	t.Cleanup(func() { s.end() })
 	return s
@@ -132,6 +139,7 @@ func (s *Server) Restart() {
 	}
 	args = append(args, s.args...)
 	s.cmd = exec.Command(s.path, args...) //nolint:gosec // a server that was looked up
+	s.cmd.Env = append(os.Environ(), s.env...)
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}

@@ -146,6 +146,16 @@ func (n *numbers) text(m valkey.ValkeyMessage) string {
 	return v
 }
 
+func (n *numbers) pods(m valkey.ValkeyMessage) (out []shared.PodName) {
+	names, err := m.AsStrSlice()
+	n.err = errors.Join(n.err, err)
+	for _, name := range names {
+		service, pod, _ := strings.Cut(name, "\x00")
+		out = append(out, shared.PodName{Service: service, Pod: pod})
+	}
+	return out
+}
+
 func millis(d time.Duration) string { return strconv.FormatInt(max(d.Milliseconds(), 1), 10) }
 
 func number(n uint64) string { return strconv.FormatUint(n, 10) }
@@ -272,7 +282,7 @@ func (a *arbiter) Count(ctx context.Context) ([]shared.Count, error) {
 }
 
 // Join implements shared.Arbiter.
-func (a *arbiter) Join(ctx context.Context, position uint64, fresh bool, info shared.Info) (shared.Joined, error) {
+func (a *arbiter) Join(ctx context.Context, position uint64, of string, fresh bool, info shared.Info) (shared.Joined, error) {
 	at := number(position)
 	if fresh {
 		at = "-1"
@@ -281,18 +291,14 @@ func (a *arbiter) Join(ctx context.Context, position uint64, fresh bool, info sh
 	if err != nil {
 		return shared.Joined{}, fmt.Errorf("store: join: %w", err)
 	}
-	found, err := a.call(ctx, "join", at, string(told))
+	found, err := a.call(ctx, "join", at, of, string(told))
 	if err != nil {
 		return shared.Joined{}, err
 	}
 	n := numbers{}
 	j := shared.Joined{Behind: n.text(found[0]) == "behind", Position: uint64(n.of(found[1])), Open: n.text(found[2]) == "open"}
-	names, err := found[3].AsStrSlice()
-	for _, name := range names {
-		service, pod, _ := strings.Cut(name, "\x00")
-		j.Fenced = append(j.Fenced, shared.PodName{Service: service, Pod: pod})
-	}
-	return j, errors.Join(n.err, err)
+	j.Fenced, j.Votes = n.pods(found[3]), n.pods(found[4])
+	return j, n.err
 }
 
 // Renew implements shared.Arbiter.
@@ -307,6 +313,7 @@ func (a *arbiter) Renew(ctx context.Context, info shared.Info) (shared.Register,
 	}
 	n := numbers{}
 	r := shared.Register{Position: uint64(n.of(found[1])), Open: n.text(found[2]) == "open"}
+	r.Votes = n.pods(found[6])
 	var maps [3]map[string]string
 	for i := range maps {
 		if maps[i], err = found[3+i].AsStrMap(); err != nil {
@@ -332,8 +339,8 @@ func (a *arbiter) Acted(ctx context.Context, position uint64) error {
 }
 
 // Ready implements shared.Arbiter.
-func (a *arbiter) Ready(ctx context.Context, waited bool) (open bool, err error) {
-	found, err := a.call(ctx, "ready", flag(waited))
+func (a *arbiter) Ready(ctx context.Context, waited bool, highest uint64) (open bool, err error) {
+	found, err := a.call(ctx, "ready", flag(waited), number(highest))
 	if err != nil {
 		return false, err
 	}

@@ -28,11 +28,11 @@ func attach(t *testing.T, addr, replica string) shared.Arbiter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := a.Join(t.Context(), 0, true, shared.Info{Address: replica})
+	j, err := a.Join(t.Context(), 0, "", true, shared.Info{Address: replica})
 	if err != nil || j.Behind {
 		t.Fatalf("join: %+v, %v", j, err)
 	}
-	open, err := a.Ready(t.Context(), true)
+	open, err := a.Ready(t.Context(), true, 0)
 	if err != nil || !open {
 		t.Fatalf("ready: %v, %v", open, err)
 	}
@@ -189,10 +189,10 @@ func claimOnce(t *testing.T, o valkeystore.Options) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Join(t.Context(), 0, true, shared.Info{}); err != nil {
+	if _, err := a.Join(t.Context(), 0, "", true, shared.Info{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Ready(t.Context(), true); err != nil {
+	if _, err := a.Ready(t.Context(), true, 0); err != nil {
 		t.Fatal(err)
 	}
 	// The name of the service is that of a refusal.

@@ -1,14 +1,17 @@
--- Registers a replica that has acted on the log up to a position, -1 for one that knows
--- nothing and need not.
--- ARGV: replica, position, what it tells of itself.
+-- Registers a replica that has acted on the log up to a position of an incarnation, -1 for one
+-- that knows nothing and need not. Where that is not all, it is told where to go on. What it
+-- has acted on of an earlier incarnation counts as far as that was continued by this one.
+-- ARGV: replica, position, incarnation, what it tells of itself.
 local position = tonumber(ARGV[2])
-if position >= 0 and position ~= seq then return {'behind', seq, phase, {}} end
+if position >= 0 then
+  if ARGV[3] ~= incarnation then
+    local ended = redis.call('HGET', base .. 'ended', ARGV[3])
+    position = ended and math.min(position, tonumber(ended)) or tonumber(redis.call('HGET', store, 'start'))
+  end
+  if position ~= seq then return {'behind', position, phase, {}, {}} end
+end
 if redis.call('HLEN', base .. 'at') == 0 or not stepped() then redis.call('HSET', store, 'tick', now) end
 redis.call('HSET', base .. 'at', me, seq)
-redis.call('HINCRBY', base .. 'beat', me, 1)
-redis.call('HSET', base .. 'info', me, ARGV[3])
-local fences = {}
-for _, name in ipairs(redis.call('SMEMBERS', base .. 'fences')) do
-  fences[#fences + 1] = name
-end
-return {'joined', seq, phase, fences}
+beat()
+redis.call('HSET', base .. 'info', me, ARGV[4])
+return {'joined', seq, phase, redis.call('SMEMBERS', base .. 'fences'), votes()}

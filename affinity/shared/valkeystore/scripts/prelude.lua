@@ -30,6 +30,12 @@ local function registered(replica)
   return redis.call('HEXISTS', base .. 'at', replica) == 1
 end
 
+-- beat notes that a replica is alive. No two beats are the same, so that one that was taken
+-- off and came back is not taken for what it was.
+local function beat()
+  redis.call('HSET', base .. 'beat', me, redis.call('HINCRBY', store, 'beats', 1))
+end
+
 local function next_epoch(least)
   local high = math.max(now, tonumber(kept[5] or 0))
   if high > tonumber(kept[5] or 0) then
@@ -64,6 +70,15 @@ end
 local function fence_of(service, pod)
   local n = redis.call('HGET', base .. 'fence:' .. service .. '\0' .. pod, '#')
   return n and tonumber(n)
+end
+
+-- votes are the lost pods that this replica found lost.
+local function votes()
+  local out = {}
+  for _, name in ipairs(redis.call('SMEMBERS', base .. 'fences')) do
+    if redis.call('HEXISTS', base .. 'fence:' .. name, me) == 1 then out[#out + 1] = name end
+  end
+  return out
 end
 
 local function index_of(service, pod) return base .. 'i:' .. service .. '\0' .. pod end

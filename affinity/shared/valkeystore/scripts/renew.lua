@@ -3,6 +3,6 @@
 if not registered(me) then return {'unregistered', seq} end
 if stepped() and redis.call('HLEN', base .. 'at') > 1 then return {'stepped', seq} end
 redis.call('HSET', store, 'tick', now)
-redis.call('HINCRBY', base .. 'beat', me, 1)
+beat()
 redis.call('HSET', base .. 'info', me, ARGV[2])
-return {'renewed', seq, phase, redis.call('HGETALL', base .. 'beat'), redis.call('HGETALL', base .. 'at'), redis.call('HGETALL', base .. 'info')}
+return {'renewed', seq, phase, redis.call('HGETALL', base .. 'beat'), redis.call('HGETALL', base .. 'at'), redis.call('HGETALL', base .. 'info'), votes()}
