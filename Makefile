@@ -73,8 +73,8 @@ affinity-sim: ## what session tables break, at full size: 250,000 live sessions,
 	$(GO) test ./bench/sim/affinity -count=1 -timeout 2h -v -run 'Broken|Flood' -live 250000
 
 .PHONY: fault-test
-fault-test: ## DURATION (default 10m) of 200 requests/s while a pod, extproc and xds-server are restarted in turn; table in out/
-	$(GO) test ./e2e -run '^TestFaults$$' -count=1 -v -timeout 24h -args -faults $(DURATION)
+fault-test: ## everything that may break is broken in turn under 500 requests/s, then DURATION (default 10m) of rest; table in out/
+	$(GO) test ./e2e -run '^TestFaults$$' -count=1 -v -timeout 24h -args -faults $(DURATION) $(FAULTFLAGS)
 
 .PHONY: hold-test
 hold-test: ## a WebSocket, an event stream, a gRPC stream and a 100 MB upload held for DURATION (default 10m) while their pods drain; table in out/

@@ -1,88 +1,102 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
+	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/stateful-route/stateful-route/e2e/harness"
 )
 
-// faultLoad sends requests at a steady rate: each client one a second, one after
-// the other. Of ten clients six keep their session, two begin a new one every
-// fifteen seconds, two have none.
+// sessionKind is how a client of the load treats its session.
+type sessionKind int
+
+const (
+	steady sessionKind = iota // keeps it
+	fresh                     // begins a new one every few requests
+	none                      // has none
+)
+
+// newSessionEvery is how many requests a fresh client sends for one session.
+const newSessionEvery = 5
+
+// faultSeen is one request, as its client saw it.
+type faultSeen struct {
+	service, key string // key is empty where there is no session
+	kind         sessionKind
+	began, ended time.Time
+	pod          string // that served it; empty: it failed
+	reason       string // of a refusal, from its header
+	failure      string
+}
+
+func (s faultSeen) took() time.Duration { return s.ended.Sub(s.began) }
+
+// faultLoad sends requests at a steady rate: each client one after the other. Four fifths of
+// the rate are of steady sessions, of which every fifth is of the service strict, a tenth is
+// of fresh ones and a tenth has none.
 type faultLoad struct {
-	quit     chan struct{}
-	wg       sync.WaitGroup
-	requests atomic.Int64
-	sessions atomic.Int64
+	stack   *harness.Stack
+	patient bool
+	quit    chan struct{}
+	end     sync.Once
+	wg      sync.WaitGroup
+	keys    map[string][]string // of the steady sessions, by service
 
-	mu      sync.Mutex
-	oddness []oddity
+	mu   sync.Mutex
+	seen []faultSeen
+	sent map[string]int // by steady session
 }
 
-// oddity is a request that failed, or was served by another pod than its session's.
-type oddity struct {
-	Key          string // empty: the request had no session
-	Pod          string // of the session, as far as it was known
-	Served       string // by which pod; empty: it failed
-	Last         time.Time
-	Began, Ended time.Time
-	Failure      string
-}
-
-const newSessionEvery = 15 // requests of a client
-
-func startFaultLoad(s *harness.Stack, rate int) *faultLoad {
-	l := &faultLoad{quit: make(chan struct{})}
-	for i := range rate {
-		l.wg.Go(func() {
-			// So that the clients do not all send at once.
-			offset := time.NewTimer(time.Duration(i) * time.Second / time.Duration(rate))
-			defer offset.Stop()
-			select {
-			case <-l.quit:
-				return
-			case <-offset.C:
-			}
-			l.client(s, i%10)
-		})
+func startFaultLoad(s *harness.Stack, sessions, rate int, patient bool) *faultLoad {
+	l := &faultLoad{stack: s, patient: patient, quit: make(chan struct{}), keys: map[string][]string{}, sent: map[string]int{}}
+	pause := time.Duration(sessions) * time.Second / time.Duration(rate*8/10)
+	for i, key := range harness.Keys(sessions) {
+		service := "chat"
+		if i%5 == 4 {
+			service = "strict"
+		}
+		l.keys[service] = append(l.keys[service], key)
+		l.start(pause*time.Duration(i)/time.Duration(sessions), func() { l.client(service, key, steady, pause) })
+	}
+	for i := range rate / 10 {
+		offset := time.Second * 10 * time.Duration(i) / time.Duration(rate)
+		l.start(offset, func() { l.client("chat", "", fresh, time.Second) })
+		l.start(offset, func() { l.client("chat", "", none, time.Second) })
 	}
 	return l
 }
 
+// start runs a client after a while, so that they do not all send at once.
+func (l *faultLoad) start(after time.Duration, client func()) {
+	l.wg.Go(func() {
+		timer := time.NewTimer(after)
+		defer timer.Stop()
+		select {
+		case <-l.quit:
+		case <-timer.C:
+			client()
+		}
+	})
+}
+
+// stop ends the load; it may be called again.
 func (l *faultLoad) stop() {
-	close(l.quit)
+	l.end.Do(func() { close(l.quit) })
 	l.wg.Wait()
 }
 
-// client sends until the load ends. kind 0 and 1 have no session, 2 and 3 change it.
-func (l *faultLoad) client(s *harness.Stack, kind int) {
-	tick := time.NewTicker(time.Second)
+// client sends until the load ends.
+func (l *faultLoad) client(service, key string, kind sessionKind, pause time.Duration) {
+	tick := time.NewTicker(pause)
 	defer tick.Stop()
-	var session sessionSeen
 	for n := 0; ; n++ {
-		if kind >= 2 && (n == 0 || kind < 4 && n%newSessionEvery == 0) {
-			session = sessionSeen{key: harness.Keys(1)[0]}
-			l.sessions.Add(1)
+		if kind == fresh && n%newSessionEvery == 0 {
+			key = harness.Keys(1)[0]
 		}
-		var edits []harness.Edit
-		if session.key != "" {
-			edits = append(edits, harness.InHeader(session.key))
-		}
-		began := time.Now()
-		a, err := s.OK(edits...)
-		ended := time.Now()
-		l.requests.Add(1)
-		if err == nil && a.Session != session.key {
-			err = fmt.Errorf("the session arrived as %q", a.Session)
-		}
-		if odd := session.saw(a.Pod, err, began, ended); odd != nil {
-			l.mu.Lock()
-			l.oddness = append(l.oddness, *odd)
-			l.mu.Unlock()
-		}
+		l.note(l.send(service, key, kind))
 		select {
 		case <-l.quit:
 			return
@@ -91,30 +105,96 @@ func (l *faultLoad) client(s *harness.Stack, kind int) {
 	}
 }
 
-// sessionSeen is what a client knows of its session's pod.
-type sessionSeen struct {
-	key, pod string
-	last     time.Time // when the last request that the pod served began
-	other    string    // served the request before, and was not the session's
-}
-
-// saw books an answer and returns what was odd about it. A session that is served
-// twice in a row by another pod is at home there.
-func (s *sessionSeen) saw(pod string, err error, began, ended time.Time) *oddity {
-	odd := &oddity{Key: s.key, Pod: s.pod, Served: pod, Last: s.last, Began: began, Ended: ended}
+// send sends one request.
+func (l *faultLoad) send(service, key string, kind sessionKind) faultSeen {
+	edits := []harness.Edit{toService(service)}
+	if key != "" {
+		edits = append(edits, harness.InHeader(key))
+	}
+	s := faultSeen{service: service, key: key, kind: kind, began: time.Now()}
+	a, err := l.stack.Get(edits...)
+	s.ended = time.Now()
 	switch {
 	case err != nil:
-		odd.Served, odd.Failure = "", err.Error()
-		return odd
-	case s.key == "":
-		return nil
-	case s.pod == "" || s.pod == pod:
-		s.pod, s.other, s.last = pod, "", began
-		return nil
-	case s.other == pod:
-		s.pod, s.other, s.last = pod, "", began
-		return nil // it was odd the first time
+		s.failure = err.Error()
+	case a.Status != http.StatusOK:
+		s.failure, s.reason = fmt.Sprintf("status %d: %s", a.Status, a.Text), cmp.Or(a.Header.Get("x-stateful-route-reason"), fmt.Sprint(a.Status))
+	case a.Session != key:
+		s.failure = fmt.Sprintf("the session arrived as %q", a.Session)
+	default:
+		s.pod = a.Pod
 	}
-	s.other = pod
-	return odd
+	return s
+}
+
+// toService sends a request to a service of the stack by its host; chat has all others.
+func toService(name string) harness.Edit {
+	return func(r *http.Request) {
+		if name != "chat" {
+			r.Host = name + ".test"
+		}
+	}
+}
+
+func (l *faultLoad) note(s faultSeen) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen = append(l.seen, s)
+	if s.kind == steady {
+		l.sent[s.key]++
+	}
+}
+
+// take returns what was seen since it was called last, in the order of the answers.
+func (l *faultLoad) take() []faultSeen {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := l.seen
+	l.seen = nil
+	return all
+}
+
+// since returns how many steady sessions have sent two requests more than in the counts
+// given: one of them from beginning to end.
+func (l *faultLoad) since(counts map[string]int) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for key, sent := range l.sent {
+		if sent >= counts[key]+2 {
+			n++
+		}
+	}
+	return n
+}
+
+func (l *faultLoad) counts() map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make(map[string]int, len(l.sent))
+	for key, n := range l.sent {
+		out[key] = n
+	}
+	return out
+}
+
+// ask sends a request beside the load. Where the load is patient it is sent again when the
+// store did not answer in time, as happens on a busy machine.
+func (l *faultLoad) ask(service, key string) faultSeen {
+	for tries := 0; ; tries++ {
+		if s := l.send(service, key, steady); !l.patient || s.reason != "table-unavailable" || tries == 50 {
+			return s
+		}
+	}
+}
+
+// burst sends a request for each key, so many at once, and returns what was seen, by key.
+func (l *faultLoad) burst(service string, keys []string, atOnce int) map[string]faultSeen {
+	out := make([]faultSeen, len(keys))
+	harness.Each(len(keys), atOnce, func(i int) { out[i] = l.ask(service, keys[i]) })
+	by := make(map[string]faultSeen, len(keys))
+	for _, s := range out {
+		by[s.key] = s
+	}
+	return by
 }

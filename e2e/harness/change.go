@@ -10,10 +10,16 @@ import (
 // Pods that were removed keep running: Envoy must leave them by itself.
 func (s *Stack) Change(t testing.TB, edit func(*Config)) {
 	t.Helper()
+	s.Edit(t, edit)
+	s.WaitPods(t)
+}
+
+// Edit is Change that does not wait, as where xds-server does not run.
+func (s *Stack) Edit(t testing.TB, edit func(*Config)) {
+	t.Helper()
 	edit(&s.config)
 	s.startPods(t)
 	s.config.write(t, s.configFile)
-	s.WaitPods(t)
 }
 
 // RemovePod returns the list without the pod.
