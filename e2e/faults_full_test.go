@@ -62,7 +62,7 @@ func (r *faultRun) fill(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.Join(ctx, 0, true, shared.Info{}); err != nil {
+	if _, err := a.Join(ctx, 0, "", true, shared.Info{}); err != nil {
 		return err
 	}
 	now, renewed := time.Now(), time.Now()

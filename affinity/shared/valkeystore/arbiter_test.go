@@ -209,3 +209,57 @@ func claimOnce(t *testing.T, o valkeystore.Options) {
 		t.Errorf("log: %+v, %v", entries, err)
 	}
 }
+
+// All replicas were killed, and are back when it seems that the server's clock was set. What is
+// bound goes on at once; what is not has to wait until it is known that nobody holds anything.
+func TestBindingsAreReadAlthoughTheClockSeemsToHaveBeenSet(t *testing.T) {
+	server := redistest.Start(t)
+	ctx := t.Context()
+	killed := attach(t, server.Addr(), "killed")
+	bound, err := killed.Claim(ctx, "chat", "alice", "chat-0", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.Do("HSET {test:}store tick 1"); err != nil {
+		t.Fatal(err)
+	}
+	s, err := valkeystore.New(valkeystore.Options{Addresses: []string{server.Addr()}, Prefix: "test:", Lease: lease, Replica: "back"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	leave := ""
+	for _, refused := range []error{shared.ErrLost, shared.ErrRecovering} {
+		a, err := s.Attach(ctx, leave)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leave = a.Incarnation()
+		if j, err := a.Join(ctx, 0, "", true, shared.Info{}); err != nil || j.Behind {
+			t.Fatalf("join: %+v, %v", j, err)
+		}
+		if r, err := a.Claim(ctx, "chat", "alice", "chat-1", time.Minute); err != nil || r.Code != shared.Bound || r.Binding.Epoch != bound.Binding.Epoch {
+			t.Errorf("a claim of what is bound: %+v, %v", r, err)
+		}
+		if r, err := a.Claim(ctx, "chat", "bob", "chat-1", time.Minute); !errors.Is(err, refused) {
+			t.Errorf("a claim of what is not: %+v, %v, want %v", r, err, refused)
+		}
+		if r, err := a.Change(ctx, "chat", []string{"alice"}, 0, "chat-1", time.Minute); !errors.Is(err, refused) {
+			t.Errorf("a move: %+v, %v, want %v", r, err, refused)
+		}
+	}
+	// A server that may have lost something says nothing until all that replicas hold is put back.
+	if _, err := server.Do("HSET {test:}store run another"); err != nil {
+		t.Fatal(err)
+	}
+	a, err := s.Attach(ctx, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Join(ctx, 0, "", true, shared.Info{}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := a.Claim(ctx, "chat", "alice", "chat-1", time.Minute); !errors.Is(err, shared.ErrRecovering) {
+		t.Errorf("a claim at a server that was restored: %+v, %v", r, err)
+	}
+}

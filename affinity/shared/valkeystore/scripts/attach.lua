@@ -7,7 +7,7 @@
 local store = KEYS[1]
 local base = string.sub(store, 1, -6)
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-local was = redis.call('HMGET', store, 'id', 'run', 'phase')
+local was = redis.call('HMGET', store, 'id', 'run', 'phase', 'sound')
 if was[1] and was[2] == run and was[1] ~= ARGV[2] then
   return {was[1], was[3], 0}
 end
@@ -23,5 +23,7 @@ for _, name in ipairs(redis.call('SMEMBERS', base .. 'fences')) do
   redis.call('XADD', log, string.format('%d-0', seq), 'kind', 'unfence', 'service', service, 'pod', pod)
 end
 redis.call('DEL', base .. 'at', base .. 'beat', base .. 'info', base .. 'ready', base .. 'fences')
-redis.call('HSET', store, 'id', ARGV[1], 'run', run, 'phase', 'recovering', 'seq', seq, 'start', seq)
+local sound = '0' -- whether all bindings that it has are in force
+if was[1] and was[2] == run and (was[3] == 'open' or was[4] == '1') then sound = '1' end
+redis.call('HSET', store, 'id', ARGV[1], 'run', run, 'phase', 'recovering', 'sound', sound, 'seq', seq, 'start', seq)
 return {ARGV[1], 'recovering', 1}

@@ -1,8 +1,8 @@
 -- Binds a session that has no binding, or says what it has. Without a pod it only asks.
 -- ARGV: replica, service, key, pod, ttl.
-local no = may_change()
-if no then return no end
 local service, key, pod, ttl = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local no = may_change()
+if no then return standing(service, key, no) or no end
 local r = settle(service, key, load(service, key))
 if r then
   if r.n > 0 then return reply('changing', r) end

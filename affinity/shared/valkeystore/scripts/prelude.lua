@@ -150,3 +150,13 @@ local function may_change()
   if stepped() then return {'stepped', seq} end
   return nil
 end
+
+-- standing says what a session is bound to where nothing may be changed because the server's
+-- clock seems to have been set, or was: bindings may be missing, but nobody has changed those
+-- that are there, and nobody can. So it is, too, where all replicas were away for some time.
+local function standing(service, key, no)
+  if no[1] ~= 'stepped' and not (no[1] == 'recovering' and redis.call('HGET', store, 'sound') == '1') then return nil end
+  local r = load(service, key)
+  if not r or r.n > 0 or fence_of(service, r.pod) then return nil end
+  return reply('bound', r)
+end
