@@ -35,7 +35,8 @@ type faultScale struct {
 	messageTimeout           string
 	// storeLoss is what chat's sessions do without a store. A machine that runs eight tests at
 	// a time has claims time out, and sessions that a replica does not know would stray.
-	storeLoss string
+	storeLoss    string
+	storeTimeout string // how long a request waits for the store
 	// breaking is how long after a pod's kill a request may still be sent on a connection
 	// whose end Envoy has not read yet.
 	breaking time.Duration
@@ -44,12 +45,12 @@ type faultScale struct {
 func scaleOfFaults() faultScale {
 	s := faultScale{
 		replicas: 2, sessions: 24, rate: 60, lease: storeLease, messageTimeout: "8s",
-		storeLoss: "deny", breaking: 3 * time.Second,
+		storeLoss: "deny", storeTimeout: "2s", breaking: 3 * time.Second,
 	}
 	if *faultSoak > 0 {
 		s = faultScale{
 			long: true, replicas: 3, sessions: 2000, rate: 500, lease: 3 * time.Second, soak: *faultSoak,
-			messageTimeout: "2s", storeLoss: "allow", breaking: 200 * time.Millisecond,
+			messageTimeout: "2s", storeLoss: "allow", storeTimeout: "1s", breaking: 200 * time.Millisecond,
 		}
 	}
 	s.rate, s.replicas = cmp.Or(*faultRate, s.rate), cmp.Or(*faultReplicas, s.replicas)
@@ -141,7 +142,7 @@ func startFaults(t *testing.T, scale faultScale) *faultRun {
 	}
 	s := start(t, harness.Options{
 		Services: services, Extprocs: make([]harness.Network, scale.replicas), MessageTimeout: scale.messageTimeout,
-		Store: map[string]any{"valkey": map[string]any{"addresses": []string{store.Addr()}, "lease": scale.lease.String()}},
+		Store: map[string]any{"valkey": map[string]any{"addresses": []string{store.Addr()}, "lease": scale.lease.String(), "timeout": scale.storeTimeout}},
 	})
 	r := &faultRun{sharing: sharing{s, store}, t: t, scale: scale, judge: faultJudge{map[string]home{}}}
 	r.load = startFaultLoad(s, scale.sessions, scale.rate, !scale.long)
@@ -167,9 +168,13 @@ func (r *faultRun) make(f faultKind) {
 	if !r.scale.long { // a claim that took too long on a busy machine is no fault of what is tested
 		r.excuse(refused, func(s faultSeen, _ string, _ time.Time) bool { return s.reason == "table-unavailable" })
 	}
+	unanswered := r.unanswered()
 	f.make(r)
 	r.round()
 	r.row.took = time.Since(began)
+	if n := r.unanswered() - unanswered; n > 0 {
+		r.figure(true, "%.0f claims not answered", n)
+	}
 	all := r.load.take()
 	sums := r.judge.judge(all, r.rules)
 	r.row.sums = sums
@@ -181,6 +186,19 @@ func (r *faultRun) make(f faultKind) {
 	}
 	r.rows = append(r.rows, *r.row)
 	r.t.Logf("%s: %v, %+v %v %v", f.name, r.row.took.Round(time.Millisecond), sums, r.row.figures, r.row.missed)
+}
+
+// unanswered is how many claims of the replicas that run the store did not answer, or not in
+// time: what such sessions get is on_store_loss, whatever the fault.
+func (r *faultRun) unanswered() (n float64) {
+	for _, replica := range r.Replicas {
+		// One that has none has no such metric.
+		failed, err := harness.Metric(replica.Admin+"/metrics", "stateful_route_store_operations_total", `operation="claim"`, `result="error"`)
+		if err == nil {
+			n += failed
+		}
+	}
+	return n
 }
 
 // excuse adds a rule for the fault under way; what it refers to may be set until its end.
@@ -257,8 +275,8 @@ func (r *faultRun) text(took time.Duration) string {
 	for _, row := range r.rows {
 		requests += row.sums.requests
 	}
-	fmt.Fprintf(&b, "%d requests in %v: %d replicas, %d requests a second, %d sessions and more that come and go, lease %v\n\n",
-		requests, took.Round(time.Second), r.scale.replicas, r.scale.rate, r.scale.sessions, r.scale.lease)
+	fmt.Fprintf(&b, "%d requests in %v: %d replicas, %d requests a second, %d sessions and more that come and go, lease %v, the store waited for %s\n\n",
+		requests, took.Round(time.Second), r.scale.replicas, r.scale.rate, r.scale.sessions, r.scale.lease, r.scale.storeTimeout)
 	fmt.Fprintln(&b, "| fault | for | requests | broken | failed | excused | refused | astray | moved | p99 | figures |\n|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, row := range r.rows {
 		s := row.sums
