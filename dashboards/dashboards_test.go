@@ -123,6 +123,9 @@ func served(t *testing.T) map[string]bool {
 	if err := m.PodSources([]string{"good"}, func() (map[string]int, time.Duration) { return nil, 0 }); err != nil {
 		t.Fatal(err)
 	}
+	if err := m.Certificates(func() (map[string]time.Time, bool) { return map[string]time.Time{"a.pem": {}}, true }); err != nil {
+		t.Fatal(err)
+	}
 	values, err := m.Snapshot()
 	if err != nil {
 		t.Fatal(err)

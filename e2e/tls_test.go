@@ -524,7 +524,8 @@ func renewal(t *testing.T, stateOfTheWorld bool) {
 	}
 	firstFront, firstClient := serial(), asked().Client
 	ca.Write(dir, "front", leaf)
-	harness.Eventually(t, harness.Patience, "new clients are shown the new certificate", until(func() bool { return serial() != firstFront }))
+	took := harness.Eventually(t, harness.Patience, "new clients are shown the new certificate", until(func() bool { return serial() != firstFront }))
+	t.Logf("new clients were shown the new certificate after %v", took.Round(time.Millisecond))
 	goesOn("front")
 	ca.Write(dir, "client", testtls.Leaf{})
 	harness.Eventually(t, harness.Patience, "the pod is shown the new certificate", until(func() bool { return asked().Client != firstClient }))
