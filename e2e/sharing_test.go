@@ -36,6 +36,21 @@ func startSharing(t *testing.T, n int, loss string) sharing {
 	return sharing{s, store}
 }
 
+// knowAll has every replica know the sessions: each is asked until it has that many.
+func (s sharing) knowAll(t *testing.T, keys []string) {
+	t.Helper()
+	for _, r := range s.Replicas {
+		harness.Eventually(t, harness.Patience, r.Name+" knows all sessions", func() error {
+			s.Load(keys, 1, 20, harness.InHeader)
+			n, err := harness.Metric(r.Admin+"/metrics", "stateful_route_cache_size")
+			if err == nil && int(n) < len(keys) {
+				err = fmt.Errorf("it has %v of %d", n, len(keys))
+			}
+			return err
+		})
+	}
+}
+
 // leases reports an error until all replicas have a lease, or none has.
 func (s sharing) leases(run bool) func() error {
 	return func() error {
@@ -149,6 +164,7 @@ func TestTheStoreIsAway(t *testing.T) {
 			s := startSharing(t, 2, loss)
 			keys := harness.Keys(30)
 			known := s.Load(keys, 4, 20, harness.InHeader).Owners(t)
+			s.knowAll(t, keys)
 			s.store.Kill()
 			harness.Eventually(t, harness.Patience, "the leases run out", s.leases(false))
 			for _, key := range keys {

@@ -12,9 +12,9 @@ for i = 2, #ARGV, 10 do
   if not r and ARGV[i + 9] == '0' then
     out[#out + 1] = reply('none')
   elseif not r then
-    if phase == 'open' or mine.epoch == 1 then -- it was made while nobody could be asked
+    if phase == 'open' then
       mine.epoch = next_epoch(mine.epoch)
-    else
+    elseif mine.epoch > 1 then -- else it was made while nobody could be asked, and yields to any other
       forgotten(mine.epoch)
     end
     save(service, key, mine, ttl, true)
