@@ -37,15 +37,7 @@ func (raw *rawValkey) check(doc *document, at path) *ValkeyStore {
 		Addresses: raw.Addresses, Username: raw.Username,
 		Prefix: or(raw.Prefix, "stateful-route:"), Lease: orDuration(raw.Lease, 3*time.Second), Timeout: orDuration(raw.Timeout, 150*time.Millisecond),
 	}
-	if len(v.Addresses) == 0 {
-		doc.Refuse(at.With("addresses"), "names no server: give at least one HOST:PORT")
-	}
-	for i, address := range v.Addresses {
-		host, port, err := net.SplitHostPort(address)
-		if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || n == 0 || host == "" {
-			doc.Refuse(at.With("addresses", i), "%q is not HOST:PORT", address)
-		}
-	}
+	v.checkAddresses(doc, at.With("addresses"))
 	if raw.Sentinel != nil {
 		if v.Sentinel = *raw.Sentinel; v.Sentinel == "" {
 			doc.Refuse(at.With("sentinel"), "is empty: give the name by which the sentinels know the server, or leave it out")
@@ -68,6 +60,18 @@ func (raw *rawValkey) check(doc *document, at path) *ValkeyStore {
 		doc.Refuse(at.With("timeout"), "must be from 1ms to 1h")
 	}
 	return v
+}
+
+func (v *ValkeyStore) checkAddresses(doc *document, at path) {
+	if len(v.Addresses) == 0 {
+		doc.Refuse(at, "names no server: give at least one HOST:PORT")
+	}
+	for i, address := range v.Addresses {
+		host, port, err := net.SplitHostPort(address)
+		if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || n == 0 || host == "" {
+			doc.Refuse(at.With(i), "%q is not HOST:PORT", address)
+		}
+	}
 }
 
 func (raw *rawValkey) tls(doc *document, at path) *StoreTLS {
