@@ -260,6 +260,9 @@ func (m *member) putBack(ctx context.Context) error {
 		group.Go(func() error { return m.insist(ctx, some) })
 	}
 	for b := range m.local.All() {
+		if b.Epoch == provisional {
+			continue // others may hold a binding that the store has confirmed: flush tells of it
+		}
 		if batch = append(batch, Use{Binding: b, TTL: m.ttl(b.Service), PutBack: true}); len(batch) == flushBatch {
 			send()
 		}
@@ -470,9 +473,13 @@ func (m *member) flush(ctx context.Context) error {
 	}
 	batch, names := make([]Use, 0, flushBatch), make([]sessionName, 0, flushBatch)
 	for name, u := range all {
+		if u.binding.Epoch == provisional && !m.open.Load() {
+			m.uses.add(u.binding, u.putBack)
+			delete(all, name)
+			continue
+		}
 		batch = append(batch, Use{Binding: u.binding, TTL: m.ttl(name.service), PutBack: u.putBack || !m.open.Load()})
-		names = append(names, name)
-		if len(batch) < flushBatch && len(batch) < len(all) {
+		if names = append(names, name); len(batch) < flushBatch {
 			continue
 		}
 		if err := m.write(ctx, batch); err != nil {
@@ -484,7 +491,14 @@ func (m *member) flush(ctx context.Context) error {
 		}
 		batch, names = batch[:0], names[:0]
 	}
-	return nil
+	if len(batch) == 0 {
+		return nil
+	}
+	err := m.write(ctx, batch)
+	if err != nil {
+		m.uses.addAgain(all)
+	}
+	return err
 }
 
 // write writes some uses, and gives up what the store has otherwise.
@@ -517,7 +531,7 @@ func (m *member) write(ctx context.Context, batch []Use) error {
 		case Conflict:
 			m.giveUp(b)
 			m.conflict(b.Service)
-		case None:
+		case None, Changing, Fenced: // what is about to be moved is not kept: nobody would say when it was
 			m.giveUp(b)
 		}
 	}

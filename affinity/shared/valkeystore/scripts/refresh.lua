@@ -4,11 +4,15 @@
 -- ARGV: replica, then for each session: service, key, pod, epoch, previous, created, seen, requests, ttl, put back.
 if not registered(me) then return {{'unregistered', seq}} end
 local out = {}
+-- bound is the answer for a binding in force. One whose pod is lost must not be kept: it may be
+-- rebound without another word.
+local function bound(service, r) return reply(fence_of(service, r.pod) and 'fenced' or 'bound', r) end
 for i = 2, #ARGV, 10 do
   local service, key, ttl = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 8])
   local mine = {pod = ARGV[i + 2], epoch = tonumber(ARGV[i + 3]), previous = ARGV[i + 4],
     created = tonumber(ARGV[i + 5]), seen = tonumber(ARGV[i + 6]), requests = tonumber(ARGV[i + 7]), n = 0, to = ''}
   local r = load(service, key)
+  if phase == 'open' then r = settle(service, key, r) end
   if not r and ARGV[i + 9] == '0' then
     out[#out + 1] = reply('none')
   elseif not r then
@@ -18,13 +22,16 @@ for i = 2, #ARGV, 10 do
       forgotten(mine.epoch)
     end
     save(service, key, mine, ttl, true)
-    out[#out + 1] = reply('bound', mine)
+    out[#out + 1] = bound(service, mine)
+  elseif r.pod == mine.pod and r.n > 0 then
+    out[#out + 1] = reply('changing', r)
   elseif r.pod == mine.pod then
-    if r.n == 0 then
-      r.seen, r.requests, r.epoch = math.max(r.seen, mine.seen), math.max(r.requests, mine.requests), math.max(r.epoch, mine.epoch)
-      save(service, key, r, ttl, false)
+    if r.epoch < mine.epoch then -- others may hold it as it was before
+      log('kind', 'revoke', 'service', service, 'keys', #key .. ':' .. key, 'keep', me)
     end
-    out[#out + 1] = reply('bound', r)
+    r.seen, r.requests, r.epoch = math.max(r.seen, mine.seen), math.max(r.requests, mine.requests), math.max(r.epoch, mine.epoch)
+    save(service, key, r, ttl, false)
+    out[#out + 1] = bound(service, r)
   elseif phase ~= 'open' and r.epoch < mine.epoch then
     redis.call('ZREM', index_of(service, r.pod), key)
     forgotten(mine.epoch)
