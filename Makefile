@@ -80,6 +80,10 @@ fault-test: ## everything that may break is broken in turn under 500 requests/s,
 hold-test: ## a WebSocket, an event stream, a gRPC stream and a 100 MB upload held for DURATION (default 10m) while their pods drain; table in out/
 	$(GO) test ./e2e -run '^TestHeldAndDrainedAround$$' -count=1 -v -timeout 24h -args -hold $(DURATION)
 
+.PHONY: proof
+proof: ## SCHEDULES (default 1000) of random faults at three replicas and their store; the answers of all form one history; tables in out/
+	$(GO) test ./affinity/shared/proof -count=1 -v -timeout 24h -args -schedules $(or $(SCHEDULES),1000)
+
 .PHONY: lint
 lint: ## go vet, gofmt and golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
