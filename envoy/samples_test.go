@@ -2,11 +2,58 @@ package envoy
 
 import (
 	"net"
+	"os"
+	"path/filepath"
+	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stateful-route/stateful-route/config"
 )
+
+// What the sample has as a comment can be taken as it is.
+func TestTheSampleOfAStoreInACommentIsGood(t *testing.T) {
+	text, err := os.ReadFile("extproc.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, block, found := strings.Cut(string(text), "\n# store:\n")
+	if !found {
+		t.Fatal("there is none")
+	}
+	before, _, _ = strings.Cut(before, "\nstore:\n")
+	store := "store:\n"
+	for line := range strings.Lines(block) {
+		if !strings.HasPrefix(line, "#   ") {
+			break
+		}
+		store += strings.TrimPrefix(line, "# ")
+	}
+	file := filepath.Join(t.TempDir(), "extproc.yaml")
+	if err := os.WriteFile(file, []byte(before+"\n"+store), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.LoadExtproc(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := cfg.Store.Valkey; v == nil || len(v.Addresses) != 1 || cfg.Store.Memory != nil {
+		t.Fatalf("the store is %+v", cfg.Store)
+	}
+	// The values are the defaults, so that a reader sees them.
+	short := filepath.Join(t.TempDir(), "extproc.yaml")
+	if err := os.WriteFile(short, []byte("store: {valkey: {addresses: [127.0.0.1:6379]}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	defaults, err := config.LoadExtproc(short)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(cfg.Store, defaults.Store) {
+		t.Errorf("the sample says %+v, the defaults are %+v", *cfg.Store.Valkey, *defaults.Store.Valkey)
+	}
+}
 
 // The samples are what users start from, and make run starts as they are: they
 // must load, and the two files must agree on where things listen.

@@ -19,6 +19,7 @@ type options struct {
 	envoyAdmin               string
 	bin                      string
 	concurrency              int
+	count                    int // of extprocs
 	readyWithin              time.Duration
 }
 
@@ -30,6 +31,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.envoyAdmin, "envoy-admin", "127.0.0.1:9901", "address of Envoy's own admin interface")
 	flags.StringVar(&o.bin, "bin", "", "folder of the programs to run (default: where this one is)")
 	flags.IntVar(&o.concurrency, "concurrency", 2, "Envoy's worker threads")
+	flags.IntVar(&o.count, "replicas", 1, "how many extprocs; several share their sessions by a valkey-server or redis-server, which is started, too")
 	flags.DurationVar(&o.readyWithin, "ready-within", time.Minute, "give up when no request is served within this time")
 	if err := flags.Parse(args); err != nil {
 		return o, err

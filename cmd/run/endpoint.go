@@ -25,6 +25,9 @@ func (p *plan) endpoints() []endpoint {
 		{p.extproc.Listen, "extproc", "listen in " + p.extprocConfig},
 		{p.extproc.Admin, "extproc's admin", "admin in " + p.extprocConfig},
 	}
+	for _, r := range p.replicas[1:] {
+		all = append(all, endpoint{r.listen, r.name, "envoy.extproc.address in " + p.xdsConfig})
+	}
 	for _, listener := range p.xds.Envoy.Listeners {
 		all = append(all, endpoint{listener.Address, "Envoy's listener", "envoy.listener in " + p.xdsConfig})
 	}

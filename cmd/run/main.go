@@ -2,6 +2,9 @@
 // extproc and a real Envoy on this machine, waits until a request was served
 // through them, says what to try, and stops them all on Ctrl-C.
 //
+// With --replicas=2 two extprocs share their sessions by a store, a valkey-server or
+// redis-server that is started with them.
+//
 // Every address is taken from the two configuration files, so that what runs is
 // what they say; Envoy's bootstrap is rendered to fit. If one of the processes
 // ends by itself the others are stopped and its last lines are shown:

@@ -23,6 +23,9 @@ type plan struct {
 	xds     *config.XDSServer
 	extproc *config.Extproc
 	pods    []statefulroute.Pod // those that the demo can provide itself
+
+	replicas []replica
+	store    *storeServer // nil: none is to be started
 }
 
 // spec is one program to start.
@@ -47,7 +50,9 @@ func newPlan(o options, known ...config.Option) (*plan, error) {
 	if !slices.Contains(xds.Envoy.Extproc.Addresses, extproc.Listen) {
 		return nil, fmt.Errorf("%s: envoy.extproc.address is %v, but %s listens on %s", o.xdsConfig, xds.Envoy.Extproc.Addresses, o.extprocConfig, extproc.Listen)
 	}
-	return &plan{options: o, xds: xds, extproc: extproc, pods: demoPods(xds.Services)}, nil
+	p := &plan{options: o, xds: xds, extproc: extproc, pods: demoPods(xds.Services)}
+	err = p.addReplicas()
+	return p, err
 }
 
 // demoPods are the static pods on loopback addresses; others are the user's own.
@@ -77,11 +82,38 @@ func (p *plan) programs(dir string, bin envoybin.Binary) ([]spec, error) {
 	for _, pod := range p.pods {
 		all = append(all, p.ours(pod.Name, "demo-pod", "--name", pod.Name, "--listen", pod.Address.String()))
 	}
-	return append(all,
-		p.ours("xds-server", "xds-server", "--config", p.xdsConfig),
-		p.ours("extproc", "extproc", "--config", p.extprocConfig),
+	routers, err := p.routers(dir)
+	if err != nil {
+		return nil, err
+	}
+	return append(append(all, routers...),
 		spec{"envoy", bin.Path, []string{"--config-path", file, "--disable-hot-restart", "--log-level", "warning", "--concurrency", strconv.Itoa(p.concurrency)}},
 	), nil
+}
+
+// routers are xds-server, the extprocs and what these share.
+func (p *plan) routers(dir string) (all []spec, err error) {
+	if !p.plural() {
+		return []spec{
+			p.ours("xds-server", "xds-server", "--config", p.xdsConfig),
+			p.ours("extproc", "extproc", "--config", p.extprocConfig),
+		}, nil
+	}
+	if err := p.configure(dir); err != nil {
+		return nil, err
+	}
+	if p.store != nil {
+		server, err := p.store.spec(dir)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, server)
+	}
+	all = append(all, p.ours("xds-server", "xds-server", "--config", p.xdsReplicated(dir)))
+	for _, r := range p.replicas {
+		all = append(all, p.ours(r.name, "extproc", "--config", r.config(dir)))
+	}
+	return all, nil
 }
 
 // ours is a program of this repository.
@@ -128,10 +160,29 @@ run: ready, a request was served through Envoy %s (%s)
   Envoy's own admin   %s
   xds-server          %s
   sessions            %s
-
+%s
   %s -H 'x-session-id: alice' %s
 
 Ctrl-C stops everything.
 
-`, bin.Version, bin.Source, front, url(p.envoyAdmin, "/"), url(p.xds.Admin, "/"), url(p.extproc.Admin, "/api/v1/sessions"), curl, front)
+`, bin.Version, bin.Source, front, url(p.envoyAdmin, "/"), url(p.xds.Admin, "/"), url(p.extproc.Admin, "/api/v1/sessions"), p.describeReplicas(), curl, front)
+}
+
+// describeReplicas says how to see several extprocs; nothing of one.
+func (p *plan) describeReplicas() string {
+	if !p.plural() {
+		return ""
+	}
+	var out strings.Builder
+	for _, r := range p.replicas {
+		fmt.Fprintf(&out, "  %-20s%s\n", r.name, url(r.admin, "/api/v1/replicas"))
+	}
+	if p.store != nil {
+		fmt.Fprintf(&out, "  %-20s%s at %s, which keeps nothing\n", "their store", filepath.Base(p.store.path), p.store.address)
+	}
+	fmt.Fprintf(&out, "\n  %s replicas --xds-admin %s", filepath.Join(p.bin, "routectl"), url(p.xds.Admin, ""))
+	for _, r := range p.replicas {
+		fmt.Fprintf(&out, " --extproc-admin %s", url(r.admin, ""))
+	}
+	return out.String() + "\n"
 }

@@ -17,7 +17,7 @@ import (
 func samples(t *testing.T, replace ...string) options {
 	t.Helper()
 	dir := t.TempDir()
-	o := options{envoyAdmin: "127.0.0.1:9901", bin: dir, concurrency: 2}
+	o := options{envoyAdmin: "127.0.0.1:9901", bin: dir, concurrency: 2, count: 1}
 	for name, target := range map[string]*string{"xds-server.yaml": &o.xdsConfig, "extproc.yaml": &o.extprocConfig} {
 		text, err := os.ReadFile(filepath.Join("..", "..", "envoy", name))
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -17,18 +18,41 @@ const pollInterval = 50 * time.Millisecond
 func (p *plan) waitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, p.readyWithin)
 	defer cancel()
-	// Envoy may let requests pass before extproc is ready, so the order matters.
+	// Envoy lets requests pass before extproc is ready, and before it sees that it is, so
+	// the order matters.
 	svc := p.xds.Services[0]
-	for _, step := range []struct{ what, url, host string }{
-		{"xds-server", url(p.xds.Admin, "/readyz"), ""},
-		{"extproc", url(p.extproc.Admin, "/readyz"), ""},
-		{"a request through Envoy", p.front(), anyHost(svc.Hosts[0])},
-	} {
-		if err := waitOK(ctx, step.url, step.host); err != nil {
+	steps := []step{{what: "xds-server", url: url(p.xds.Admin, "/readyz")}}
+	for _, r := range p.replicas {
+		steps = append(steps, step{what: r.name, url: url(r.admin, "/readyz")})
+	}
+	steps = append(steps,
+		step{what: "Envoy", url: url(p.envoyAdmin, "/stats?filter="+askedStat), good: atLeast(len(p.replicas))},
+		step{what: "a request through Envoy", url: p.front(), host: anyHost(svc.Hosts[0])})
+	for _, step := range steps {
+		if err := step.wait(ctx); err != nil {
 			return fmt.Errorf("%s is not ready after %v: %w", step.what, p.readyWithin, err)
 		}
 	}
 	return nil
+}
+
+// askedStat is how many extprocs Envoy asks.
+const askedStat = "cluster.stateful-route-extproc.membership_healthy"
+
+// step is something to wait for.
+type step struct {
+	what, url string
+	host      string                   // to ask for, where it is not the URL's
+	good      func(answer string) bool // nil: any answer is
+}
+
+// atLeast takes "NAME: NUMBER".
+func atLeast(n int) func(string) bool {
+	return func(stat string) bool {
+		_, number, _ := strings.Cut(stat, ": ")
+		found, err := strconv.Atoi(strings.TrimSpace(number))
+		return err == nil && found >= n
+	}
 }
 
 // anyHost is a host name that the pattern matches; empty means any will do.
@@ -39,12 +63,12 @@ func anyHost(pattern string) string {
 	return strings.Replace(pattern, "*.", "www.", 1)
 }
 
-// waitOK asks until the answer is 200, and else returns the last reason it was not.
-func waitOK(ctx context.Context, url, host string) error {
+// wait asks until the answer is 200, and else returns the last reason it was not.
+func (s step) wait(ctx context.Context) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
-		err := getOK(ctx, url, host)
+		err := s.ask(ctx)
 		if err == nil {
 			return nil
 		}
@@ -56,14 +80,14 @@ func waitOK(ctx context.Context, url, host string) error {
 	}
 }
 
-func getOK(ctx context.Context, url, host string) error {
+func (s step) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
 	if err != nil {
 		return err
 	}
-	req.Host = host
+	req.Host = s.host
 	// Envoy's certificate is for names, and it is asked by its address: that it answers
 	// is all that is asked.
 	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
@@ -72,12 +96,12 @@ func getOK(ctx context.Context, url, host string) error {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode == http.StatusOK {
-		return nil
-	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 200))
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("%s answered %s: %s", url, resp.Status, strings.TrimSpace(string(body)))
+	if resp.StatusCode == http.StatusOK && (s.good == nil || s.good(string(body))) {
+		return nil
+	}
+	return fmt.Errorf("%s answered %s: %s", s.url, resp.Status, strings.TrimSpace(string(body)))
 }

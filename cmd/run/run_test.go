@@ -1,9 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -12,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/stateful-route/stateful-route/e2e/harness"
+	"github.com/stateful-route/stateful-route/internal/redistest"
 )
 
 // demo is the whole of `make run` on ports of its own, with real signals.
@@ -22,10 +25,12 @@ type demo struct {
 
 var (
 	curlLine = regexp.MustCompile(`curl -H 'x-session-id: alice' (\S+)`)
-	pidLine  = regexp.MustCompile(`started (\S+), pid (\d+)`)
+	// routectlLine is how the replicas can be seen.
+	routectlLine = regexp.MustCompile(`(?m)^  \S+routectl replicas .*$`)
+	pidLine      = regexp.MustCompile(`started (\S+), pid (\d+)`)
 )
 
-func startDemo(t *testing.T, programs string) *demo {
+func startDemo(t *testing.T, programs string, flags ...string) *demo {
 	t.Helper()
 	dir := t.TempDir()
 	replace := []string{
@@ -39,8 +44,8 @@ func startDemo(t *testing.T, programs string) *demo {
 		replace = append(replace, old, harness.Address(t))
 	}
 	o := samples(t, replace...)
-	d := &demo{Process: harness.NewProcess(t, "run", filepath.Join(programs, "run"),
-		"--xds-config", o.xdsConfig, "--extproc-config", o.extprocConfig, "--envoy-admin", harness.Address(t))}
+	flags = append(flags, "--xds-config", o.xdsConfig, "--extproc-config", o.extprocConfig, "--envoy-admin", harness.Address(t))
+	d := &demo{Process: harness.NewProcess(t, "run", filepath.Join(programs, "run"), flags...)}
 	harness.Eventually(t, 2*harness.Patience, "make run is ready", func() error {
 		if !d.Running() {
 			t.Fatalf("it ended with exit code %d:\n%s", d.ExitCode(), d.Log(t))
@@ -55,8 +60,31 @@ func startDemo(t *testing.T, programs string) *demo {
 	return d
 }
 
+// visits sends requests of one session, which its pod counts.
+func (d *demo) visits(t *testing.T, n int) {
+	t.Helper()
+	for visit := 1; visit <= n; visit++ {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("x-session-id", "alice")
+		req.Close = true
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := make([]byte, 200)
+		n, _ := resp.Body.Read(body)
+		_ = resp.Body.Close()
+		if want := fmt.Sprintf(`"session":"alice","visits":%d`, visit); !strings.Contains(string(body[:n]), want) {
+			t.Errorf("got %q, want %s in it", body[:n], want)
+		}
+	}
+}
+
 // pids are the processes that it started, by name.
-func (d *demo) pids(t *testing.T) map[string]int {
+func (d *demo) pids(t *testing.T, programs int) map[string]int {
 	t.Helper()
 	pids := map[string]int{}
 	for _, m := range pidLine.FindAllStringSubmatch(d.Log(t), -1) {
@@ -66,8 +94,8 @@ func (d *demo) pids(t *testing.T) map[string]int {
 		}
 		pids[m[1]] = pid
 	}
-	if len(pids) != 6 {
-		t.Fatalf("it started %v, want six programs", pids)
+	if len(pids) != programs {
+		t.Fatalf("it started %v, want %d programs", pids, programs)
 	}
 	return pids
 }
@@ -85,32 +113,15 @@ func noneLeft(t *testing.T, pids map[string]int) {
 }
 
 func TestMakeRun(t *testing.T) {
-	built, err := harness.Build(t.Context(), t.TempDir(), "run", "demo-pod", "xds-server", "extproc")
+	built, err := harness.Build(t.Context(), t.TempDir(), "run", "demo-pod", "xds-server", "extproc", "routectl")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Run("serves and stops on Ctrl-C", func(t *testing.T) {
 		t.Parallel()
 		d := startDemo(t, built.Dir)
-		for visit := 1; visit <= 3; visit++ {
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.url, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			req.Header.Set("x-session-id", "alice")
-			req.Close = true
-			resp, err := http.DefaultClient.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			body := make([]byte, 200)
-			n, _ := resp.Body.Read(body)
-			_ = resp.Body.Close()
-			if want := fmt.Sprintf(`"session":"alice","visits":%d`, visit); !strings.Contains(string(body[:n]), want) {
-				t.Errorf("got %q, want %s in it", body[:n], want)
-			}
-		}
-		pids := d.pids(t)
+		d.visits(t, 3)
+		pids := d.pids(t, 6)
 		d.Signal(syscall.SIGINT)
 		if code := d.ExitCode(); code != 0 {
 			t.Errorf("exit code %d after Ctrl-C", code)
@@ -121,10 +132,53 @@ func TestMakeRun(t *testing.T) {
 			}
 		}
 	})
+	t.Run("runs replicas that share their sessions", func(t *testing.T) {
+		t.Parallel()
+		if _, err := redistest.Find(); err != nil {
+			t.Skip(err)
+		}
+		d := startDemo(t, built.Dir, "--replicas=2")
+		pids := d.pids(t, 8)
+		d.visits(t, 20) // of which each replica decides some
+		command := routectlLine.FindString(d.Log(t))
+		if command == "" {
+			t.Fatalf("it does not say how to see the replicas:\n%s", d.Log(t))
+		}
+		args := strings.Fields(command)
+		harness.Eventually(t, harness.Patience, "both replicas know the one session", func() error {
+			out, err := exec.CommandContext(t.Context(), args[0], append(args[1:], "-o", "json")...).Output()
+			if err != nil {
+				return fmt.Errorf("%s: %w", command, err)
+			}
+			var found struct {
+				Stores []struct {
+					State    string
+					Replicas []struct{ Bindings int }
+				}
+			}
+			if err := json.Unmarshal(out, &found); err != nil {
+				return err
+			}
+			if len(found.Stores) != 1 || found.Stores[0].State != "open" || len(found.Stores[0].Replicas) != 2 {
+				return fmt.Errorf("%s", out)
+			}
+			for _, r := range found.Stores[0].Replicas {
+				if r.Bindings != 1 {
+					return fmt.Errorf("%s", out)
+				}
+			}
+			return nil
+		})
+		d.Signal(syscall.SIGINT)
+		if code := d.ExitCode(); code != 0 {
+			t.Errorf("exit code %d after Ctrl-C", code)
+		}
+		noneLeft(t, pids)
+	})
 	t.Run("ends when a program dies", func(t *testing.T) {
 		t.Parallel()
 		d := startDemo(t, built.Dir)
-		pids := d.pids(t)
+		pids := d.pids(t, 6)
 		if err := syscall.Kill(pids["extproc"], syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
@@ -136,7 +190,7 @@ func TestMakeRun(t *testing.T) {
 	t.Run("leaves nothing when it is killed", func(t *testing.T) {
 		t.Parallel()
 		d := startDemo(t, built.Dir)
-		pids := d.pids(t)
+		pids := d.pids(t, 6)
 		d.Kill(t)
 		noneLeft(t, pids)
 	})
