@@ -206,6 +206,7 @@ func (c *chooser) unanswered(b statefulroute.Binding, why error) decision {
 	case b.Pod != "" && c.servedBy(b) != nil:
 		d := c.follow(b, known)
 		d.hit = true
+		c.table.Remember(c.service.policy.Name, c.key, b.Pod, c.now)
 		return d
 	}
 	d := c.home(why)

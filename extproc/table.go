@@ -33,7 +33,7 @@ type Table interface {
 	// Reassign is Rebind where the old pod is not lost: it serves until nobody knows the
 	// old binding any more.
 	Reassign(ctx context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error)
-	// Remember keeps where a session was sent that nobody could be asked for.
+	// Remember keeps where a session was sent that nobody could be asked for, known or not.
 	Remember(service, key, pod string, now time.Time)
 	// GiveUp evicts a session of the pod that was used only once, and reports whether
 	// that was done.

@@ -177,6 +177,8 @@ type Use struct {
 	TTL     time.Duration
 	// PutBack: the store is to take it if it has none.
 	PutBack bool
+	// Unasked: the replica had no lease when it sent the session there.
+	Unasked bool
 }
 
 // Count is how many sessions a pod has.

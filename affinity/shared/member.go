@@ -474,11 +474,11 @@ func (m *member) flush(ctx context.Context) error {
 	batch, names := make([]Use, 0, flushBatch), make([]sessionName, 0, flushBatch)
 	for name, u := range all {
 		if u.binding.Epoch == provisional && !m.open.Load() {
-			m.uses.add(u.binding, u.putBack)
+			m.uses.addAgain(map[sessionName]use{name: u})
 			delete(all, name)
 			continue
 		}
-		batch = append(batch, Use{Binding: u.binding, TTL: m.ttl(name.service), PutBack: u.putBack || !m.open.Load()})
+		batch = append(batch, Use{Binding: u.binding, TTL: m.ttl(name.service), PutBack: !u.revoked && (u.putBack || !m.open.Load()), Unasked: u.unasked})
 		if names = append(names, name); len(batch) < flushBatch {
 			continue
 		}
@@ -531,7 +531,12 @@ func (m *member) write(ctx context.Context, batch []Use) error {
 		case Conflict:
 			m.giveUp(b)
 			m.conflict(b.Service)
-		case None, Changing, Fenced: // what is about to be moved is not kept: nobody would say when it was
+		case None:
+			m.giveUp(b)
+			if batch[i].Unasked {
+				m.conflict(b.Service)
+			}
+		case Changing, Fenced: // what is about to be moved is not kept: nobody would say when it was
 			m.giveUp(b)
 		}
 	}

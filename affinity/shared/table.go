@@ -269,12 +269,15 @@ func (t *Table) SetIdleTimeout(service string, d time.Duration) {
 	t.local.SetIdleTimeout(service, d)
 }
 
-// Remember keeps where a session was sent that nobody could be asked for. The store is told
-// of it when it answers again; should it have another binding, that counts.
+// Remember keeps where a session was sent that nobody could be asked for, be it known or not.
+// The store is told of it when it answers again; should it have another binding, or none any
+// more, that counts.
 func (t *Table) Remember(service, key, pod string, now time.Time) {
 	b := statefulroute.Binding{Service: service, Key: key, Pod: pod, Epoch: provisional, Created: now, LastSeen: now, Requests: 1}
 	if applied, _ := t.local.Apply(b, now); applied {
-		t.uses.add(b, true)
+		t.uses.add(use{binding: b, putBack: true, unasked: true})
+	} else if known, ok := t.local.Peek(service, key, now); ok && known.Pod == pod {
+		t.uses.add(use{binding: known, unasked: true})
 	}
 }
 

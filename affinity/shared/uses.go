@@ -23,6 +23,20 @@ type Uses struct {
 type use struct {
 	binding statefulroute.Binding
 	putBack bool
+	// unasked: the session was sent there without a lease. The store is asked whether it
+	// has the same, whatever became of the binding here.
+	unasked bool
+	revoked bool // it must not be put back
+}
+
+// and is a use of the same session after u.
+func (u use) and(newer use) use {
+	if u.unasked && u.binding.Pod != newer.binding.Pod {
+		return u
+	}
+	newer.revoked = u.revoked && !newer.putBack
+	newer.putBack, newer.unasked = newer.putBack || u.putBack, newer.unasked || u.unasked
+	return newer
 }
 
 // Put implements affinity.Journal. What was claimed or fetched just now the store knows.
@@ -30,21 +44,21 @@ func (u *Uses) Put(b statefulroute.Binding) {
 	if b.LastSeen.Sub(b.Created) < u.idle.of(b.Service)/8 {
 		return
 	}
-	u.add(b, false)
+	u.add(use{binding: b})
 }
 
 // Delete implements affinity.Journal: a session that expires here expires in the store by
 // itself, and one that is evicted stays there.
 func (u *Uses) Delete(string, string) {}
 
-func (u *Uses) add(b statefulroute.Binding, putBack bool) {
+func (u *Uses) add(newer use) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.pending == nil {
 		u.pending = map[sessionName]use{}
 	}
-	name := sessionName{b.Service, b.Key}
-	u.pending[name] = use{b, putBack || u.pending[name].putBack}
+	name := sessionName{newer.binding.Service, newer.binding.Key}
+	u.pending[name] = u.pending[name].and(newer)
 }
 
 // addAgain is add for what could not be written, unless there is something newer.
@@ -55,19 +69,23 @@ func (u *Uses) addAgain(again map[sessionName]use) {
 		u.pending = map[sessionName]use{}
 	}
 	for name, old := range again {
-		newer, ok := u.pending[name]
-		if !ok {
-			newer = old
+		if newer, ok := u.pending[name]; ok {
+			old = old.and(newer)
 		}
-		newer.putBack = newer.putBack || old.putBack
-		u.pending[name] = newer
+		u.pending[name] = old
 	}
 }
 
 func (u *Uses) forget(service, key string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	delete(u.pending, sessionName{service, key})
+	name := sessionName{service, key}
+	if old := u.pending[name]; old.unasked {
+		old.putBack, old.revoked = false, true
+		u.pending[name] = old
+		return
+	}
+	delete(u.pending, name)
 }
 
 // take returns all, and begins anew.

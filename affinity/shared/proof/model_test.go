@@ -160,7 +160,7 @@ func (r register) after(i input, a answer) []register {
 	case opPutBack:
 		return afterPutBack(r, a)
 	case opGlance:
-		if r.pod == a.Pod {
+		if !r.bound() || r.pod == a.Pod {
 			return []register{r}
 		}
 	}

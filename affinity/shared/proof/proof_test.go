@@ -314,6 +314,9 @@ func (s *sum) String() string {
 	if s.unasked > 0 {
 		fmt.Fprintf(&b, "answers without a lease %d · sessions sent elsewhere by them %d · replicas that did not count all %d\n", s.unasked, s.elsewhere, len(s.uncounted))
 	}
+	for _, u := range s.uncounted[:min(len(s.uncounted), 10)] {
+		fmt.Fprintln(&b, u)
+	}
 	for _, kind := range slices.Sorted(maps.Keys(s.faults)) {
 		fmt.Fprintf(&b, "%6d  %s\n", s.faults[kind], kind)
 	}

@@ -281,6 +281,7 @@ func (p *process) request(ctx context.Context, key, pod string) answer {
 	}
 	if errors.Is(err, statefulroute.ErrUnavailable) {
 		if p.Allow && b.Pod != "" {
+			p.table.Remember(service, key, b.Pod, p.now())
 			return answer{How: howUnleased, Pod: b.Pod, Epoch: b.Epoch}
 		}
 		if !p.Allow {
