@@ -159,6 +159,11 @@ func (r register) after(i input, a answer) []register {
 		return afterLoss(r, i)
 	case opPutBack:
 		return afterPutBack(r, a)
+	case opRestore:
+		if !r.bound() {
+			return []register{r, r.unseen(a.Pod).seen(a.Epoch)}
+		}
+		return []register{r}
 	case opGlance:
 		if !r.bound() || r.pod == a.Pod {
 			return []register{r}
@@ -171,6 +176,7 @@ func (r register) after(i input, a answer) []register {
 const (
 	opLoss    = "loss"     // it falls back to what is known
 	opPutBack = "put back" // a replica brings back what it holds
+	opRestore = "restore"  // and so before the store takes changes
 	opGlance  = "glance"   // an answer that only says the pod
 )
 

@@ -189,10 +189,15 @@ func (r *run) lost(key string, ops []operation) (out []operation) {
 		out = append(out, operation{key: key, client: 100 + n, in: in, call: l.at, ret: ret})
 	}
 	for n, rec := range r.records {
-		if rec.Kind == "putback" && rec.Key == key && rec.Epoch != provisional && rec.At > r.losses[0].at {
-			if op, ok := r.putBackOperation(n); ok {
-				out = append(out, op)
-			}
+		if rec.Kind != "putback" || rec.Key != key || rec.Epoch == provisional || rec.At < r.losses[0].at {
+			continue
+		}
+		op, ok := r.putBackOperation(n)
+		if !ok && rec.InForce == rec.Epoch && op.call < opened[rec.Incarnation] {
+			op.in.op, op.ret, ok = opRestore, opened[rec.Incarnation], true
+		}
+		if ok {
+			out = append(out, op)
 		}
 	}
 	return out
