@@ -126,6 +126,12 @@ func served(t *testing.T) map[string]bool {
 	if err := m.Certificates(func() (map[string]time.Time, bool) { return map[string]time.Time{"a.pem": {}}, true }); err != nil {
 		t.Fatal(err)
 	}
+	store, err := m.SharedStore(func() time.Duration { return time.Second })
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.Operation("claim", time.Millisecond, nil)
+	store.Service("chat")
 	values, err := m.Snapshot()
 	if err != nil {
 		t.Fatal(err)

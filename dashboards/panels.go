@@ -7,6 +7,7 @@ func rows() []row {
 		{"At a glance", glance()},
 		{"Requests", requests()},
 		{"Sessions", sessions()},
+		{"Replicas and their store", replicas()},
 		{"Balancing", balancing()},
 		{"Health and control plane", control()},
 		{"Processes and Envoy", processes()},
@@ -21,9 +22,9 @@ func glance() []panel {
 			{"", `clamp_max((sum(rate(stateful_route_request_errors_total{service=~"$service"}[$__rate_interval])) or vector(0)) / sum(rate(stateful_route_requests_total{service=~"$service", code!="none"}[$__rate_interval])), 1)`}}},
 		{"Answered within", "99 % of the requests were answered within this time.", duration, true, []query{
 			{"", `histogram_quantile(0.99, sum by (le) (rate(stateful_route_request_duration_seconds_bucket{service=~"$service"}[$__rate_interval])))`}}},
-		{"Sessions", "Sessions bound to a pod.", short, true, []query{
+		{"Sessions", "Sessions bound to a pod. Of extprocs that share a store one tells of all.", short, true, []query{
 			{"", `sum(stateful_route_pod_sessions{service=~"$service"})`}}},
-		{"Bindings found", "Share of the requests whose session had a binding.", ratio, true, []query{
+		{"Bindings found", "Share of the requests whose session had a binding in the table of the extproc that was asked.", ratio, true, []query{
 			{"", `sum(rate(stateful_route_cache_hits_total{service=~"$service"}[$__rate_interval])) / (sum(rate(stateful_route_cache_hits_total{service=~"$service"}[$__rate_interval])) + sum(rate(stateful_route_cache_misses_total{service=~"$service"}[$__rate_interval])))`}}},
 		{"Open issues", "Issues that the analyzer holds open.", short, true, []query{
 			{"", `sum(stateful_route_analysis_issues)`}}},
@@ -60,16 +61,33 @@ func sessions() []panel {
 		{"Requests without an answer of extproc", "Let pass by Envoy (on_extproc_loss: allow), so that a session may have moved, or refused (deny). Should be 0.", perSecond, false, []query{
 			{"{{instance}} let pass", `clamp_min(sum by (instance) (rate(envoy_http_ext_proc_stateful_route_failure_mode_allowed[$__rate_interval])) - sum by (instance) (rate(envoy_http_rbac_denied{envoy_http_conn_manager_prefix="stateful_route"}[$__rate_interval])), 0)`},
 			{"{{instance}} refused", `sum by (instance) (rate(envoy_http_rbac_denied{envoy_http_conn_manager_prefix="stateful_route"}[$__rate_interval]))`}}},
-		{"Look-ups", "A miss is a new session, or one whose binding was given up.", perSecond, false, []query{
+		{"Look-ups", "A miss is a new session, one whose binding was given up, or one that another replica bound.", perSecond, false, []query{
 			{"{{service}} found", `sum by (service) (rate(stateful_route_cache_hits_total{service=~"$service"}[$__rate_interval]))`},
 			{"{{service}} not found", `sum by (service) (rate(stateful_route_cache_misses_total{service=~"$service"}[$__rate_interval]))`}}},
-		{"Bindings held", "", short, false, []query{
+		{"Bindings held", "Of extprocs that share a store each holds the sessions that it was asked about: some are in several tables.", short, false, []query{
 			{"{{instance}}", `stateful_route_cache_size`}}},
 		{"Bindings given up, by reason", "For lack of room. Of those given up last, some three times as many as there is room for, sessions still find their pod.", perSecond, false, []query{
 			{"{{reason}}", `sum by (reason) (rate(stateful_route_cache_evictions_total[$__rate_interval]))`}}},
 		{"Sessions back after that", "On their pod again, or broken: their pod is forgotten, or the table is full and refuses them.", perSecond, false, []query{
 			{"on their pod", `sum(rate(stateful_route_cache_recalls_total[$__rate_interval]))`},
 			{"broken", `sum(rate(stateful_route_cache_broken_total[$__rate_interval]))`}}},
+	}
+}
+
+// replicas is empty where extprocs share no store.
+func replicas() []panel {
+	return []panel{
+		{"Lease left", "How long each extproc may answer without having heard of the store. At 0 it does what on_store_loss says.", duration, false, []query{
+			{"{{instance}}", `stateful_route_store_lease_seconds`}}},
+		{"Conflicts", "Bindings given up, for the store had others: sessions that two replicas may have sent to two pods. Should be 0.", perSecond, false, []query{
+			{"{{service}}", `sum by (service) (rate(stateful_route_store_conflicts_total{service=~"$service"}[$__rate_interval]))`}}},
+		{"Store operations", "claim and rebind are requests that waited for the store; refresh, renew and count are the background.", perSecond, false, []query{
+			{"{{operation}}", `sum by (operation) (rate(stateful_route_store_operations_total[$__rate_interval]))`}}},
+		{"Failed store operations", "Refused, or not answered in time.", perSecond, false, []query{
+			{"{{instance}}", `sum by (instance) (rate(stateful_route_store_operations_total{result="error"}[$__rate_interval]))`}}},
+		{"Time of a store operation", "With its network. A new session's first request waits for one.", duration, false, []query{
+			{"{{operation}} p50", `histogram_quantile(0.5, sum by (operation, le) (rate(stateful_route_store_duration_seconds_bucket[$__rate_interval])))`},
+			{"{{operation}} p99", `histogram_quantile(0.99, sum by (operation, le) (rate(stateful_route_store_duration_seconds_bucket[$__rate_interval])))`}}},
 	}
 }
 

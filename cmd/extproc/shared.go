@@ -175,4 +175,13 @@ func (r reportedSessions) PodSessions(service, pod string) int {
 	return r.table.PodSessions(service, pod)
 }
 
+// knownServices has the metrics know of a service as soon as its idle timeout is known.
+type knownServices struct{ *sharing }
+
+// SetIdleTimeout implements extproc.IdleTimeouts.
+func (k knownServices) SetIdleTimeout(service string, d time.Duration) {
+	k.metrics.Service(service)
+	k.table.SetIdleTimeout(service, d)
+}
+
 var errNoLease = errors.New("the store does not answer, or does not know this replica: sessions are decided by on_store_loss")

@@ -62,7 +62,7 @@ func (a *App) memory() extproc.MemoryTable {
 
 func (a *App) idleTimeouts() extproc.IdleTimeouts {
 	if a.shared != nil {
-		return a.shared.table
+		return knownServices{a.shared}
 	}
 	return a.restorer
 }

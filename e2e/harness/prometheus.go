@@ -27,12 +27,14 @@ func Tool(t testing.TB, name string) string {
 	return path
 }
 
-// MetricURLs are the addresses of the metrics of both programs and of Envoy, by
-// the job names that the alert rules expect.
-func (s *Stack) MetricURLs() map[string]string {
-	return map[string]string{
-		"extproc": s.ExtprocAdmin + "/metrics", "xds-server": s.XDSAdmin + "/metrics", "envoy": s.EnvoyAdmin + "/stats/prometheus",
+// MetricURLs are the addresses of the metrics of both programs, each replica's, and of
+// Envoy, by the job names that the alert rules expect.
+func (s *Stack) MetricURLs() map[string][]string {
+	out := map[string][]string{"xds-server": {s.XDSAdmin + "/metrics"}, "envoy": {s.EnvoyAdmin + "/stats/prometheus"}}
+	for _, r := range s.Replicas {
+		out["extproc"] = append(out["extproc"], r.Admin+"/metrics")
 	}
+	return out
 }
 
 // StartPrometheus starts one that scrapes the stack every second and evaluates
@@ -45,14 +47,20 @@ func (s *Stack) StartPrometheus(t testing.TB, rules string, features ...string) 
 		t.Fatal(err)
 	}
 	var jobs []any
-	for name, at := range s.MetricURLs() {
-		u, err := url.Parse(at)
-		if err != nil {
-			t.Fatal(err)
+	all := 0
+	for name, urls := range s.MetricURLs() {
+		var targets []string
+		var path string
+		for _, at := range urls {
+			u, err := url.Parse(at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			targets, path = append(targets, u.Host), u.Path
 		}
+		all += len(targets)
 		jobs = append(jobs, map[string]any{
-			"job_name": name, "metrics_path": u.Path,
-			"static_configs": []any{map[string]any{"targets": []string{u.Host}}},
+			"job_name": name, "metrics_path": path, "static_configs": []any{map[string]any{"targets": targets}},
 		})
 	}
 	dir := t.TempDir()
@@ -70,7 +78,7 @@ func (s *Stack) StartPrometheus(t testing.TB, rules string, features ...string) 
 	p := &Prometheus{URL: "http://" + address}
 	Eventually(t, Patience, "Prometheus scrapes all", func() error {
 		up, err := p.Query("up == 1")
-		if err == nil && len(up) != len(jobs) {
+		if err == nil && len(up) != all {
 			err = fmt.Errorf("up: %v", up)
 		}
 		return err

@@ -48,15 +48,19 @@ func (m *Monitor) SharedStore(left func() time.Duration) (*SharedStore, error) {
 		m.Register("store conflicts", s.conflicts), m.Register("store lease", lease))
 }
 
-// Operation counts one; operations have few and fixed names.
+// Operation counts one; operations have few and fixed names. Its failures count from 0 on,
+// for the first one to be an increase.
 func (s *SharedStore) Operation(name string, took time.Duration, err error) {
-	result := storeDone
+	done, failed := s.operations.WithLabelValues(name, storeDone), s.operations.WithLabelValues(name, storeFailed)
 	if err != nil {
-		result = storeFailed
+		done = failed
 	}
-	s.operations.WithLabelValues(name, result).Inc()
+	done.Inc()
 	s.duration.WithLabelValues(name).Observe(took.Seconds())
 }
+
+// Service has the conflicts of a service count from 0 on.
+func (s *SharedStore) Service(name string) { s.conflicts.WithLabelValues(name) }
 
 // Conflict counts a binding that had to yield to another one.
 func (s *SharedStore) Conflict(service string) { s.conflicts.WithLabelValues(service).Inc() }
