@@ -66,8 +66,11 @@ func TestAddressesAreThoseOfTheContainers(t *testing.T) {
 	if want := c.at("xds-server", "18000"); ext.XDS != want {
 		t.Errorf("extproc dials xds-server at %s, it is at %s", ext.XDS, want)
 	}
-	if want := []string{c.at("extproc", "18080")}; !slices.Equal(xds.Envoy.Extproc.Addresses, want) {
-		t.Errorf("Envoy dials extproc at %v, it is at %v", xds.Envoy.Extproc.Addresses, want)
+	if want := []string{c.at("extproc-0", "18080"), c.at("extproc-1", "18080")}; !slices.Equal(xds.Envoy.Extproc.Addresses, want) {
+		t.Errorf("Envoy dials the extprocs at %v, they are at %v", xds.Envoy.Extproc.Addresses, want)
+	}
+	if want := []string{c.at("valkey", "6379")}; ext.Store.Valkey == nil || !slices.Equal(ext.Store.Valkey.Addresses, want) {
+		t.Errorf("extproc shares %+v, Valkey is at %v", ext.Store.Valkey, want)
 	}
 	pods := xds.Services[0].Pods.Static
 	if len(pods) != 3 {
@@ -80,7 +83,7 @@ func TestAddressesAreThoseOfTheContainers(t *testing.T) {
 	}
 }
 
-func TestBindingsAndOrdersOutliveTheContainers(t *testing.T) {
+func TestServicesAndOrdersOutliveTheContainers(t *testing.T) {
 	ext, err := config.LoadExtproc("extproc.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +92,7 @@ func TestBindingsAndOrdersOutliveTheContainers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{ext.Store.Memory.Path, xds.State} {
+	for _, file := range []string{ext.State, xds.State} {
 		if !strings.HasPrefix(file, "/var/lib/stateful-route/") {
 			t.Errorf("%q is not in the volume", file)
 		}
@@ -113,7 +116,7 @@ func TestBootstrapIsTheSamplesWithOtherAddresses(t *testing.T) {
 
 func TestOnlyEnvoyIsOpenToOtherMachines(t *testing.T) {
 	c := readCompose(t)
-	if len(c.Services) != 8 {
+	if len(c.Services) != 10 {
 		t.Errorf("%d services", len(c.Services))
 	}
 	for name, s := range c.Services {

@@ -169,6 +169,17 @@ stand_in_prometheus() {
 	what="Prometheus $(prometheus --version 2>&1 | sed -n 's/^prometheus, version \([^ ]*\).*/\1/p') of this machine"
 }
 
+stand_in_valkey() {
+	install_missing redis-server=redis-server redis-tools=redis-cli
+	add_busybox sh grep
+	add "$(command -v redis-server)" /usr/local/bin/valkey-server
+	add "$(command -v redis-cli)" /usr/local/bin/valkey-cli
+	mkdir "$ROOTFS/data"
+	chown 999:999 "$ROOTFS/data"
+	changes=(--change 'ENV PATH=/usr/local/bin:/bin' --change 'WORKDIR /data')
+	what="Redis $(redis-server --version | sed -n 's/.* v=\([^ ]*\) .*/\1/p') of this machine"
+}
+
 stand_in_grafana() {
 	add_busybox wget
 	CGO_ENABLED=0 go build -o "$ROOTFS/bin/grafana" ./compose/standin/grafana
@@ -185,7 +196,7 @@ prove() {
 	say "bringing it up"
 	awaited compose up --detach --no-build >"$WORK/up.log" 2>&1 || { tail -20 "$WORK/up.log" >&2; explain; fail "docker-compose up"; }
 	await_health
-	awaited "$WORK/check" -- "${COMPOSE[@]}" restart extproc || { explain; fail "the checks"; }
+	awaited "$WORK/check" -- "${COMPOSE[@]}" restart || { explain; fail "the checks"; }
 }
 
 await_health() {

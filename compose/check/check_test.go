@@ -84,3 +84,27 @@ func TestAMissingTargetIsFound(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestReplicasThatDoNotShareAreFound(t *testing.T) {
+	replicas := func(incarnation, state string, left float64, n int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			one := fmt.Sprintf(`{"id":"a","store":%q,"lease_left_seconds":%v}`, state, left)
+			_, _ = fmt.Fprintf(w, `{"store":{"state":"open","incarnation":%q},"replicas":[%s]}`, incarnation, strings.Repeat(one+",", n-1)+one)
+		}
+	}
+	for want, h := range map[string]http.HandlerFunc{
+		"":                       replicas("one", "open", 2, 2),
+		"there are 1 replicas":   replicas("one", "open", 2, 1),
+		"a has no lease":         replicas("one", "open", 0, 2),
+		"the store is open at ":  replicas("", "open", 2, 2),
+		"a has no lease, as htt": replicas("one", "unreachable", 2, 2),
+	} {
+		var at target
+		var url string
+		url, at.client = serve(t, h)
+		_, err := at.sharedBy(t.Context(), url)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}

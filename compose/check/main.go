@@ -1,10 +1,10 @@
 // Command check asks a set-up that docker-compose.yaml brought up whether it does
-// what it is for: sessions hold, also over a restart of extproc, and Prometheus and
-// Grafana see it. compose-test runs it.
+// what it is for: two extprocs share their sessions, these hold, also over a restart of
+// an extproc and of the store, and Prometheus and Grafana see it. compose-test runs it.
 //
-//	check -- docker-compose restart extproc
+//	check -- docker-compose restart
 //
-// The command restarts extproc; requests go on while it runs. Exits 0 when everything
+// The command, followed by a container's name, restarts it; requests go on while it runs. Exits 0 when everything
 // held, else 1.
 package main
 
@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -26,14 +27,16 @@ const patience = time.Minute
 
 // target is where the parts are published.
 type target struct {
-	envoy, extproc, prometheus, grafana string
-	client                              *http.Client
+	envoy, prometheus, grafana string
+	extprocs                   [2]string // admin ports
+	client                     *http.Client
 }
 
 func main() {
 	var at target
 	flag.StringVar(&at.envoy, "envoy", "http://127.0.0.1:10000", "`URL` of Envoy's listener")
-	flag.StringVar(&at.extproc, "extproc", "http://127.0.0.1:18081", "`URL` of extproc's admin port")
+	flag.StringVar(&at.extprocs[0], "extproc-0", "http://127.0.0.1:18081", "`URL` of the first extproc's admin port")
+	flag.StringVar(&at.extprocs[1], "extproc-1", "http://127.0.0.1:18082", "`URL` of the second one's")
 	flag.StringVar(&at.prometheus, "prometheus", "http://127.0.0.1:9090", "`URL` of Prometheus")
 	flag.StringVar(&at.grafana, "grafana", "http://127.0.0.1:3000", "`URL` of Grafana")
 	flag.Parse()
@@ -47,13 +50,13 @@ func main() {
 	}
 }
 
-// command returns what restarts extproc.
-func command(args []string) func(context.Context) error {
-	return func(ctx context.Context) error {
+// command returns what restarts a container.
+func command(args []string) func(ctx context.Context, container string) error {
+	return func(ctx context.Context, container string) error {
 		if len(args) == 0 {
 			return nil
 		}
-		out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
+		out, err := exec.CommandContext(ctx, args[0], append(slices.Clone(args[1:]), container)...).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
@@ -61,7 +64,10 @@ func command(args []string) func(context.Context) error {
 	}
 }
 
-func (at target) check(ctx context.Context, restart func(context.Context) error) error {
+func (at target) check(ctx context.Context, restart func(ctx context.Context, container string) error) error {
+	if err := at.replicasShare(ctx); err != nil {
+		return fmt.Errorf("replicas: %w", err)
+	}
 	pods, err := at.sessionsHold(ctx)
 	if err != nil {
 		return err
@@ -69,8 +75,13 @@ func (at target) check(ctx context.Context, restart func(context.Context) error)
 	if err := at.moveOne(ctx, pods); err != nil {
 		return fmt.Errorf("move a session: %w", err)
 	}
-	if err := at.holdOver(ctx, pods, restart); err != nil {
-		return fmt.Errorf("restart of extproc: %w", err)
+	for _, container := range []string{"extproc-0", "valkey"} {
+		if err := at.holdOver(ctx, pods, container, restart); err != nil {
+			return fmt.Errorf("restart of %s: %w", container, err)
+		}
+		if err := at.replicasShare(ctx); err != nil {
+			return fmt.Errorf("replicas after the restart of %s: %w", container, err)
+		}
 	}
 	if err := at.prometheusSees(ctx); err != nil {
 		return fmt.Errorf("prometheus: %w", err)

@@ -93,7 +93,7 @@ func (at target) targetsUp(ctx context.Context) ([]string, error) {
 		jobs = append(jobs, t.Labels.Job)
 	}
 	slices.Sort(jobs)
-	if want := []string{"envoy", "extproc", "prometheus", "xds-server"}; !slices.Equal(jobs, want) {
+	if want := []string{"envoy", "extproc", "extproc", "prometheus", "xds-server"}; !slices.Equal(jobs, want) {
 		return nil, fmt.Errorf("targets are %v, want %v", jobs, want)
 	}
 	return jobs, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -124,7 +125,7 @@ func (at target) moveOne(ctx context.Context, pods map[string]string) error {
 	if pods[session] == to {
 		to = "chat-1"
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, at.extproc+"/api/v1/sessions/chat/"+session, strings.NewReader(`{"pod":"`+to+`"}`))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, at.extprocs[1]+"/api/v1/sessions/chat/"+session, strings.NewReader(`{"pod":"`+to+`"}`))
 	if err != nil {
 		return err
 	}
@@ -143,9 +144,9 @@ func (at target) moveOne(ctx context.Context, pods map[string]string) error {
 	return nil
 }
 
-// holdOver restarts extproc under requests. Meanwhile a request may be refused; none
+// holdOver restarts a container under requests. Meanwhile a request may be refused; none
 // may be served by another pod, and afterwards every binding must be there as it was.
-func (at target) holdOver(ctx context.Context, pods map[string]string, restart func(context.Context) error) error {
+func (at target) holdOver(ctx context.Context, pods map[string]string, container string, restart func(context.Context, string) error) error {
 	before, err := at.bindings(ctx)
 	if err != nil {
 		return err
@@ -153,7 +154,7 @@ func (at target) holdOver(ctx context.Context, pods map[string]string, restart f
 	if len(before) < sessions {
 		return fmt.Errorf("%d bindings listed for %d sessions", len(before), sessions)
 	}
-	served, refused, err := at.during(ctx, pods, restart)
+	served, refused, err := at.during(ctx, pods, func(ctx context.Context) error { return restart(ctx, container) })
 	if err != nil {
 		return err
 	}
@@ -179,8 +180,8 @@ func (at target) holdOver(ctx context.Context, pods map[string]string, restart f
 			return err
 		}
 	}
-	report("extproc restarted under requests: %d served, each by its session's pod, %d refused meanwhile; %d of %d bindings are as they were",
-		served, refused, len(before), len(before))
+	report("%s restarted under requests: %d served, each by its session's pod, %d refused meanwhile; %d of %d bindings are as they were",
+		container, served, refused, len(before), len(before))
 	return nil
 }
 
@@ -219,8 +220,22 @@ func (at target) during(ctx context.Context, pods map[string]string, f func(cont
 	return ok.Load(), no.Load(), err
 }
 
-// bindings lists what extproc has bound.
+// bindings lists what both extprocs have bound, which must be the same.
 func (at target) bindings(ctx context.Context) (map[string]string, error) {
+	var found [2]map[string]string
+	for i, admin := range at.extprocs {
+		var err error
+		if found[i], err = at.listed(ctx, admin); err != nil {
+			return nil, err
+		}
+	}
+	if !maps.Equal(found[0], found[1]) {
+		return nil, fmt.Errorf("one extproc lists %d sessions, the other one %d, and not the same", len(found[0]), len(found[1]))
+	}
+	return found[0], nil
+}
+
+func (at target) listed(ctx context.Context, admin string) (map[string]string, error) {
 	found := map[string]string{}
 	after := ""
 	for {
@@ -228,7 +243,7 @@ func (at target) bindings(ctx context.Context) (map[string]string, error) {
 			Sessions []struct{ Key, Pod string }
 			Next     string
 		}
-		if err := at.get(ctx, at.extproc+"/api/v1/sessions?service=chat&after="+url.QueryEscape(after), &page); err != nil {
+		if err := at.get(ctx, admin+"/api/v1/sessions?service=chat&after="+url.QueryEscape(after), &page); err != nil {
 			return nil, err
 		}
 		for _, s := range page.Sessions {
