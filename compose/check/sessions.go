@@ -44,6 +44,22 @@ func (at target) visit(ctx context.Context, session string) (visit, error) {
 	return v, err
 }
 
+// served is a visit that is asked for again while it is refused, as on a machine so busy
+// that Envoy does not wait for extproc. A request that was refused has reached no pod.
+func (at target) served(ctx context.Context, session string) (v visit, err error) {
+	var failed error
+	refused := eventually(ctx, func() error {
+		if v, failed = at.visit(ctx, session); errors.Is(failed, errRefused) {
+			return failed
+		}
+		return nil
+	})
+	if refused != nil {
+		return v, refused
+	}
+	return v, failed
+}
+
 // call decodes the answer into v.
 func (at target) call(req *http.Request, v any) error {
 	resp, err := at.client.Do(req)
@@ -101,12 +117,12 @@ func (at target) sessionsHold(ctx context.Context) (map[string]string, error) {
 }
 
 func (at target) oneSession(ctx context.Context, session string) (string, error) {
-	first, err := at.visit(ctx, session)
+	first, err := at.served(ctx, session)
 	if err != nil {
 		return "", err
 	}
 	for i := 1; i < requests; i++ {
-		v, err := at.visit(ctx, session)
+		v, err := at.served(ctx, session)
 		if err != nil {
 			return "", err
 		}
@@ -132,7 +148,7 @@ func (at target) moveOne(ctx context.Context, pods map[string]string) error {
 	if err := at.call(req, &struct{}{}); err != nil {
 		return err
 	}
-	v, err := at.visit(ctx, session)
+	v, err := at.served(ctx, session)
 	if err != nil {
 		return err
 	}
