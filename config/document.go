@@ -23,7 +23,8 @@ type document struct {
 	rules              []string // of the program, not the configuration
 
 	kept     func(secret.Ref) bool
-	badFiles []string // of certificates
+	secrets  map[string]*secret.Fault // of what was read already; nil: it is good
+	badFiles []string                 // of certificates
 }
 
 // Option changes what a Load function accepts.
@@ -86,7 +87,7 @@ func decodeFile(file string, v any, opts []Option) (*document, error) {
 	}
 	doc := &document{
 		strategies: balancing.NewRegistry(), evictionStrategies: evict.NewRegistry().Names(), pods: discovery.NewRegistry(),
-		kept: func(secret.Ref) bool { return false },
+		kept: func(secret.Ref) bool { return false }, secrets: map[string]*secret.Fault{},
 	}
 	for _, opt := range opts {
 		opt(doc)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -200,9 +201,16 @@ func (d *document) secretFile(at path, file string) string {
 	return file
 }
 
-// readable refuses files that cannot be used, unless an earlier version of them is.
+// readable refuses files that cannot be used, unless an earlier version of them is. They
+// are read once: the authorities of this machine take milliseconds, and every service may
+// name them.
 func (d *document) readable(at path, r secret.Ref) {
-	_, fault := r.Read()
+	same := fmt.Sprintf("%#v", r)
+	fault, read := d.secrets[same]
+	if !read {
+		_, fault = r.Read()
+		d.secrets[same] = fault
+	}
 	if fault == nil || d.kept(r) {
 		return
 	}

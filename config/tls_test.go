@@ -111,6 +111,32 @@ func TestFilesOfWhichAnEarlierVersionIsKept(t *testing.T) {
 	}
 }
 
+// A file that many services name is read once. A pipe can be read no second time.
+func TestFilesOfManyServicesAreReadOnce(t *testing.T) {
+	ca, err := os.ReadFile("testdata/tls/chat.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := w.Write(ca); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	text := "services:\n"
+	for _, name := range []string{"a", "b", "c"} {
+		text += fmt.Sprintf("- {name: %s, match: {hosts: [%[1]s]}, tls: {ca: /dev/fd/%d, sni: pods}, pods: {static: []}}\n", name, r.Fd())
+	}
+	if _, _, err := loaded(t, text); err != nil {
+		t.Error(err)
+	}
+}
+
 // Private keys leave this machine only where somebody said so.
 func TestWhereKeysMayTravel(t *testing.T) {
 	const pods = "services: [{name: chat, tls: {ca: ca.pem, sni: a%s}, pods: {static: []}}]\n"
