@@ -28,6 +28,7 @@ func TestServiceSurvivesTheTrip(t *testing.T) {
 			OnPodLoss:     statefulroute.Reject,
 			OnExtprocLoss: statefulroute.Deny,
 			EpochHeader:   true,
+			OnStoreLoss:   statefulroute.DenyStoreLoss,
 		},
 		Balancing: statefulroute.BalancingPolicy{
 			Strategy: "home_hcl", MaxConnections: 7, MaxSessions: 9,

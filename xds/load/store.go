@@ -70,7 +70,7 @@ type Window struct {
 // Taken is what happened between two calls of Store.Take.
 type Taken struct {
 	Windows []Window
-	// Caches count the session look-ups of each service.
+	// Lookups are those of each service's sessions.
 	Lookups map[string]Lookups
 	// Replicas are the extprocs by client name, as they reported last; their
 	// evictions add up.
