@@ -35,9 +35,14 @@ func (t *Table) Move(ctx context.Context, service, key, to string, _ time.Time) 
 	return replies[0].Binding, nil
 }
 
+var errUnconfirmed = fmt.Errorf("%w: the store has not confirmed the binding", statefulroute.ErrUnavailable)
+
 // Reassign moves exactly the given binding to another pod; ErrConflict comes with the one
 // that is in force instead, ErrGone says that there is none.
 func (t *Table) Reassign(ctx context.Context, old statefulroute.Binding, to string, _ time.Time) (statefulroute.Binding, error) {
+	if old.Epoch == 0 {
+		return old, errUnconfirmed // 0 would be any binding to the store
+	}
 	ctx, cancel := context.WithTimeout(ctx, t.opts.CallTimeout)
 	defer cancel()
 	replies, err := t.change(ctx, old.Service, []string{old.Key}, old.Epoch, to)
@@ -178,6 +183,9 @@ const endWithin = 50 * time.Millisecond
 // act on it in the time of a few calls; should one not, End returns, and no replica answers from
 // the store what is to be forgotten.
 func (t *Table) End(ctx context.Context, old statefulroute.Binding, _ time.Time) error {
+	if old.Epoch == 0 {
+		return t.endUnconfirmed(old)
+	}
 	ctx, cancel := context.WithTimeout(ctx, endWithin)
 	defer cancel()
 	n, err := t.forget(ctx, old.Service, []string{old.Key}, old.Epoch)
@@ -188,6 +196,20 @@ func (t *Table) End(ctx context.Context, old statefulroute.Binding, _ time.Time)
 		return statefulroute.ErrGone
 	}
 	return err
+}
+
+// endUnconfirmed forgets a binding that was made while nobody could be asked. The store was
+// not told of it, and may have another one, which is not what has ended.
+func (t *Table) endUnconfirmed(old statefulroute.Binding) error {
+	t.keeping.Lock()
+	defer t.keeping.Unlock()
+	mine, ok := t.local.Peek(old.Service, old.Key, time.Now())
+	if !ok || mine.Epoch != provisional || mine.Pod != old.Pod {
+		return statefulroute.ErrGone
+	}
+	t.uses.forget(old.Service, old.Key)
+	t.local.Delete(old.Service, old.Key)
+	return nil
 }
 
 // Peek shows a session without using it. InFlight counts this replica's requests only.

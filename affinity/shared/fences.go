@@ -88,10 +88,6 @@ func (t *Table) fenced(pod PodName) bool {
 	return ok && !f.lifted
 }
 
-// Refuses reports whether the pod is lost to another replica, so that no session may be
-// bound to it.
-func (t *Table) Refuses(service, pod string) bool { return t.fenced(PodName{service, pod}) }
-
 // reviewVotes takes back what this replica said of pods that it may send sessions to again,
 // and of pods that have no session left.
 func (t *Table) reviewVotes(ctx context.Context, a Arbiter) error {

@@ -169,7 +169,7 @@ func (m *member) renewed(asked time.Duration) {
 		m.lease.prolong(asked + m.opts.ownLease())
 	}
 	if open {
-		m.Table.open()
+		m.markOpened()
 	}
 }
 

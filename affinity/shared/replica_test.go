@@ -317,3 +317,87 @@ func TestWhatBeganWithoutAStoreIsPutThere(t *testing.T) {
 		t.Errorf("elsewhere is on %s", got.Pod)
 	}
 }
+
+// What a replica bound while nobody could be asked yields to what another one was told by the
+// store, also where the store has lost that and has it put back; if there is no other, it
+// gets an epoch.
+func TestWhatBeganWithoutAStoreYields(t *testing.T) {
+	server := redistest.Start(t)
+	a, b := start(t, server.Addr(), "a"), start(t, server.Addr(), "b")
+	known := map[string]statefulroute.Binding{}
+	for i := range 50 {
+		key := fmt.Sprint("s-", i)
+		known[key] = b.claimed(t, key, "chat-0")
+	}
+	server.Kill()
+	await(t, "the leases run out", func() bool { return a.Left() <= 0 && b.Left() <= 0 })
+	for key := range known {
+		a.Remember(service, key, "chat-1", time.Now())
+	}
+	a.Remember(service, "fresh", "chat-1", time.Now())
+	server.Restart()
+	await(t, "the leases go on", func() bool { return a.Left() > 0 && b.Left() > 0 })
+	for key, was := range known {
+		for _, r := range []*replica{a, b} {
+			if got := r.claimed(t, key, "chat-2"); got.Pod != was.Pod || got.Epoch != was.Epoch {
+				t.Fatalf("%s at %s: %s at %d, it was %s at %d", key, r.name, got.Pod, got.Epoch, was.Pod, was.Epoch)
+			}
+		}
+	}
+	if got := b.claimed(t, "fresh", "chat-2"); got.Pod != "chat-1" || got.Epoch <= known["s-0"].Epoch {
+		t.Errorf("fresh is on %s at %d", got.Pod, got.Epoch)
+	}
+	if n := a.Conflicts() + b.Conflicts(); n != uint64(len(known)) {
+		t.Errorf("%d conflicts, want %d", n, len(known))
+	}
+}
+
+// A session ends as the binding that it had, and as no other.
+func TestASessionEndsAsItsBinding(t *testing.T) {
+	server := redistest.Start(t)
+	a, b := start(t, server.Addr(), "a"), start(t, server.Addr(), "b")
+	old := a.claimed(t, "alice", "chat-0")
+	b.claimed(t, "alice", "chat-0")
+	moved, err := b.Move(t.Context(), service, "alice", "chat-1", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	unconfirmed := old
+	unconfirmed.Epoch = 0
+	for _, not := range []statefulroute.Binding{old, unconfirmed} {
+		if err := a.End(t.Context(), not, time.Now()); !errors.Is(err, statefulroute.ErrGone) {
+			t.Errorf("end of another binding: %v", err)
+		}
+	}
+	if got := b.claimed(t, "alice", "chat-2"); got.Epoch != moved.Epoch {
+		t.Errorf("it is %s at %d, it was moved to %s at %d", got.Pod, got.Epoch, moved.Pod, moved.Epoch)
+	}
+	if err := a.End(t.Context(), moved, time.Now()); err != nil {
+		t.Error(err)
+	}
+	if got := b.claimed(t, "alice", "chat-2"); got.Pod != "chat-2" || got.Epoch <= moved.Epoch {
+		t.Errorf("after its end it is on %s at %d", got.Pod, got.Epoch)
+	}
+}
+
+// One that was made while nobody could be asked ends here, and the store never hears of it.
+func TestAnUnconfirmedSessionEndsHere(t *testing.T) {
+	server := redistest.Start(t)
+	a := start(t, server.Addr(), "a")
+	a.claimed(t, "other", "chat-0")
+	server.Stop()
+	await(t, "the lease runs out", func() bool { return a.Left() <= 0 })
+	a.Remember(service, "fresh", "chat-1", time.Now())
+	got, err := a.Lookup(t.Context(), service, "fresh", time.Now())
+	if !errors.Is(err, statefulroute.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	if err := a.End(t.Context(), got, time.Now()); err != nil {
+		t.Error(err)
+	}
+	server.Continue()
+	await(t, "the lease goes on", func() bool { return a.Left() > 0 })
+	if got := a.claimed(t, "fresh", "chat-2"); got.Pod != "chat-2" {
+		t.Errorf("fresh is on %s", got.Pod)
+	}
+}

@@ -315,7 +315,7 @@ func (t *Table) conflict(service string) {
 // Opened is closed when this replica had a lease, and the store took changes, for the first time.
 func (t *Table) Opened() <-chan struct{} { return t.opened }
 
-func (t *Table) open() { t.openedOne.Do(func() { close(t.opened) }) }
+func (t *Table) markOpened() { t.openedOne.Do(func() { close(t.opened) }) }
 
 // First reports whether this replica is the first on the register: of what is the same at
 // all, it is the one to tell.

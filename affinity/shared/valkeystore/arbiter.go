@@ -383,7 +383,7 @@ func (a *arbiter) Log(ctx context.Context, after uint64, wait time.Duration) ([]
 	return out, nil
 }
 
-// toEntry reads an entry; a field may come more than once, so x must keep their order.
+// toEntry reads an entry, whose id is its position.
 func toEntry(x valkey.XRangeEntry) (shared.Entry, error) {
 	position, err := strconv.ParseUint(strings.TrimSuffix(x.ID, "-0"), 10, 64)
 	if err != nil {

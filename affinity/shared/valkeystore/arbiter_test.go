@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/affinity/shared"
 	"github.com/stateful-route/stateful-route/affinity/shared/valkeystore"
 	"github.com/stateful-route/stateful-route/internal/redistest"
@@ -262,65 +261,5 @@ func TestBindingsAreReadAlthoughTheClockSeemsToHaveBeenSet(t *testing.T) {
 	}
 	if r, err := a.Claim(ctx, "chat", "alice", "chat-1", time.Minute); !errors.Is(err, shared.ErrRecovering) {
 		t.Errorf("a claim at a server that was restored: %+v, %v", r, err)
-	}
-}
-
-// What a replica bound while nobody could be asked yields to what another one was told by the
-// store, whichever is put back first; and if there is no other, it gets an epoch.
-func TestWhatWasMadeWithoutTheStoreYields(t *testing.T) {
-	server := redistest.Start(t)
-	ctx := t.Context()
-	recovering := func(replica string) shared.Arbiter {
-		s, err := valkeystore.New(valkeystore.Options{Addresses: []string{server.Addr()}, Prefix: "test:", Lease: lease, Replica: replica})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(s.Close)
-		a, err := s.Attach(ctx, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := a.Join(ctx, 0, "", true, shared.Info{}); err != nil {
-			t.Fatal(err)
-		}
-		return a
-	}
-	a, b := recovering("a"), recovering("b")
-	put := func(to shared.Arbiter, key, pod string, epoch uint64) shared.Code {
-		t.Helper()
-		now := time.Now()
-		r, err := to.Refresh(ctx, []shared.Use{{TTL: time.Minute, PutBack: true, Binding: statefulroute.Binding{
-			Service: "chat", Key: key, Pod: pod, Epoch: epoch, Created: now, LastSeen: now, Requests: 1,
-		}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r[0].Code
-	}
-	epoch := uint64(time.Now().Add(-time.Hour).UnixMilli())
-	if first, second := put(a, "alice", "chat-1", 1), put(b, "alice", "chat-0", epoch); first != shared.Bound || second != shared.Won {
-		t.Errorf("without the store first: %s, then %s", first, second)
-	}
-	if first, second := put(b, "bob", "chat-0", epoch), put(a, "bob", "chat-1", 1); first != shared.Bound || second != shared.Conflict {
-		t.Errorf("with the store first: %s, then %s", first, second)
-	}
-	put(a, "carol", "chat-1", 1)
-	for _, r := range []shared.Arbiter{a, b} {
-		entries, err := r.Log(ctx, 0, time.Second)
-		if err != nil || len(entries) != 1 || entries[0].Keep != "b" {
-			t.Fatalf("log: %+v, %v", entries, err)
-		}
-		if err := r.Acted(ctx, entries[0].Position); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := r.Ready(ctx, true, 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for key, want := range map[string]string{"alice": "chat-0", "bob": "chat-0", "carol": "chat-1"} {
-		r, err := a.Claim(ctx, "chat", key, "chat-2", time.Minute)
-		if err != nil || r.Code != shared.Bound || r.Binding.Pod != want || r.Binding.Epoch < epoch {
-			t.Errorf("%s: %+v, %v, want %s", key, r, err, want)
-		}
 	}
 }

@@ -140,7 +140,6 @@ local function reply(code, r, n)
 end
 
 local function used(service, key, r, ttl)
-  if r.epoch == 1 then r.epoch = next_epoch(1) end -- it was put back as made without the store
   r.seen, r.requests = now, r.requests + 1
   save(service, key, r, ttl, false)
 end

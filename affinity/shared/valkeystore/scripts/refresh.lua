@@ -20,7 +20,7 @@ for i = 2, #ARGV, 10 do
   elseif not r then
     if phase == 'open' then
       mine.epoch = next_epoch(mine.epoch)
-    elseif mine.epoch > 1 then -- else it was made while nobody could be asked, and yields to any other
+    else
       forgotten(mine.epoch)
     end
     save(service, key, mine, ttl, true)
