@@ -86,21 +86,6 @@ func New(o Options) (*Table, error) {
 	return t, nil
 }
 
-// lease is the time until which this replica may answer from its table.
-type lease struct {
-	monotonic func() time.Duration
-	until     atomic.Int64
-}
-
-func (l *lease) runs() bool { return int64(l.monotonic()) < l.until.Load() }
-
-func (l *lease) prolong(until time.Duration) { l.until.Store(int64(until)) }
-
-// Left is how long this replica may answer from its table; not above 0 means not at all.
-func (t *Table) Left() time.Duration {
-	return time.Duration(t.lease.until.Load()) - t.opts.Monotonic()
-}
-
 // errNoLease says why a Table does not answer.
 var errNoLease = fmt.Errorf("%w: this replica has no lease", statefulroute.ErrUnavailable)
 

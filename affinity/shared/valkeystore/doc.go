@@ -11,10 +11,13 @@
 //
 // What the server has, each name behind "{prefix}":
 //
-//	store            incarnation, run id, phase, end of the log, highest epoch
+//	store            incarnation, run id, phase, where the log began and ends, the highest epochs
+//	                 given and forgotten, the last renewal, the number of renewals
 //	at, beat, info   by replica: acted on the log up to, renewals, what it tells of itself
 //	ready            replicas that have put back what they hold
 //	log:INCARNATION  the log, a stream whose ids are positions; the last 100,000 entries
+//	ended            where the log stood when an earlier incarnation ended
+//	counted          the sessions of each pod, for a second
 //	fences, fence:…  pods that are lost; of each the log's entry and who says so
 //	s:SERVICE KEY    a session: pod, epoch, previous pod, created, seen, requests, change
 //	i:SERVICE POD    the sessions of a pod, sorted by when they expire

@@ -1,3 +1,4 @@
+-- Takes back that a pod is lost, where this replica said so.
 -- ARGV: replica, service, pod, whether only if the pod has no session left.
 local no = may_change()
 if no then return no end
