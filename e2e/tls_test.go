@@ -232,7 +232,8 @@ func TestGRPCThroughTLS(t *testing.T) {
 	svc := harness.Chat(2)
 	svc.Name, svc.Match = "rooms", map[string]any{"prefix": "/rooms.Rooms"}
 	svc.TLS = map[string]string{"ca": ca.WriteCA(dir, "ca"), "cert": cert, "key": key}
-	svc.HealthCheck = map[string]any{"grpc": "", "host": "rooms.internal", "interval": "100ms", "timeout": "100ms"}
+	svc.HealthCheck = map[string]any{"grpc": "", "host": "rooms.internal", "interval": "1s", "timeout": "1s", "unhealthy_after": 5} // a busy machine is no bad pod
+	svc.Balancing = map[string]any{"strategy": "round_robin"}
 	for i := range svc.Pods.Static {
 		pod := &svc.Pods.Static[i]
 		pod.Name = fmt.Sprintf("rooms-%d", i)
