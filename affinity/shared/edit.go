@@ -38,7 +38,7 @@ func (t *Table) Move(ctx context.Context, service, key, to string, _ time.Time) 
 var errUnconfirmed = fmt.Errorf("%w: the store has not confirmed the binding", statefulroute.ErrUnavailable)
 
 // Reassign moves exactly the given binding to another pod; ErrConflict comes with the one
-// that is in force instead, ErrGone says that there is none.
+// that is in force instead. A session that has no binding any more is bound to the pod.
 func (t *Table) Reassign(ctx context.Context, old statefulroute.Binding, to string, _ time.Time) (statefulroute.Binding, error) {
 	if old.Epoch == 0 {
 		return old, errUnconfirmed // 0 would be any binding to the store
@@ -68,38 +68,51 @@ func (t *Table) Delete(ctx context.Context, service, key string) error {
 	return err
 }
 
+// forget has the sessions forgotten that are bound, of the epoch if that is not 0, and returns
+// how many there were. What it has begun is ended, be it later.
 func (t *Table) forget(ctx context.Context, service string, keys []string, epoch uint64) (n int, err error) {
 	at := t.now.Load()
 	if at == nil {
 		return 0, errNoLease
 	}
-	var begun []string
-	entry := uint64(0)
+	begun, err := t.beginToForget(ctx, at, service, keys, epoch)
+	n = len(begun.keys)
+	switch {
+	case n == 0:
+		return 0, err
+	case err != nil:
+		t.endLater(begun)
+		return n, err
+	}
+	return n, t.finish(ctx, begun)
+}
+
+// beginToForget returns what it has begun, also with an error. The log's last entry of it
+// stands for those before.
+func (t *Table) beginToForget(ctx context.Context, at *incarnation, service string, keys []string, epoch uint64) (begun unended, err error) {
+	begun = unended{at: at, service: service}
 	for again := keys; len(again) > 0; {
 		replies, err := at.arbiter.Change(ctx, service, again, epoch, "", t.ttl(service))
 		if err != nil {
-			return n, unavailable(err)
+			return begun, unavailable(err)
 		}
 		var waited uint64
 		var left []string
 		for i, r := range replies {
 			switch r.Code {
 			case Begun:
-				begun, entry, n = append(begun, again[i]), r.Entry, n+1
+				begun.keys, begun.entry = append(begun.keys, again[i]), r.Entry
 			case Changing:
 				left, waited = append(left, again[i]), r.Entry
 			}
 		}
 		if again = left; len(left) > 0 {
 			if err := t.acted(ctx, at, waited); err != nil {
-				return n, unavailable(err)
+				return begun, unavailable(err)
 			}
 		}
 	}
-	if len(begun) == 0 {
-		return n, nil
-	}
-	return n, t.finish(ctx, unended{at, service, begun, entry})
+	return begun, nil
 }
 
 // finish ends a change once all replicas have acted on it; one that cannot be ended now
@@ -110,12 +123,17 @@ func (t *Table) finish(ctx context.Context, u unended) error {
 		_, err = u.at.arbiter.Finish(ctx, u.service, u.keys, u.entry)
 	}
 	if err != nil {
-		t.ending.Lock()
-		defer t.ending.Unlock()
-		t.unended = append(t.unended, u)
+		t.endLater(u)
 		return unavailable(err)
 	}
 	return nil
+}
+
+// endLater has endChanges end a change.
+func (t *Table) endLater(u unended) {
+	t.ending.Lock()
+	defer t.ending.Unlock()
+	t.unended = append(t.unended, u)
 }
 
 // endChanges ends changes that were begun. Those of an incarnation before never will be.
@@ -136,9 +154,9 @@ func (t *Table) endChanges(ctx context.Context, at *incarnation) error {
 			errs = append(errs, err)
 		}
 	}
-	t.ending.Lock()
-	t.unended = append(t.unended, left...)
-	t.ending.Unlock()
+	for _, u := range left {
+		t.endLater(u)
+	}
 	return errors.Join(errs...)
 }
 
@@ -156,9 +174,7 @@ func (t *Table) change(ctx context.Context, service string, keys []string, epoch
 		switch r := replies[0]; r.Code {
 		case Begun:
 			if err := t.acted(ctx, at, r.Entry); err != nil {
-				t.ending.Lock()
-				t.unended = append(t.unended, unended{at, service, keys, r.Entry})
-				t.ending.Unlock()
+				t.endLater(unended{at, service, keys, r.Entry})
 				return nil, err
 			}
 			replies, err := at.arbiter.Finish(ctx, service, keys, r.Entry)
