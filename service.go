@@ -59,6 +59,8 @@ type SessionPolicy struct {
 	// OnStoreLoss says what an external processor does that shares its bindings with
 	// others and cannot ask the store.
 	OnStoreLoss StoreLossPolicy
+	// FastPath lets an Envoy that has the module answer for known sessions by itself.
+	FastPath bool
 }
 
 // SessionSource names one place that can hold a session key: its kind, and what

@@ -118,9 +118,17 @@ type Extproc struct {
 	State    string
 	Affinity Affinity
 	Store    Store
+	FastPath FastPath
 	// Limits bound the Envoys that connect. Default 1,024 connections and 100,000
 	// streams: one for each request in flight.
 	Limits ClientLimits
+}
+
+// FastPath shares the session table with Envoys on the same machine that have the module.
+type FastPath struct {
+	// Table is the file that is shared, best in a file system in memory; named in the
+	// configuration relative to its own folder, which must exist. Default empty: off.
+	Table string
 }
 
 // Affinity configures the session table.

@@ -88,6 +88,9 @@ func TestFullFile(t *testing.T) {
 	if rooms := cfg.Services[1]; !chat.Session.EpochHeader || rooms.Session.EpochHeader {
 		t.Errorf("epoch_header: %v, unless set %v", chat.Session.EpochHeader, rooms.Session.EpochHeader)
 	}
+	if rooms := cfg.Services[1]; chat.Session.FastPath || !rooms.Session.FastPath {
+		t.Errorf("fast_path: %v, unless set %v", chat.Session.FastPath, rooms.Session.FastPath)
+	}
 	if h := chat.Health; !h.GRPCSet || h.GRPC != "" || h.Interval != 2*time.Second || h.UnhealthyAfter != 3 || h.HealthyAfter != 2 {
 		t.Errorf("health check: %+v", h)
 	}
@@ -129,6 +132,18 @@ func TestFilesAreBesideTheConfiguration(t *testing.T) {
 		}
 		if cfg.Store.Memory.Path != want {
 			t.Errorf("store.memory.path %s is %q, want %q", path, cfg.Store.Memory.Path, want)
+		}
+	}
+	for path, want := range map[string]string{"table": filepath.Join(dir, "table"), "/tmp/table": "/tmp/table"} {
+		if err := os.WriteFile(file, []byte("fast_path: {table: "+path+"}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := LoadExtproc(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cfg.FastPath.Table != want {
+			t.Errorf("fast_path.table %s is %q, want %q", path, cfg.FastPath.Table, want)
 		}
 	}
 	xds, err := LoadXDSServer("testdata/full.yml")

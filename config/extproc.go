@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"os"
+	"path/filepath"
+	"time"
+)
 
 type rawExtproc struct {
 	Listen     *string  `yaml:"listen"`
@@ -21,6 +25,9 @@ type rawExtproc struct {
 		} `yaml:"memory"`
 		Valkey *rawValkey `yaml:"valkey"`
 	} `yaml:"store"`
+	FastPath *struct {
+		Table string `yaml:"table"`
+	} `yaml:"fast_path"`
 	Limits rawLimits `yaml:"limits"`
 }
 
@@ -61,6 +68,7 @@ func (raw *rawExtproc) check(doc *document) (*Extproc, error) {
 	}
 	cfg.Affinity.check(doc, path{"affinity"})
 	raw.store(doc, cfg)
+	raw.fastPath(doc, cfg)
 	if err := doc.Err(); err != nil {
 		return nil, err
 	}
@@ -79,6 +87,29 @@ func (raw *rawExtproc) store(doc *document, cfg *Extproc) {
 			doc.Refuse(path{"store"}, "has memory and valkey: choose one")
 		}
 		cfg.Store = Store{Valkey: v.check(doc, path{"store", "valkey"})}
+	}
+}
+
+// fastPath refuses a table that could never be written: the folder is not made, for one
+// in /dev/shm or on a shared volume that is misspelt would be found by no Envoy.
+func (raw *rawExtproc) fastPath(doc *document, cfg *Extproc) {
+	if raw.FastPath == nil {
+		return
+	}
+	at := path{"fast_path", "table"}
+	cfg.FastPath.Table = doc.Beside(raw.FastPath.Table)
+	if cfg.FastPath.Table == "" {
+		doc.Refuse(at, "is missing: name a file, or leave fast_path out")
+		return
+	}
+	dir := filepath.Dir(cfg.FastPath.Table)
+	if info, err := os.Stat(dir); err != nil {
+		doc.Refuse(at, "its folder: %v", err)
+	} else if !info.IsDir() {
+		doc.Refuse(at, "%s is no folder", dir)
+	}
+	if info, err := os.Stat(cfg.FastPath.Table); err == nil && !info.Mode().IsRegular() {
+		doc.Refuse(at, "%s is there already, and no regular file", cfg.FastPath.Table)
 	}
 }
 

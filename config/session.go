@@ -24,6 +24,7 @@ type rawSession struct {
 	OnExtprocLoss *string     `yaml:"on_extproc_loss"`
 	EpochHeader   *bool       `yaml:"epoch_header"`
 	OnStoreLoss   *string     `yaml:"on_store_loss"`
+	FastPath      *bool       `yaml:"fast_path"`
 }
 
 type rawEnd struct {
@@ -63,6 +64,7 @@ func (raw *rawSession) check(doc *document, at path) statefulroute.SessionPolicy
 		OnExtprocLoss: statefulroute.ExtprocLossPolicy(or(raw.OnExtprocLoss, string(statefulroute.Allow))),
 		EpochHeader:   or(raw.EpochHeader, false),
 		OnStoreLoss:   statefulroute.StoreLossPolicy(or(raw.OnStoreLoss, string(statefulroute.AllowStoreLoss))),
+		FastPath:      or(raw.FastPath, true),
 	}
 	raw.sources(doc, at, &s)
 	s.Issue = raw.Issue.policy(doc, at.With("issue"))

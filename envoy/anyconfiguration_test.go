@@ -213,6 +213,7 @@ func anySession(t *rapid.T) group {
 	set(t, g, 3, "on_pod_loss", mostly([]string{"rebind", "reject"}, "keep"))
 	set(t, g, 3, "on_extproc_loss", mostly([]string{"allow", "deny"}, ""))
 	set(t, g, 3, "epoch_header", flags())
+	set(t, g, 3, "fast_path", flags())
 	return g
 }
 

@@ -25,6 +25,9 @@ type wireService struct {
 	OnExtprocLoss string       `json:"on_extproc_loss"`
 	EpochHeader   bool         `json:"epoch_header,omitempty"`
 	OnStoreLoss   string       `json:"on_store_loss"`
+	// FastPath is sent only where it is false: Envoy compares clusters with what it has,
+	// and those of services that do not set it stay the same bytes.
+	FastPath *bool `json:"fast_path,omitempty"`
 
 	Strategy           string       `json:"strategy"`
 	MaxConnections     uint32       `json:"max_connections,omitempty"`
@@ -94,6 +97,9 @@ func EncodeService(svc statefulroute.Service) (*structpb.Struct, error) {
 		ResponseTimeWindow: wireDuration(svc.Balancing.ResponseTimeWindow),
 		SlowStart:          wireDuration(svc.Balancing.SlowStart),
 	}
+	if !svc.Session.FastPath {
+		w.FastPath = &svc.Session.FastPath
+	}
 	if c := svc.Session.Issue; c != nil {
 		w.Issue = &wireCookie{Name: c.Name, TTL: wireDuration(c.TTL), SameSite: string(c.SameSite), Domain: c.Domain,
 			Path: c.Path, Partitioned: c.Partitioned, Renew: c.Renew}
@@ -120,6 +126,7 @@ func DecodeService(name string, meta *structpb.Struct) (statefulroute.Service, e
 			OnExtprocLoss: statefulroute.ExtprocLossPolicy(w.OnExtprocLoss),
 			EpochHeader:   w.EpochHeader,
 			OnStoreLoss:   statefulroute.StoreLossPolicy(w.OnStoreLoss),
+			FastPath:      w.FastPath == nil || *w.FastPath,
 		},
 		Balancing: statefulroute.BalancingPolicy{
 			Strategy:           w.Strategy,

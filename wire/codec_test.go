@@ -35,16 +35,21 @@ func TestServiceSurvivesTheTrip(t *testing.T) {
 			ResponseTimeWindow: 30 * time.Second, SlowStart: 1500 * time.Millisecond,
 		},
 	}
-	meta, err := EncodeService(want)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := DecodeService("chat", meta)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got  %+v\nwant %+v", got, want)
+	for _, want.Session.FastPath = range []bool{false, true} {
+		meta, err := EncodeService(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := DecodeService("chat", meta)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("got  %+v\nwant %+v", got, want)
+		}
+		if _, sent := meta.Fields["fast_path"]; sent == want.Session.FastPath {
+			t.Errorf("fast_path %v: sent %v: clusters that do not set it are to stay as they are", want.Session.FastPath, sent)
+		}
 	}
 }
 

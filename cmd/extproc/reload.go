@@ -99,6 +99,7 @@ func needRestart(a, b config.Extproc) []string {
 		{"state", a.State != b.State},
 		{"affinity.strategy", a.Affinity.Strategy != b.Affinity.Strategy},
 		{"affinity.capacity", a.Affinity.Capacity != b.Affinity.Capacity},
+		{"fast_path", a.FastPath != b.FastPath},
 		{"limits", a.Limits != b.Limits},
 		{"store", !reflect.DeepEqual(a.Store, b.Store)},
 	} {

@@ -56,6 +56,7 @@ func TestReload(t *testing.T) {
 		{"back", goodConfig, "reloaded", 4, 30 * time.Minute, time.Minute},
 		{"not live", goodConfig + "xds: 127.0.0.1:19000\n", "next start", 5, 30 * time.Minute, time.Minute},
 		{"names", goodConfig + "xds: 127.0.0.1:19000\nadmin_hosts: [admin.example.com]\n", "next start", 6, 30 * time.Minute, time.Minute},
+		{"table", goodConfig + "xds: 127.0.0.1:19000\nadmin_hosts: [admin.example.com]\nfast_path: {table: table}\n", "next start", 7, 30 * time.Minute, time.Minute},
 	}
 	for _, s := range steps {
 		if err := os.WriteFile(file, []byte(s.text), 0o600); err != nil {

@@ -111,7 +111,7 @@ func kindOfField(name string) string {
 	switch name {
 	case "services", "envoy", "analyzer":
 		return "xds-server"
-	case "affinity", "store", "xds":
+	case "affinity", "store", "xds", "fast_path":
 		return "extproc"
 	}
 	return ""

@@ -38,6 +38,7 @@ func Chat(change ...func(*statefulroute.Service)) statefulroute.Service {
 			Key:           []statefulroute.SessionSource{From(statefulroute.FromHeader, "x-session-id")},
 			OnPodLoss:     statefulroute.Rebind,
 			OnExtprocLoss: statefulroute.Allow,
+			FastPath:      true,
 		},
 		Balancing: statefulroute.BalancingPolicy{Strategy: "round_robin"},
 	}
