@@ -142,7 +142,9 @@ func startFaults(t *testing.T, scale faultScale) *faultRun {
 	}
 	s := start(t, harness.Options{
 		Services: services, Extprocs: make([]harness.Network, scale.replicas), MessageTimeout: scale.messageTimeout,
-		Store: map[string]any{"valkey": map[string]any{"addresses": []string{store.Addr()}, "lease": scale.lease.String(), "timeout": scale.storeTimeout}},
+		// What the analyzer keeps is complete after two minutes: growth is then a leak.
+		Analyzer: map[string]any{"history": 24},
+		Store:    map[string]any{"valkey": map[string]any{"addresses": []string{store.Addr()}, "lease": scale.lease.String(), "timeout": scale.storeTimeout}},
 	})
 	r := &faultRun{sharing: sharing{s, store}, t: t, scale: scale, judge: faultJudge{map[string]home{}}}
 	r.load = startFaultLoad(s, scale.sessions, scale.rate, !scale.long)

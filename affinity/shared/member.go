@@ -13,7 +13,7 @@ import (
 
 const (
 	// retryFirst is the pause before the store is attached to anew, which doubles up to retryMost.
-	retryFirst = 50 * time.Millisecond
+	retryFirst = 5 * time.Millisecond
 	retryMost  = time.Second
 	// openAsk is how often a replica that has put back what it holds asks whether all have.
 	openAsk = 50 * time.Millisecond
@@ -26,8 +26,6 @@ type member struct {
 	behind time.Duration         // since when the log goes on without us; 0: it does not
 	due    bool                  // this incarnation was not told yet what this replica holds
 	open   atomic.Bool           // the store takes changes, and nothing is due
-	// renewSoon has a lease begin as soon as the store takes changes.
-	renewSoon chan struct{}
 
 	mu       sync.Mutex
 	position uint64 // acted on the log up to
@@ -41,7 +39,7 @@ func (m *member) arbiter() Arbiter { return m.now.Load().arbiter }
 // Run takes part in the store until ctx ends, and then leaves it: others need not wait for
 // the lease. Before that nothing may be asked any more.
 func (t *Table) Run(ctx context.Context) error {
-	m := &member{Table: t, renewSoon: make(chan struct{}, 1)}
+	m := &member{Table: t}
 	leave := ""
 	for pause := retryFirst; ctx.Err() == nil; {
 		joined, err := m.attach(ctx, leave)
@@ -95,7 +93,7 @@ func (m *member) attach(ctx context.Context, leave string) (joined bool, err err
 		return false, err
 	}
 	if at := m.now.Load(); at == nil || at.arbiter.Incarnation() != a.Incarnation() {
-		m.begin(&incarnation{arbiter: a, seen: m.opts.Monotonic()})
+		m.begin(&incarnation{arbiter: a, seen: m.opts.Monotonic(), over: make(chan struct{})})
 	}
 	for {
 		asked := m.opts.Monotonic()
@@ -152,13 +150,16 @@ func (m *member) joined(ctx context.Context, j Joined, asked time.Duration) erro
 func (m *member) begin(at *incarnation) {
 	m.keeping.Lock()
 	defer m.keeping.Unlock()
-	first := m.now.Load() == nil
-	if !first {
+	was := m.now.Load()
+	if was != nil {
 		m.opts.Log.Warn("the store may have lost what it had acknowledged: sessions are put back",
 			zap.String("incarnation", at.arbiter.Incarnation()))
 	}
 	m.now.Store(at)
-	m.due = !first
+	m.due = was != nil
+	if was != nil {
+		close(was.over)
+	}
 	clear(m.fences)
 }
 
@@ -188,10 +189,7 @@ func (m *member) awaitOpen(ctx context.Context) error {
 		if open {
 			m.open.Store(true)
 			m.reached()
-			select {
-			case m.renewSoon <- struct{}{}:
-			default: // it will be
-			}
+			m.renewNow()
 			m.opts.Log.Info("the store takes changes", zap.String("incarnation", at.arbiter.Incarnation()))
 			return nil
 		}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stateful-route/stateful-route/internal/redistest"
 )
@@ -15,7 +16,8 @@ var races = flag.Int("races", 2000, "sessions that begin at two replicas in the 
 // A session that begins at two replicas in the same instant is on one pod.
 func TestASessionBeginsAtTwoReplicasAtOnce(t *testing.T) {
 	server := redistest.Start(t)
-	both := []*replica{start(t, server.Addr(), "a"), start(t, server.Addr(), "b")}
+	const long = 5 * time.Second // that does not run out however busy the machine is
+	both := []*replica{startLeased(t, server.Addr(), "a", long), startLeased(t, server.Addr(), "b", long)}
 	both[0].claimed(t, "first", "chat-0")
 	both[1].claimed(t, "first", "chat-0")
 	const atOnce = 32 // races under way

@@ -45,6 +45,11 @@ func (r *replica) called(name string) int64 {
 // start runs a replica until the test ends, or stop is called.
 func start(t *testing.T, addr, name string) *replica {
 	t.Helper()
+	return startLeased(t, addr, name, lease)
+}
+
+func startLeased(t *testing.T, addr, name string, lease time.Duration) *replica {
+	t.Helper()
 	r := &replica{name: name}
 	store, err := valkeystore.New(valkeystore.Options{
 		Addresses: []string{addr}, Prefix: "test:", Lease: lease, Replica: name,
@@ -228,6 +233,35 @@ func TestWhatAServerLostIsPutBack(t *testing.T) {
 	}
 	if newer := a.claimed(t, "new", "chat-0"); newer.Epoch <= old["s-499"].Epoch {
 		t.Errorf("a new epoch %d is not above %d", newer.Epoch, old["s-499"].Epoch)
+	}
+}
+
+// A replica that is asked in the moment in which another one has begun an incarnation asks
+// that, and refuses nothing.
+func TestARequestMeetsAnotherIncarnation(t *testing.T) {
+	server := redistest.Start(t)
+	a, b := start(t, server.Addr(), "a"), start(t, server.Addr(), "b")
+	var known []statefulroute.Binding
+	for i := range 5 {
+		known = append(known, a.claimed(t, fmt.Sprint("s-", i), "chat-0"))
+	}
+	b.claimed(t, "other", "chat-1")
+	third, err := valkeystore.New(valkeystore.Options{Addresses: []string{server.Addr()}, Prefix: "test:", Lease: lease, Replica: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(third.Close)
+	was, err := third.Attach(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := third.Attach(t.Context(), was.Incarnation()); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range known {
+		if got, err := b.Find(t.Context(), service, want.Key, time.Now()); err != nil || got.Pod != want.Pod || got.Epoch != want.Epoch {
+			t.Errorf("%s is at %q in epoch %d, %v; want %s in %d", want.Key, got.Pod, got.Epoch, err, want.Pod, want.Epoch)
+		}
 	}
 }
 

@@ -62,12 +62,15 @@ type Table struct {
 
 	opened    chan struct{}
 	openedOne sync.Once
+	// renewSoon has the lease be renewed at once: it may begin, or the store has become another one.
+	renewSoon chan struct{}
 }
 
 // incarnation is the store as this replica is attached to it.
 type incarnation struct {
 	arbiter Arbiter
 	seen    time.Duration // since when, by the monotonic clock
+	over    chan struct{} // closed when another one is in force
 }
 
 type fence struct {
@@ -81,7 +84,7 @@ func New(o Options) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Table{opts: o, local: o.Local, uses: o.Uses, fences: map[PodName]fence{}, votes: map[PodName]*vote{}, opened: make(chan struct{})}
+	t := &Table{opts: o, local: o.Local, uses: o.Uses, fences: map[PodName]fence{}, votes: map[PodName]*vote{}, opened: make(chan struct{}), renewSoon: make(chan struct{}, 1)}
 	t.lease.monotonic = o.Monotonic
 	return t, nil
 }
@@ -173,15 +176,39 @@ func unavailable(err error) error {
 // staleTries bounds how often a reply may be overtaken by a change.
 const staleTries = 8
 
-// ask makes a call for a session and keeps the binding that it returns. It repeats it when
-// the answer was overtaken, and when a change has to be waited for.
+// ask makes a call for a session and keeps the binding that it returns. Where the store has
+// become another incarnation meanwhile, that is asked.
 func (t *Table) ask(ctx context.Context, service, key string, now time.Time, do func(context.Context, Arbiter) (Reply, error)) (r Reply, err error) {
 	ctx, cancel := context.WithTimeout(ctx, t.opts.CallTimeout)
 	defer cancel()
-	at := t.now.Load()
-	if at == nil {
-		return r, errNoLease
+	for {
+		at := t.now.Load()
+		if at == nil {
+			return r, errNoLease
+		}
+		r, err = t.askOf(ctx, at, service, key, now, do)
+		if !errors.Is(err, ErrLost) {
+			return r, err
+		}
+		t.renewNow()
+		select {
+		case <-at.over:
+		case <-ctx.Done():
+			return r, err
+		}
 	}
+}
+
+func (t *Table) renewNow() {
+	select {
+	case t.renewSoon <- struct{}{}:
+	default: // it will be
+	}
+}
+
+// askOf asks one incarnation. It repeats the call when the answer was overtaken, and when a
+// change has to be waited for.
+func (t *Table) askOf(ctx context.Context, at *incarnation, service, key string, now time.Time, do func(context.Context, Arbiter) (Reply, error)) (r Reply, err error) {
 	one := t.calls.begin(service, key)
 	defer t.calls.end(service, key, one)
 	for range staleTries {
