@@ -23,10 +23,11 @@ type entry struct {
 const longKey = 255
 
 const (
-	staleFlag = 1 << iota // the journal does not know of the last uses
-	movedFlag             // the shard knows a previous pod
-	onceFlag              // its session was used only once, and no operator vouches for it
-	inUseFlag             // its session has requests in flight, see shard.inUse
+	staleFlag    = 1 << iota // the journal does not know of the last uses
+	movedFlag                // the shard knows a previous pod
+	onceFlag                 // its session was used only once, and no operator vouches for it
+	inUseFlag                // its session has requests in flight, see shard.inUse
+	mirroredFlag             // the mirror may show it
 
 	seatShift = 8
 	flagsMask = 1<<seatShift - 1

@@ -50,9 +50,10 @@ func (sh *shard) applyLocked(s *service, facts entry, b *statefulroute.Binding, 
 	switch {
 	case e != nil && e.epoch >= facts.epoch:
 		return nil, nil
-	case e == nil || sh.slab.expired(e, now):
+	case e == nil || sh.expiredLocked(e, now):
 		return sh.insertKnownLocked(s, facts, b, now)
 	}
+	sh.catchUpLocked(e, now)
 	if sh.slab.groupOf(e).pod.name != b.Pod {
 		sh.changePodLocked(e, b.Pod, facts.epoch)
 	}

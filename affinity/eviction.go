@@ -28,7 +28,8 @@ func (sh *shard) makeRoomLocked(now int64) error {
 	return err
 }
 
-// victimLocked is the entry that the policy would drop, but for those in use.
+// victimLocked is the entry that the policy would drop, but for those in use, and those that
+// were used by way of the mirror.
 func (sh *shard) victimLocked(now int64) (*entry, evict.Reason, error) {
 	for passed := 0; ; passed++ {
 		victim, why, err := sh.policy.Victim(now)
@@ -36,7 +37,8 @@ func (sh *shard) victimLocked(now int64) (*entry, evict.Reason, error) {
 			return nil, 0, err
 		}
 		e := sh.slab.at(victim.Slot)
-		if e.seat&inUseFlag == 0 || passed == passBy {
+		_, used := sh.catchUpLocked(e, now)
+		if e.seat&inUseFlag == 0 && !used || passed == passBy {
 			return e, why, nil
 		}
 		sh.passLocked(e, now)
@@ -46,13 +48,17 @@ func (sh *shard) victimLocked(now int64) (*entry, evict.Reason, error) {
 // passLocked tells the policy that it has to choose another victim. To one that knows
 // nothing of sessions in use, the entry leaves and comes anew.
 func (sh *shard) passLocked(e *entry, now int64) {
-	sh.seenLocked(e, now)
-	if sh.renewer == nil {
+	inUse := e.seat&inUseFlag != 0
+	if inUse {
+		sh.seenLocked(e, now)
+	}
+	switch {
+	case sh.renewer == nil:
 		sh.policy.Remove(&e.Entry)
 		sh.policy.Add(&e.Entry)
-		return
+	case inUse: // else it was told of the use
+		sh.renewer.Passed(&e.Entry)
 	}
-	sh.renewer.Passed(&e.Entry)
 }
 
 // passBy bounds the entries in use that an eviction passes by, each of which the policy
@@ -63,7 +69,7 @@ const passBy = 64
 // evictLocked removes an entry for the reason, or as expired if it is, in favour of
 // another.
 func (sh *shard) evictLocked(e *entry, why evict.Reason, now int64) {
-	if sh.slab.expired(e, now) {
+	if sh.expiredLocked(e, now) {
 		sh.takeOutLocked(e, &sh.counts.expired)
 		return
 	}
@@ -86,7 +92,7 @@ func (sh *shard) reclaimLocked(now int64) (n int) {
 		for _, members := range g.members {
 			for i := len(members) - 1; i >= 0 && visited < walkStep; i-- {
 				visited++
-				if e := sh.slab.at(members[i]); sh.slab.expired(e, now) {
+				if e := sh.slab.at(members[i]); sh.expiredLocked(e, now) {
 					sh.takeOutLocked(e, &sh.counts.expired)
 					n++
 				}
@@ -115,17 +121,23 @@ func (sh *shard) giveUp(s *service, podName string, turn int, now int64) bool {
 	if g == nil || len(g.members[usedOnce]) == 0 {
 		return false
 	}
-	victim := sh.oldestIdle(g.members[usedOnce], turn)
-	if victim == nil {
-		return false
-	}
-	if sh.slab.expired(victim, now) {
-		sh.removeLocked(victim, &sh.counts.expired)
+	for range passBy {
+		victim := sh.oldestIdle(g.members[usedOnce], turn)
+		if victim == nil {
+			return false
+		}
+		if _, used := sh.catchUpLocked(victim, now); used {
+			continue // by way of the mirror: it is none of them any more
+		}
+		if sh.slab.expired(victim, now) {
+			sh.removeLocked(victim, &sh.counts.expired)
+			return true
+		}
+		sh.rememberLocked(victim, evict.ReasonSessions, now)
+		sh.removeLocked(victim, &sh.counts.evicted[evict.ReasonSessions])
 		return true
 	}
-	sh.rememberLocked(victim, evict.ReasonSessions, now)
-	sh.removeLocked(victim, &sh.counts.evicted[evict.ReasonSessions])
-	return true
+	return false
 }
 
 // oldestIdle compares some of the entries that are not in use.

@@ -36,9 +36,11 @@ func (t *Table) Release(service, key string, now time.Time) {
 // a crash their idle time began a little before it, and not with their last request. Its
 // owner calls it every second or so. When it has been done within a sixteenth of the
 // shortest idle timeout it does nothing; else it costs as much as there are sessions in
-// use, and holds a lock for a few hundred at a time.
+// use, and holds a lock for a few hundred at a time. It also counts uses by way of the
+// mirror, of all bindings every half minute or so, and each time of as many as are due.
 func (t *Table) Renew(now time.Time) {
 	at := t.nanos(now)
+	t.catchUpSome(at)
 	if at-t.renewed.Load() < t.services.shortestIdle()/renewals {
 		return
 	}
@@ -68,7 +70,7 @@ func (sh *shard) hold(s *service, id uint64, now int64) {
 		if !sh.aliveLocked(sh.ghosts.find(id), s, id, now) {
 			sh.ghosts.take(id)
 		}
-	case sh.slab.expired(e, now):
+	case sh.expiredLocked(e, now):
 		sh.removeLocked(e, &sh.counts.expired)
 	default:
 		e.seat |= inUseFlag

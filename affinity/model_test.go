@@ -50,15 +50,22 @@ type model struct {
 	adaptive      evict.Adaptive // the strategy, if it is that
 	mode          string
 
+	shown  map[modelKey]*shownBinding // by the mirror
+	mirror mirrorCounts
+
 	// ghosts are the evicted that the table may remember, as it is bounded.
 	ghosts  map[modelKey]statefulroute.Binding
 	journal map[modelKey]statefulroute.Binding
 }
 
-func (m *model) Put(b statefulroute.Binding) { m.journal[modelKey{b.Service, b.Key}] = b }
+func (m *model) Put(b statefulroute.Binding) {
+	m.checkShown(modelKey{b.Service, b.Key}, b.Pod)
+	m.journal[modelKey{b.Service, b.Key}] = b
+}
 
 func (m *model) Delete(service, key string) {
 	k := modelKey{service, key}
+	m.checkShown(k, "")
 	delete(m.journal, k)
 	b, known := m.bound[k]
 	if m.giving {
@@ -202,6 +209,7 @@ func (m *model) lookup(k modelKey) {
 	}
 	if ok {
 		m.same(got, want)
+		m.show(got)
 	}
 }
 
@@ -394,7 +402,9 @@ func (m *model) step(rnd *rand.Rand) {
 	m.during = fmt.Sprintf("operation %d on %v, %s, %s", op, k, pod, other)
 	m.deleting = op >= 900 && op != 999
 	m.requests(rnd, k)
+	m.useMirror(m.mirror.rnd)
 	defer m.caughtUp()
+	defer m.checkMirror()
 	switch {
 	case op < 350:
 		m.lookup(k)
@@ -473,6 +483,7 @@ func (m *model) restore(k modelKey, pod, previous string) {
 	kept.Epoch = m.highest[k] + uint64(len(m.bound)%2)
 	if !known {
 		kept.Epoch++
+		was = statefulroute.Binding{} // one that has expired
 	}
 	newer := kept.Epoch > m.highest[k]
 	m.highest[k] = kept.Epoch
@@ -536,6 +547,7 @@ func (m *model) switchMode() {
 
 // compare checks everything that can be asked of the table as a whole.
 func (m *model) compare(rnd *rand.Rand) {
+	m.catchUp()
 	st := checkIdentity(m.t, m.c)
 	if st.InUse != len(m.inUse) {
 		m.t.Fatalf("%d in use, want %d", st.InUse, len(m.inUse))
@@ -625,6 +637,7 @@ func TestModel(t *testing.T) {
 					vouched: map[modelKey]bool{},
 					inUse:   map[modelKey]int{},
 					highest: map[modelKey]uint64{},
+					shown:   map[modelKey]*shownBinding{},
 				}
 				// One shard, so that full means full.
 				registry, name := evict.NewRegistry(), strategy
@@ -632,8 +645,9 @@ func TestModel(t *testing.T) {
 					registry, m.adaptive = newAdaptive(t)
 					m.mode, name = evict.ModeRecency, "adaptive under test"
 				}
-				m.c = newTable(t, Options{Registry: registry, Strategy: name, Capacity: capacity, Shards: 1, DefaultExpiration: defaultIdle, Journal: m})
+				m.c = newTable(t, Options{Registry: registry, Strategy: name, Capacity: capacity, Shards: 1, DefaultExpiration: defaultIdle, Journal: m, Mirror: mirrorOf{m}})
 				rnd := rand.New(rand.NewPCG(7, uint64(capacity)))
+				m.mirror.rnd = rand.New(rand.NewPCG(8, uint64(capacity)))
 				for range steps {
 					m.step(rnd)
 				}
@@ -648,6 +662,7 @@ func TestModel(t *testing.T) {
 					t.Errorf("%d evicted, %d of them beside one in use, %d restored from ghosts, %d given up, %d outlived their idle timeout: the test proves little",
 						m.evicted, m.passedBy, m.restored, m.givenUp, m.outlived)
 				}
+				m.mirror.check(t, capacity)
 				if st := m.c.Stats(); st.GhostRestores != m.ghostRestores || st.Rebinds != m.rebinds {
 					t.Errorf("%d restores from ghosts and %d rebinds counted, want %d and %d", st.GhostRestores, st.Rebinds, m.ghostRestores, m.rebinds)
 				}

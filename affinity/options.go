@@ -58,6 +58,8 @@ type Options struct {
 	// Journal is told every change of a binding, in the order of the changes of
 	// its key; nil means that nothing is kept beyond the process.
 	Journal Journal
+	// Mirror shows bindings to others, see Table.Show; nil means that none is shown.
+	Mirror Mirror
 	// OnSwitch is called when the adaptive strategy changes its way, from
 	// within Expire and without a lock held; nil means that nobody listens.
 	OnSwitch func(from, to, why string)

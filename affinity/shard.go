@@ -46,6 +46,7 @@ type total struct {
 	capacity int64
 	numbers  *podNumbers
 	journal  Journal // may be nil
+	mirror   Mirror  // nil where no entry has mirroredFlag
 	clock    *monotonic.Clock
 
 	forgetEvicted bool
@@ -94,7 +95,7 @@ func (sh *shard) useLocked(s *service, id uint64, key string, now int64) *entry 
 	if e == nil || !sh.slab.is(e, s, key) {
 		return nil
 	}
-	if sh.slab.expired(e, now) {
+	if sh.catchUpLocked(e, now); sh.slab.expired(e, now) {
 		sh.removeLocked(e, &sh.counts.expired)
 		return nil
 	}
@@ -106,10 +107,14 @@ func (sh *shard) useLocked(s *service, id uint64, key string, now int64) *entry 
 	return e
 }
 
-// peekLocked finds the live entry of key and leaves it as it is.
+// peekLocked finds the live entry of key and leaves it as it is, but for the uses by way of
+// the mirror.
 func (sh *shard) peekLocked(s *service, id uint64, key string, now int64) *entry {
 	e := sh.slab.find(id)
-	if e == nil || !sh.slab.is(e, s, key) || sh.slab.expired(e, now) {
+	if e == nil || !sh.slab.is(e, s, key) {
+		return nil
+	}
+	if sh.catchUpLocked(e, now); sh.slab.expired(e, now) {
 		return nil
 	}
 	return e
@@ -191,6 +196,7 @@ func (sh *shard) removeLocked(e *entry, counter *uint64) {
 
 // takeOutLocked is removeLocked of an entry whose place is given to another.
 func (sh *shard) takeOutLocked(e *entry, counter *uint64) {
+	sh.withdrawLocked(e)
 	*counter++
 	sh.forgotten = max(sh.forgotten, e.epoch)
 
@@ -237,6 +243,7 @@ func (sh *shard) reseatLocked(e *entry, key, to string, now int64) statefulroute
 
 // changePodLocked is the only way in which a binding changes its pod.
 func (sh *shard) changePodLocked(e *entry, to string, epoch uint64) {
+	sh.withdrawLocked(e)
 	g := sh.slab.groupOf(e)
 	sh.leaveLocked(e)
 	sh.setPreviousLocked(e, g.pod.name)
@@ -309,8 +316,9 @@ func (sh *shard) end(s *service, id uint64, old *statefulroute.Binding, now int6
 }
 
 // checkpoint tells the journal of the uses that it does not know yet.
-func (sh *shard) checkpoint() {
+func (sh *shard) checkpoint(now int64) {
 	sh.eachEntry(func(e *entry) {
+		sh.catchUpLocked(e, now)
 		if e.seat&staleFlag != 0 {
 			sh.tellLocked(e)
 		}

@@ -16,7 +16,7 @@ type counts struct {
 // Stats are counts since the table was made. They are exact: at any moment,
 // and while other calls run, Inserts = Size + Evicted + Expirations + Deletes.
 type Stats struct {
-	// Hits and Misses count lookups.
+	// Hits and Misses count lookups; Hits those of CountHits, too.
 	Hits, Misses uint64
 	// HitRate is Hits among lookups; 0 before the first one.
 	HitRate float64
@@ -52,6 +52,14 @@ type Stats struct {
 	// now, Switches how often it changed.
 	Strategy, Mode string
 	Switches       uint64
+}
+
+// CountHits counts look-ups that found their session without the table, see Mirror.
+func (t *Table) CountHits(n uint64) {
+	sh := &t.shards[0]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.counts.hits += n
 }
 
 // Stats returns the counts. Each shard is locked for a moment, one by one.

@@ -10,7 +10,7 @@ func (t *Table) Expire(now time.Time) (n int) {
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.eachEntry(func(e *entry) {
-			if sh.slab.expired(e, at) {
+			if sh.expiredLocked(e, at) {
 				sh.removeLocked(e, &sh.counts.expired)
 				n++
 			}

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"math"
 	"math/bits"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unique"
@@ -23,6 +24,8 @@ type Table struct {
 	numbers  *podNumbers
 	clock    *monotonic.Clock
 	renewed  atomic.Int64 // when Renew was called last, by the clock
+	walking  sync.Mutex   // guards walk
+	walk     mirrorWalk
 }
 
 // New returns an empty table, or an error that says which option is wrong.
@@ -51,7 +54,7 @@ func New(o Options) (*Table, error) {
 // lay makes the shards.
 func (t *Table) lay(strategy evict.Strategy) {
 	o := t.options
-	all := &total{capacity: int64(o.Capacity), numbers: t.numbers, journal: o.Journal, clock: t.clock, forgetEvicted: o.ForgetEvicted}
+	all := &total{capacity: int64(o.Capacity), numbers: t.numbers, journal: o.Journal, mirror: o.Mirror, clock: t.clock, forgetEvicted: o.ForgetEvicted}
 	for i := range t.shards {
 		share := shareOf(o.Capacity, o.Shards, i)
 		sh := &t.shards[i]
@@ -223,9 +226,10 @@ func (t *Table) End(old statefulroute.Binding, now time.Time) bool {
 // that is about to stop. Sessions in use are seen now: nobody will know of the ends of
 // their requests. It never holds a lock for more than a few hundred entries.
 func (t *Table) Checkpoint(now time.Time) {
-	t.renew(t.nanos(now))
+	at := t.nanos(now)
+	t.renew(at)
 	for i := range t.shards {
-		t.shards[i].checkpoint()
+		t.shards[i].checkpoint(at)
 	}
 }
 

@@ -1,0 +1,144 @@
+package affinity
+
+import (
+	"math"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// Mirror shows bindings of the table to somebody who acts on them without asking it. It is
+// called with a shard locked: it must neither block nor call the table.
+//
+// What it shows is always the binding in force: nothing is shown that was not just found in
+// the table, and it is withdrawn before its pod changes and before it leaves the table, for
+// whatever reason. What is used by way of the mirror is no use that the table sees. So it
+// asks before it takes a session for idle: one that looks expired, or is to be evicted, has
+// a second chance.
+type Mirror interface {
+	// Show has the key's binding shown, which was used so long ago, and reports whether it
+	// is. It may be called again for one that is.
+	Show(service, key, pod string, age time.Duration) bool
+	// Withdraw returns when the binding is not shown any more.
+	Withdraw(service, key string)
+	// Used returns how often the binding was used by way of the mirror since Used was
+	// called last, and how long ago it was seen there, which it may be without a use; ok is
+	// false for one that is not shown.
+	Used(service, key string) (n uint32, age time.Duration, ok bool)
+}
+
+// Show has the mirror show a binding, if b, as a Lookup, Claim or Rebind returned it, is
+// still the one in force, and reports whether it does. One whose epoch is not known is not
+// shown: it may be that of another binding.
+func (t *Table) Show(b statefulroute.Binding, now time.Time) bool {
+	s := t.services.get(b.Service)
+	if s == nil || b.Epoch == 0 || t.options.Mirror == nil {
+		return false
+	}
+	sh, id := t.at(s, b.Key)
+	return sh.show(s, id, &b, t.nanos(now))
+}
+
+func (sh *shard) show(s *service, id uint64, b *statefulroute.Binding, now int64) bool {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	e := sh.slab.find(id)
+	if e == nil || !sh.slab.is(e, s, b.Key) || !sh.isLocked(e, b) {
+		return false
+	}
+	if age, _ := sh.catchUpLocked(e, now); e.seat&mirroredFlag != 0 && age < s.idleNanos()/2 {
+		return true
+	}
+	if sh.expiredLocked(e, now) {
+		return false
+	}
+	e.seat |= mirroredFlag
+	if !sh.total.mirror.Show(s.name, b.Key, b.Pod, time.Duration(max(now-e.LastSeen, 0))) {
+		sh.withdrawLocked(e)
+		return false
+	}
+	return true
+}
+
+// withdrawLocked is called before an entry changes its pod, and before it goes.
+func (sh *shard) withdrawLocked(e *entry) {
+	if e.seat&mirroredFlag != 0 {
+		sh.total.mirror.Withdraw(sh.slab.groupOf(e).service.name, sh.slab.keyOf(e))
+		e.seat &^= mirroredFlag
+	}
+}
+
+// catchUpLocked counts the uses of an entry by way of the mirror, as if each had been a
+// look-up. It returns how long ago the mirror saw its session, and whether that is news.
+func (sh *shard) catchUpLocked(e *entry, now int64) (age int64, news bool) {
+	if e.seat&mirroredFlag == 0 {
+		return 0, false
+	}
+	s := sh.slab.groupOf(e).service
+	n, since, shown := sh.total.mirror.Used(s.name, sh.slab.keyOf(e))
+	if !shown {
+		e.seat &^= mirroredFlag
+		return 0, false
+	}
+	seen := now - int64(max(since, 0))
+	if n == 0 && seen <= e.LastSeen {
+		return int64(since), false
+	}
+	journal := e.Requests == 1 && n > 0
+	if n > 0 {
+		e.Requests += min(n-1, math.MaxUint32-e.Requests)
+		sh.policy.Used(&e.Entry) // once is enough to tell that it is
+		sh.cameBackLocked(e)
+		e.Requests += min(1, math.MaxUint32-e.Requests)
+	} else if sh.renewer != nil {
+		sh.renewer.Renewed(&e.Entry)
+	}
+	if e.seat |= staleFlag; e.seen(seen, s) || journal {
+		sh.tellLocked(e)
+	}
+	return int64(since), true
+}
+
+// expiredLocked reports whether an entry has been idle for too long, here and by way of the
+// mirror.
+func (sh *shard) expiredLocked(e *entry, now int64) bool {
+	if !sh.slab.expired(e, now) {
+		return false
+	}
+	_, news := sh.catchUpLocked(e, now)
+	return !news || sh.slab.expired(e, now)
+}
+
+// catchUpWithin is how long the uses of a binding by way of the mirror wait to be counted, in
+// a table that is asked nothing: a sixteenth of the shortest idle timeout, so that the
+// journal hears of them as of others, but so often that the mirror need not count far.
+const catchUpWithin = 30 * time.Second
+
+// mirrorWalk is how far Renew has come in catching up with the mirror.
+type mirrorWalk struct {
+	at    int   // the shard that is next
+	since int64 // when it was due
+}
+
+// catchUpSome catches up with the mirror in as many shards as are due by now.
+func (t *Table) catchUpSome(now int64) {
+	if t.options.Mirror == nil {
+		return
+	}
+	t.walking.Lock()
+	defer t.walking.Unlock()
+	w := &t.walk
+	within := min(t.services.shortestIdle()/renewals, int64(catchUpWithin))
+	each := max(within/int64(len(t.shards)), 1)
+	due := (now - w.since) / each
+	w.since += due * each
+	for range min(due, int64(len(t.shards))) {
+		t.shards[w.at].catchUp(now)
+		w.at = (w.at + 1) % len(t.shards)
+	}
+}
+
+// catchUp catches up with the mirror, and holds the lock for a few hundred slots at a time.
+func (sh *shard) catchUp(now int64) {
+	sh.eachEntry(func(e *entry) { sh.catchUpLocked(e, now) })
+}

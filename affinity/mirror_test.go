@@ -1,0 +1,127 @@
+package affinity
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	statefulroute "github.com/stateful-route/stateful-route"
+)
+
+// usedAgo is a mirror in which every binding that is shown was used a number of times, some
+// time ago, since it was asked last.
+type usedAgo struct {
+	uses  uint32
+	ago   time.Duration
+	asked int
+	shows int
+	shown map[string]bool
+}
+
+func (u *usedAgo) Show(_, key, _ string, _ time.Duration) bool {
+	u.shows++
+	u.shown[key] = true
+	return true
+}
+func (u *usedAgo) Withdraw(_, key string) { delete(u.shown, key) }
+
+func (u *usedAgo) Used(_, key string) (n uint32, age time.Duration, ok bool) {
+	u.asked++
+	return u.uses, u.ago, u.shown[key]
+}
+
+// lastPut is a journal of one session.
+type lastPut struct{ b statefulroute.Binding }
+
+func (l *lastPut) Put(b statefulroute.Binding) { l.b = b }
+func (l *lastPut) Delete(string, string)       {}
+
+// Uses by way of the mirror reach the journal by Renew alone, and at the end by Checkpoint.
+func TestRenewCountsUsesByWayOfTheMirror(t *testing.T) {
+	mirror, journal := &usedAgo{uses: 3, ago: time.Second, shown: map[string]bool{}}, &lastPut{}
+	c := newTable(t, Options{Mirror: mirror, Journal: journal, DefaultExpiration: time.Minute})
+	b, _, err := c.Claim("chat", "alice", "pod-1", t0)
+	if err != nil || !c.Show(b, t0) {
+		t.Fatalf("not shown: %v", err)
+	}
+	now := t0.Add(10 * time.Second)
+	c.Renew(now)
+	if got := journal.b; got.Requests != 4 || !got.LastSeen.Equal(now.Add(-mirror.ago)) {
+		t.Errorf("after Renew the journal has %+v", got)
+	}
+	now = now.Add(100 * time.Millisecond)
+	c.Checkpoint(now)
+	if got := journal.b; got.Requests != 7 || !got.LastSeen.Equal(now.Add(-mirror.ago)) {
+		t.Errorf("after Checkpoint the journal has %+v", got)
+	}
+}
+
+// A walk through many shown bindings is spread over the calls of Renew.
+func TestRenewCatchesUpInSteps(t *testing.T) {
+	const sessions = 50_000
+	mirror := &usedAgo{shown: map[string]bool{}}
+	c := newTable(t, Options{Mirror: mirror, Capacity: sessions, DefaultExpiration: time.Hour})
+	for i := range sessions / 2 {
+		if b, _, err := c.Claim("chat", fmt.Sprint(i), "pod-1", t0); err != nil || !c.Show(b, t0) {
+			t.Fatal("not shown", err)
+		}
+	}
+	c.Renew(t0)
+	most, all := 0, 0
+	for second := range int(catchUpWithin / time.Second) {
+		mirror.asked = 0
+		c.Renew(t0.Add(time.Duration(second+1) * time.Second))
+		most, all = max(most, mirror.asked), all+mirror.asked
+	}
+	if all < sessions/2*9/10 || most > sessions/2/10 {
+		t.Errorf("%d asked in all of %d, %d at once", all, sessions/2, most)
+	}
+}
+
+// A session is shown anew when the mirror is about to take it for idle, though it is not:
+// its last uses were look-ups. One that the mirror has lost is, too.
+func TestShowAgain(t *testing.T) {
+	mirror := &usedAgo{shown: map[string]bool{}}
+	c := newTable(t, Options{Mirror: mirror, DefaultExpiration: time.Minute})
+	b, _, _ := c.Claim("chat", "alice", "pod-1", t0)
+	for _, step := range []struct {
+		lost  bool
+		ago   time.Duration
+		again int
+	}{{true, 0, 1}, {false, 10 * time.Second, 0}, {false, 40 * time.Second, 1}} {
+		mirror.ago, mirror.shows = step.ago, 0
+		if step.lost {
+			clear(mirror.shown)
+		}
+		if !c.Show(b, t0) || !mirror.shown["alice"] || mirror.shows != step.again {
+			t.Errorf("%+v: %d times shown, now %v", step, mirror.shows, mirror.shown)
+		}
+	}
+}
+
+// Without a mirror, and of sessions that are not bound, nothing is shown.
+func TestShowNothing(t *testing.T) {
+	c := newTable(t, Options{})
+	b, _, _ := c.Claim("chat", "alice", "pod-1", t0)
+	if c.Show(b, t0) {
+		t.Error("shown without a mirror")
+	}
+	mirror := &usedAgo{shown: map[string]bool{}}
+	c = newTable(t, Options{Mirror: mirror})
+	if b, _, _ = c.Claim("chat", "alice", "pod-1", t0); c.Show(statefulroute.Binding{Service: "chat", Key: "alice", Pod: "pod-1"}, t0) {
+		t.Error("shown without an epoch")
+	}
+	if c.Delete("chat", "alice"); c.Show(b, t0) || len(mirror.shown) > 0 {
+		t.Error("shown after it was deleted")
+	}
+}
+
+// Look-ups that somebody else made are in the statistics.
+func TestCountHits(t *testing.T) {
+	c := newTable(t, Options{})
+	c.Lookup("chat", "alice", t0)
+	c.CountHits(3)
+	if s := c.Stats(); s.Hits != 3 || s.Misses != 1 || s.HitRate != 0.75 {
+		t.Errorf("%+v", s)
+	}
+}
