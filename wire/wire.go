@@ -53,6 +53,11 @@ const (
 	// MaxRetriesKey is the key beside it for how often; where it is not set, as often as
 	// the route says.
 	MaxRetriesKey = "max_retries"
+	// FastPathState is the key of the filter state by which Envoy's module says, with
+	// FastPathTaken, that extproc need not be asked.
+	FastPathState = "stateful-route.fast-path"
+	// FastPathTaken is the value under FastPathState.
+	FastPathTaken = "1"
 	// LBNamespace is the key in filter and dynamic metadata of what Envoy's load balancer
 	// heeds. There, BoundPodKey has the name of each endpoint's pod and of the pod that
 	// a request is bound to, for its retry.

@@ -13,9 +13,11 @@ import (
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	"go.uber.org/zap"
 
 	"github.com/stateful-route/stateful-route/wire"
 	"github.com/stateful-route/stateful-route/xds/build"
+	"github.com/stateful-route/stateful-route/xds/state"
 )
 
 // caches serves the resources. It is the server's cachev3.Cache: a table per
@@ -31,9 +33,10 @@ type caches struct {
 	prefix  string // of the versions
 	clients *clients
 
-	mu     sync.Mutex
-	tables map[cacheKey]*table
-	seq    [2]uint64 // the last publication to one type of client
+	mu       sync.Mutex
+	tables   map[cacheKey]*table
+	variants *variants // the listeners of Envoys that are given others than those in tables
+	seq      [2]uint64 // the last publication to one type of client
 }
 
 type cacheKey struct {
@@ -53,14 +56,15 @@ type table struct {
 
 // entry is a resource, put into bytes when somebody asks for it first.
 type entry struct {
-	name    string
-	version string // for state-of-the-world: of the publication
-	raw     func() ([]byte, error)
-	hash    func() string // for delta: of the content, the same in another run
+	name     string
+	version  string // for state-of-the-world: of the publication
+	resource types.Resource
+	raw      func() ([]byte, error)
+	hash     func() string // for delta: of the content, the same in another run
 }
 
 func newEntry(name, version string, res types.Resource) *entry {
-	e := &entry{name: name, version: version}
+	e := &entry{name: name, version: version, resource: res}
 	e.raw = sync.OnceValues(func() ([]byte, error) { return cachev3.MarshalResource(res) })
 	e.hash = sync.OnceValue(func() string {
 		raw, err := e.raw()
@@ -79,26 +83,33 @@ func publishOrder() []string {
 
 // newCaches needs a prefix no earlier process used: the versions count from 1,
 // and a client that comes back must not take the new 7 for the old 7.
-func newCaches(prefix string, clients *clients) *caches {
-	c := &caches{prefix: prefix, clients: clients, tables: map[cacheKey]*table{}}
+func newCaches(prefix string, clients *clients, log *zap.Logger) *caches {
+	c := &caches{prefix: prefix, clients: clients, tables: map[cacheKey]*table{}, variants: newVariants(log)}
 	for _, clientType := range []wire.ClientType{wire.Envoy, wire.Extproc} {
 		for _, typeURL := range publishOrder() {
 			if typeURL == resourcev3.SecretType && clientType != wire.Envoy {
 				continue // nobody else has a use for keys
 			}
-			c.tables[cacheKey{clientType, typeURL}] = &table{
-				typeURL: typeURL, entries: map[string]*entry{},
-				byName: map[string]map[*subscriber]struct{}{}, all: map[*subscriber]struct{}{},
-			}
+			c.tables[cacheKey{clientType, typeURL}] = newTable(typeURL)
 		}
 	}
 	return c
+}
+
+func newTable(typeURL string) *table {
+	return &table{
+		typeURL: typeURL, entries: map[string]*entry{},
+		byName: map[string]map[*subscriber]struct{}{}, all: map[*subscriber]struct{}{},
+	}
 }
 
 // changes are what a publication does to one type of client's resources.
 type changes struct {
 	set  build.Resources
 	gone map[string][]string // by type
+	// listeners is what Envoys' listeners are made of where they may have changed; nil: they
+	// have not.
+	listeners *state.Model
 }
 
 func newChanges() changes { return changes{set: build.NewResources(), gone: map[string][]string{}} }
@@ -121,6 +132,9 @@ func (c *caches) publish(to wire.ClientType, seq uint64, ch changes) {
 			delete(t.entries, name)
 		}
 		c.tell(t, slices.Collect(maps.Keys(ch.set[typeURL])), ch.gone[typeURL], seq)
+		if typeURL == resourcev3.ListenerType && ch.listeners != nil {
+			c.variants.publish(*ch.listeners, version, func(t *table, changed, gone []string) { c.tell(t, changed, gone, seq) })
+		}
 	}
 }
 
@@ -227,11 +241,16 @@ func (c *caches) watch(req any, typeURL string, open func(*subscriber)) (cancel 
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := c.tables[cacheKey{stream.clientType, typeURL}]
+	t := c.tableOf(stream, typeURL)
 	if t == nil {
 		return func() {}, nil
 	}
 	s := stream.subscribers[typeURL]
+	if s != nil && s.table != t {
+		s.unsubscribe()
+		c.variants.trim()
+		s = nil
+	}
 	if s == nil {
 		s = &subscriber{table: t, stream: stream, names: map[string]struct{}{}, missed: map[string]struct{}{}}
 		stream.subscribers[typeURL] = s
@@ -245,6 +264,18 @@ func (c *caches) watch(req any, typeURL string, open func(*subscriber)) (cancel 
 	}, nil
 }
 
+// tableOf is where a stream finds a type; nil: there is nothing of it.
+func (c *caches) tableOf(s *stream, typeURL string) *table {
+	if typeURL == resourcev3.ListenerType && s.variant != (variant{}) {
+		t, err := c.variants.open(s.variant, c.version(c.seq[s.clientType]))
+		if err == nil {
+			return t
+		}
+		c.clients.deny(s, err.Error())
+	}
+	return c.tables[cacheKey{s.clientType, typeURL}]
+}
+
 // forget ends a stream's interest in everything.
 func (c *caches) forget(s *stream) {
 	c.mu.Lock()
@@ -253,6 +284,7 @@ func (c *caches) forget(s *stream) {
 		sub.unsubscribe()
 	}
 	clear(s.subscribers)
+	c.variants.trim()
 }
 
 // Fetch is REST xDS, which is not offered.

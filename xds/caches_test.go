@@ -11,6 +11,8 @@ import (
 	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	subscriptionv3 "github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/stateful-route/stateful-route/wire"
 )
@@ -33,7 +35,7 @@ func newLibrary(t *testing.T, protocol string, names ...string) *library {
 		t: t, clients: newClients(&observed{}, func(ClientStatus) {}, time.Second), key: streamKey{protocol, 1},
 		sotw: make(chan cachev3.Response, 10), delta: make(chan cachev3.DeltaResponse, 20),
 	}
-	l.caches = newCaches("a-", l.clients)
+	l.caches = newCaches("a-", l.clients, zap.NewNop())
 	l.clients.sequence, l.clients.left = l.caches.sequence, l.caches.forget
 	l.sub = subscriptionv3.NewSotwSubscription(names, true)
 	l.clients.open(l.key)
@@ -70,6 +72,17 @@ func (l *library) ask(version string) {
 		_, err = l.caches.CreateDeltaWatch(req, l.sub, l.delta)
 	}
 	if err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// askListeners is the first request for listeners of a node with the metadata.
+func (l *library) askListeners(metadata *structpb.Struct) {
+	l.t.Helper()
+	node := &corev3.Node{Id: "a", Metadata: metadata}
+	req := &cachev3.DeltaRequest{Node: node, TypeUrl: resourcev3.ListenerType}
+	l.clients.request(l.key, req, node, req.TypeUrl, "", nil)
+	if _, err := l.caches.CreateDeltaWatch(req, l.sub, l.delta); err != nil {
 		l.t.Fatal(err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	serverv3 "github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"google.golang.org/genproto/googleapis/rpc/status"
 
@@ -24,6 +25,10 @@ type ClientStatus struct {
 	Version  string `json:"version"`  // sent last; unchanged: the client came back with what is current
 	Status   string `json:"status"`   // ack, nack, pending, or waiting when nothing was sent
 	Reason   string `json:"reason,omitempty"`
+	// Path is the way of an Envoy's requests: module, where known sessions need no extproc,
+	// or callout. PathReason is why an Envoy that asks for the module does without.
+	Path       string `json:"path,omitempty"`
+	PathReason string `json:"path_reason,omitempty"`
 	// Lagging: it has not answered for so long that nobody waits for it, until it
 	// answers again.
 	Lagging bool `json:"lagging,omitempty"`
@@ -51,6 +56,9 @@ type clients struct {
 	// before the first stream.
 	sequence func(version string) uint64
 	left     func(*stream)
+	// onCallout is told of an Envoy that asks for the module and is not given it; set
+	// before the first stream, too.
+	onCallout func(node, reason string)
 	// changed wakes the loop: something may have been acknowledged.
 	changed chan struct{}
 
@@ -77,6 +85,10 @@ type stream struct {
 	connected  time.Time
 	types      map[string]*progress
 	request    any // the last one
+
+	variant variant // of the listeners that it is given
+	fast    bool    // it has taken listeners of its variant
+	callout string  // why it is not given the variant that it asked for
 
 	subscribers map[string]*subscriber // by type; the caches' own
 }
@@ -106,7 +118,7 @@ func (t *progress) owes() bool { return t.queued > 0 || t.opening || t.nonce != 
 func newClients(observer PushObserver, refused func(ClientStatus), ackTimeout time.Duration) *clients {
 	return &clients{
 		observer: observer, refused: refused, ackTimeout: ackTimeout,
-		sequence: func(string) uint64 { return 0 }, left: func(*stream) {},
+		sequence: func(string) uint64 { return 0 }, left: func(*stream) {}, onCallout: func(string, string) {},
 		changed: make(chan struct{}, 1),
 		streams: map[streamKey]*stream{}, requests: map[any]*stream{}, changes: map[wire.ClientType]time.Time{},
 	}
@@ -235,27 +247,57 @@ func (c *clients) close(key streamKey) {
 }
 
 func (c *clients) request(key streamKey, req any, node *corev3.Node, typeURL, nonce string, refusal *status.Status) {
-	row, refused := c.note(key, req, node, typeURL, nonce, refusal)
+	s := c.meet(key, node)
+	if s == nil {
+		return
+	}
+	row, refused := c.note(s, req, typeURL, nonce, refusal)
 	if refused {
 		c.observer.XDSNack(row.Type)
 		c.refused(row)
+		if s.refuses(typeURL) {
+			c.deny(s, "it refused the listeners with the module: "+row.Reason)
+		}
 	}
 	c.wake()
 }
 
+// meet returns the stream of a request, and books who it is: what listeners a client is
+// given is settled by its first request.
+func (c *clients) meet(key streamKey, node *corev3.Node) *stream {
+	c.mu.Lock()
+	s := c.streams[key]
+	if s == nil || node == nil {
+		c.mu.Unlock()
+		return s
+	}
+	s.node, s.clientType = node.GetId(), wire.ClientTypeOf(node.GetUserAgentName())
+	var err error
+	if first := s.request == nil; first && s.clientType == wire.Envoy {
+		s.variant, err = variantOf(node)
+	}
+	c.mu.Unlock()
+	if err != nil {
+		c.deny(s, err.Error())
+	}
+	return s
+}
+
+// deny has a client be given the zero variant from now on.
+func (c *clients) deny(s *stream, reason string) {
+	c.mu.Lock()
+	s.variant, s.fast, s.callout = variant{}, false, reason
+	node := s.node
+	c.mu.Unlock()
+	c.onCallout(node, reason)
+}
+
 // note books a request; refused tells that it is a new NACK.
-func (c *clients) note(key streamKey, req any, node *corev3.Node, typeURL, nonce string, refusal *status.Status) (row ClientStatus, refused bool) {
+func (c *clients) note(s *stream, req any, typeURL, nonce string, refusal *status.Status) (row ClientStatus, refused bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.streams[key]
-	if s == nil {
-		return row, false
-	}
 	delete(c.requests, s.request)
 	s.request, c.requests[req] = req, s
-	if node != nil {
-		s.node, s.clientType = node.GetId(), wire.ClientTypeOf(node.GetUserAgentName())
-	}
 	t := s.types[typeURL]
 	if t == nil {
 		now := time.Now()
@@ -272,6 +314,8 @@ func (c *clients) note(key streamKey, req any, node *corev3.Node, typeURL, nonce
 	t.through, t.behind, t.opening = max(t.through, t.sent), t.since, true
 	if refusal != nil {
 		t.reason = cmp.Or(refusal.GetMessage(), "no reason given")
+	} else if typeURL == resourcev3.ListenerType {
+		s.fast = s.variant != variant{}
 	}
 	return s.status(typeURL, time.Now(), c.ackTimeout), refusal != nil
 }
@@ -342,9 +386,10 @@ func (c *clients) list(now time.Time) []ClientStatus {
 
 func (s *stream) status(typeURL string, now time.Time, ackTimeout time.Duration) ClientStatus {
 	t := s.types[typeURL]
+	path, why := s.path()
 	row := ClientStatus{
 		Node: s.node, Client: s.clientType.String(), Protocol: s.key.protocol, Type: shortType(typeURL),
-		Version: t.version, Reason: t.reason, Lagging: t.lags(now, ackTimeout),
+		Version: t.version, Reason: t.reason, Lagging: t.lags(now, ackTimeout), Path: path, PathReason: why,
 		Age: now.Sub(t.since).Seconds(), Connected: now.Sub(s.connected).Seconds(),
 	}
 	switch {

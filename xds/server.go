@@ -130,8 +130,8 @@ func New(opts Options) (*Server, error) {
 	}
 	s.current.Store(&state.Model{})
 	s.clients = newClients(opts.Observer, s.refused, opts.AckTimeout)
-	s.caches = newCaches(opts.Boot+"-", s.clients)
-	s.clients.sequence, s.clients.left = s.caches.sequence, s.caches.forget
+	s.caches = newCaches(opts.Boot+"-", s.clients, opts.Logger)
+	s.clients.sequence, s.clients.left, s.clients.onCallout = s.caches.sequence, s.caches.forget, s.withoutModule
 	var err error
 	if s.guard, err = newGuard(opts.Limits, s.names, opts.Logger); err != nil {
 		return nil, err
@@ -142,6 +142,11 @@ func New(opts Options) (*Server, error) {
 func (s *Server) refused(row ClientStatus) {
 	s.opts.Logger.Error("a client refused a push: it keeps its last good state",
 		zap.String("node", row.Node), zap.String("type", row.Type), zap.String("version", row.Version), zap.String("reason", row.Reason))
+}
+
+func (s *Server) withoutModule(node, reason string) {
+	s.opts.Logger.Warn("an Envoy that asks for the module is given listeners without it: it asks extproc about every request",
+		zap.String("node", node), zap.String("reason", reason))
 }
 
 // Run drives changes to the clients until ctx ends. Nothing that it is told can
@@ -252,7 +257,7 @@ func (s *Server) publishTo(to wire.ClientType, pubs []Publication) {
 		var err error
 		switch {
 		case p.Service == "":
-			err = s.addShared(ch, p.Shared)
+			err = s.addShared(&ch, p.Shared)
 		case p.View == nil:
 			s.endService(ch, to, p.Service)
 		default:
@@ -306,7 +311,7 @@ func (s *Server) isGiven(name string) bool {
 	return envoys || extprocs
 }
 
-func (s *Server) addShared(ch changes, m state.Model) error {
+func (s *Server) addShared(ch *changes, m state.Model) error {
 	built, err := build.Shared(m)
 	if err != nil {
 		return err
@@ -323,7 +328,7 @@ func (s *Server) addShared(ch changes, m state.Model) error {
 			}
 		}
 	}
-	s.shared = built
+	s.shared, ch.listeners = built, &m
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/wire"
@@ -125,6 +126,7 @@ type client struct {
 type push struct {
 	typeURL, nonce, version string
 	names                   []string
+	resources               []*anypb.Any
 }
 
 func (r *running) client(t *testing.T, protocol, agent string) *client {
@@ -160,7 +162,7 @@ func (c *client) receiveDelta() (push, error) {
 	resp, err := c.delta.Recv()
 	p := push{typeURL: resp.GetTypeUrl(), nonce: resp.GetNonce(), version: resp.GetSystemVersionInfo()}
 	for _, r := range resp.GetResources() {
-		p.names = append(p.names, r.GetName())
+		p.names, p.resources = append(p.names, r.GetName()), append(p.resources, r.GetResource())
 	}
 	return p, err
 }
@@ -168,7 +170,8 @@ func (c *client) receiveDelta() (push, error) {
 func (c *client) receiveSotw() (push, error) {
 	resp, err := c.sotw.Recv()
 	p := push{typeURL: resp.GetTypeUrl(), nonce: resp.GetNonce(), version: resp.GetVersionInfo()}
-	for range resp.GetResources() {
+	p.resources = resp.GetResources()
+	for range p.resources {
 		p.names = append(p.names, "")
 	}
 	return p, err

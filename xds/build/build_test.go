@@ -57,6 +57,26 @@ func TestGoldenResources(t *testing.T) {
 	}
 }
 
+// The same, but for the filters, is what an Envoy gets that has the module.
+func TestGoldenListenersWithTheModule(t *testing.T) {
+	cfg, err := config.LoadXDSServer("testdata/wide.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := state.NewStore()
+	store.SetConfig(t0, state.GatewayOf(cfg.Envoy), cfg.Services)
+	listeners, err := Listeners(store.Model(), FastPath{Module: "/usr/lib/libstateful_route.so", Table: "/dev/shm/stateful-route"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/wide.module.lds.json", asJSON(t, Resources{resourcev3.ListenerType: listeners}, resourcev3.ListenerType))
+	without, err := Listeners(store.Model(), FastPath{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/wide.lds.json", asJSON(t, Resources{resourcev3.ListenerType: without}, resourcev3.ListenerType))
+}
+
 func asJSON(t *testing.T, r Resources, typeURL string) []byte {
 	t.Helper()
 	all := map[string]json.RawMessage{}

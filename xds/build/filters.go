@@ -98,10 +98,21 @@ func issuesCookies(m state.Model) bool {
 }
 
 // buildFilters lists the HTTP filters in the order a request meets them.
-func buildFilters(m state.Model) ([]*hcmv3.HttpFilter, error) {
+func buildFilters(m state.Model, fast FastPath) ([]*hcmv3.HttpFilter, error) {
 	makers := []func(state.Model) (*hcmv3.HttpFilter, error){
 		cleanResponseFilter, extprocFilter, denyUndecidedFilter, sessionFilter,
 		func(state.Model) (*hcmv3.HttpFilter, error) { return routerFilter() },
+	}
+	if fast != (FastPath{}) {
+		makers = slices.Replace(makers, 1, 2,
+			func(state.Model) (*hcmv3.HttpFilter, error) { return moduleFilter(fast) },
+			func(m state.Model) (*hcmv3.HttpFilter, error) {
+				asks, err := extprocFilter(m)
+				if err != nil {
+					return nil, err
+				}
+				return unlessFast(asks)
+			})
 	}
 	filters := make([]*hcmv3.HttpFilter, len(makers))
 	for i, build := range makers {

@@ -34,11 +34,11 @@ const maxRequestHeadersKB = 96
 
 // buildListeners are Envoy's public listeners, one for each address: so an address that
 // begins or ends to speak TLS is a change of its own listener, and its socket stays.
-func buildListeners(m state.Model) (map[string]types.Resource, error) {
+func buildListeners(m state.Model, fast FastPath) (map[string]types.Resource, error) {
 	if len(m.Gateway.Listeners) == 0 {
 		return nil, errors.New("envoy.listener: at least one address is needed")
 	}
-	manager, err := buildConnectionManager(m)
+	manager, err := buildConnectionManager(m, fast)
 	if err != nil {
 		return nil, err
 	}
@@ -99,12 +99,12 @@ func tcpKeepalive() *corev3.TcpKeepalive {
 	}
 }
 
-func buildConnectionManager(m state.Model) (*hcmv3.HttpConnectionManager, error) {
+func buildConnectionManager(m state.Model, fast FastPath) (*hcmv3.HttpConnectionManager, error) {
 	early, err := earlyMutation(m)
 	if err != nil {
 		return nil, err
 	}
-	filters, err := buildFilters(m)
+	filters, err := buildFilters(m, fast)
 	if err != nil {
 		return nil, err
 	}

@@ -45,10 +45,10 @@ func All(m state.Model) (Resources, error) {
 	return r, nil
 }
 
-// Shared makes the resources that are not a service's own.
+// Shared makes the resources that are not a service's own, for Envoys without a fast path.
 func Shared(m state.Model) (Resources, error) {
 	r := NewResources()
-	listeners, err := buildListeners(m)
+	listeners, err := buildListeners(m, FastPath{})
 	if err != nil {
 		return nil, err
 	}

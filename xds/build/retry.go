@@ -113,16 +113,10 @@ func confirmedRetries(svc statefulroute.Service) ([]*hcmv3.HttpFilter, error) {
 	if err != nil {
 		return nil, err
 	}
+	matcher := exactMatch(first, "1", skip)
+	matcher.OnNoMatch = ask
 	filter, err := httpFilter("stateful-route.confirm-retry", &matchingv3.ExtensionWithMatcher{
-		XdsMatcher: &xdsmatcherv3.Matcher{
-			MatcherType: &xdsmatcherv3.Matcher_MatcherTree_{MatcherTree: &xdsmatcherv3.Matcher_MatcherTree{
-				Input: first,
-				TreeType: &xdsmatcherv3.Matcher_MatcherTree_ExactMatchMap{ExactMatchMap: &xdsmatcherv3.Matcher_MatcherTree_MatchMap{
-					Map: map[string]*xdsmatcherv3.Matcher_OnMatch{"1": skip},
-				}},
-			}},
-			OnNoMatch: ask,
-		},
+		XdsMatcher:      matcher,
 		ExtensionConfig: &corev3.TypedExtensionConfig{Name: "envoy.filters.http.composite", TypedConfig: composite},
 	})
 	if err != nil {

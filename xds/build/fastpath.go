@@ -1,0 +1,97 @@
+package build
+
+import (
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
+	modulesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/dynamic_modules/v3"
+	skipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/matcher/action/v3"
+	modulefilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/dynamic_modules/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	networkinputsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/stateful-route/stateful-route/wire"
+	"github.com/stateful-route/stateful-route/xds/state"
+)
+
+// filterModule is the filter of the module; it has nothing to do with a route.
+const filterModule = "envoy.filters.http.dynamic_modules"
+
+// FastPath is what an Envoy needs to answer for known sessions by itself: the module and
+// the table, both as files that this Envoy sees. The zero value is an Envoy that has
+// neither.
+type FastPath struct {
+	Module, Table string
+}
+
+// Listeners are the listeners of an Envoy that has the fast path, checked by the rules of
+// Envoy's API; of one that has not, those of Shared.
+func Listeners(m state.Model, fast FastPath) (map[string]types.Resource, error) {
+	listeners, err := buildListeners(m, fast)
+	if err != nil {
+		return nil, err
+	}
+	for name, listener := range listeners {
+		if err := validate(name, listener); err != nil {
+			return nil, err
+		}
+	}
+	return listeners, nil
+}
+
+// moduleFilter pins a request of a known session, or marks one that needs no decision. It
+// is never unloaded: a thread of its own watches the table.
+func moduleFilter(fast FastPath) (*hcmv3.HttpFilter, error) {
+	table, err := toAny(wrapperspb.String(fast.Table))
+	if err != nil {
+		return nil, err
+	}
+	return httpFilter(filterModule, &modulefilterv3.DynamicModuleFilter{
+		DynamicModuleConfig: &modulesv3.DynamicModuleConfig{
+			Module: &corev3.AsyncDataSource{Specifier: &corev3.AsyncDataSource_Local{
+				Local: &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: fast.Module}},
+			}},
+			DoNotClose: true,
+		},
+		FilterName:   wire.Namespace,
+		FilterConfig: table,
+	})
+}
+
+// unlessFast skips a filter for the requests that the module marked. The mark is filter
+// state, which no client can set. The filter keeps its name, so that routes override it
+// as before.
+func unlessFast(filter *hcmv3.HttpFilter) (*hcmv3.HttpFilter, error) {
+	mark, err := toXDS(&networkinputsv3.FilterStateInput{Key: wire.FastPathState})
+	if err != nil {
+		return nil, err
+	}
+	skip, err := action(&skipv3.SkipFilter{})
+	if err != nil {
+		return nil, err
+	}
+	out, err := httpFilter(filter.Name, &matchingv3.ExtensionWithMatcher{
+		XdsMatcher: exactMatch(mark, wire.FastPathTaken, skip),
+		ExtensionConfig: &corev3.TypedExtensionConfig{
+			Name: filter.Name, TypedConfig: filter.GetTypedConfig(),
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	out.Disabled = filter.Disabled
+	return out, nil
+}
+
+// exactMatch does what is given where the input is the text.
+func exactMatch(input *xdscorev3.TypedExtensionConfig, text string, then *xdsmatcherv3.Matcher_OnMatch) *xdsmatcherv3.Matcher {
+	return &xdsmatcherv3.Matcher{MatcherType: &xdsmatcherv3.Matcher_MatcherTree_{MatcherTree: &xdsmatcherv3.Matcher_MatcherTree{
+		Input: input,
+		TreeType: &xdsmatcherv3.Matcher_MatcherTree_ExactMatchMap{ExactMatchMap: &xdsmatcherv3.Matcher_MatcherTree_MatchMap{
+			Map: map[string]*xdsmatcherv3.Matcher_OnMatch{text: then},
+		}},
+	}}}
+}
