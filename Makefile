@@ -19,8 +19,9 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## build all programs into bin/
+build: ## build all programs and, where there is a C compiler, Envoy's module into bin/
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	@fastpath/module/build.sh $(CURDIR)/bin/libstateful_route.so
 
 .PHONY: run
 run: build ## demo pods, xds-server, extproc and a real Envoy on this machine; Ctrl-C stops all

@@ -1,0 +1,24 @@
+/* What the table is told of the requests that extproc does not see. */
+#ifndef STATEFUL_ROUTE_ACCOUNT_H
+#define STATEFUL_ROUTE_ACCOUNT_H
+
+#include "table.h"
+
+/* A flight is a request on its way, as its pod's record counts it. */
+typedef struct {
+  uint64_t began;
+  uint64_t answered; /* 0: not yet */
+  uint64_t reader;   /* as table.reader was when it began */
+  uint32_t pod, generation;
+  int method, status;
+} flight;
+
+void account_begin(const table *t, flight *f);
+void account_answer(const table *t, flight *f, int status, uint64_t now);
+void account_misroute(const table *t, const flight *f);
+void account_end(const table *t, const flight *f, uint64_t now);
+
+/* account_bucket is the index of a time in a histogram: eight for each doubling of microseconds. */
+uint32_t account_bucket(uint64_t ns);
+
+#endif

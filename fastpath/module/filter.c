@@ -1,0 +1,163 @@
+/* The hooks of Envoy's HTTP filter that do something; idle_hooks.c has the rest. */
+#define _GNU_SOURCE
+#include <time.h>
+
+#include "abi.h"
+#include "decide.h"
+#include "follow.h"
+#include "metadata.h"
+
+#define TEXT(literal) ((abi_buffer){literal, sizeof literal - 1})
+
+static abi_buffer buffer(span s) { return (abi_buffer){s.ptr, s.len}; }
+
+static void complain(const char *what) {
+  if (envoy_dynamic_module_callback_log) envoy_dynamic_module_callback_log(ABI_LOG_WARN, buffer(span_of(what)));
+}
+
+/* complete reports whether Envoy has all that this module asks of it. */
+static bool complete(void) {
+  return envoy_dynamic_module_callback_http_get_header && envoy_dynamic_module_callback_http_filter_get_attribute_string &&
+         envoy_dynamic_module_callback_http_get_upstream_remote_address &&
+         envoy_dynamic_module_callback_http_set_upstream_override_host &&
+         envoy_dynamic_module_callback_http_set_filter_state_bytes && envoy_dynamic_module_callback_http_set_dynamic_metadata_struct;
+}
+
+const char *HOOK(program_init)(void) {
+  if (complete()) return ABI_VERSION;
+  complain("stateful-route: this Envoy lacks callbacks that its module needs");
+  return NULL;
+}
+
+const void *HOOK(http_filter_config_new)(void *config, abi_buffer name, abi_buffer text) {
+  (void)config, (void)name;
+  if (text.length == 0 || memchr(text.ptr, 0, text.length)) {
+    complain("stateful-route: the module's configuration is to be the path of a table");
+    return NULL;
+  }
+  return follow_open(text.ptr, text.length);
+}
+
+void HOOK(http_filter_config_destroy)(const void *config) { follow_close((follower *)config); }
+
+const void *HOOK(http_filter_new)(const void *config, void *envoy) {
+  (void)envoy;
+  stream *s = stream_new(worker_self());
+  if (s) s->follower = (follower *)config;
+  return s;
+}
+
+static size_t request_header(const headers *h, span name, size_t index, span *value) {
+  abi_buffer found = {NULL, 0};
+  size_t count = 0;
+  if (!envoy_dynamic_module_callback_http_get_header(h->of, ABI_REQUEST_HEADERS, buffer(name), &found, index, &count)) return 0;
+  *value = (span){found.ptr, found.length};
+  return count;
+}
+
+/* mark_pod names the pod to Envoy's load balancer, for the case that the request is tried again. */
+static bool mark_pod(void *envoy, const bound_pod *pod) {
+  char text[64 + P_NAME_MAX];
+  meta_writer w = {text, sizeof text, 0};
+  meta_text(&w, span_of("stateful-route-pod"), (span){pod->name, pod->name_len});
+  return envoy_dynamic_module_callback_http_set_dynamic_metadata_struct(envoy, TEXT("envoy.lb"), (abi_buffer){text, w.len});
+}
+
+/* apply has Envoy do what was decided. False: it would not, and extproc is asked. */
+static bool apply(void *envoy, const verdict *v) {
+  const policy *p = v->policy;
+  abi_buffer address = {v->pod.address, v->pod.address_len};
+  if (v->pinned && !envoy_dynamic_module_callback_http_set_upstream_override_host(envoy, address, true)) return false;
+  span meta = !v->pinned ? p->meta_unbound : v->retry ? p->meta_retry : p->meta_bound;
+  if (meta.len > 0) envoy_dynamic_module_callback_http_set_dynamic_metadata_struct(envoy, TEXT("stateful-route"), buffer(meta));
+  if (v->retry) mark_pod(envoy, &v->pod);
+  return envoy_dynamic_module_callback_http_set_filter_state_bytes(envoy, TEXT("stateful-route.fast-path"), TEXT("1"));
+}
+
+static void begin(stream *s, held *h, const verdict *v, uint64_t now) {
+  s->counted = true;
+  s->pinned = v->pinned;
+  s->flight.began = now;
+  s->flight.pod = v->pod.pod;
+  s->flight.generation = v->pod.generation;
+  s->flight.method = v->method;
+  account_begin(&h->t, &s->flight);
+  atomic_store_explicit(&s->table, h, memory_order_relaxed);
+  if (!v->pinned) return;
+  s->address_len = v->pod.address_len;
+  memcpy(s->address, v->pod.address, sizeof s->address);
+  atomic_store_explicit(&s->since, now, memory_order_relaxed);
+  atomic_store_explicit(&s->hash_a, v->hash.a, memory_order_relaxed);
+  atomic_store_explicit(&s->hash_b, v->hash.b, memory_order_relaxed);
+  atomic_store_explicit(&s->open, true, memory_order_release);
+}
+
+int HOOK(http_filter_request_headers)(void *envoy, const void *filter, bool end) {
+  (void)end;
+  stream *s = (stream *)filter;
+  worker *w = s->owner;
+  held *h = s->counted ? NULL : follow_hold(s->follower, w->id);
+  if (!h) return ABI_CONTINUE;
+  abi_buffer service = {NULL, 0};
+  envoy_dynamic_module_callback_http_filter_get_attribute_string(envoy, ABI_ATTRIBUTE_XDS_ROUTE_NAME, &service);
+  headers from = {request_header, envoy};
+  request r = {{service.ptr, service.length}, &from, monotonic_ns(), time(NULL), &w->turn};
+  verdict v;
+  decide(&h->t, w->policies, &r, &v);
+  if (v.skip && !apply(envoy, &v)) {
+    v.skip = false;
+    v.result = RESULT_POLICY;
+  }
+  table_count(&h->t, w->id, v.result);
+  if (v.skip) {
+    begin(s, h, &v, r.now);
+  } else {
+    follow_release(h, w->id);
+  }
+  return ABI_CONTINUE;
+}
+
+static int status_of(void *envoy) {
+  abi_buffer text = {NULL, 0};
+  size_t count = 0;
+  if (!envoy_dynamic_module_callback_http_get_header(envoy, ABI_RESPONSE_HEADERS, TEXT(":status"), &text, 0, &count)) return 0;
+  int status = 0;
+  for (size_t i = 0; i < text.length && i < 4; i++) {
+    if (text.ptr[i] < '0' || text.ptr[i] > '9') return 0;
+    status = status * 10 + text.ptr[i] - '0';
+  }
+  return status;
+}
+
+int HOOK(http_filter_response_headers)(void *envoy, const void *filter, bool end) {
+  (void)end;
+  stream *s = (stream *)filter;
+  if (!s->counted || s->flight.answered != 0) return ABI_CONTINUE;
+  const table *t = &atomic_load_explicit(&s->table, memory_order_relaxed)->t;
+  account_answer(t, &s->flight, status_of(envoy), monotonic_ns());
+  abi_buffer served = {NULL, 0};
+  if (s->pinned && envoy_dynamic_module_callback_http_get_upstream_remote_address(envoy, &served) && served.length > 0 &&
+      !span_is((span){served.ptr, served.length}, s->address, s->address_len))
+    account_misroute(t, &s->flight);
+  return ABI_CONTINUE;
+}
+
+static void end_stream(stream *s) {
+  if (!s->counted) return;
+  s->counted = false;
+  atomic_store_explicit(&s->open, false, memory_order_release);
+  held *h = atomic_load_explicit(&s->table, memory_order_relaxed);
+  account_end(&h->t, &s->flight, monotonic_ns());
+  follow_release(h, s->owner->id);
+}
+
+void HOOK(http_filter_stream_complete)(void *envoy, const void *filter) {
+  (void)envoy;
+  end_stream((stream *)filter);
+}
+
+void HOOK(http_filter_destroy)(const void *filter) {
+  stream *s = (stream *)filter;
+  end_stream(s);
+  stream_free(s);
+}

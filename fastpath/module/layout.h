@@ -1,0 +1,90 @@
+/* Where what is in a table's file: the same numbers as in package fastpath, which describes them. */
+#ifndef STATEFUL_ROUTE_LAYOUT_H
+#define STATEFUL_ROUTE_LAYOUT_H
+
+enum {
+  HEADER_SIZE = 4096,
+  TABLE_VERSION = 1,
+
+  H_MAGIC = 0,
+  H_VERSION = 8,
+  H_HEADER_SIZE = 12,
+  H_FILE_SIZE = 16,
+  H_HASH_KEY = 24,
+  H_BUCKET_COUNT = 40,
+  H_BUCKETS_OFF = 48,
+  H_POD_COUNT = 56,
+  H_POD_SIZE = 60,
+  H_PODS_OFF = 64,
+  H_SERVICE_SLOTS = 72,
+  H_SERVICE_SLOT_SIZE = 76,
+  H_SERVICES_OFF = 80,
+  H_ARENA_OFF = 88,
+  H_ARENA_SIZE = 96,
+  H_CREATED = 104,
+  H_STATE = 128,
+  H_LEASE_END = 136,
+  H_FLAGS = 144,
+  H_COUNTERS = 256,
+  H_READERS = 2048,
+
+  COUNTER_STRIPES = 8,
+  COUNTER_STRIPE_SIZE = 128,
+
+  READERS = 64,
+  READER_SIZE = 32,
+  R_PID = 0,
+  R_GENERATION = 4,
+  R_HEARTBEAT = 8,
+
+  SERVICE_SLOT_SIZE = 64,
+  S_HASH = 0,
+  S_SEQ = 8,
+  S_POLICY_LEN = 12,
+  S_POLICY_OFF = 16,
+  S_POLICY_VERSION = 24,
+
+  BUCKET_SIZE = 64,
+  BUCKET_ENTRIES = 3,
+  B_SEQ = 0,
+  B_HASHES = 4,
+  B_PODS = 40,
+  B_USES = 52,
+
+  POD_SIZE = 4096,
+  P_SEQ = 0,
+  P_STATE = 4,
+  P_IDLE_UNITS = 8,
+  P_GENERATION = 12,
+  P_ADDRESS_LEN = 16,
+  P_NAME_LEN = 18,
+  P_ADDRESS = 20,
+  P_ADDRESS_MAX = 44,
+  P_NAME = 64,
+  P_NAME_MAX = 256,
+  P_IN_FLIGHT = 384,
+  P_REQUESTS = 640,
+  METHODS = 10,
+  STATUS_CLASSES = 7,
+  P_DURATION_SUM = P_REQUESTS + METHODS * STATUS_CLASSES * 8,
+  P_RESPONSE_SUM = P_DURATION_SUM + 8,
+  P_ABORTED = P_DURATION_SUM + 16,
+  P_MISROUTES = P_DURATION_SUM + 24,
+  P_DURATION_HIST = 1280,
+  P_RESPONSE_HIST = P_DURATION_HIST + 1024,
+  HIST_BUCKETS = 256
+};
+
+/* States of a table. */
+enum { STATE_BUILDING = 0, STATE_LIVE = 1, STATE_RETIRED = 2 };
+
+/* Flags of a table. */
+enum { TABLE_SAMPLED_CALLS_OUT = 1, TABLE_UNTRACED_CALLS_OUT = 2 };
+
+/* Flags of a pod. */
+enum { POD_SERVING = 1 };
+
+/* A last use is told in units of 250 ms, of which 16 bits are kept. */
+#define USE_UNIT_NS 250000000ull
+
+#endif

@@ -1,0 +1,42 @@
+#include "metadata.h"
+
+static void put(meta_writer *w, const void *bytes, size_t n) {
+  if (w->len + n <= w->room && n > 0) memcpy(w->to + w->len, bytes, n);
+  w->len += n;
+}
+
+static size_t varint(size_t v, unsigned char out[10]) {
+  size_t n = 0;
+  for (; v >= 0x80; v >>= 7) out[n++] = (unsigned char)(v | 0x80);
+  out[n++] = (unsigned char)v;
+  return n;
+}
+
+static size_t varint_len(size_t v) {
+  unsigned char scratch[10];
+  return varint(v, scratch);
+}
+
+static void put_tag(meta_writer *w, unsigned char tag, size_t len) {
+  unsigned char bytes[11] = {tag};
+  put(w, bytes, 1 + varint(len, bytes + 1));
+}
+
+/* entry is one of the map `fields` (1): its key (1) and its value (2), of which value_len bytes follow. */
+static void entry(meta_writer *w, span key, size_t value_len) {
+  put_tag(w, 0x0a, 1 + varint_len(key.len) + key.len + 1 + varint_len(value_len) + value_len);
+  put_tag(w, 0x0a, key.len);
+  put(w, key.ptr, key.len);
+  put_tag(w, 0x12, value_len);
+}
+
+void meta_text(meta_writer *w, span key, span value) {
+  entry(w, key, 1 + varint_len(value.len) + value.len);
+  put_tag(w, 0x1a, value.len); /* string_value */
+  put(w, value.ptr, value.len);
+}
+
+void meta_true(meta_writer *w, span key) {
+  entry(w, key, 2);
+  put(w, "\x20\x01", 2); /* bool_value */
+}

@@ -1,0 +1,142 @@
+#include "policy.h"
+
+#include <stdlib.h>
+
+#include "metadata.h"
+
+/* A cursor never goes beyond the end: bad says that it would have had to. */
+typedef struct {
+  const char *at;
+  size_t left;
+  bool bad;
+} cursor;
+
+static const char *take(cursor *c, size_t n) {
+  if (n > c->left) {
+    c->bad = true;
+    c->left = 0;
+    return NULL;
+  }
+  const char *p = c->at;
+  c->at += n;
+  c->left -= n;
+  return p;
+}
+
+static uint32_t number(cursor *c, size_t size) {
+  uint32_t v = 0;
+  const char *p = take(c, size);
+  if (p) memcpy(&v, p, size);
+  return v;
+}
+
+static span text(cursor *c, size_t len_size) {
+  size_t len = number(c, len_size);
+  const char *p = take(c, len);
+  return (span){p, p ? len : 0};
+}
+
+static bool known_op(uint8_t op) { return op <= RE_RUNE_ANY_NOT_NL; }
+
+/* parse_pattern reads a program whose instructions all lead to instructions. */
+static bool parse_pattern(span bytes, re_program *re) {
+  cursor c = {bytes.ptr, bytes.len, false};
+  uint32_t n = number(&c, 2);
+  re->start = number(&c, 2);
+  if (c.bad || n == 0 || n > RE_MAX_INSTS || re->start >= n) return false;
+  re_inst *insts = calloc(n, sizeof *insts);
+  if (!insts) return false;
+  re->insts = insts;
+  re->n_insts = n;
+  for (uint32_t i = 0; i < n; i++) {
+    re_inst *inst = &insts[i];
+    inst->op = (uint8_t)number(&c, 1);
+    inst->out = number(&c, 4);
+    inst->arg = number(&c, 4);
+    inst->n_ranges = (uint16_t)number(&c, 2);
+    inst->ranges = take(&c, (size_t)inst->n_ranges * 8);
+    bool alt = inst->op == RE_ALT || inst->op == RE_ALT_MATCH;
+    if (c.bad || !known_op(inst->op) || inst->out >= n || (alt && inst->arg >= n)) return false;
+  }
+  return c.left == 0;
+}
+
+static bool parse_source(cursor *c, key_source *s) {
+  s->kind = (uint8_t)number(c, 1);
+  s->flags = (uint8_t)number(c, 1);
+  s->name = text(c, 2);
+  if (c->bad || s->kind < SOURCE_HEADER || s->kind > SOURCE_UNSUPPORTED) return false;
+  return s->kind != SOURCE_PATH || parse_pattern(text(c, 4), &s->pattern);
+}
+
+/* metadata makes the three that requests of the service are given. */
+static bool make_metadata(policy *p) {
+  const span decided = span_of("decided"), retry_on = span_of("retry_on"), most = span_of("max_retries");
+  span *all[3] = {&p->meta_bound, &p->meta_retry, &p->meta_unbound};
+  span retry[3] = {{NULL, 0}, p->retry_bound, p->retry_unbound};
+  for (int i = 0; i < 3; i++) {
+    size_t room = 128 + retry[i].len;
+    meta_writer w = {malloc(room), room, 0};
+    all[i]->ptr = w.to;
+    if (!w.to) return false;
+    if (p->flags & POLICY_DECIDED) meta_true(&w, decided);
+    if (retry[i].len > 0) meta_text(&w, retry_on, retry[i]);
+    if (i == 1 && retry[i].len > 0) meta_text(&w, most, span_of("1"));
+    all[i]->len = w.len;
+  }
+  return true;
+}
+
+static bool parse(policy *p, cursor *c) {
+  if (number(c, 4) != POLICY_FORMAT) return false;
+  p->service = number(c, 4);
+  p->flags = number(c, 4);
+  p->renew_seconds = number(c, 4);
+  p->unbound_pod = number(c, 4);
+  p->name = text(c, 2);
+  p->retry_bound = text(c, 1);
+  p->retry_unbound = text(c, 1);
+  uint32_t sources = number(c, 1);
+  if (c->bad || !(p->sources = calloc(sources + 1, sizeof *p->sources))) return false;
+  for (p->n_sources = 0; p->n_sources < sources;) {
+    if (!parse_source(c, &p->sources[p->n_sources++])) return false;
+  }
+  uint32_t methods = number(c, 1);
+  if (c->bad || !(p->end_methods = calloc(methods + 1, sizeof *p->end_methods))) return false;
+  for (; p->n_end_methods < methods; p->n_end_methods++) p->end_methods[p->n_end_methods] = text(c, 1);
+  return !c->bad && c->left == 0 && make_metadata(p);
+}
+
+typedef struct {
+  policy p; /* the first member: a policy * is one to this */
+  char *text;
+} owned;
+
+policy *policy_parse(char *bytes, size_t len) {
+  owned *o = calloc(1, sizeof *o);
+  if (!o) {
+    free(bytes);
+    return NULL;
+  }
+  o->text = bytes;
+  cursor c = {bytes, len, false};
+  if (!parse(&o->p, &c)) {
+    policy_free(&o->p);
+    return NULL;
+  }
+  o->p.bytes = sizeof *o + len + (o->p.n_sources + 1) * sizeof(key_source) + (o->p.n_end_methods + 1) * sizeof(span) + 512;
+  for (uint32_t i = 0; i < o->p.n_sources; i++) o->p.bytes += o->p.sources[i].pattern.n_insts * sizeof(re_inst);
+  return &o->p;
+}
+
+void policy_free(policy *p) {
+  if (!p) return;
+  for (uint32_t i = 0; i < p->n_sources; i++) free((void *)p->sources[i].pattern.insts);
+  free(p->sources);
+  free(p->end_methods);
+  free((void *)p->meta_bound.ptr);
+  free((void *)p->meta_retry.ptr);
+  free((void *)p->meta_unbound.ptr);
+  free(((owned *)p)->text);
+  free(p);
+}
