@@ -13,12 +13,16 @@ import (
 // lease is the time until which this replica may answer from its table.
 type lease struct {
 	monotonic func() time.Duration
+	tell      func(until time.Duration)
 	until     atomic.Int64
 }
 
 func (l *lease) runs() bool { return int64(l.monotonic()) < l.until.Load() }
 
-func (l *lease) prolong(until time.Duration) { l.until.Store(int64(until)) }
+func (l *lease) prolong(until time.Duration) {
+	l.until.Store(int64(until))
+	l.tell(until)
+}
 
 // Left is how long this replica may answer from its table; not above 0 means not at all.
 func (t *Table) Left() time.Duration {

@@ -37,6 +37,10 @@ type Options struct {
 	// OnConflict is told of a session whose binding this replica gave up, for the store had
 	// another one. nil means nobody listens.
 	OnConflict func(service string)
+	// OnLease is told until when the lease runs, by Monotonic, for those who answer in this
+	// replica's stead: after it was prolonged, and before others are told that it has ended. It
+	// is called by one goroutine at a time. nil means nobody does.
+	OnLease func(until time.Duration)
 	// Log receives when the lease is lost and regained, and what the store lost. nil means silence.
 	Log *zap.Logger
 	// Monotonic is a clock that nobody sets, for leases. nil means that of time.Now.
@@ -64,6 +68,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.OnConflict == nil {
 		o.OnConflict = func(string) {}
+	}
+	if o.OnLease == nil {
+		o.OnLease = func(time.Duration) {}
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()

@@ -31,6 +31,8 @@ type replica struct {
 	name  string
 	calls sync.Map // how often the store was called, by the name of the call
 	lost  sync.Map // pods that it may not send sessions to
+	shown shown
+	until atomic.Int64 // when others may not answer in its stead any more
 	stop  func()
 }
 
@@ -62,14 +64,15 @@ func startLeased(t *testing.T, addr, name string, lease time.Duration) *replica 
 		t.Fatal(err)
 	}
 	uses := &shared.Uses{}
-	local, err := affinity.New(affinity.Options{Journal: uses, ForgetEvicted: true})
+	local, err := affinity.New(affinity.Options{Journal: uses, ForgetEvicted: true, Mirror: &r.shown})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Table, err = shared.New(shared.Options{
 		Store: store, Local: local, Uses: uses, Replica: name, Lease: lease, CallTimeout: 5 * time.Second,
-		Serves: func(_, pod string) bool { _, lost := r.lost.Load(pod); return !lost },
-		Log:    zaptest.NewLogger(t).Named(name),
+		Serves:  func(_, pod string) bool { _, lost := r.lost.Load(pod); return !lost },
+		OnLease: func(until time.Duration) { r.until.Store(int64(until)) },
+		Log:     zaptest.NewLogger(t).Named(name),
 	})
 	if err != nil {
 		t.Fatal(err)

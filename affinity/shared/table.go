@@ -22,6 +22,7 @@ type Local interface {
 	DropPod(service, pod string) int
 	Hold(service, key string, now time.Time)
 	Release(service, key string, now time.Time)
+	Show(b statefulroute.Binding, now time.Time) bool
 	SetIdleTimeout(service string, d time.Duration)
 	All() iter.Seq[statefulroute.Binding]
 }
@@ -85,7 +86,7 @@ func New(o Options) (*Table, error) {
 		return nil, err
 	}
 	t := &Table{opts: o, local: o.Local, uses: o.Uses, fences: map[PodName]fence{}, votes: map[PodName]*vote{}, opened: make(chan struct{}), renewSoon: make(chan struct{}, 1)}
-	t.lease.monotonic = o.Monotonic
+	t.lease.monotonic, t.lease.tell = o.Monotonic, o.OnLease
 	return t, nil
 }
 
@@ -305,6 +306,11 @@ func (t *Table) Hold(service, key string, now time.Time) { t.local.Hold(service,
 
 // Release says that it has ended.
 func (t *Table) Release(service, key string, now time.Time) { t.local.Release(service, key, now) }
+
+// Show has others answer for a session, see affinity.Table, for as long as the lease runs:
+// this replica forgets what others change, and then nobody is shown it any more. What the
+// store has not confirmed has no epoch in what Lookup returns, and is not shown.
+func (t *Table) Show(b statefulroute.Binding, now time.Time) bool { return t.local.Show(b, now) }
 
 // PodSessions is how many sessions a pod has at all replicas, as of a second ago or so.
 func (t *Table) PodSessions(service, pod string) int {
