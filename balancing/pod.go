@@ -34,10 +34,11 @@ type pod struct {
 	learned    atomic.Int64  // when latency or errors were last updated
 	unanswered atomic.Int64  // since when it has answered none of the waiting; 0: it has
 
-	answered atomic.Int64 // last response; 0: never
-	mu       sync.Mutex   // serialises updates of the smoothed values
-	name     string
-	_        [32]byte // 128 bytes: no pod shares a cache line with another
+	answered  atomic.Int64 // last response; 0: never
+	mu        sync.Mutex   // serialises updates of the smoothed values, and guards elsewhere
+	elsewhere int64        // of inFlight, those that Served told of
+	name      string
+	_         [24]byte // 128 bytes: no pod shares a cache line with another
 }
 
 func loadFloat(a *atomic.Uint64) float64     { return math.Float64frombits(a.Load()) }
