@@ -41,6 +41,8 @@ type DirectoryOptions struct {
 	// OnComplete, when set, is called once, when every service announced has
 	// its pods for the first time.
 	OnComplete func()
+	// FastPath, when set, is told how services and pods stand.
+	FastPath FastPath
 	// Log receives what should not happen. nil means silence.
 	Log *zap.Logger
 	// Now is the clock. nil means time.Now.
@@ -53,6 +55,7 @@ type DirectoryOptions struct {
 // serving what it has.
 type Directory struct {
 	opts   DirectoryOptions
+	fast   fastPath
 	hasher *keyHasher // of all that extproc logs
 	// slots has a slot for each service. The map itself is replaced when services
 	// come or go.
@@ -83,6 +86,7 @@ type service struct {
 	unbound   *sampler
 	lookups   *lookups
 	refusals  *refusals
+	shows     bool // Envoys may answer for its sessions themselves
 }
 
 // sessionPlaces are where requests and responses name sessions, and end them.
@@ -117,7 +121,7 @@ func NewDirectory(o DirectoryOptions) (*Directory, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	d := &Directory{opts: o, hasher: newKeyHasher(), synced: make(chan struct{})}
+	d := &Directory{opts: o, fast: fastPath{FastPath: o.FastPath, log: o.Log}, hasher: newKeyHasher(), synced: make(chan struct{})}
 	d.slots.Store(&map[string]*slot{})
 	return d, nil
 }
@@ -246,8 +250,13 @@ func (d *Directory) Update(set []wire.ServiceState, gone []string, complete bool
 			joining[name] = &slot{}
 			joining[name].current.Store(s)
 		default:
+			d.fast.leave(was, s)
 			d.replace(at, was, s)
+			d.fast.join(was, s, d.idleTimeoutLocked(s.policy))
 		}
+	}
+	if complete || len(joining) > 0 {
+		d.fast.activate()
 	}
 	d.joinAndLeave(joining, gone)
 	if complete && d.complete.CompareAndSwap(false, true) {
@@ -281,11 +290,16 @@ func (d *Directory) joinAndLeave(joining map[string]*slot, gone []string) {
 	next := maps.Clone(old)
 	maps.Copy(next, joining)
 	for _, name := range gone {
+		d.fast.leave(old[name].current.Load(), nil)
 		delete(next, name)
 	}
 	d.slots.Store(&next)
 	for _, name := range gone {
 		forgetPods(old[name].current.Load(), nil)
+	}
+	for _, slot := range joining {
+		s := slot.current.Load()
+		d.fast.join(nil, s, d.idleTimeoutLocked(s.policy))
 	}
 }
 
@@ -304,6 +318,7 @@ func (d *Directory) build(old *service, state wire.ServiceState) (*service, erro
 		unbound:   &sampler{},
 		lookups:   &lookups{},
 		refusals:  &refusals{},
+		shows:     d.fast.FastPath != nil && mayShow(svc.Session),
 		current:   func() *service { return d.service(svc.Name) },
 	}
 	if old != nil {
@@ -329,13 +344,18 @@ func (d *Directory) SetDefaultIdleTimeout(to time.Duration) {
 	d.opts.DefaultIdleTimeout = to
 	for _, s := range d.all() {
 		d.setIdleTimeoutLocked(s.policy)
+		d.fast.setIdleTimeout(s, d.idleTimeoutLocked(s.policy))
 	}
 }
 
 func (d *Directory) setIdleTimeoutLocked(svc statefulroute.Service) {
 	if d.opts.IdleTimeouts != nil {
-		d.opts.IdleTimeouts.SetIdleTimeout(svc.Name, cmp.Or(svc.Session.IdleTimeout, d.opts.DefaultIdleTimeout))
+		d.opts.IdleTimeouts.SetIdleTimeout(svc.Name, d.idleTimeoutLocked(svc))
 	}
+}
+
+func (d *Directory) idleTimeoutLocked(svc statefulroute.Service) time.Duration {
+	return cmp.Or(svc.Session.IdleTimeout, d.opts.DefaultIdleTimeout)
 }
 
 // newPodView keeps a pod that stays as it is, and what was measured of one that

@@ -47,6 +47,7 @@ type exchange struct {
 	asked    bool // the response headers were asked for
 	late     bool // nobody waited for the answer any more
 	drained  bool // the stream was ended by us, when it was decided
+	shown    bool // Envoys were told that they need not ask for the session
 
 	// From the response; zero until then.
 	status   int
@@ -214,6 +215,7 @@ func (x *exchange) response(ctx context.Context, h sessionkey.Headers, upstream 
 	x.decision.picked.Answered(x.answered, x.outcome()) // a stream's end may be hours away
 	x.learn(ctx, h, pod, x.answered)
 	x.endSession(ctx, pod)
+	x.show(x.answered)
 	x.carried = nil
 	if !x.gives {
 		return continueResponse(nil)

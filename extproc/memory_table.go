@@ -67,12 +67,21 @@ func (t MemoryTable) Hold(service, key string, now time.Time) { t.Table.Hold(ser
 // Release implements Table.
 func (t MemoryTable) Release(service, key string, now time.Time) { t.Table.Release(service, key, now) }
 
-// List implements admin.Lister.
+// Show implements Table.
+func (t MemoryTable) Show(b statefulroute.Binding, now time.Time) bool { return t.Table.Show(b, now) }
+
+// List implements admin.Lister. What Envoys did by themselves is counted.
 func (t MemoryTable) List(_ context.Context, service, pod string, limit int, after string) (page []statefulroute.Binding, next string, err error) {
 	if after != "" && !affinity.ValidCursor(after) {
 		return nil, "", statefulroute.ErrCursor
 	}
 	page, next = t.Table.List(service, pod, limit, after)
+	now := time.Now()
+	for i := range page {
+		if b, ok := t.Table.Peek(page[i].Service, page[i].Key, now); ok && b.Epoch == page[i].Epoch {
+			page[i] = b
+		}
+	}
 	return page, next, nil
 }
 

@@ -141,6 +141,9 @@ func (x *exchange) run(stream extprocv3.ExternalProcessor_ProcessServer) error {
 	if x.refused() {
 		return nil
 	}
+	if !x.asked { // else the session waits for what the response has to say
+		x.show(x.began)
+	}
 	held := x.server.drain.hold(stream.Context(), x.owes())
 	defer held.release()
 	for {

@@ -43,8 +43,12 @@ type processor struct {
 }
 
 func startProcessor(t testing.TB, services ...wire.ServiceState) *processor {
+	return startProcessorOf(t, newDirectory(t, services...), newTable(t))
+}
+
+func startProcessorOf(t testing.TB, d *Directory, table *affinity.Table) *processor {
 	core, logs := observer.New(zap.DebugLevel)
-	p := &processor{t: t, directory: newDirectory(t, services...), table: newTable(t), logs: logs}
+	p := &processor{t: t, directory: d, table: table, logs: logs}
 	server, err := NewServer(ServerOptions{Directory: p.directory, Table: MemoryTable{Table: p.table}, Log: zap.New(core)})
 	if err != nil {
 		t.Fatal(err)

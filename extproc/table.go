@@ -46,4 +46,7 @@ type Table interface {
 	Hold(service, key string, now time.Time)
 	// Release says that a request has ended for which Hold was called.
 	Release(service, key string, now time.Time)
+	// Show has Envoys answer for a session themselves, where they can and while b is its
+	// binding, and reports whether they do.
+	Show(b statefulroute.Binding, now time.Time) bool
 }
