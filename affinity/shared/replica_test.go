@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -265,6 +266,26 @@ func TestARequestMeetsAnotherIncarnation(t *testing.T) {
 		if got, err := b.Find(t.Context(), service, want.Key, time.Now()); err != nil || got.Pod != want.Pod || got.Epoch != want.Epoch {
 			t.Errorf("%s is at %q in epoch %d, %v; want %s in %d", want.Key, got.Pod, got.Epoch, err, want.Pod, want.Epoch)
 		}
+	}
+}
+
+// The server's clock was set while one replica alone was registered: what the server has may
+// have expired too early, and another replica that comes must not find it gone.
+func TestAStepOfTheClockIsNoticedByOneReplicaAlone(t *testing.T) {
+	server := redistest.Start(t)
+	a := start(t, server.Addr(), "a")
+	want := a.claimed(t, "alice", "chat-0")
+	// As if the clock had been set two hours forward: the record has expired, too.
+	for _, command := range []string{`HINCRBY {test:}store tick -7200000`, `DEL "{test:}s:chat\x00alice"`} {
+		if said, err := server.Do(command); err != nil || strings.HasPrefix(said, "-") || said == ":0" {
+			t.Fatalf("%s: %s, %v", command, said, err)
+		}
+	}
+	renewed := a.called("renew")
+	await(t, "a renews its lease", func() bool { return a.called("renew") > renewed+1 })
+	b := start(t, server.Addr(), "b")
+	if got := b.claimed(t, "alice", "chat-1"); got.Pod != want.Pod || got.Epoch != want.Epoch {
+		t.Errorf("alice is at %s in epoch %d, it was %s in %d", got.Pod, got.Epoch, want.Pod, want.Epoch)
 	}
 }
 

@@ -10,7 +10,11 @@ if position >= 0 then
   end
   if position ~= seq then return {'behind', position, phase, {}, {}} end
 end
-if redis.call('HLEN', base .. 'at') == 0 or not stepped() then redis.call('HSET', store, 'tick', now) end
+-- Nobody was there to renew a lease where none is registered, or only this one, which has
+-- begun anew and knows nothing that could have expired: that is no step of the clock.
+local ones = redis.call('HLEN', base .. 'at')
+local alone = ones == 0 or ones == 1 and registered(me) and position < 0
+if alone or not stepped() then redis.call('HSET', store, 'tick', now) end
 redis.call('HSET', base .. 'at', me, seq)
 beat()
 redis.call('HSET', base .. 'info', me, ARGV[4])

@@ -4,7 +4,7 @@
 -- ARGV: replica, then for each session: service, key, pod, epoch, previous, created, seen, requests, ttl, put back.
 if not registered(me) then return {{'unregistered', seq}} end
 -- Sessions that replicas answer for may have expired: nothing may be put in their place.
-if phase == 'open' and stepped() and redis.call('HLEN', base .. 'at') > 1 then return {{'stepped', seq}} end
+if phase == 'open' and stepped() then return {{'stepped', seq}} end
 local out = {}
 -- bound is the answer for a binding in force. One whose pod is lost must not be kept: it may be
 -- rebound without another word.
