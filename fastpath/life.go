@@ -1,0 +1,123 @@
+package fastpath
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"time"
+
+	"github.com/stateful-route/stateful-route/fastpath/internal/layout"
+)
+
+// NoLease is the lease's end of a table whose writer nobody else replaces.
+const NoLease = time.Duration(math.MaxInt64)
+
+// errClosed is what those methods say that can fail.
+var errClosed = errors.New("fast-path table: it is closed")
+
+// Activate has readers act on the table, and on no other that was at its path: it returns
+// when the earlier one is retired.
+func (t *Table) Activate() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mem == nil {
+		return errClosed
+	}
+	if t.file != t.path {
+		if err := retire(t.path); err != nil {
+			return fmt.Errorf("fast-path table: retiring the one before: %w", err)
+		}
+		if err := os.Rename(t.file, t.path); err != nil {
+			return fmt.Errorf("fast-path table: %w", err)
+		}
+		t.file = t.path
+	}
+	t.mem.Store32(layout.OffState, layout.Live)
+	return nil
+}
+
+// retire marks the table at a path, if there is one, as one that nobody may act on.
+func retire(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	magic := make([]byte, len(layout.Magic))
+	if _, err := f.ReadAt(magic, layout.OffMagic); err != nil || string(magic) != layout.Magic ||
+		!info.Mode().IsRegular() || info.Size() < layout.HeaderSize {
+		return nil //nolint:nilerr // what cannot be read is no table, and nobody acts on it
+	}
+	_, err = f.WriteAt([]byte{layout.Retired, 0, 0, 0}, layout.OffState) // in the memory that others have mapped
+	return err
+}
+
+// Close ends the writing. With leave, readers go on acting on the table as it is, until the
+// next is activated: that is for a restart, while which nobody changes a binding. Else it is
+// retired, and its file removed.
+func (t *Table) Close(leave bool) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mem == nil {
+		return nil
+	}
+	m := t.mem
+	t.mem = nil
+	var removed error
+	if !leave || m.Load32(layout.OffState) != layout.Live {
+		m.Store32(layout.OffState, layout.Retired)
+		removed = t.remove()
+	}
+	if err := errors.Join(removed, unmap(m)); err != nil {
+		return fmt.Errorf("fast-path table: %w", err)
+	}
+	return nil
+}
+
+// remove removes the file, unless another process has put its own there.
+func (t *Table) remove() error {
+	info, err := os.Lstat(t.file)
+	if errors.Is(err, os.ErrNotExist) || err == nil && !os.SameFile(info, t.id) {
+		return nil
+	}
+	return errors.Join(err, os.Remove(t.file))
+}
+
+// SetLease says until when the table may be acted on, on Monotonic's clock; NoLease, as it is
+// at first, is for ever.
+func (t *Table) SetLease(end time.Duration) {
+	until := uint64(max(end, 0))
+	if end == NoLease {
+		until = layout.NoLease
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mem != nil {
+		t.mem.Store64(layout.OffLeaseEnd, until)
+	}
+}
+
+// SetTracing says which requests take the callout so that there is a span of each: those
+// whose traceparent says that they are sampled, and those that have none.
+func (t *Table) SetTracing(sampled, untraced bool) {
+	flags := uint32(0)
+	if sampled {
+		flags |= layout.SampledCallsOut
+	}
+	if untraced {
+		flags |= layout.UntracedCallsOut
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mem != nil {
+		t.mem.Store32(layout.OffFlags, flags)
+	}
+}
