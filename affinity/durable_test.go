@@ -73,6 +73,33 @@ func TestTheJournalHearsOfTheFirstReturn(t *testing.T) {
 	}
 }
 
+// counting is a journal that counts.
+type counting int
+
+func (n *counting) Put(statefulroute.Binding) { *n++ }
+func (n *counting) Delete(_, _ string)        {}
+
+// A session that is used all the while is told of as often as the steps say.
+func TestJournalSteps(t *testing.T) {
+	for steps, most := range map[int]int{0: DefaultJournalSteps, 1: 1, 8: 8, 100: 100} {
+		var n counting
+		c := newTable(t, Options{Journal: &n, JournalSteps: steps, DefaultExpiration: 30 * time.Minute})
+		claim(t, c, "chat", "k", "a", t0)
+		c.Lookup("chat", "k", t0)
+		n = 0 // what follows is ordinary use
+		const idles = 20
+		for at := time.Second; at < idles*30*time.Minute; at += time.Second {
+			c.Lookup("chat", "k", t0.Add(at))
+		}
+		if int(n) > most*idles+1 || int(n) < most/2*idles {
+			t.Errorf("%d steps: told of %d uses in %d idle timeouts", steps, n, idles)
+		}
+	}
+	if _, err := New(Options{JournalSteps: -1}); err == nil {
+		t.Error("-1 steps are taken")
+	}
+}
+
 // A binding that was used just before a restart lives as long after it as any other,
 // although the journal heard of its use long before.
 func TestALongIdleTimeoutAfterARestart(t *testing.T) {

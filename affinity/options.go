@@ -14,6 +14,7 @@ const (
 	DefaultCapacity          = 1_000_000
 	DefaultDefaultExpiration = 30 * time.Minute
 	DefaultCleanupInterval   = time.Minute
+	DefaultJournalSteps      = 16
 )
 
 const (
@@ -60,6 +61,9 @@ type Options struct {
 	Journal Journal
 	// Mirror shows bindings to others, see Table.Show; nil means that none is shown.
 	Mirror Mirror
+	// JournalSteps is how often in an idle timeout the journal is told of a session that
+	// is used all the while: at most so often, and at least half as often. 0 means 16.
+	JournalSteps int
 	// OnSwitch is called when the adaptive strategy changes its way, from
 	// within Expire and without a lock held; nil means that nobody listens.
 	OnSwitch func(from, to, why string)
@@ -71,7 +75,7 @@ type Options struct {
 type Journal interface {
 	// Put says that b is in force now: made, moved, or still in use. Ordinary
 	// use of a binding is told when it is the first one after the claim, and then
-	// at most once per sixteenth of its idle timeout and at least once per eighth;
+	// as often as Options.JournalSteps says;
 	// a request that is in flight for longer is a use all the while, see Table.Renew.
 	Put(b statefulroute.Binding)
 	// Delete says that the binding of key is gone: deleted, expired or evicted.
@@ -95,6 +99,9 @@ func (o *Options) withDefaults() Options {
 	if out.CleanupInterval == 0 {
 		out.CleanupInterval = DefaultCleanupInterval
 	}
+	if out.JournalSteps == 0 {
+		out.JournalSteps = DefaultJournalSteps
+	}
 	if out.Shards == 0 {
 		out.Shards = defaultShards(out.Capacity)
 	}
@@ -109,6 +116,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("affinity: negative default_expiration %s", o.DefaultExpiration)
 	case o.CleanupInterval < 0:
 		return fmt.Errorf("affinity: negative cleanup_interval %s", o.CleanupInterval)
+	case o.JournalSteps < 0:
+		return fmt.Errorf("affinity: %d journal steps", o.JournalSteps)
 	case o.Shards < 0 || o.Shards > maxShards:
 		return fmt.Errorf("affinity: %d shards are not in 1..%d", o.Shards, maxShards)
 	case o.Shards > 0 && shareOf(o.Capacity, o.Shards, 0)+headroom(o.Capacity/o.Shards, o.Shards) > maxPerShard:

@@ -18,6 +18,7 @@ type service struct {
 	salt   uint64        // makes equal keys of two services differ
 	idle   atomic.Int64  // nanoseconds; 0 means dflt
 	dflt   time.Duration // Options.DefaultExpiration
+	steps  int64         // Options.JournalSteps
 	totals *counters
 
 	mu   sync.Mutex
@@ -63,9 +64,11 @@ func (s *service) idleNanos() int64 {
 }
 
 // journalShift is the power of two, in nanoseconds, of the time in which the
-// journal hears of one use: more than a sixteenth of the idle timeout and at most an
-// eighth. A shift, since a division would cost more than finding the entry's cell.
-func (s *service) journalShift() int { return bits.Len64(uint64(max(s.idleNanos()/8, 1))) - 1 }
+// journal hears of one use, see Options.JournalSteps. A shift, since a division would cost
+// more than finding the entry's cell.
+func (s *service) journalShift() int {
+	return bits.Len64(uint64(max(2*s.idleNanos()/s.steps, 1))) - 1
+}
 
 // acquirePod returns the pod, for a shard that begins a group for it.
 func (s *service) acquirePod(name string) *pod {
@@ -107,6 +110,7 @@ func (s *service) releasePod(p *pod) {
 // changed.
 type services struct {
 	dflt  time.Duration
+	steps int64
 	mu    sync.Mutex // of writers
 	known atomic.Pointer[knownServices]
 }
@@ -164,6 +168,7 @@ func (ss *services) add(name string) *service {
 		name:   strings.Clone(name),
 		salt:   uint64(len(next.byName)) * 0x9E3779B97F4A7C15,
 		dflt:   ss.dflt,
+		steps:  ss.steps,
 		pods:   map[string]*pod{},
 		totals: &counters{},
 	}

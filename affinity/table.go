@@ -39,7 +39,7 @@ func New(o Options) (*Table, error) {
 		return nil, err
 	}
 	t := &Table{
-		services: services{dflt: o.DefaultExpiration},
+		services: services{dflt: o.DefaultExpiration, steps: int64(o.JournalSteps)},
 		shards:   make([]shard, o.Shards),
 		seed:     maphash.MakeSeed(),
 		options:  o,

@@ -13,12 +13,17 @@ const (
 	DefaultCallTimeout = 150 * time.Millisecond
 )
 
+// JournalSteps has the store be told of a session's uses at most eight times in its idle
+// timeout, see affinity.Options: the time for which it keeps a record has room for a quarter.
+const JournalSteps = 8
+
 // Options configure a Table. Store, Local and Replica are required.
 type Options struct {
 	// Store arbitrates.
 	Store Store
 	// Local is the replica's own table. It remembers no evicted sessions (see
-	// affinity.Options.ForgetEvicted), for others may move them, and its Journal is Uses.
+	// affinity.Options.ForgetEvicted), for others may move them, its Journal is Uses, and it
+	// has at least JournalSteps.
 	Local Local
 	// Uses gathers what Local tells of its sessions' uses. Required.
 	Uses *Uses

@@ -163,7 +163,7 @@ func (f *fleet) table(ctx context.Context, address, prefix, name string) (extpro
 		return nil, nil, err
 	}
 	uses := &shared.Uses{}
-	local, err := affinity.New(affinity.Options{Journal: uses, ForgetEvicted: true})
+	local, err := affinity.New(affinity.Options{Journal: uses, ForgetEvicted: true, JournalSteps: shared.JournalSteps})
 	if err != nil {
 		return nil, nil, err
 	}

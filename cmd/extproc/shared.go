@@ -35,7 +35,7 @@ func (a *App) share(o *affinity.Options) {
 		return
 	}
 	a.shared = &sharing{uses: &shared.Uses{}}
-	o.Journal, o.ForgetEvicted = a.shared.uses, true
+	o.Journal, o.ForgetEvicted, o.JournalSteps = a.shared.uses, true, shared.JournalSteps
 }
 
 func (a *App) shareTable() (err error) {

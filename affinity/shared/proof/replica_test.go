@@ -145,7 +145,7 @@ func runReplica(text string) error {
 	}
 	defer store.Close()
 	uses := &shared.Uses{}
-	local, err := affinity.New(affinity.Options{Journal: uses, ForgetEvicted: true})
+	local, err := affinity.New(affinity.Options{Journal: uses, ForgetEvicted: true, JournalSteps: shared.JournalSteps})
 	if err != nil {
 		return err
 	}
