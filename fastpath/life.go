@@ -25,8 +25,8 @@ func (t *Table) Activate() error {
 		return errClosed
 	}
 	if t.file != t.path {
-		if err := retire(t.path); err != nil {
-			return fmt.Errorf("fast-path table: retiring the one before: %w", err)
+		if err := Retire(t.path); err != nil {
+			return err
 		}
 		if err := os.Rename(t.file, t.path); err != nil {
 			return fmt.Errorf("fast-path table: %w", err)
@@ -34,6 +34,15 @@ func (t *Table) Activate() error {
 		t.file = t.path
 	}
 	t.mem.Store32(layout.OffState, layout.Live)
+	return nil
+}
+
+// Retire has nobody act any more on the table that an earlier process left at a path, if there
+// is one. It is for a process that can make none, and yet changes what that says.
+func Retire(path string) error {
+	if err := retire(path); err != nil {
+		return fmt.Errorf("fast-path table: retiring the one before: %w", err)
+	}
 	return nil
 }
 
