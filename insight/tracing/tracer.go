@@ -106,6 +106,19 @@ func describeProcess(ctx context.Context, o TracerOptions) (*resource.Resource, 
 // Enabled reports whether spans are made at all.
 func (t *Tracer) Enabled() bool { return t != nil && t.tracer != nil }
 
+// Sampling says of which requests there may be spans: of those whose parent is sampled, and
+// of those without a parent. It goes by the standard sampler that OTEL_TRACES_SAMPLER names.
+func (t *Tracer) Sampling() (sampled, parentless bool) {
+	if !t.Enabled() {
+		return false, false
+	}
+	sampler := os.Getenv("OTEL_TRACES_SAMPLER")
+	if t.provider == nil {
+		sampler = "" // the provider's owner knows
+	}
+	return sampler != "always_off", !strings.HasSuffix(sampler, "always_off")
+}
+
 // Dropped counts the spans that never reached the collector: because the queue
 // (OTEL_BSP_MAX_QUEUE_SIZE) was full, and because an export failed.
 func (t *Tracer) Dropped() (queueFull, exportFailed uint64) {

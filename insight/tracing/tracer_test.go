@@ -232,3 +232,27 @@ func TestExportGoesToTheCollector(t *testing.T) {
 		t.Errorf("exported to %s, %d bytes", r.URL.Path, size.Load())
 	}
 }
+
+// What is asked for spans follows the sampler that the environment names.
+func TestSampling(t *testing.T) {
+	for sampler, want := range map[string][2]bool{
+		"": {true, true}, "always_off": {false, false}, "parentbased_always_off": {true, false},
+		"parentbased_always_on": {true, true}, "traceidratio": {true, true},
+	} {
+		t.Setenv("OTEL_TRACES_EXPORTER", "console")
+		t.Setenv("OTEL_TRACES_SAMPLER", sampler)
+		tracer, err := NewTracer(t.Context(), TracerOptions{Process: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sampled, parentless := tracer.Sampling(); sampled != want[0] || parentless != want[1] {
+			t.Errorf("%q: %v, %v, want %v", sampler, sampled, parentless, want)
+		}
+		if err := tracer.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if sampled, parentless := (*Tracer)(nil).Sampling(); sampled || parentless {
+		t.Error("spans of a tracer that is off")
+	}
+}
