@@ -13,7 +13,9 @@ type Served struct {
 	// Succeeded, Failed and Others are those that were answered or ended; Others say nothing
 	// about the pod, as those whose client went away.
 	Succeeded, Failed, Others uint64
-	// ResponseTimes is the sum of the response times of the succeeded ones.
+	// Timed is how many began to answer, and did not fail, and ResponseTimes the sum of their
+	// response times.
+	Timed         uint64
 	ResponseTimes time.Duration
 }
 
@@ -28,7 +30,7 @@ func (b *Balancer) Served(now time.Time, pod string, u Served) {
 	nano := b.clock.Nanos(now)
 	p.served(nano, u, b.snap.Load())
 	all := u.Succeeded + u.Failed + u.Others
-	if all == 0 {
+	if all+u.Timed == 0 {
 		return
 	}
 	t := &b.shards[0]
@@ -36,10 +38,8 @@ func (b *Balancer) Served(now time.Time, pod string, u Served) {
 	t.succeeded.Add(u.Succeeded)
 	t.failed.Add(u.Failed)
 	t.last.Store(max(t.last.Load(), nano))
-	if u.ResponseTimes > 0 {
-		t.timed.Add(u.Succeeded)
-		t.time.Add(int64(u.ResponseTimes))
-	}
+	t.timed.Add(u.Timed)
+	t.time.Add(int64(u.ResponseTimes))
 }
 
 // served learns from many outcomes at once: of the response times their mean, and of the
@@ -50,16 +50,16 @@ func (p *pod) served(now int64, u Served, s *snapshot) {
 	p.inFlight.Add(u.InFlight - p.elsewhere)
 	p.elsewhere = u.InFlight
 	answered := u.Succeeded + u.Failed
-	if answered == 0 {
+	if answered+u.Timed == 0 {
 		return
 	}
 	age := now - p.learned.Load()
 	left := s.fade(age)
-	if u.Succeeded > 0 {
-		p.observeTime(max(gainAfter(age, latencyTau), 1-left), float64(u.ResponseTimes)/float64(u.Succeeded), false)
+	if u.Timed > 0 {
+		p.observeTime(max(gainAfter(age, latencyTau), 1-left), float64(u.ResponseTimes)/float64(u.Timed), false)
 	}
 	kept := math.Pow(1-errorGain, float64(answered))
-	failed := float64(u.Failed) / float64(answered)
+	failed := float64(u.Failed) / float64(max(answered, 1))
 	storeFloat(&p.errors, kept*left*loadFloat(&p.errors)+(1-kept)*failed)
 	p.learned.Store(now)
 	p.answered.Store(now)

@@ -53,7 +53,7 @@ func TestServedTeaches(t *testing.T) {
 		p, _ := one.Start(now, "a")
 		p.Done(now, o)
 	}
-	many.Served(now, "a", balancing.Served{Succeeded: 30, Failed: 10, Others: 0, ResponseTimes: 30 * 20 * time.Millisecond})
+	many.Served(now, "a", balancing.Served{Succeeded: 30, Failed: 10, Timed: 30, ResponseTimes: 30 * 20 * time.Millisecond})
 	if a, b := one.Stats(), many.Stats(); a != b {
 		t.Errorf("one by one %+v, at once %+v", a, b)
 	}

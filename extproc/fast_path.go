@@ -18,11 +18,12 @@ type FastPath interface {
 	Activate() error
 	// SetService has Envoys handle the requests of a service by its policy.
 	SetService(svc statefulroute.Service) error
-	// RemoveService has all of them come to us.
+	// RemoveService has all of them come to us, and its pods not served.
 	RemoveService(name string)
-	// SetPod says where a pod is, and whether it may be sent its sessions.
+	// SetPod says where a pod of a service that was set is, and whether it may be sent its
+	// sessions.
 	SetPod(service, pod string, address netip.AddrPort, serving bool) error
-	// RemovePod forgets a pod that is not served any more.
+	// RemovePod has a pod not be sent its sessions, and forgets it.
 	RemovePod(service, pod string)
 }
 
@@ -54,18 +55,17 @@ func (f *fastPath) leave(was, now *service) {
 		return
 	case now == nil:
 		f.RemoveService(was.policy.Name)
+		return
 	case !reflect.DeepEqual(was.policy, now.policy):
 		closed := was.policy
 		closed.Session.FastPath = false
 		f.setService(closed)
 	}
 	for name, pod := range was.pods {
-		if now == nil || now.pods[name] == nil {
-			f.setPod(was.policy.Name, pod, false)
+		switch to := now.pods[name]; {
+		case to == nil:
 			f.RemovePod(was.policy.Name, name)
-			continue
-		}
-		if to := now.pods[name]; pod.State.ServesBound() && (!to.State.ServesBound() || to.Address != pod.Address) {
+		case pod.State.ServesBound() && (!to.State.ServesBound() || to.Address != pod.Address):
 			f.setPod(was.policy.Name, pod, false)
 		}
 	}
@@ -76,14 +76,14 @@ func (f *fastPath) join(was, now *service, idle time.Duration) {
 	if f.FastPath == nil {
 		return
 	}
+	if was == nil || !reflect.DeepEqual(was.policy, now.policy) {
+		f.setIdleTimeout(now, idle)
+	}
 	for name, pod := range now.pods {
 		if was == nil || was.pods[name] == nil || was.pods[name].Address != pod.Address ||
 			was.pods[name].State.ServesBound() != pod.State.ServesBound() {
 			f.setPod(now.policy.Name, pod, pod.State.ServesBound())
 		}
-	}
-	if was == nil || !reflect.DeepEqual(was.policy, now.policy) {
-		f.setIdleTimeout(now, idle)
 	}
 }
 

@@ -34,7 +34,11 @@ func newResponseTimes() *responseTimes {
 
 func (r *responseTimes) observe(d time.Duration) {
 	r.nanos.Add(int64(d))
-	r.buckets[sort.Search(len(responseBounds), func(i int) bool { return d <= responseBounds[i] })].Add(1)
+	r.count(d, 1)
+}
+
+func (r *responseTimes) count(d time.Duration, n uint64) {
+	r.buckets[sort.Search(len(responseBounds), func(i int) bool { return d <= responseBounds[i] })].Add(n)
 }
 
 // take returns what was observed since the last take as load metrics; nothing

@@ -1,0 +1,61 @@
+package extproc
+
+import (
+	"time"
+
+	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/fastpath"
+	"github.com/stateful-route/stateful-route/insight/metrics"
+)
+
+// Served takes over what Envoys counted of requests that did not come here: metrics, load
+// reports and the balancer do not tell them from others. Without a pod they are requests
+// that name no session. It returns how many found theirs.
+func (d *Directory) Served(now time.Time, service, pod string, u *fastpath.PodUse) (hits uint64) {
+	s := d.service(service)
+	if s == nil {
+		return 0 // it is gone, and its metrics are
+	}
+	b := metrics.Bulk{Requests: u.Requests, Aborted: u.Aborted, Misroutes: u.Misroutes}
+	classes := [fastpath.Classes]uint64{}
+	for method := range u.Requests {
+		for class, n := range u.Requests[method] {
+			classes[class] += n
+			hits += n
+		}
+	}
+	for bucket, n := range &u.Durations {
+		if n > 0 {
+			b.Durations = append(b.Durations, metrics.DurationCount{Took: middle(bucket), N: uint64(n)})
+		}
+	}
+	s.metrics.Bulk(pod, &b)
+	if pod == "" {
+		return 0
+	}
+	s.metrics.TableHits(hits)
+	s.lookups.hits.Add(hits)
+	none, failed := classes[metrics.StatusClass(0)], classes[metrics.StatusClass(500)]
+	told := balancing.Served{
+		InFlight: int64(u.InFlight), Succeeded: hits - none - failed, Failed: failed, Others: none, ResponseTimes: u.ResponseSum,
+	}
+	for _, n := range &u.Responses {
+		told.Timed += uint64(n)
+	}
+	s.balancer.Served(now, pod, told)
+	if p := s.pods[pod]; p != nil && told.Timed > 0 {
+		p.times.nanos.Add(int64(u.ResponseSum))
+		for bucket, n := range &u.Responses {
+			if n > 0 {
+				p.times.count(middle(bucket), uint64(n))
+			}
+		}
+	}
+	return hits
+}
+
+// middle stands for the times of a bucket.
+func middle(bucket int) time.Duration {
+	from, to := fastpath.Bounds(bucket)
+	return (from + to) / 2
+}
