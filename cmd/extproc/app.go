@@ -96,6 +96,7 @@ type App struct {
 	epochsAbove uint64                  // by openStore, for the table
 	storeSaid   atomic.Pointer[string]  // the trouble that was logged last
 	table       *affinity.Table
+	fast        *fastPath // nil: all requests come here
 	restorer    *extproc.Restorer
 	shared      *sharing      // nil: the bindings are this process's alone
 	complete    chan struct{} // closed when services and pods have arrived
@@ -133,8 +134,9 @@ func New(ctx context.Context, o Options) (*App, error) {
 	}
 	a := &App{opts: o, replica: replica, began: time.Now(), log: o.Log, complete: make(chan struct{})}
 	steps := []func(context.Context) error{
-		a.observe, a.openStore, a.buildTable, a.buildDirectory,
-		a.buildWatcher, a.buildServer, a.buildAdmin, a.listen,
+		a.observe, a.openStore, a.buildFastPath, a.buildTable, a.buildDirectory,
+		a.listen, // before anything is told to Envoys: another process may be in its place
+		a.buildWatcher, a.buildServer, a.buildAdmin,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -153,6 +155,9 @@ func (a *App) close() error {
 	}
 	if a.shared != nil && a.shared.store != nil {
 		a.shared.store.Close()
+	}
+	if a.fast != nil {
+		errs = append(errs, a.fast.table.Close(false))
 	}
 	if a.xds != nil {
 		errs = append(errs, a.xds.Close())

@@ -48,6 +48,9 @@ func (a *App) buildTable(context.Context) (err error) {
 		o.Journal, o.EpochsAbove, forget = a.store, a.epochsAbove, a.store.Delete
 	}
 	a.share(&o)
+	if a.fast != nil {
+		o.Mirror = a.fast
+	}
 	if a.table, err = affinity.New(o); err != nil {
 		return err
 	}
@@ -65,7 +68,7 @@ func (a *App) buildTable(context.Context) (err error) {
 func (a *App) buildDirectory(context.Context) (err error) {
 	a.health = health.NewServer() // says of the process as a whole that it serves
 	a.setHealth(healthv1.HealthCheckResponse_NOT_SERVING)
-	a.directory, err = extproc.NewDirectory(extproc.DirectoryOptions{
+	o := extproc.DirectoryOptions{
 		Registry:           a.opts.Extensions.Balancing,
 		Seed:               rand.Uint64(),
 		Monitor:            a.monitor,
@@ -77,7 +80,11 @@ func (a *App) buildDirectory(context.Context) (err error) {
 			a.log.Info("services and pods have arrived")
 			close(a.complete)
 		},
-	})
+	}
+	if a.fast != nil {
+		o.FastPath = a.fast.table
+	}
+	a.directory, err = extproc.NewDirectory(o)
 	return err
 }
 
@@ -148,7 +155,7 @@ func (a *App) buildAdmin(context.Context) error {
 		Directory:  a.directory,
 		Lister:     a.sessions(),
 		Editor:     a.sessions(),
-		Metrics:    a.monitor.Handler(),
+		Metrics:    a.harvested(a.monitor.Handler()),
 		TableStats: a.tableStats,
 		Replicas:   a.replicas,
 		Ready:      a.ready,

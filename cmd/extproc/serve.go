@@ -93,6 +93,7 @@ func (a *App) everySecond(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-ticker.C:
+			a.harvest(now)
 			a.directory.CountSessions(a.podSessions(), a.reportedSessions())
 			a.table.Renew(now)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/stateful-route/stateful-route/affinity/shared"
 	"github.com/stateful-route/stateful-route/affinity/shared/valkeystore"
 	"github.com/stateful-route/stateful-route/config"
+	"github.com/stateful-route/stateful-route/fastpath"
 	"github.com/stateful-route/stateful-route/insight/metrics"
 )
 
@@ -62,10 +63,14 @@ func (a *App) shareTable() (err error) {
 	if s.store, err = valkeystore.New(o); err != nil {
 		return err
 	}
-	s.table, err = shared.New(shared.Options{
+	options := shared.Options{
 		Store: s.store, Local: a.table, Uses: s.uses, Replica: a.replica, Lease: c.Lease, CallTimeout: c.Timeout,
 		Info: a.replicaInfo, Serves: a.serves, OnConflict: a.conflict, Log: a.log,
-	})
+	}
+	if a.fast != nil {
+		options.Monotonic, options.OnLease = fastpath.Monotonic, a.fast.table.SetLease
+	}
+	s.table, err = shared.New(options)
 	return err
 }
 

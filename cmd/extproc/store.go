@@ -105,20 +105,22 @@ func (a *App) storeTrouble(err error) {
 // so it does not end with the process's context.
 func (a *App) keep() (stop func() error) {
 	if a.shared != nil {
-		return a.shared.run(a.log)
+		stop := a.shared.run(a.log)
+		return func() error { return errors.Join(a.leaveFastPath(false), stop()) }
 	}
 	if a.store == nil {
-		return func() error { return nil }
+		return func() error { return a.leaveFastPath(true) }
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.store.Run(ctx, a.restorer.All()) }()
 	return func() error {
 		a.table.Checkpoint(time.Now()) // the file hears of most uses only now and then
+		left := a.leaveFastPath(true)
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
-			return err
+			return errors.Join(left, err)
 		}
-		return nil
+		return left
 	}
 }

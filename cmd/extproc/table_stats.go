@@ -1,6 +1,10 @@
 package main
 
-import "github.com/stateful-route/stateful-route/affinity"
+import (
+	"time"
+
+	"github.com/stateful-route/stateful-route/affinity"
+)
 
 // tableJSON is the session table's part of /api/v1/stats.
 type tableJSON struct {
@@ -24,6 +28,7 @@ type tableJSON struct {
 	Recalls     uint64            `json:"recalls"`
 	Broken      uint64            `json:"broken"`
 	Store       *storeJSON        `json:"store,omitempty"`
+	FastPath    *fastPathJSON     `json:"fast_path,omitempty"`
 }
 
 // storeJSON is how far the file is behind the table; nil without a file.
@@ -40,7 +45,9 @@ type storeJSON struct {
 
 // tableStats is what /api/v1/stats shows of the session table.
 func (a *App) tableStats() any {
+	a.harvest(time.Now())
 	out := toTableJSON(a.table.Stats())
+	out.FastPath = a.fastPathStats()
 	if a.store != nil {
 		s := a.store.Stats()
 		out.Store = &storeJSON{Pending: s.Pending, Written: s.Written, Lost: s.Lost, Rewrites: s.Rewrites, Renewals: s.Renewals}
