@@ -1,6 +1,7 @@
 package fastpath_test
 
 import (
+	"cmp"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -38,7 +39,7 @@ func create(t testing.TB, o fastpath.Options) *fastpath.Table {
 	if o.Path == "" {
 		o.Path = filepath.Join(t.TempDir(), "table")
 	}
-	o.Capacity, o.Pods, o.Services = max(o.Capacity, 1000), max(o.Pods, 8), max(o.Services, 4)
+	o.Capacity, o.Pods, o.Services = cmp.Or(o.Capacity, 1000), cmp.Or(o.Pods, 8), cmp.Or(o.Services, 4)
 	table, err := fastpath.Create(o)
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package fastpathtest
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"time"
 
 	"github.com/stateful-route/stateful-route/fastpath/internal/layout"
@@ -25,6 +26,12 @@ func (r *Reader) Lookup(service, key string) Answer {
 	}
 	number := binary.LittleEndian.Uint32(policy[4:])
 	return r.LookupHash(layout.SessionHash(r.hashKey, number, key))
+}
+
+// Holds reports whether a session is in the table, of which it changes nothing.
+func (r *Reader) Holds(service, key string) bool {
+	_, result := r.find(r.Hash(service, key))
+	return result == "hit"
 }
 
 // LookupHash is Lookup for a hash, whatever the state of the table.
@@ -133,6 +140,8 @@ func (r *Reader) End(a Answer, method, class int, response, duration time.Durati
 	m.Add64(at+layout.PodRequests+8*uint64(method*layout.Classes+class), 1)
 	m.Add64(at+layout.PodDurationSum, uint64(duration))
 	m.Add64(at+layout.PodResponseSum, uint64(response))
+	m.Add32(at+layout.PodDurationHist+4*uint64(bucket(duration)), 1)
+	m.Add32(at+layout.PodResponseHist+4*uint64(bucket(response)), 1)
 }
 
 // Count counts what came of a request, as the thread of that number.
@@ -142,4 +151,14 @@ func (r *Reader) Count(thread int, result string) {
 			r.mem.Add64(layout.OffCounters+uint64(thread%layout.Stripes)*layout.StripeSize+8*uint64(i), 1)
 		}
 	}
+}
+
+// bucket is that of a time in a histogram: eight for each doubling of microseconds.
+func bucket(took time.Duration) int {
+	us := uint64(took / time.Microsecond)
+	if us < 8 {
+		return int(us)
+	}
+	e := bits.Len64(us) - 1
+	return min(layout.HistBuckets-1, 8*(e-2)+int(us>>(e-3)&7))
 }
