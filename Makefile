@@ -69,6 +69,10 @@ bench-fleet: ## what a fleet of 1,000 services and 10,000 pods costs xds-server,
 bench-replicas: ## callouts of known and new sessions with the memory store and a Redis of this machine, at 1 and 3 replicas
 	$(GO) run ./bench/replicas $(REPLICASFLAGS)
 
+.PHONY: bench-path
+bench-path: build ## what a request costs through plain Envoy, its peers and ours, in interleaved rounds; table and picture in out/
+	$(GO) run ./bench/path $(PATHFLAGS)
+
 .PHONY: affinity-sim
 affinity-sim: ## what session tables break, at full size: 250,000 live sessions, a flood of 10M ids (an hour)
 	$(GO) test ./bench/sim/affinity -count=1 -timeout 2h -v -run 'Broken|Flood' -live 250000

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/stateful-route/stateful-route/envoy"
+)
+
+// ours is the start of xds-server, extproc and an Envoy of ours, with a table that has room for
+// the sessions. fast: with the module, where there is one.
+func ours(sessions int, fast bool) starter {
+	return func(_ context.Context, b *bench, f *front) error {
+		o := oursConfig{pods: b.podAddresses, sessions: sessions, dir: filepath.Join(b.dir, f.name)}
+		if err := os.Mkdir(o.dir, 0o755); err != nil {
+			return err
+		}
+		addresses, err := freeAddresses(5)
+		if err != nil {
+			return err
+		}
+		o.listener, o.xds, o.xdsAdmin, o.admin, o.envoyAdmin = addresses[0], addresses[1], addresses[2], addresses[3], addresses[4]
+		if fast && b.module != "" {
+			shm, err := b.sharedMemory()
+			if err != nil {
+				return err
+			}
+			f.module = true
+			o.module, o.table = b.module, filepath.Join(shm, f.name)
+		}
+		f.addresses, f.admin = [3]string{1: o.listener, 2: o.listener}, o.admin
+		return b.startOurs(f, o)
+	}
+}
+
+func (b *bench) startOurs(f *front, o oursConfig) error {
+	bootstrap, err := o.bootstrap()
+	if err != nil {
+		return err
+	}
+	files := map[string]string{}
+	for name, text := range map[string]string{"xds.yaml": o.xdsServer(), "extproc.yaml": o.extproc(), "bootstrap.yaml": bootstrap} {
+		if files[name], err = b.write(f, name, text); err != nil {
+			return err
+		}
+	}
+	for _, s := range []struct {
+		program, file string
+		role          role
+	}{{"xds-server", "xds.yaml", control}, {"extproc", "extproc.yaml", callout}} {
+		// Each move by an operator is a line at level info.
+		p, err := b.start(f.name+"-"+s.program, s.role, filepath.Join(b.bin, s.program), "--config", files[s.file], "--log-level", "warn")
+		if err != nil {
+			return err
+		}
+		f.processes = append(f.processes, p)
+	}
+	return b.startEnvoy(f, files["bootstrap.yaml"])
+}
+
+// noteModule says of each set-up with the module how many requests it answered itself: one that
+// Envoy does not use would otherwise look like a slow one.
+func (b *bench) noteModule(ctx context.Context) {
+	for _, name := range slices.Sorted(maps.Keys(b.fronts)) {
+		f := b.fronts[name]
+		if !f.module {
+			continue
+		}
+		hits, err := f.metric(ctx, `stateful_route_fast_path_requests_total{result="hit"}`)
+		note := fmt.Sprintf("%s: the module sent %.0f requests to their pods", name, hits)
+		if err != nil || hits == 0 && f.owners != nil {
+			note = fmt.Sprintf("**%s: the module is not in use** (%v)", name, err)
+		}
+		b.notes = append(b.notes, note)
+	}
+}
+
+// metric is one of extproc's, 0 where it has none of that name.
+func (f *front) metric(ctx context.Context, series string) (float64, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+f.admin+"/metrics", http.NoBody)
+	if err != nil {
+		return 0, err
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	lines := bufio.NewScanner(answer.Body)
+	for lines.Scan() {
+		if value, ok := strings.CutPrefix(lines.Text(), series+" "); ok {
+			return strconv.ParseFloat(value, 64)
+		}
+	}
+	return 0, lines.Err()
+}
+
+// sharedMemory is a folder of this run's in the file system in memory.
+func (b *bench) sharedMemory() (string, error) {
+	if b.shm == "" {
+		var err error
+		if b.shm, err = os.MkdirTemp("/dev/shm", "bench-path-"); err != nil {
+			return "", err
+		}
+	}
+	return b.shm, nil
+}
+
+// oursConfig is what our files say.
+type oursConfig struct {
+	listener, xds, xdsAdmin, admin, envoyAdmin string
+	dir                                        string
+	pods                                       []string
+	sessions                                   int
+	module, table                              string // empty: all goes by extproc
+}
+
+// xdsServer has a service for each kind of request. Those of chat name their session, in any of
+// four places.
+func (o oursConfig) xdsServer() string {
+	var pods []string
+	for i, p := range o.pods {
+		pods = append(pods, fmt.Sprintf("{name: %s%d, address: %q}", podPrefix, i, p))
+	}
+	service := func(name, prefix, session string) string {
+		return fmt.Sprintf(`
+- name: %s
+  match: {hosts: ["*"], prefix: %s}
+  session:
+    idle_timeout: 24h
+%s  pods: {static: [%s]}
+  health_check: {http: /healthz, interval: 1s, timeout: 500ms, unhealthy_after: 3, healthy_after: 1}`,
+			name, prefix, session, strings.Join(pods, ", "))
+	}
+	key := `    key: [{header: x-session-id}, {cookie: sid}, {query: session}, {path: "^/rooms/([^/]+)"}]
+`
+	return fmt.Sprintf("listen: %s\nadmin: %s\nenvoy: {listener: %s, extproc: {address: %q, message_timeout: 5s}}\nservices:", o.xds, o.xdsAdmin, o.listener, o.socket()) +
+		service("learn", "/learn", "    key: [{header: mcp-session-id}]\n    learn: [{header: mcp-session-id}]\n") +
+		service("issue", "/issue", "    issue: {cookie: stateful-route, ttl: 24h}\n") +
+		service("chat", "/", key) + "\n"
+}
+
+func (o oursConfig) socket() string { return "unix:" + o.dir + "/s" }
+
+// extproc keeps bindings in a file, as the sample does.
+func (o oursConfig) extproc() string {
+	text := fmt.Sprintf("listen: %q\nadmin: %s\nxds: %s\nstate: %s/services.json\naffinity: {capacity: %d}\nstore: {memory: {path: %s/pins.db}}\n",
+		o.socket(), o.admin, o.xds, o.dir, 2*o.sessions+1_000_000, o.dir)
+	if o.table != "" {
+		text += fmt.Sprintf("fast_path: {table: %s}\n", o.table)
+	}
+	return text
+}
+
+func (o oursConfig) bootstrap() (string, error) {
+	b, err := envoy.Bootstrap(envoy.BootstrapOptions{NodeID: "bench", XDS: o.xds, Admin: o.envoyAdmin})
+	if err != nil || o.table == "" {
+		return string(b), err
+	}
+	const before = "  cluster: stateful-route\n"
+	if strings.Count(string(b), before) != 1 {
+		return "", errors.New("the bootstrap has no place for the module")
+	}
+	return strings.Replace(string(b), before, before+fmt.Sprintf("  metadata: {stateful-route: {module: %q, table: %q}}\n", o.module, o.table), 1), nil
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// row is one line of the table: which set-up, and what it is asked.
+type row struct {
+	name, title string
+	front       string // rows of the same name share it
+	start       starter
+	requests    []request
+	// prepare replaces requests by some that the running set-up must be asked for.
+	prepare func(context.Context, *front) ([]request, error)
+	// sessions are known before; 0: see fresh.
+	sessions int
+	fresh    bool // each request is a new session
+	changes  bool // other sessions change meanwhile
+}
+
+// plain is the row that all others are compared with.
+const plain = "envoy"
+
+func header() []request {
+	return []request{{path: "/", headers: [][2]string{{"x-session-id", keyHole}}}}
+}
+
+// keyed are the places where ours finds a session.
+func keyed() []struct {
+	name     string
+	requests []request
+} {
+	return []struct {
+		name     string
+		requests []request
+	}{
+		{"header", header()},
+		{"cookie", []request{{path: "/", headers: [][2]string{{"cookie", "sid=" + keyHole}}}}},
+		{"query", []request{{path: "/?session=" + keyHole}}},
+		{"path", []request{{path: "/rooms/" + keyHole}}},
+	}
+}
+
+// rows are those of a plan, whether it wants them or not.
+func (p *plan) allRows() []row {
+	few, many := slices.Min(p.sessions), slices.Max(p.sessions)
+	all := []row{
+		{name: plain, title: "Envoy, router alone", start: static(staticEnvoy{}), requests: header()},
+		{name: "envoy-cookie", title: "Envoy, stateful_session cookie", start: static(staticEnvoy{Filters: cookieFilter}), prepare: cookies, sessions: few},
+		{name: "envoy-ring-hash", title: "Envoy, ring_hash on a header", start: static(staticEnvoy{Route: ringRoute, Cluster: ringCluster}), requests: header(), sessions: few},
+		{name: "extproc-noop", title: "Envoy, no-op ext_proc server", start: startNoop, requests: header(), sessions: few},
+		{name: "haproxy", title: "HAProxy, round robin", start: haproxy(""), requests: header()},
+		{name: "haproxy-stick", title: "HAProxy, stick-table on a header", start: haproxy(stickTable), requests: header(), sessions: few},
+		{name: "nginx-hash", title: "nginx, consistent hash of a header", start: nginx(), requests: header(), sessions: few},
+	}
+	for i := range all {
+		all[i].front = all[i].name
+	}
+	return append(all, p.oursRows(few, many)...)
+}
+
+func (p *plan) oursRows(few, many int) []row {
+	setUp := func(sessions int) string { return fmt.Sprintf("ours-%d", sessions) }
+	all := []row{{
+		name: "ours-unbound", title: "ours, no session", front: setUp(few), start: ours(few, true), requests: []request{{path: "/"}},
+	}}
+	for _, n := range p.sessions {
+		for _, k := range keyed() {
+			all = append(all, row{
+				name: fmt.Sprintf("ours-%s-%d", k.name, n), title: fmt.Sprintf("ours, %s, %d sessions", k.name, n),
+				front: setUp(n), start: ours(n, true), requests: k.requests, sessions: n,
+			})
+		}
+	}
+	for _, k := range keyed() {
+		all = append(all, row{
+			name: fmt.Sprintf("ours-%s-%d-changes", k.name, many), title: fmt.Sprintf("ours, %s, %d sessions, %d changes/s", k.name, many, p.changes),
+			front: setUp(many), start: ours(many, true), requests: k.requests, sessions: many, changes: true,
+		})
+	}
+	return append(all,
+		row{name: "ours-callout", title: "ours without the module, header", front: "callout", start: ours(few, false), requests: header(), sessions: few},
+		row{name: "ours-first", title: "ours, first requests", front: "first", start: ours(many, true), requests: header(), fresh: true},
+		row{name: "ours-issue", title: "ours, a cookie is issued", front: "first", start: ours(many, true), requests: []request{{path: "/issue"}}},
+		row{name: "ours-learn", title: "ours, a session is learned", front: "first", start: ours(many, true), requests: []request{{path: "/learn"}}},
+	)
+}
+
+// wanted are the rows of the plan; plain Envoy comes first.
+func (p *plan) wanted() []row {
+	return slices.DeleteFunc(p.allRows(), func(r row) bool { return r.name != plain && !p.rows.MatchString(r.name) })
+}
