@@ -56,6 +56,8 @@ static result find(const table *t, session_hash h, entry *e) {
   return r == RESULT_UNKNOWN ? in_bucket(first, h, e) : r;
 }
 
+enum { MAX_UNITS = 1 << 15, MAX_AHEAD = 4 };
+
 static uint32_t units(const table *t, uint64_t now) { return (uint32_t)((now - t->created) / USE_UNIT_NS) & 0xffff; }
 
 /* mark notes the use of an entry. It loses no count to other readers; extproc, which takes the
@@ -103,7 +105,9 @@ result table_find(const table *t, session_hash h, uint64_t now, bool with_name, 
   found->pod = e.pod - 1;
   uint32_t idle;
   if ((r = read_pod(table_pod(t, found->pod), with_name, found, &idle)) != RESULT_HIT) return r;
-  if (idle != 0 && ((units(t, now) - (e.use >> 16)) & 0xffff) > idle) return RESULT_IDLE;
+  uint32_t age = (units(t, now) - (e.use >> 16)) & 0xffff; /* one whose clock was read later may have been here before */
+  if (age > 0xffff - MAX_AHEAD) age = 0;
+  if (age >= MAX_UNITS || (idle != 0 && age > idle)) return RESULT_IDLE;
   mark(t, &e, now, 1);
   return RESULT_HIT;
 }
