@@ -1,0 +1,195 @@
+/* Reads damaged copies of a table, under the sanitizers: damaged TABLE COPY ROUNDS SEED. It drives
+   the core alone, then the filter's hooks with a file that changes under them. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "abi.h"
+#include "decide.h"
+#include "follow.h"
+
+static uint64_t state;
+
+static uint32_t any(uint32_t n) {
+  state = state * 6364136223846793005ull + 1442695040888963407ull;
+  return (uint32_t)(state >> 33) % n;
+}
+
+/* The requests: random headers, of which some name sessions that the table has. */
+static const char *const parts[] = {"s1", "s2", "s3", "a", "%41", "%", "/", "?", "session=", ";", "=", "sid=", "&", "\xff", "\xc3\xbc", ":", ".", "#", "rooms/"};
+
+typedef struct {
+  char text[8][2048];
+} made;
+
+static void make_request(made *m) {
+  for (int i = 0; i < 8; i++) {
+    m->text[i][0] = 0;
+    for (uint32_t n = any(6); n > 0; n--) strcat(m->text[i], parts[any(sizeof parts / sizeof *parts)]);
+  }
+}
+
+static size_t made_header(const headers *h, span name, size_t index, span *value) {
+  const made *m = h->of;
+  if (span_is(name, ":method", 7)) {
+    *value = span_of("GET");
+    return 1;
+  }
+  size_t count = (name.len + (name.len ? (unsigned char)name.ptr[0] : 0)) % 3;
+  if (index < count) *value = span_of(m->text[(name.len + index) % 8]);
+  return count;
+}
+
+static void core_round(const char *whole, size_t size, uint64_t serial) {
+  size_t cut = any(20) == 0 ? any((uint32_t)size + 1) : size;
+  char *copy = aligned_alloc(64, (cut + 63) / 64 * 64 + 64);
+  memcpy(copy, whole, cut);
+  for (uint32_t n = any(4) ? any(40) : 0; n > 0 && cut > 0; n--) {
+    size_t at = any(3) ? any((uint32_t)cut) : any(HEADER_SIZE) % cut;
+    copy[at] = any(2) ? (char)any(256) : (char)(copy[at] ^ (1 << any(8)));
+  }
+  table t = {0};
+  if (table_adopt(&t, copy, cut) == NULL) {
+    t.serial = serial;
+    reader_claim(&t, 1);
+    policy_cache *policies = policy_cache_new();
+    uint32_t turn = 0;
+    for (int i = 0; i < 20; i++) {
+      made m;
+      make_request(&m);
+      headers h = {made_header, &m};
+      request r = {span_of("chat"), &h, monotonic_ns(), 0, &turn};
+      verdict v;
+      decide(&t, policies, &r, &v);
+      table_count(&t, 3, v.result);
+      if (!v.skip) continue;
+      flight f = {.began = r.now, .pod = v.pod.pod, .generation = v.pod.generation, .method = v.method};
+      account_begin(&t, &f);
+      account_answer(&t, &f, (int)any(700), r.now + any(1u << 30));
+      account_end(&t, &f, r.now + any(1u << 30));
+    }
+    reader_release(&t);
+    policy_cache_free(policies);
+  }
+  free(copy);
+}
+
+/* policy_round parses what is nearly a policy, or not at all. */
+static void policy_round(const char *whole, const policy_ref *ref) {
+  size_t len = any(3) ? ref->len : any(200);
+  char *text = malloc(len + 1);
+  for (size_t i = 0; i < len; i++) text[i] = len == ref->len ? whole[ref->off + i] : (char)any(256);
+  for (uint32_t n = any(6); n > 0 && len > 0; n--) text[any((uint32_t)len)] = (char)any(256);
+  policy *p = policy_parse(text, len);
+  if (!p) return;
+  for (int i = 0; i < 10; i++) {
+    made m;
+    make_request(&m);
+    headers h = {made_header, &m};
+    session_key key;
+    keys_read(p, &h, 0, &key);
+  }
+  policy_free(p);
+}
+
+/* Envoy, as far as the hooks ask it. */
+static _Atomic int pinned, quit;
+
+bool envoy_dynamic_module_callback_http_get_header(void *s, int type, abi_buffer name, abi_buffer *value, size_t index, size_t *count) {
+  (void)s;
+  *count = index == 0 ? 1 : 0;
+  if (type == ABI_RESPONSE_HEADERS) *value = (abi_buffer){"200", 3};
+  else if (name.length == 7) *value = (abi_buffer){"GET", 3};
+  else if (name.length == 12) *value = (abi_buffer){"s1", 2};
+  else *count = 0;
+  return *count > index;
+}
+bool envoy_dynamic_module_callback_http_filter_get_attribute_string(void *s, int a, abi_buffer *value) {
+  (void)s, (void)a;
+  *value = (abi_buffer){"chat", 4};
+  return true;
+}
+bool envoy_dynamic_module_callback_http_get_upstream_remote_address(void *s, abi_buffer *value) {
+  (void)s;
+  *value = (abi_buffer){"127.0.0.1:9101", 14};
+  return true;
+}
+bool envoy_dynamic_module_callback_http_set_upstream_override_host(void *s, abi_buffer address, bool strict) {
+  (void)s;
+  if (address.length != 14 || !strict) abort();
+  pinned++;
+  return true;
+}
+bool envoy_dynamic_module_callback_http_set_filter_state_bytes(void *s, abi_buffer n, abi_buffer v) { return (void)s, (void)n, (void)v, true; }
+bool envoy_dynamic_module_callback_http_set_dynamic_metadata_struct(void *s, abi_buffer n, abi_buffer v) { return (void)s, (void)n, (void)v, true; }
+
+static void *serve(void *config) {
+  const void *open[32] = {NULL};
+  for (int i = 0; !quit; i = (i + 1) % 32) {
+    if (open[i]) {
+      HOOK(http_filter_response_headers)(NULL, open[i], true);
+      HOOK(http_filter_stream_complete)(NULL, open[i]);
+      HOOK(http_filter_destroy)(open[i]);
+    }
+    open[i] = HOOK(http_filter_new)(config, NULL);
+    HOOK(http_filter_request_headers)(NULL, open[i], true);
+  }
+  for (int i = 0; i < 32; i++) {
+    if (open[i]) HOOK(http_filter_destroy)(open[i]);
+  }
+  return NULL;
+}
+
+static void write_file(const char *path, const char *whole, size_t size) {
+  char name[4096];
+  snprintf(name, sizeof name, "%s.new", path);
+  FILE *f = fopen(name, "w");
+  if (!f || fwrite(whole, 1, size, f) != size || fclose(f) != 0 || rename(name, path) != 0) abort();
+}
+
+static void await_pinned(int more) {
+  for (int from = pinned; pinned < from + more;) usleep(1000);
+}
+
+/* hooks_round has two threads serve while the table is replaced, cut short, and replaced again. */
+static void hooks_round(const char *path, const char *whole, size_t size) {
+  if (!HOOK(program_init)()) abort();
+  write_file(path, whole, size);
+  const void *config = HOOK(http_filter_config_new)(NULL, (abi_buffer){"x", 1}, (abi_buffer){path, strlen(path)});
+  pthread_t threads[2];
+  for (int i = 0; i < 2; i++) pthread_create(&threads[i], NULL, serve, (void *)config);
+  for (int i = 0; i < 40; i++) {
+    await_pinned(1000);
+    if (i % 2 && truncate(path, (off_t)(i % 4 == 1 ? 0 : size / 2)) != 0) abort();
+    for (int j = 0; j < 50; j++) follow_tick(monotonic_ns());
+    write_file(path, whole, size);
+    follow_tick(monotonic_ns());
+  }
+  await_pinned(1000);
+  quit = 1;
+  for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+  HOOK(http_filter_config_destroy)(config);
+}
+
+int main(int argc, char **argv) {
+  int fd = argc == 5 ? open(argv[1], O_RDONLY) : -1;
+  off_t size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+  char *whole = size <= 0 ? NULL : aligned_alloc(64, ((size_t)size + 63) / 64 * 64);
+  if (!whole || pread(fd, whole, (size_t)size, 0) != size) return 2;
+  close(fd);
+  state = strtoull(argv[4], NULL, 10);
+  table t = {0};
+  policy_ref ref;
+  if (table_adopt(&t, whole, (size_t)size) || !table_policy(&t, span_of("chat"), &ref)) return 2;
+  long rounds = strtol(argv[3], NULL, 10);
+  for (long i = 0; i < rounds; i++) core_round(whole, (size_t)size, (uint64_t)i + 1);
+  for (long i = 0; i < rounds * 100; i++) policy_round(whole, &ref);
+  hooks_round(argv[2], whole, (size_t)size);
+  printf("%d pinned\n", pinned);
+  free(whole);
+  return 0;
+}

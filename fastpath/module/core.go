@@ -1,0 +1,190 @@
+//go:build cgo && linux
+
+// Package module lets tests ask the C core of Envoy's module what Envoy's threads ask it. No
+// program of ours uses it: build.sh makes the module itself.
+package module
+
+/*
+#cgo CFLAGS: -std=c11 -O2 -Wall -Wextra
+#include <stdlib.h>
+
+#include "account.h"
+#include "decide.h"
+
+// Headers as Go writes them: for each u32 + name, u32 + value.
+static size_t packed_header(const headers *h, span name, size_t index, span *value) {
+  const span *all = h->of;
+  size_t count = 0;
+  for (size_t at = 0; at < all->len;) {
+    uint32_t n, v;
+    memcpy(&n, all->ptr + at, 4);
+    span key = {all->ptr + at + 4, n};
+    memcpy(&v, all->ptr + at + 4 + n, 4);
+    if (span_is(key, name.ptr, name.len) && count++ == index) *value = (span){all->ptr + at + 8 + n, v};
+    at += 8 + n + v;
+  }
+  return count;
+}
+
+static table *core_open(const char *path, const char **why) {
+  table *t = calloc(1, sizeof *t);
+  static _Atomic uint64_t serial;
+  if ((*why = table_open(t, path))) {
+    free(t);
+    return NULL;
+  }
+  t->serial = atomic_fetch_add(&serial, 1) + 1;
+  reader_claim(t, monotonic_ns());
+  return t;
+}
+
+static void core_close(table *t) {
+  reader_release(t);
+  table_close(t);
+  free(t);
+}
+
+static int core_keys(const table *t, policy_cache *c, const char *service, size_t service_len, const char *packed, size_t len,
+                     int64_t unix_seconds, char *key, size_t *key_len) {
+  span all = {packed, len};
+  headers h = {packed_header, &all};
+  const policy *p = policy_of(c, t, (span){service, service_len});
+  if (!p) return -1;
+  session_key k;
+  int r = keys_read(p, &h, unix_seconds, &k);
+  if (r == KEY_ONE) memcpy(key, k.text, *key_len = k.len);
+  return r;
+}
+
+static void core_decide(const table *t, policy_cache *c, const char *service, size_t service_len, const char *packed, size_t len,
+                        uint32_t *turn, verdict *v) {
+  span all = {packed, len};
+  headers h = {packed_header, &all};
+  request r = {{service, service_len}, &h, monotonic_ns(), 0, turn};
+  decide(t, c, &r, v);
+}
+
+// core_hunt looks n sessions up, round after round, and counts the answers that no moment's table would give.
+static void core_hunt(const table *t, const session_hash *hashes, size_t n, size_t rounds, uint64_t *hits, uint64_t *wrong) {
+  for (size_t round = 0; round < rounds; round++) {
+    uint64_t now = monotonic_ns();
+    for (size_t i = 0; i < n; i++) {
+      bound_pod pod;
+      if (table_find(t, hashes[i], now, true, &pod) != RESULT_HIT) continue;
+      size_t number = (size_t)(pod.name[pod.name_len - 1] - '0');
+      bool right = pod.name_len == 6 && (number == i % 3 || number == (i + 1) % 3) && pod.address_len == 14 &&
+                   (size_t)(pod.address[13] - '0') == number;
+      ++*(right ? hits : wrong);
+    }
+  }
+}
+*/
+import "C"
+
+import (
+	"encoding/binary"
+	"errors"
+	"runtime"
+	"unsafe"
+)
+
+// Table is a table as the module has it open. It is one thread's at a time.
+type Table struct {
+	table    *C.table
+	policies *C.policy_cache
+	turn     C.uint32_t
+	key      [256]byte
+}
+
+// Open maps a table, or says why the module would not.
+func Open(path string) (*Table, error) {
+	name := C.CString(path)
+	defer C.free(unsafe.Pointer(name))
+	var why *C.char
+	t := C.core_open(name, &why)
+	if t == nil {
+		return nil, errors.New(C.GoString(why))
+	}
+	return &Table{table: t, policies: C.policy_cache_new()}, nil
+}
+
+// Close unmaps it.
+func (t *Table) Close() {
+	C.policy_cache_free(t.policies)
+	C.core_close(t.table)
+}
+
+// Found is what the core makes of the places where a request may name its session.
+type Found int
+
+// The values of Found.
+const (
+	NoPolicy Found = iota - 1
+	NoKey
+	OneKey
+	Several // the callout looks at them
+	Callout // the policy wants it
+)
+
+// Headers are names in lower case, each followed by its value.
+type Headers []byte
+
+// Add adds a header.
+func (h *Headers) Add(name, value string) {
+	*h = binary.LittleEndian.AppendUint32(*h, uint32(len(name)))
+	*h = append(*h, name...)
+	*h = binary.LittleEndian.AppendUint32(*h, uint32(len(value)))
+	*h = append(*h, value...)
+}
+
+// Key reads the key of a request that came at that second.
+func (t *Table) Key(service string, h Headers, unixSeconds int64) (string, Found) {
+	var n C.size_t
+	found := C.core_keys(t.table, t.policies, (*C.char)(unsafe.Pointer(unsafe.StringData(service))), C.size_t(len(service)),
+		(*C.char)(unsafe.Pointer(unsafe.SliceData(h))), C.size_t(len(h)), C.int64_t(unixSeconds),
+		(*C.char)(unsafe.Pointer(&t.key[0])), &n)
+	return string(t.key[:n]), Found(found)
+}
+
+// Verdict is what becomes of a request.
+type Verdict struct {
+	Result  int // the index of its counter
+	Skip    bool
+	Address string // of the pod that it is pinned to
+}
+
+// Decide decides.
+func (t *Table) Decide(service string, h Headers) Verdict {
+	var v C.verdict
+	C.core_decide(t.table, t.policies, (*C.char)(unsafe.Pointer(unsafe.StringData(service))), C.size_t(len(service)),
+		(*C.char)(unsafe.Pointer(unsafe.SliceData(h))), C.size_t(len(h)), &t.turn, &v)
+	runtime.KeepAlive(h)
+	made := Verdict{Result: int(v.result), Skip: bool(v.skip)}
+	if v.pinned {
+		made.Address = C.GoStringN(&v.pod.address[0], C.int(v.pod.address_len))
+	}
+	return made
+}
+
+// SipHash is the core's hash of a text after a number of so many bytes.
+func SipHash(key [2]uint64, prefix uint64, prefixLen int, text string) (lo, hi uint64) {
+	h := C.siphash((*C.uint64_t)(unsafe.Pointer(&key[0])), C.uint64_t(prefix), C.size_t(prefixLen),
+		unsafe.Pointer(unsafe.StringData(text)), C.size_t(len(text)))
+	return uint64(h.lo), uint64(h.hi)
+}
+
+// Bucket is the core's index of a time in a histogram, in nanoseconds.
+func Bucket(ns uint64) int { return int(C.account_bucket(C.uint64_t(ns))) }
+
+// Hunt looks sessions of a service up, over and over. The pods are chat-0 to chat-2, at
+// addresses that end in their number, and session i is only ever bound to pod i or i+1,
+// modulo three; wrong counts what cannot be.
+func (t *Table) Hunt(service uint32, keys []string, rounds int) (hits, wrong uint64) {
+	hashes := make([]C.session_hash, len(keys))
+	for i, key := range keys {
+		hashes[i] = C.table_hash(t.table, C.uint32_t(service), C.span{ptr: (*C.char)(unsafe.Pointer(unsafe.StringData(key))), len: C.size_t(len(key))})
+	}
+	var h, w C.uint64_t
+	C.core_hunt(t.table, &hashes[0], C.size_t(len(keys)), C.size_t(rounds), &h, &w)
+	return uint64(h), uint64(w)
+}
