@@ -61,7 +61,7 @@ func plot(rows []row, samples []sample, concurrency, protocols []int) string {
 	fmt.Fprintf(&b, `<text x="10" y="20" font-size="14">Requests a second as a share of plain Envoy's (medians; lines: least to most)</text>`+"\n")
 	for i, s := range all {
 		x := 10 + i*150
-		fmt.Fprintf(&b, `<rect x="%d" y="32" width="10" height="10" fill="%s"/><text x="%d" y="41">HTTP/%d, %d at a time</text>`+"\n", x, s.colour, x+14, s.protocol, s.concurrency)
+		fmt.Fprintf(&b, `<rect x="%d" y="32" width="10" height="10" fill="%s"/><text x="%d" y="41">%s, %d at a time</text>`+"\n", x, s.colour, x+14, version(s.protocol), s.concurrency)
 	}
 	y := topSpace
 	for _, r := range shown {

@@ -47,7 +47,7 @@ func (b *bench) table(rows []row, samples []sample) string {
 	}
 	for _, protocol := range b.protocols {
 		for _, c := range b.concurrency {
-			fmt.Fprintf(&t, "\n### HTTP/%d, %d at a time\n\n", protocol, c)
+			fmt.Fprintf(&t, "\n### %s, %d at a time\n\n", version(protocol), c)
 			t.WriteString("| | req/s | × Envoy | p50 µs | p99 µs | p99.9 µs | × Envoy | CPU proxy | callout | control | pods | load | proxy's own MB | wrong pod | failed |\n")
 			t.WriteString("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 			base := spreadOf(pick(samples, plain, protocol, c), tail).median
@@ -66,6 +66,14 @@ func (b *bench) table(rows []row, samples []sample) string {
 		fmt.Fprintf(&t, "\n%s\n", s)
 	}
 	return t.String()
+}
+
+// version is the protocol's name.
+func version(protocol int) string {
+	if protocol == 1 {
+		return "HTTP/1.1"
+	}
+	return "HTTP/2"
 }
 
 func tail(s sample) float64 { return us(s.p999) }

@@ -61,7 +61,7 @@ func TestReports(t *testing.T) {
 	rows, all := reported()
 	b := &bench{plan: &plan{rounds: 2, concurrency: []int{16}, protocols: []int{1}}, notes: []string{"HAProxy: skipped"}}
 	table := b.table(rows, all)
-	for _, want := range []string{"Without the module", "| ours & <theirs> | 200 (200–200) | 2.00 (2.00–2.00) |", "| 2 | 0 |\n", "HAProxy: skipped"} {
+	for _, want := range []string{"### HTTP/1.1, 16 at a time", "Without the module", "| ours & <theirs> | 200 (200–200) | 2.00 (2.00–2.00) |", "| 2 | 0 |\n", "HAProxy: skipped"} {
 		if !strings.Contains(table, want) {
 			t.Errorf("the table has no %q:\n%s", want, table)
 		}
