@@ -3,10 +3,12 @@ package envoy
 import (
 	"bytes"
 	_ "embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"text/template"
@@ -29,6 +31,9 @@ type BootstrapOptions struct {
 	Admin string
 	// StateOfTheWorld asks for the older xDS variant instead of delta.
 	StateOfTheWorld bool
+	// Module and Table are libstateful_route.so and extproc's fast_path.table, as absolute
+	// paths that this Envoy sees. Default none: every request of a session asks extproc.
+	Module, Table string
 	// MaxConnections bounds the connections from clients. Default 50000.
 	MaxConnections int
 }
@@ -53,6 +58,7 @@ type bootstrapView struct {
 	XDSHost, AdminHost           string
 	XDSPort, AdminPort           uint16
 	MaxConnections               int
+	Module, Table                string // quoted; empty: none
 }
 
 // A node id is printed into YAML, so it is kept to characters that need no quotes.
@@ -65,6 +71,9 @@ func (o BootstrapOptions) view() (bootstrapView, error) {
 	}
 	if !nodeID.MatchString(v.NodeID) {
 		return v, fmt.Errorf("node id %q: use letters, digits, '_', '.', '/' and '-'", v.NodeID)
+	}
+	if err := v.addModule(o); err != nil {
+		return v, err
 	}
 	if o.StateOfTheWorld {
 		v.APIType = "GRPC"
@@ -89,6 +98,27 @@ func (o BootstrapOptions) view() (bootstrapView, error) {
 		return v, fmt.Errorf("admin address: %w", err)
 	}
 	return v, nil
+}
+
+// addModule quotes the paths as JSON does, which is YAML, too.
+func (v *bootstrapView) addModule(o BootstrapOptions) error {
+	if o.Module == "" && o.Table == "" {
+		return nil
+	}
+	for _, file := range []struct {
+		path string
+		into *string
+	}{{o.Module, &v.Module}, {o.Table, &v.Table}} {
+		if !filepath.IsAbs(file.path) {
+			return fmt.Errorf("module %q and table %q: both must be absolute paths", o.Module, o.Table)
+		}
+		quoted, err := json.Marshal(file.path)
+		if err != nil {
+			return err
+		}
+		*file.into = string(quoted)
+	}
+	return nil
 }
 
 // A host is printed into YAML between quotes; names and IP addresses have no

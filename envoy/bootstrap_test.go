@@ -41,6 +41,8 @@ func TestBootstrapRefusesWhatWouldBreakTheFile(t *testing.T) {
 		"is no host":                  {XDS: "a\"b:1"},
 		"port":                        {XDS: "127.0.0.1:65536"},
 		"admin address":               {Admin: "localhost:9901"},
+		"must be absolute paths":      {Module: "lib.so", Table: "/dev/shm/table"},
+		"and table \"\"":              {Module: "/lib.so"},
 		"max connections is negative": {MaxConnections: -1},
 	} {
 		if _, err := Bootstrap(o); err == nil || !strings.Contains(err.Error(), want) {
@@ -58,6 +60,7 @@ func TestEnvoyAcceptsTheBootstrap(t *testing.T) {
 		"delta":              {},
 		"state of the world": {StateOfTheWorld: true, NodeID: "edge/7", Admin: "[::1]:0"},
 		"by host name":       {XDS: "xds.example.internal:18000"},
+		"with the module":    {Module: `/a "b"/lib: {x}.so`, Table: "/dev/shm/stateful-route"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config, err := Bootstrap(o)

@@ -11,7 +11,7 @@ import (
 	"github.com/stateful-route/stateful-route/internal/envoybin"
 )
 
-const module = "github.com/stateful-route/stateful-route/"
+const modulePath = "github.com/stateful-route/stateful-route/"
 
 // Version is what the programs of the tests say theirs is.
 const Version = "v0-test"
@@ -22,13 +22,15 @@ type Programs struct {
 	Dir string
 	// Envoy is the program itself, not a launcher script.
 	Envoy string
+	// Module is libstateful_route.so; empty where it cannot be built.
+	Module string
 }
 
-// Build builds this repository's programs, and finds an Envoy. They go into the
+// Build builds this repository's programs and Envoy's module, and finds an Envoy. They go into the
 // folder that $E2E_PROGRAMS names, where those that are up to date are left as they
 // are, or else into dir.
 func Build(ctx context.Context, dir string, names ...string) (Programs, error) {
-	p, err := BuildOurs(ctx, dir, names...)
+	p, err := build(ctx, dir, true, names...)
 	if err != nil {
 		return Programs{}, err
 	}
@@ -40,8 +42,12 @@ func Build(ctx context.Context, dir string, names ...string) (Programs, error) {
 	return p, nil
 }
 
-// BuildOurs is Build without an Envoy.
+// BuildOurs is Build without an Envoy, and without the module that only it has a use for.
 func BuildOurs(ctx context.Context, dir string, names ...string) (Programs, error) {
+	return build(ctx, dir, false, names...)
+}
+
+func build(ctx context.Context, dir string, module bool, names ...string) (Programs, error) {
 	if shared := os.Getenv("E2E_PROGRAMS"); shared != "" {
 		unlock, err := lockFolder(shared)
 		if err != nil {
@@ -50,17 +56,23 @@ func BuildOurs(ctx context.Context, dir string, names ...string) (Programs, erro
 		defer unlock()
 		dir = shared
 	}
-	args := []string{"build", "-ldflags", "-s -w -X " + module + "internal/cli.version=" + Version, "-o", dir + string(filepath.Separator)}
+	args := []string{"build", "-ldflags", "-s -w -X " + modulePath + "internal/cli.version=" + Version, "-o", dir + string(filepath.Separator)}
 	if Race() {
 		args = append(args, "-race")
 	}
 	for _, name := range names {
-		args = append(args, module+"cmd/"+name)
+		args = append(args, modulePath+"cmd/"+name)
 	}
 	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
 		return Programs{}, fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	return Programs{Dir: dir}, nil
+	p := Programs{Dir: dir}
+	if !module {
+		return p, nil
+	}
+	var err error
+	p.Module, err = buildModule(ctx, dir)
+	return p, err
 }
 
 // Race reports whether the programs are built with the race detector, which makes them

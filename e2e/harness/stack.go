@@ -42,6 +42,10 @@ type Options struct {
 	// TrustedHops and HTTP10 are of xds-server's configuration, too.
 	TrustedHops int
 	HTTP10      bool
+	// FastPath has Envoy answer for known sessions by itself. Module is the file that Envoy
+	// is told to load for it; the one that is built by default.
+	FastPath FastPath
+	Module   string
 	// Certificates are those of a second listener, which speaks TLS; see TLSAddress.
 	Certificates []Certificate
 }
@@ -78,10 +82,14 @@ type Stack struct {
 	Replicas            []Replica
 	Pods                map[string]*Process // by name
 
+	// Table is the file that extproc shares with Envoy; empty where there is no fast path.
+	Table string
+
 	config     Config
 	configFile string
 	programs   Programs
 	env        []string
+	sharing    sharing
 	client     *http.Client
 }
 
@@ -91,8 +99,9 @@ func Start(t testing.TB, programs Programs, o Options) *Stack {
 	dir := t.TempDir()
 	s := &Stack{
 		Pods: map[string]*Process{}, config: o.config(t), configFile: filepath.Join(dir, "xds-server.yaml"),
-		programs: programs, env: o.Env, client: newClient(),
+		programs: programs, env: o.Env, sharing: o.sharing(t, programs), client: newClient(),
 	}
+	s.Table = s.sharing.table
 	t.Cleanup(s.client.CloseIdleConnections)
 	s.startPods(t)
 	s.config.write(t, s.configFile)
@@ -224,6 +233,9 @@ func (s *Stack) startExtproc(t testing.TB, name, address string, o Options) Repl
 		"listen": address, "admin": adminAddress, "xds": s.config.Listen, "state": "services.json",
 		"store": map[string]any{"memory": map[string]any{"path": filepath.Join(dir, "pins.db")}},
 	}
+	if s.Table != "" && len(s.Replicas) == 0 { // a table has one writer
+		cfg["fast_path"] = map[string]any{"table": s.Table}
+	}
 	if o.Store != nil {
 		cfg["store"] = o.Store
 	}
@@ -240,6 +252,7 @@ func (s *Stack) startEnvoy(t testing.TB, dir string, o Options) {
 	adminAddress := Address(t)
 	bootstrap, err := envoy.Bootstrap(envoy.BootstrapOptions{
 		NodeID: "e2e", XDS: s.config.Listen, Admin: adminAddress, StateOfTheWorld: o.StateOfTheWorld,
+		Module: s.sharing.module, Table: s.sharing.table,
 	})
 	if err != nil {
 		t.Fatal(err)
