@@ -57,7 +57,11 @@ type Client struct {
 	Protocol string `json:"protocol"` // delta or sotw
 	// Connected is how long the stream has existed.
 	Connected float64 `json:"connected_seconds"`
-	Types     []Sync  `json:"types"`
+	// Path is the way of an Envoy's requests, PathReason why it is not the one that it
+	// asked for; as in the admin API.
+	Path       string `json:"path,omitempty"`
+	PathReason string `json:"path_reason,omitempty"`
+	Types      []Sync `json:"types"`
 }
 
 // Extproc is what an extproc reports of itself.
@@ -121,7 +125,10 @@ func Clients(rows []xds.ClientStatus) []Client {
 		if !ok {
 			i = len(clients)
 			index[id] = i
-			clients = append(clients, Client{Node: row.Node, Kind: row.Client, Protocol: row.Protocol, Connected: row.Connected})
+			clients = append(clients, Client{
+				Node: row.Node, Kind: row.Client, Protocol: row.Protocol, Connected: row.Connected,
+				Path: row.Path, PathReason: row.PathReason,
+			})
 		}
 		clients[i].Types = append(clients[i].Types, Sync{
 			Type: row.Type, Version: row.Version, Status: row.Status, Reason: row.Reason, Age: row.Age,

@@ -25,8 +25,7 @@ type ClientStatus struct {
 	Version  string `json:"version"`  // sent last; unchanged: the client came back with what is current
 	Status   string `json:"status"`   // ack, nack, pending, or waiting when nothing was sent
 	Reason   string `json:"reason,omitempty"`
-	// Path is the way of an Envoy's requests: module, where known sessions need no extproc,
-	// or callout. PathReason is why an Envoy that asks for the module does without.
+	// Path is the way of an Envoy's requests: PathModule or PathCallout. PathReason is why an Envoy that asks for the module does without.
 	Path       string `json:"path,omitempty"`
 	PathReason string `json:"path_reason,omitempty"`
 	// Lagging: it has not answered for so long that nobody waits for it, until it
@@ -36,6 +35,13 @@ type ClientStatus struct {
 	Age       float64 `json:"age_seconds"`
 	Connected float64 `json:"connected_seconds"`
 }
+
+// The ways of an Envoy's requests: known sessions need no extproc, or every request of a
+// session asks one.
+const (
+	PathModule  = "module"
+	PathCallout = "callout"
+)
 
 // PushObserver hears of acknowledged and refused pushes.
 type PushObserver interface {

@@ -137,7 +137,7 @@ func (s *stream) path() (path, reason string) {
 	}
 	t := s.types[resourcev3.ListenerType]
 	if s.variant != (variant{}) && (s.fast || t != nil && t.nonce == "" && t.current) {
-		return "module", ""
+		return PathModule, ""
 	}
-	return "callout", s.callout
+	return PathCallout, s.callout
 }

@@ -137,6 +137,9 @@ func (r *checkReport) clients(clients []xds.ClientStatus, want expectations) {
 	if n := streams(clients, "extproc"); n < want.extprocs {
 		r.add("client", "%d of %s connected to xds-server", n, count(want.extprocs, "extproc"))
 	}
+	for _, said := range withoutModule(clients) {
+		r.add("module", "%s", said)
+	}
 	for _, cl := range clients {
 		switch {
 		case cl.Status == "nack":

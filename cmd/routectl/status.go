@@ -26,6 +26,10 @@ type statusReport struct {
 	// types that one of them refused or has not answered yet.
 	Clients   map[string]int `json:"clients"`
 	OutOfSync int            `json:"out_of_sync"`
+	// WithModule are the Envoys that answer for known sessions by themselves, WithoutModule
+	// says of each that does not why, where it should.
+	WithModule    int      `json:"with_module"`
+	WithoutModule []string `json:"without_module,omitempty"`
 	// Issues are the open ones by severity, Summary the analyzer's sentence.
 	Issues  map[string]int `json:"issues"`
 	Summary string         `json:"summary"`
@@ -80,6 +84,8 @@ func (c *ctl) askControlPlane(ctx context.Context, out *statusReport) (err error
 	for kind := range out.Clients {
 		out.Clients[kind] = streams(clients, kind)
 	}
+	out.WithModule = streamsThat(clients, func(cl xds.ClientStatus) bool { return cl.Path == xds.PathModule })
+	out.WithoutModule = withoutModule(clients)
 	for _, cl := range clients {
 		if cl.Status == "nack" || cl.Status == "pending" {
 			out.OutOfSync++
@@ -118,6 +124,12 @@ func statusTable(w io.Writer, s statusReport) {
 		fmt.Fprintln(w, "all in sync")
 	} else {
 		fmt.Fprintf(w, "%s out of sync: see routectl envoys\n", count(s.OutOfSync, "resource type"))
+	}
+	if s.WithModule > 0 {
+		fmt.Fprintf(w, "%s with the fast path\n", count(s.WithModule, "Envoy"))
+	}
+	for _, said := range s.WithoutModule {
+		fmt.Fprintln(w, printable(said))
 	}
 	fmt.Fprintln(w, printable(s.Summary))
 }

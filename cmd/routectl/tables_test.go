@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stateful-route/stateful-route/e2e/harness"
+	"github.com/stateful-route/stateful-route/xds"
 )
 
 // until runs routectl until it prints what is wanted.
@@ -141,4 +142,29 @@ func contains(whole, part any) bool {
 		return ok
 	}
 	return reflect.DeepEqual(whole, part)
+}
+
+// An Envoy that does without the module that it asks for is named once, with its reason.
+func TestWhoDoesWithoutTheModuleIsSaid(t *testing.T) {
+	clients := []xds.ClientStatus{
+		{Node: "old", Client: "envoy", Type: "cds", Status: "ack", Path: xds.PathCallout, PathReason: "it refused"},
+		{Node: "old", Client: "envoy", Type: "lds", Status: "ack", Path: xds.PathCallout, PathReason: "it refused"},
+		{Node: "new", Client: "envoy", Type: "lds", Status: "ack", Path: xds.PathModule},
+		{Node: "replica", Client: "extproc", Type: "cds", Status: "ack"},
+	}
+	var out strings.Builder
+	clientsTable(&out, clients)
+	said := `envoy "old" asks extproc about every request, for it has not the module: it refused`
+	if strings.Count(out.String(), said) != 1 {
+		t.Errorf("the table:\n%s", out.String())
+	}
+	var r checkReport
+	if r.clients(clients, expectations{}); len(r.Problems) != 1 || !strings.Contains(r.Problems[0].Message, said) {
+		t.Errorf("check: %+v", r)
+	}
+	out.Reset()
+	statusTable(&out, statusReport{Servers: []serverState{{}}, WithModule: 1, WithoutModule: withoutModule(clients)})
+	if !strings.Contains(out.String(), said) || !strings.Contains(out.String(), "1 Envoy with the fast path\n") {
+		t.Errorf("status:\n%s", out.String())
+	}
 }

@@ -71,6 +71,14 @@ func run(ctx context.Context, args []string, out io.Writer, known extensions.Set
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	shared, err := sharedFolder()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(shared) }()
+	if err := p.addFastPath(shared); err != nil {
+		return err
+	}
 	specs, err := p.programs(dir, bin)
 	if err != nil {
 		return err

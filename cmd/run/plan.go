@@ -26,6 +26,7 @@ type plan struct {
 
 	replicas []replica
 	store    *storeServer // nil: none is to be started
+	fast     fastPath
 }
 
 // spec is one program to start.
@@ -70,7 +71,7 @@ func demoPods(services []statefulroute.Service) []statefulroute.Pod {
 
 // programs lists what to start, in order; each needs only those before it.
 func (p *plan) programs(dir string, bin envoybin.Binary) ([]spec, error) {
-	bootstrap, err := envoy.Bootstrap(envoy.BootstrapOptions{XDS: p.xds.Listen, Admin: p.envoyAdmin})
+	bootstrap, err := envoy.Bootstrap(envoy.BootstrapOptions{XDS: p.xds.Listen, Admin: p.envoyAdmin, Module: p.fast.module, Table: p.fast.table})
 	if err != nil {
 		return nil, err
 	}
@@ -94,10 +95,11 @@ func (p *plan) programs(dir string, bin envoybin.Binary) ([]spec, error) {
 // routers are xds-server, the extprocs and what these share.
 func (p *plan) routers(dir string) (all []spec, err error) {
 	if !p.plural() {
+		file, err := p.withTable(dir)
 		return []spec{
 			p.ours("xds-server", "xds-server", "--config", p.xdsConfig),
-			p.ours("extproc", "extproc", "--config", p.extprocConfig),
-		}, nil
+			p.ours("extproc", "extproc", "--config", file),
+		}, err
 	}
 	if err := p.configure(dir); err != nil {
 		return nil, err
@@ -160,12 +162,13 @@ run: ready, a request was served through Envoy %s (%s)
   Envoy's own admin   %s
   xds-server          %s
   sessions            %s
+  requests            %s
 %s
   %s -H 'x-session-id: alice' %s
 
 Ctrl-C stops everything.
 
-`, bin.Version, bin.Source, front, url(p.envoyAdmin, "/"), url(p.xds.Admin, "/"), url(p.extproc.Admin, "/api/v1/sessions"), p.describeReplicas(), curl, front)
+`, bin.Version, bin.Source, front, url(p.envoyAdmin, "/"), url(p.xds.Admin, "/"), url(p.extproc.Admin, "/api/v1/sessions"), p.fast.seen, p.describeReplicas(), curl, front)
 }
 
 // describeReplicas says how to see several extprocs; nothing of one.

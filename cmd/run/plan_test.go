@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/config"
 	"github.com/stateful-route/stateful-route/internal/envoybin"
 	"github.com/stateful-route/stateful-route/internal/extensions"
 )
@@ -51,8 +52,44 @@ func TestPlanOfTheSamples(t *testing.T) {
 	if err != nil || !strings.Contains(string(bootstrap), "port_value: 18000") {
 		t.Errorf("Envoy's bootstrap: %v\n%s", err, bootstrap)
 	}
+	if strings.Contains(string(bootstrap), "\n  metadata:") || specs[4].args[1] != p.extprocConfig {
+		t.Errorf("a fast path without the module: %v\n%s", specs[4].args, bootstrap)
+	}
 	if n := len(p.endpoints()); n != 9 {
 		t.Errorf("%d addresses are checked, want 9", n)
+	}
+}
+
+// With the module extproc gets a copy of its configuration that names this run's table, and
+// Envoy both.
+func TestPlanWithTheModule(t *testing.T) {
+	o := samples(t)
+	if err := os.WriteFile(filepath.Join(o.bin, moduleFile), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p, err := newPlan(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared := t.TempDir()
+	if err := p.addFastPath(shared); err != nil {
+		t.Fatal(err)
+	}
+	specs, err := p.programs(t.TempDir(), envoybin.Binary{Path: "/usr/bin/envoy"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.LoadExtproc(specs[4].args[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := filepath.Join(shared, "table")
+	if c.FastPath.Table != want || c.Store.Memory.Path != filepath.Join(filepath.Dir(o.extprocConfig), "pins.db") {
+		t.Errorf("extproc's configuration: %+v, %+v", c.FastPath, c.Store.Memory)
+	}
+	bootstrap, err := os.ReadFile(specs[5].args[1])
+	if line := "metadata: {stateful-route: {module: \"" + filepath.Join(o.bin, moduleFile) + "\", table: \"" + want + "\"}}"; err != nil || !strings.Contains(string(bootstrap), line) {
+		t.Errorf("no %s in Envoy's bootstrap: %v\n%s", line, err, bootstrap)
 	}
 }
 

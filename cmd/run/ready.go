@@ -27,7 +27,8 @@ func (p *plan) waitReady(ctx context.Context) error {
 	}
 	steps = append(steps,
 		step{what: "Envoy", url: url(p.envoyAdmin, "/stats?filter="+askedStat), good: atLeast(len(p.replicas))},
-		step{what: "a request through Envoy", url: p.front(), host: anyHost(svc.Hosts[0])})
+		step{what: "a request through Envoy", url: p.front(), host: anyHost(svc.Hosts[0])},
+		step{what: "Envoy's answer to its listeners", url: url(p.xds.Admin, "/api/v1/envoys"), good: p.knowsPath})
 	for _, step := range steps {
 		if err := step.wait(ctx); err != nil {
 			return fmt.Errorf("%s is not ready after %v: %w", step.what, p.readyWithin, err)
@@ -96,12 +97,12 @@ func (s step) ask(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 200))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if err != nil {
 		return err
 	}
 	if resp.StatusCode == http.StatusOK && (s.good == nil || s.good(string(body))) {
 		return nil
 	}
-	return fmt.Errorf("%s answered %s: %s", s.url, resp.Status, strings.TrimSpace(string(body)))
+	return fmt.Errorf("%s answered %s: %s", s.url, resp.Status, strings.TrimSpace(string(body[:min(len(body), 200)])))
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -105,16 +106,18 @@ func (p *plan) addReplicas() error {
 // xds-server know all of them.
 func (p *plan) configure(dir string) error {
 	var listens []string
-	for _, r := range p.replicas {
+	for i, r := range p.replicas {
 		listens = append(listens, r.listen)
 		changes := map[string]any{"listen": r.listen, "admin": r.admin, "state": filepath.Join(dir, r.name+".services.json")}
+		if i > 0 && p.extproc.FastPath.Table != "" {
+			changes["fast_path"] = nil // a table has one writer
+		}
+		maps.Copy(changes, p.tableOf(i))
 		if p.store != nil {
 			changes["store"] = map[string]any{"valkey": map[string]any{"addresses": []string{p.store.address}}}
 		}
 		if err := rewrite(p.extprocConfig, r.config(dir), func(c map[string]any) {
-			for name, value := range changes {
-				c[name] = value
-			}
+			maps.Copy(c, changes)
 		}); err != nil {
 			return err
 		}
@@ -182,7 +185,7 @@ func anchor(value any, base string) {
 // memory's store alone, which several replicas do not have.
 func namesFile(field string) bool {
 	switch field {
-	case "state", "file", "ca", "client_ca", "cert", "key":
+	case "state", "file", "table", "ca", "client_ca", "cert", "key":
 		return true
 	}
 	return strings.HasSuffix(field, "_file")

@@ -289,6 +289,13 @@ const types = ["lds", "rds", "cds", "eds"];
 const clientColumns = [{ title: "Client" }, ...types.map((t) => ({ title: t.toUpperCase() }))];
 const syncKinds = { ack: "good", nack: "bad", pending: "warn" };
 
+// Whether an Envoy needs extproc for known sessions; nothing of an extproc.
+function pathOf(client) {
+  if (client.path === "module") return "fast path";
+  if (client.path_reason) return `no fast path: ${client.path_reason}`;
+  return client.path ? "asks extproc" : "";
+}
+
 function createClient() {
   const row = createRow(clientColumns);
   const name = el("span");
@@ -307,7 +314,7 @@ function createClient() {
 function updateClient(row, client) {
   const { name, about, cells } = row.parts;
   setText(name, client.node || "(no node id)");
-  setText(about, `${client.client} · ${client.protocol} · connected ${age(client.connected_seconds)}`);
+  setText(about, [client.client, client.protocol, `connected ${age(client.connected_seconds)}`, pathOf(client)].filter(Boolean).join(" · "));
   types.forEach((type, i) => {
     const { badge, since } = cells[i];
     const sync = client.types.find((t) => t.type === type);
