@@ -1,0 +1,233 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stateful-route/stateful-route/e2e/harness"
+)
+
+// onFastPath sends requests of all sessions until Envoy answers for every one itself.
+func onFastPath(t *testing.T, s *harness.Stack, keys []string) {
+	t.Helper()
+	harness.Eventually(t, harness.Patience, "Envoy knows all sessions", func() error {
+		before, err := s.FastPathRequests("hit")
+		if err != nil {
+			return err
+		}
+		s.Load(keys, 1, 8, harness.InHeader).Owners(t)
+		after, err := s.FastPathRequests("hit")
+		if hits := int(after - before); err != nil || hits < len(keys) {
+			return fmt.Errorf("%d of %d, %w", hits, len(keys), err)
+		}
+		return nil
+	})
+}
+
+func sessionURL(s *harness.Stack, key string) string {
+	return s.ExtprocAdmin + "/api/v1/sessions/chat/" + key
+}
+
+// requestsOf is what extproc says of a session's requests.
+func requestsOf(s *harness.Stack, key string) (n int, err error) {
+	var record struct {
+		Requests int `json:"requests"`
+	}
+	err = harness.JSON(sessionURL(s, key), &record)
+	return record.Requests, err
+}
+
+// Known sessions do not ask extproc, which yet counts each of their requests, and is obeyed
+// at once.
+func TestFastPathSessions(t *testing.T) {
+	t.Parallel()
+	s := start(t, harness.Options{FastPath: harness.FastPathOn, Services: []harness.Service{homeless()}})
+	keys := harness.Keys(60)
+	owners := s.Load(keys, 1, 8, harness.InHeader).Owners(t)
+	onFastPath(t, s, keys)
+	checkCounted(t, s, keys, owners)
+	traffic := s.Traffic(t, keys[20:], 50*time.Millisecond)
+	for _, key := range keys[:10] {
+		to := map[string]string{"chat-0": "chat-1", "chat-1": "chat-2", "chat-2": "chat-0"}[owners[key]]
+		if _, err := harness.Call(http.MethodPut, sessionURL(s, key), `{"pod": "`+to+`"}`); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			if a, err := s.OK(harness.InHeader(key)); err != nil || a.Pod != to {
+				t.Errorf("moved from %s to %s, and answered by %q, %v", owners[key], to, a.Pod, err)
+			}
+		}
+	}
+	for _, key := range keys[10:20] {
+		if _, err := harness.Call(http.MethodDelete, sessionURL(s, key), ""); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.OK(harness.InHeader(key)); err != nil {
+			t.Error(err)
+		}
+		if n, err := requestsOf(s, key); err != nil || n != 1 {
+			t.Errorf("%d requests of a session that was forgotten before its last one, %v", n, err)
+		}
+	}
+	harness.NoFailures(t, traffic.Stop())
+}
+
+// checkCounted sends requests of all sessions and awaits that they are counted, each once.
+func checkCounted(t *testing.T, s *harness.Stack, keys []string, owners map[string]string) {
+	t.Helper()
+	const rounds = 5
+	total := func() float64 {
+		n, err := harness.Metric(s.ExtprocAdmin+"/metrics", "stateful_route_requests_total", `service="chat"`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	settled(t, total)
+	before := total()
+	hits, err := s.FastPathRequests("hit")
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, err := requestsOf(s, keys[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	harness.SameOwners(t, owners, s.Load(keys, rounds, 8, harness.InHeader).Owners(t))
+	want := float64(rounds * len(keys))
+	harness.Eventually(t, harness.Patience, "all requests are counted", func() error {
+		if n := total() - before; n != want {
+			return fmt.Errorf("%v of %v", n, want)
+		}
+		return nil
+	})
+	after, err := s.FastPathRequests("hit")
+	if err != nil || after-hits != want {
+		t.Errorf("%v of %v requests asked nobody, %v", after-hits, want, err)
+	}
+	if n, err := requestsOf(s, keys[0]); err != nil || n != one+rounds {
+		t.Errorf("a session has %d requests, want %d, %v", n, one+rounds, err)
+	}
+}
+
+// settled returns when a count has stopped to grow: the end of a request is counted after
+// its answer.
+func settled(t *testing.T, count func() float64) {
+	t.Helper()
+	last, same := -1.0, 0
+	harness.Eventually(t, harness.Patience, "the count stays", func() error {
+		now := count()
+		if same++; now != last {
+			last, same = now, 0
+		}
+		if same < 10 {
+			return fmt.Errorf("%v, %d times", now, same)
+		}
+		return nil
+	})
+}
+
+// A pod that is lost serves none of its sessions any more, whoever answers for them.
+func TestFastPathLostPod(t *testing.T) {
+	t.Parallel()
+	for _, loss := range []string{"rebind", "reject"} {
+		t.Run(loss, func(t *testing.T) {
+			t.Parallel()
+			svc := homeless()
+			svc.Session.OnPodLoss = loss
+			s := start(t, harness.Options{FastPath: harness.FastPathOn, Services: []harness.Service{svc}})
+			keys := harness.Keys(30)
+			owners := s.Load(keys, 1, 8, harness.InHeader).Owners(t)
+			onFastPath(t, s, keys)
+			lost := harness.On(owners, "chat-1")
+			s.Order(t, "chat", "chat-1", "maintenance")
+			s.WaitClients(t)
+			for _, key := range lost {
+				switch a, err := s.Get(harness.InHeader(key)); {
+				case err != nil:
+					t.Error(err)
+				case loss == "reject" && a.Status != http.StatusServiceUnavailable:
+					t.Errorf("status %d from %q, want 503", a.Status, a.Pod)
+				case loss == "rebind" && (a.Status != http.StatusOK || a.Pod == "chat-1"):
+					t.Errorf("status %d from %q", a.Status, a.Pod)
+				}
+			}
+			kept := harness.On(owners, "chat-0")
+			harness.SameOwners(t, map[string]string{kept[0]: "chat-0"}, s.Load(kept[:1], 1, 1, harness.InHeader).Owners(t))
+		})
+	}
+}
+
+// kill -9 of extproc: what is bound goes on where it is, and after the restart Envoy follows
+// the new table by itself.
+func TestFastPathOutlivesExtproc(t *testing.T) {
+	t.Parallel()
+	s := start(t, harness.Options{FastPath: harness.FastPathOn, Services: []harness.Service{homeless()}})
+	keys := harness.Keys(200)
+	owners := s.Load(keys, 1, 16, harness.InHeader).Owners(t)
+	onFastPath(t, s, keys)
+	awaitWritten(t, s)
+	traffic := s.Traffic(t, keys, 400*time.Millisecond)
+	for _, end := range []func(){func() { s.Extproc.Kill(t) }, func() { s.Extproc.Stop(t) }} {
+		end()
+		for range 3 {
+			traffic.Round(t)
+		}
+		s.Extproc.Start(t)
+		s.WaitReady(t)
+		traffic.Round(t)
+		onFastPath(t, s, keys)
+	}
+	histories := traffic.Stop()
+	n := harness.NoFailures(t, histories)
+	harness.MaxPods(t, histories, 1)
+	t.Logf("%d requests", n)
+	harness.SameOwners(t, owners, s.Load(keys, 1, 16, harness.InHeader).Owners(t))
+}
+
+// awaitWritten returns when extproc's file has all sessions.
+func awaitWritten(t *testing.T, s *harness.Stack) {
+	t.Helper()
+	harness.Eventually(t, harness.Patience, "the sessions are in the file", func() error {
+		var stats struct {
+			Cache struct {
+				Store struct{ Pending int }
+			}
+		}
+		if err := harness.JSON(s.ExtprocAdmin+"/api/v1/stats", &stats); err != nil || stats.Cache.Store.Pending > 0 {
+			return fmt.Errorf("%d are to be written, %w", stats.Cache.Store.Pending, err)
+		}
+		return nil
+	})
+}
+
+// 500 first requests of one session at once end on one pod.
+func TestFastPathRace(t *testing.T) {
+	t.Parallel()
+	s := start(t, harness.Options{FastPath: harness.FastPathOn, Services: []harness.Service{roundRobin(3)}})
+	for _, key := range harness.Keys(3) {
+		tally := s.AtOnce(key, scaled(500))
+		again := s.AtOnce(key, scaled(500))
+		harness.SameOwners(t, tally.Owners(t), again.Owners(t))
+	}
+}
+
+// What a client forges moves no session that Envoy answers for itself.
+func TestFastPathForgedHeaders(t *testing.T) {
+	t.Parallel()
+	s := start(t, harness.Options{FastPath: harness.FastPathOn, Services: []harness.Service{roundRobin(3)}})
+	keys := harness.Keys(6)
+	owners := s.Load(keys, 1, 2, harness.InHeader).Owners(t)
+	onFastPath(t, s, keys)
+	eachForgery(t, s, func(name string, forged harness.Edit) {
+		for _, key := range keys {
+			a, err := s.OK(harness.InHeader(key), forged)
+			if err != nil || a.Pod != owners[key] {
+				t.Errorf("%s: session of %s went to %q, %v", name, owners[key], a.Pod, err)
+			}
+		}
+		checkUnboundSpread(t, s, name, forged)
+	})
+}
