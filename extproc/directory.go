@@ -256,7 +256,7 @@ func (d *Directory) Update(set []wire.ServiceState, gone []string, complete bool
 		}
 	}
 	if complete || len(joining) > 0 {
-		d.fast.activate()
+		d.activateLocked(joining)
 	}
 	d.joinAndLeave(joining, gone)
 	if complete && d.complete.CompareAndSwap(false, true) {
@@ -265,6 +265,20 @@ func (d *Directory) Update(set []wire.ServiceState, gone []string, complete bool
 			d.opts.OnComplete()
 		}
 	}
+}
+
+// activateLocked has Envoys go by our fast path before the first services are served. They are
+// in it by then, so that restored sessions need not ask a process that Envoy may not have
+// found yet.
+func (d *Directory) activateLocked(first map[string]*slot) {
+	if d.fast.active {
+		return
+	}
+	for _, slot := range first {
+		s := slot.current.Load()
+		d.fast.join(nil, s, d.idleTimeoutLocked(s.policy))
+	}
+	d.fast.activate()
 }
 
 // replace puts a service in another's place. The balancer, which both share, must

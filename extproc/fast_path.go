@@ -14,7 +14,8 @@ import (
 // It says how services and pods stand; the sessions it gets from the session table, see
 // Table.Show.
 type FastPath interface {
-	// Activate has Envoys read it, in place of what an earlier process left them.
+	// Activate has Envoys read it, in place of what an earlier process left them. By then it
+	// is to have the sessions that were restored.
 	Activate() error
 	// SetService has Envoys handle the requests of a service by its policy.
 	SetService(svc statefulroute.Service) error

@@ -82,7 +82,7 @@ func (a *App) buildDirectory(context.Context) (err error) {
 		},
 	}
 	if a.fast != nil {
-		o.FastPath = a.fast.table
+		o.FastPath = restoredFirst{a.fast.table, a.table}
 	}
 	a.directory, err = extproc.NewDirectory(o)
 	return err

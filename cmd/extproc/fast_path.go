@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/fastpath"
 )
 
@@ -88,6 +89,22 @@ func (f *fastPath) Withdraw(service, key string) { f.table.Withdraw(service, key
 // Used implements affinity.Mirror.
 func (f *fastPath) Used(service, key string) (n uint32, age time.Duration, ok bool) {
 	return f.table.TakeUse(service, key)
+}
+
+// restoredFirst has the table, when it is activated, have what was restored: Envoy may need a
+// while until it finds this process, and sessions that were bound go on meanwhile.
+type restoredFirst struct {
+	*fastpath.Table
+	sessions *affinity.Table
+}
+
+// Activate implements extproc.FastPath.
+func (r restoredFirst) Activate() error {
+	now := time.Now()
+	for b := range r.sessions.All() {
+		r.sessions.Show(b, now)
+	}
+	return r.Table.Activate()
 }
 
 // harvest takes over what Envoys have counted. Metrics are made of it without the table's

@@ -152,7 +152,9 @@ func TestFastPathOutlivesTheProcess(t *testing.T) {
 	if b, ok := a.table.Peek("chat", "alice", time.Now()); !ok || b.Requests < 2 {
 		t.Errorf("restored: %+v, %v", b, ok)
 	}
-	bind(t, a, envoyAt(t, path), "alice")
+	if got := envoyAt(t, path).Lookup("chat", "alice"); got.Result != "hit" || got.Pod != "chat-0" {
+		t.Errorf("in the next table Envoy finds %+v, before anybody has asked this process", got)
+	}
 }
 
 // With a store that replicas share Envoy goes by the table as long as there is a lease, and
