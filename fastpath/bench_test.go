@@ -41,12 +41,10 @@ func TestAFullTable(t *testing.T) {
 
 // inMemory is a path in memory where there is such a folder: elsewhere, writing to a file costs more.
 func inMemory(b *testing.B) string {
-	dir, err := os.MkdirTemp("/dev/shm", "fastpath")
-	if err != nil {
-		dir = b.TempDir()
+	if _, err := os.Stat("/dev/shm"); err == nil {
+		b.Setenv("TMPDIR", "/dev/shm")
 	}
-	b.Cleanup(func() { os.RemoveAll(dir) })
-	return filepath.Join(dir, "table")
+	return filepath.Join(b.TempDir(), "table")
 }
 
 func benchmark(b *testing.B, do func(table *fastpath.Table, key string)) {

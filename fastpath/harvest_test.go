@@ -91,7 +91,7 @@ func TestReadersThatAreGone(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		pid   uint32
-		go_   func(*fastpathtest.Reader)
+		end   func(*fastpathtest.Reader)
 		after time.Duration
 	}{
 		{"it leaves", uint32(os.Getpid()), (*fastpathtest.Reader).Leave, 0},
@@ -119,7 +119,7 @@ func TestReadersThatAreGone(t *testing.T) {
 			clk.at++
 			stays.Beat()
 		}
-		c.go_(gone)
+		c.end(gone)
 		if u := harvest(table)["chat/chat-0"]; u.InFlight != 1 || len(table.Readers()) != 1 {
 			t.Errorf("%s: %d in flight, readers %v", c.name, u.InFlight, table.Readers())
 		}

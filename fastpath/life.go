@@ -63,7 +63,7 @@ func retire(path string) error {
 	magic := make([]byte, len(layout.Magic))
 	if _, err := f.ReadAt(magic, layout.OffMagic); err != nil || string(magic) != layout.Magic ||
 		!info.Mode().IsRegular() || info.Size() < layout.HeaderSize {
-		return nil //nolint:nilerr // what cannot be read is no table, and nobody acts on it
+		return nil // what cannot be read is no table, and nobody acts on it
 	}
 	_, err = f.WriteAt([]byte{layout.Retired, 0, 0, 0}, layout.OffState) // in the memory that others have mapped
 	return err

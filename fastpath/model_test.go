@@ -122,7 +122,7 @@ func (m *model) all(t *rapid.T) {
 	}
 }
 
-func anySession(t *rapid.T) string { return fmt.Sprint("s", rapid.IntRange(0, 60).Draw(t, "session")) }
+func anySession(t *rapid.T) string { return fmt.Sprint("s", rapid.IntRange(0, 40).Draw(t, "session")) }
 func anyPod(t *rapid.T) string {
 	return rapid.SampledFrom([]string{"chat-0", "chat-1", "chat-2"}).Draw(t, "pod")
 }
@@ -134,7 +134,7 @@ func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &model{clock: clock{at: time.Hour}, sessions: map[string]*known{}, serving: map[string]bool{}}
 		path := filepath.Join(dir, "table")
-		table, err := fastpath.Create(fastpath.Options{Path: path, Capacity: 60, Pods: 3, Services: 1, Now: m.now})
+		table, err := fastpath.Create(fastpath.Options{Path: path, Capacity: 24, Pods: 3, Services: 1, Now: m.now})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,6 +158,11 @@ func TestModel(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer m.reader.Close()
+		for i := range 27 { // the last ones displace others
+			if key := fmt.Sprint("s", i); table.Publish("chat", key, "chat-0", 0) {
+				m.sessions[key] = &known{pod: "chat-0", seen: m.at}
+			}
+		}
 		t.Repeat(map[string]func(*rapid.T){
 			"publish": m.publish, "publish another": m.publish, "withdraw": m.withdraw, "take use": m.takeUse,
 			"lookup": m.lookup, "set pod": m.setPod, "wait": m.wait, "": m.all,

@@ -57,7 +57,10 @@ func Open(path string, pid uint32, now func() time.Duration) (*Reader, error) {
 	if err := r.validate(); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	return r, r.claim(pid)
+	if err := r.claim(pid); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
 }
 
 func (r *Reader) validate() error {
