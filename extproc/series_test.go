@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +20,7 @@ import (
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/affinity"
+	"github.com/stateful-route/stateful-route/insight/metrics"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -132,4 +135,22 @@ func TestNoTrafficGrowsTheNumberOfSeries(t *testing.T) {
 		t.Errorf("%v requests are counted, want the %d of known services", counted, want)
 	}
 	t.Logf("%d requests left %d series", requests, series)
+}
+
+// Every reason for which a session is rebound is there from the start, as 0: Prometheus does
+// not see the increase of a series that begins with it, and a lost pod's sessions move within
+// one scrape.
+func TestReasonsOfRebindsAreServedFromTheStart(t *testing.T) {
+	monitor, err := metrics.NewMonitor(metrics.MonitorOptions{Process: "extproc"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	monitor.Service("chat")
+	answer := httptest.NewRecorder()
+	monitor.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for _, reason := range []string{lostRemoved, lostUnhealthy, lostMaintenance, lostElsewhere, rebindLearned} {
+		if want := fmt.Sprintf("stateful_route_sessions_rebound_total{reason=%q,service=\"chat\"} 0", reason); !strings.Contains(answer.Body.String(), want) {
+			t.Errorf("there is no %s", want)
+		}
+	}
 }

@@ -65,7 +65,7 @@ func (s *ServiceMetrics) byReason(v *prometheus.CounterVec, atOnce []string) *bo
 // reboundReasons are served as 0 from the start: Prometheus does not see the
 // increase of a counter that appears with its first value, and when a pod goes
 // all of its sessions move within one scrape.
-var reboundReasons = [...]string{"removed", "unhealthy", "maintenance", "learned"}
+var reboundReasons = [...]string{"removed", "unhealthy", "maintenance", "elsewhere", "learned"}
 
 // TableHit counts a request whose session had a binding.
 func (s *ServiceMetrics) TableHit() { s.hits.Inc() }
