@@ -106,7 +106,9 @@ func TestForgedHeadersWithoutExtprocDenied(t *testing.T) {
 	t.Parallel()
 	svc := harness.Chat(3)
 	svc.Session.OnExtprocLoss = "deny"
-	s := start(t, harness.Options{Services: []harness.Service{svc}, MessageTimeout: "100ms"}) // each request waits for it
+	s := start(t, harness.Options{ // each request waits for extproc
+		Services: []harness.Service{svc}, MessageTimeout: "100ms", FastPath: harness.FastPathOff,
+	})
 	harness.Eventually(t, harness.Patience, "it is served before the loss", func() error {
 		_, err := s.OK(harness.InHeader("x"))
 		return err

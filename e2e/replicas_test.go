@@ -24,7 +24,9 @@ func startReplicas(t *testing.T, timeout string, loss string, networks []harness
 	t.Helper()
 	svc := harness.Chat(3)
 	svc.Session.OnExtprocLoss = loss
-	return start(t, harness.Options{Services: []harness.Service{svc}, Extprocs: networks, MessageTimeout: timeout})
+	return start(t, harness.Options{
+		Services: []harness.Service{svc}, Extprocs: networks, MessageTimeout: timeout, FastPath: harness.FastPathOff,
+	})
 }
 
 // undecided is how many callouts Envoy went on without, those counted that had been

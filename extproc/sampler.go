@@ -46,15 +46,20 @@ func (s *sampler) take(now time.Time) bool {
 	if n < s.watch.Load() {
 		return true
 	}
-	every := int64(sampleEvery)
-	if s.fine.Load() {
-		every = int64(sampleFine)
-		if due > n+sampleBurst*every {
-			due = n // owed from when looks were rarer
-		}
+	every := int64(s.every())
+	if s.fine.Load() && due > n+sampleBurst*every {
+		due = n // owed from when looks were rarer
 	}
 	next := max(n, due) + every
 	return next-n <= sampleBurst*every && s.due.CompareAndSwap(owed, next)
+}
+
+// every is the time between two looks.
+func (s *sampler) every() time.Duration {
+	if s.fine.Load() {
+		return sampleFine
+	}
+	return sampleEvery
 }
 
 // failed is to be called with each response that was a failure.

@@ -57,10 +57,10 @@ static int core_keys(const table *t, policy_cache *c, const char *service, size_
 }
 
 static void core_decide(const table *t, policy_cache *c, const char *service, size_t service_len, const char *packed, size_t len,
-                        uint32_t *turn, verdict *v) {
+                        verdict *v) {
   span all = {packed, len};
   headers h = {packed_header, &all};
-  request r = {{service, service_len}, &h, monotonic_ns(), 0, turn};
+  request r = {{service, service_len}, &h, monotonic_ns(), 0};
   decide(t, c, &r, v);
 }
 
@@ -92,7 +92,6 @@ import (
 type Table struct {
 	table    *C.table
 	policies *C.policy_cache
-	turn     C.uint32_t
 	key      [256]byte
 }
 
@@ -157,7 +156,7 @@ type Verdict struct {
 func (t *Table) Decide(service string, h Headers) Verdict {
 	var v C.verdict
 	C.core_decide(t.table, t.policies, (*C.char)(unsafe.Pointer(unsafe.StringData(service))), C.size_t(len(service)),
-		(*C.char)(unsafe.Pointer(unsafe.SliceData(h))), C.size_t(len(h)), &t.turn, &v)
+		(*C.char)(unsafe.Pointer(unsafe.SliceData(h))), C.size_t(len(h)), &v)
 	runtime.KeepAlive(h)
 	made := Verdict{Result: int(v.result), Skip: bool(v.skip)}
 	if v.pinned {

@@ -1,6 +1,7 @@
 #include "decide.h"
 
-enum { UNKEYED_TURNS = 32 };
+/* ASK_BURST is how many requests without a key may take the callout one after the other after a pause. */
+enum { ASK_BURST = 8 };
 
 /* The methods by which requests are counted; the last stands for all others. */
 static const char *const methods[METHODS - 1] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"};
@@ -52,12 +53,25 @@ static bool traced(uint32_t flags, const headers *h) {
   return sampled && (flags & TABLE_SAMPLED_CALLS_OUT) != 0;
 }
 
+/* asks reports whether extproc is to see the response of a request that any pod may serve, for how
+   long it takes: one each time so long has passed as the record says (ITU-T I.371). */
+static bool asks(char *record, uint64_t now) {
+  uint64_t every = (uint64_t)load32(record + P_ASK_EVERY) * 1000;
+  uint64_t due = load64(record + P_ASK_DUE);
+  uint64_t next = (due > now ? due : now) + every;
+  if (due > now && due - now > ASK_BURST * every) next = now + every; /* owed from when it was rarer */
+  if (next - now > ASK_BURST * every && every > 0) return false;
+  return __atomic_compare_exchange_n((uint64_t *)(void *)(record + P_ASK_DUE), &due, next, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
 static result unkeyed(const table *t, const request *r, verdict *v) {
   const policy *p = v->policy;
-  if (!(p->flags & POLICY_UNKEYED) || (*r->turn)++ % UNKEYED_TURNS == 0) return RESULT_NO_KEY;
+  if (!(p->flags & POLICY_UNKEYED)) return RESULT_NO_KEY;
   if (p->unbound_pod >= t->pod_count) return RESULT_POLICY;
+  char *record = table_pod(t, p->unbound_pod);
+  if (asks(record, r->now)) return RESULT_NO_KEY;
   v->pod.pod = p->unbound_pod;
-  v->pod.generation = load32(table_pod(t, p->unbound_pod) + P_GENERATION);
+  v->pod.generation = load32(record + P_GENERATION);
   v->skip = true;
   return RESULT_UNKEYED;
 }

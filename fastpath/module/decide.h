@@ -12,7 +12,6 @@ typedef struct {
   const headers *headers;
   uint64_t now;         /* CLOCK_MONOTONIC, ns */
   int64_t unix_seconds;
-  uint32_t *turn;       /* counts those without a key, of which one in 32 takes the callout */
 } request;
 
 typedef struct {

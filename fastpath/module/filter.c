@@ -101,7 +101,7 @@ int HOOK(http_filter_request_headers)(void *envoy, const void *filter, bool end)
   abi_buffer service = {NULL, 0};
   envoy_dynamic_module_callback_http_filter_get_attribute_string(envoy, ABI_ATTRIBUTE_XDS_ROUTE_NAME, &service);
   headers from = {request_header, envoy};
-  request r = {{service.ptr, service.length}, &from, monotonic_ns(), time(NULL), &w->turn};
+  request r = {{service.ptr, service.length}, &from, monotonic_ns(), time(NULL)};
   verdict v;
   decide(&h->t, w->policies, &r, &v);
   if (v.skip && !apply(envoy, &v)) {

@@ -30,7 +30,6 @@ typedef struct stream stream;
 typedef struct worker worker;
 struct worker {
   uint32_t id;
-  uint32_t turn;
   policy_cache *policies;
   stream *free;
   struct chunk *_Atomic chunks;

@@ -62,6 +62,8 @@ enum {
   P_ADDRESS_MAX = 44,
   P_NAME = 64,
   P_NAME_MAX = 256,
+  P_ASK_DUE = 320,
+  P_ASK_EVERY = 328,
   P_IN_FLIGHT = 384,
   P_REQUESTS = 640,
   METHODS = 10,

@@ -57,12 +57,11 @@ static void core_round(const char *whole, size_t size, uint64_t serial) {
     t.serial = serial;
     reader_claim(&t, 1);
     policy_cache *policies = policy_cache_new();
-    uint32_t turn = 0;
     for (int i = 0; i < 20; i++) {
       made m;
       make_request(&m);
       headers h = {made_header, &m};
-      request r = {span_of("chat"), &h, monotonic_ns(), 0, &turn};
+      request r = {span_of("chat"), &h, monotonic_ns(), 0};
       verdict v;
       decide(&t, policies, &r, &v);
       table_count(&t, 3, v.result);

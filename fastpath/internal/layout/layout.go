@@ -100,6 +100,8 @@ const (
 	PodAddressLen = 16 // and, in the upper half of the word, the length of its name
 	PodAddress    = 20
 	PodName       = 64
+	PodAskDue     = 320 // of the record of requests without a session, see SetSampling: CLOCK_MONOTONIC, in ns
+	PodAskEvery   = 328 // µs
 	PodInFlight   = 384
 	PodRequests   = 640
 
