@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -262,7 +263,7 @@ func (c *clients) request(key streamKey, req any, node *corev3.Node, typeURL, no
 		c.observer.XDSNack(row.Type)
 		c.refused(row)
 		if s.refuses(typeURL) {
-			c.deny(s, "it refused the listeners with the module: "+row.Reason)
+			c.deny(s, "it refused the listeners with the module: "+strings.TrimSpace(row.Reason))
 		}
 	}
 	c.wake()
