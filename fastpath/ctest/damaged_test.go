@@ -71,7 +71,9 @@ func TestOnlyATableOfThisVersionIsOpened(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	with := func(at int, b ...byte) []byte { return append(append(append([]byte{}, whole[:at]...), b...), whole[at+len(b):]...) }
+	with := func(at int, b ...byte) []byte {
+		return append(append(append([]byte{}, whole[:at]...), b...), whole[at+len(b):]...)
+	}
 	for want, text := range map[string][]byte{
 		"shorter than its header": whole[:100], "not a table": with(0, 'x'), "of another version": with(layout.OffVersion, 2),
 		"of another layout": with(layout.OffPodSize, 1), "cut short, or longer than it says": whole[:len(whole)-1],

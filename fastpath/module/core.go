@@ -26,16 +26,22 @@ static size_t packed_header(const headers *h, span name, size_t index, span *val
   return count;
 }
 
-static table *core_open(const char *path, const char **why) {
+typedef struct {
+  table *table;
+  const char *why;
+} core_opened;
+
+static core_opened core_open(const char *path) {
   table *t = calloc(1, sizeof *t);
   static _Atomic uint64_t serial;
-  if ((*why = table_open(t, path))) {
+  const char *why = table_open(t, path);
+  if (why) {
     free(t);
-    return NULL;
+    return (core_opened){NULL, why};
   }
   t->serial = atomic_fetch_add(&serial, 1) + 1;
   reader_claim(t, monotonic_ns());
-  return t;
+  return (core_opened){t, NULL};
 }
 
 static void core_close(table *t) {
@@ -56,12 +62,13 @@ static int core_keys(const table *t, policy_cache *c, const char *service, size_
   return r;
 }
 
-static void core_decide(const table *t, policy_cache *c, const char *service, size_t service_len, const char *packed, size_t len,
-                        verdict *v) {
+static verdict core_decide(const table *t, policy_cache *c, const char *service, size_t service_len, const char *packed, size_t len) {
   span all = {packed, len};
   headers h = {packed_header, &all};
   request r = {{service, service_len}, &h, monotonic_ns(), 0};
-  decide(t, c, &r, v);
+  verdict v;
+  decide(t, c, &r, &v);
+  return v;
 }
 
 // core_hunt looks n sessions up, round after round, and counts the answers that no moment's table would give.
@@ -99,12 +106,11 @@ type Table struct {
 func Open(path string) (*Table, error) {
 	name := C.CString(path)
 	defer C.free(unsafe.Pointer(name))
-	var why *C.char
-	t := C.core_open(name, &why)
-	if t == nil {
-		return nil, errors.New(C.GoString(why))
+	opened := C.core_open(name)
+	if opened.table == nil {
+		return nil, errors.New(C.GoString(opened.why))
 	}
-	return &Table{table: t, policies: C.policy_cache_new()}, nil
+	return &Table{table: opened.table, policies: C.policy_cache_new()}, nil
 }
 
 // Close unmaps it.
@@ -154,9 +160,8 @@ type Verdict struct {
 
 // Decide decides.
 func (t *Table) Decide(service string, h Headers) Verdict {
-	var v C.verdict
-	C.core_decide(t.table, t.policies, (*C.char)(unsafe.Pointer(unsafe.StringData(service))), C.size_t(len(service)),
-		(*C.char)(unsafe.Pointer(unsafe.SliceData(h))), C.size_t(len(h)), &v)
+	v := C.core_decide(t.table, t.policies, (*C.char)(unsafe.Pointer(unsafe.StringData(service))), C.size_t(len(service)),
+		(*C.char)(unsafe.Pointer(unsafe.SliceData(h))), C.size_t(len(h)))
 	runtime.KeepAlive(h)
 	made := Verdict{Result: int(v.result), Skip: bool(v.skip)}
 	if v.pinned {
