@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -147,6 +148,15 @@ func TestRequestsWithoutASessionAreSampled(t *testing.T) {
 // No read is of two states of the table at once, while Go moves, withdraws and publishes.
 func TestCReadsNothingTorn(t *testing.T) {
 	s := newTables(t, fromHeader)
+	setPod := func(i, turn int) {
+		digits := []string{"11.11.11.11:1111", "22.22.22.22:2222", "2.2.2.2:22222"}
+		if err := s.writer.SetPod("chat", podName(i), netip.MustParseAddrPort(digits[turn%3]), true); err != nil {
+			t.Error(err)
+		}
+	}
+	for i := range 3 {
+		setPod(i, 0)
+	}
 	keys := make([]string, 900)
 	for i := range keys {
 		keys[i] = fmt.Sprintf("session-%03d", i)
@@ -162,7 +172,8 @@ func TestCReadsNothingTorn(t *testing.T) {
 				} else {
 					s.writer.Publish("chat", key, podName((i+turn%2)%3), 0)
 				}
-				writes.Add(1)
+				setPod(i%3, turn+i)
+				writes.Add(2)
 			}
 		}
 	})

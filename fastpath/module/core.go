@@ -71,6 +71,15 @@ static verdict core_decide(const table *t, policy_cache *c, const char *service,
   return v;
 }
 
+// whole reports whether all digits of an address are the same, as they are in those of the hunt.
+static bool whole(const bound_pod *pod) {
+  for (uint32_t i = 1; i < pod->address_len; i++) {
+    char c = pod->address[i];
+    if (c != '.' && c != ':' && c != pod->address[0]) return false;
+  }
+  return true;
+}
+
 // core_hunt looks n sessions up, round after round, and counts the answers that no moment's table would give.
 static void core_hunt(const table *t, const session_hash *hashes, size_t n, size_t rounds, uint64_t *hits, uint64_t *wrong) {
   for (size_t round = 0; round < rounds; round++) {
@@ -79,8 +88,7 @@ static void core_hunt(const table *t, const session_hash *hashes, size_t n, size
       bound_pod pod;
       if (table_find(t, hashes[i], now, true, &pod) != RESULT_HIT) continue;
       size_t number = (size_t)(pod.name[pod.name_len - 1] - '0');
-      bool right = pod.name_len == 6 && (number == i % 3 || number == (i + 1) % 3) && pod.address_len == 14 &&
-                   (size_t)(pod.address[13] - '0') == number;
+      bool right = pod.name_len == 6 && (number == i % 3 || number == (i + 1) % 3) && whole(&pod);
       ++*(right ? hits : wrong);
     }
   }
@@ -181,8 +189,8 @@ func SipHash(key [2]uint64, prefix uint64, prefixLen int, text string) (lo, hi u
 func Bucket(ns uint64) int { return int(C.account_bucket(C.uint64_t(ns))) }
 
 // Hunt looks sessions of a service up, over and over. The pods are chat-0 to chat-2, at
-// addresses that end in their number, and session i is only ever bound to pod i or i+1,
-// modulo three; wrong counts what cannot be.
+// addresses of one digit each, and session i is only ever bound to pod i or i+1, modulo
+// three; wrong counts what cannot be.
 func (t *Table) Hunt(service uint32, keys []string, rounds int) (hits, wrong uint64) {
 	hashes := make([]C.session_hash, len(keys))
 	for i, key := range keys {
