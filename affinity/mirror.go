@@ -68,6 +68,11 @@ func (sh *shard) withdrawLocked(e *entry) {
 	}
 }
 
+// mirrorResolution is how exactly a mirror tells when a session was seen. A difference below
+// it is no news: else a table that stops would tell its journal of every session that was
+// not used since it was restored.
+const mirrorResolution = 500 * time.Millisecond
+
 // catchUpLocked counts the uses of an entry by way of the mirror, as if each had been a
 // look-up. It returns how long ago the mirror saw its session, and whether that is news.
 func (sh *shard) catchUpLocked(e *entry, now int64) (age int64, news bool) {
@@ -81,7 +86,7 @@ func (sh *shard) catchUpLocked(e *entry, now int64) (age int64, news bool) {
 		return 0, false
 	}
 	seen := now - int64(max(since, 0))
-	if n == 0 && seen <= e.LastSeen {
+	if n == 0 && seen <= e.LastSeen+int64(mirrorResolution) {
 		return int64(since), false
 	}
 	journal := e.Requests == 1 && n > 0

@@ -119,8 +119,12 @@ func (m *model) useShown(rnd *rand.Rand, k modelKey) {
 	if m.now.Sub(s.seen) > m.idle[k.service] || m.idled(b) {
 		return // by which a reader of the mirror asks the table
 	}
+	used := rnd.IntN(4) > 0
+	if !used && m.now.Sub(b.LastSeen) <= mirrorResolution {
+		return // no news
+	}
 	s.seen, b.LastSeen = m.now, m.now
-	if rnd.IntN(4) > 0 {
+	if used {
 		s.uses++
 		b.Requests++
 		m.mirror.uses++

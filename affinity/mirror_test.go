@@ -56,6 +56,24 @@ func TestRenewCountsUsesByWayOfTheMirror(t *testing.T) {
 	}
 }
 
+// What a mirror says of ages is rounded: that alone is nothing to tell the journal of.
+func TestRoundedAgesAreNoNews(t *testing.T) {
+	mirror, journal := &usedAgo{ago: time.Minute - 250*time.Millisecond, shown: map[string]bool{}}, &lastPut{}
+	c := newTable(t, Options{Mirror: mirror, Journal: journal, DefaultExpiration: time.Hour})
+	b, _, err := c.Claim("chat", "alice", "pod-1", t0)
+	if err != nil || !c.Show(b, t0) {
+		t.Fatalf("not shown: %v", err)
+	}
+	journal.b = statefulroute.Binding{}
+	if c.Checkpoint(t0.Add(time.Minute)); journal.b.Key != "" {
+		t.Errorf("the journal is told of %+v", journal.b)
+	}
+	mirror.ago = 30 * time.Second
+	if c.Checkpoint(t0.Add(time.Minute)); !journal.b.LastSeen.Equal(t0.Add(30 * time.Second)) {
+		t.Errorf("of a session that was seen the journal has %+v", journal.b)
+	}
+}
+
 // A walk through many shown bindings is spread over the calls of Renew.
 func TestRenewCatchesUpInSteps(t *testing.T) {
 	const sessions = 50_000

@@ -180,7 +180,7 @@ func (a *App) Run(ctx context.Context) error {
 		zap.String("xds", a.opts.Config.XDS))
 	stopStore := a.keep()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return a.serveGRPC() })
+	group.Go(func() error { return a.serveGRPC(ctx) })
 	group.Go(func() error { return a.becomeReady(ctx) })
 	group.Go(func() error { return adminhttp.Serve(ctx, a.adminListener, a.admin, a.opts.Config.AdminHosts...) })
 	group.Go(func() error { return untilCanceled(a.watcher.Run(ctx)) })

@@ -92,7 +92,9 @@ func (f *fastPath) Used(service, key string) (n uint32, age time.Duration, ok bo
 }
 
 // restoredFirst has the table, when it is activated, have what was restored: Envoy may need a
-// while until it finds this process, and sessions that were bound go on meanwhile.
+// while until it finds this process, and sessions that were bound go on meanwhile. New
+// sessions wait for it, so that of a million those that find no time are shown by their
+// next requests.
 type restoredFirst struct {
 	*fastpath.Table
 	sessions *affinity.Table
@@ -100,12 +102,18 @@ type restoredFirst struct {
 
 // Activate implements extproc.FastPath.
 func (r restoredFirst) Activate() error {
-	now := time.Now()
+	now, n := time.Now(), 0
 	for b := range r.sessions.All() {
 		r.sessions.Show(b, now)
+		if n++; n%1024 == 0 && time.Since(now) > showRestoredWithin {
+			break
+		}
 	}
 	return r.Table.Activate()
 }
+
+// showRestoredWithin has room for some hundred thousand sessions.
+const showRestoredWithin = time.Second
 
 // harvest takes over what Envoys have counted. Metrics are made of it without the table's
 // lock, for which sessions wait.

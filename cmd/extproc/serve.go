@@ -61,7 +61,20 @@ func removeStaleSocket(path string) error {
 	return nil
 }
 
-func (a *App) serveGRPC() error {
+// leaseWithin is how long callouts wait, after the start, for a lease of the store that
+// replicas share: less than Envoy does, which may ask as soon as the address is taken.
+const leaseWithin = 150 * time.Millisecond
+
+func (a *App) serveGRPC(ctx context.Context) error {
+	if a.shared != nil { // else a session that its service denies without a lease would be refused
+		timer := time.NewTimer(leaseWithin)
+		defer timer.Stop()
+		select {
+		case <-a.shared.table.Opened():
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
 	// A process told to stop at once may be stopped before it serves.
 	if err := a.grpc.Serve(a.guard.Listener(a.grpcListener)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve Envoy: %w", err)

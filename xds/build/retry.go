@@ -8,9 +8,6 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
-	skipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/matcher/action/v3"
-	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	codecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -101,24 +98,7 @@ func confirmedRetries(svc statefulroute.Service) ([]*hcmv3.HttpFilter, error) {
 	if err != nil {
 		return nil, err
 	}
-	skip, err := action(&skipv3.SkipFilter{})
-	if err != nil {
-		return nil, err
-	}
-	ask, err := action(&compositev3.ExecuteFilterAction{TypedConfig: confirm})
-	if err != nil {
-		return nil, err
-	}
-	composite, err := toAny(&compositev3.Composite{})
-	if err != nil {
-		return nil, err
-	}
-	matcher := exactMatch(first, "1", skip)
-	matcher.OnNoMatch = ask
-	filter, err := httpFilter("stateful-route.confirm-retry", &matchingv3.ExtensionWithMatcher{
-		XdsMatcher:      matcher,
-		ExtensionConfig: &corev3.TypedExtensionConfig{Name: "envoy.filters.http.composite", TypedConfig: composite},
-	})
+	filter, err := unless("stateful-route.confirm-retry", first, "1", confirm)
 	if err != nil {
 		return nil, err
 	}
