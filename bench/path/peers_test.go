@@ -105,7 +105,7 @@ func TestOursTakeTheConfigurations(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if strings.Contains(text, "metadata: {stateful-route: {module: ") != (module != "") {
+			if strings.Contains(text, "\n  metadata: {stateful-route: {module: ") != (module != "") {
 				t.Errorf("the bootstrap says\n%s", text)
 			}
 		})
