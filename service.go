@@ -2,6 +2,7 @@ package statefulroute
 
 import (
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -61,6 +62,26 @@ type SessionPolicy struct {
 	OnStoreLoss StoreLossPolicy
 	// FastPath lets an Envoy that has the module answer for known sessions by itself.
 	FastPath bool
+}
+
+// Keys are the places that hold a session key: those of Key, and the cookie of Issue, which
+// is also read back. issued is the index of that, -1 where there is none.
+func (p SessionPolicy) Keys() (sources []SessionSource, issued int) {
+	if p.Issue == nil {
+		return p.Key, -1
+	}
+	ours := SessionSource{Kind: FromCookie, Name: p.Issue.Name}
+	if i := slices.IndexFunc(p.Key, ours.Equal); i >= 0 {
+		return p.Key, i
+	}
+	return append(slices.Clone(p.Key), ours), len(p.Key)
+}
+
+// Shown reports whether an Envoy that has the module may answer for known sessions by itself:
+// requests that tell their pods the epoch and responses that may name a session have to be
+// seen by the external processor.
+func (p SessionPolicy) Shown() bool {
+	return p.FastPath && len(p.Learn) == 0 && !p.EpochHeader
 }
 
 // SessionSource names one place that can hold a session key: its kind, and what

@@ -332,7 +332,7 @@ func (d *Directory) build(old *service, state wire.ServiceState) (*service, erro
 		unbound:   &sampler{},
 		lookups:   &lookups{},
 		refusals:  &refusals{},
-		shows:     d.fast.FastPath != nil && mayShow(svc.Session),
+		shows:     d.fast.FastPath != nil && svc.Session.Shown(),
 		current:   func() *service { return d.service(svc.Name) },
 	}
 	if old != nil {
@@ -424,7 +424,7 @@ func (d *Directory) options(b statefulroute.BalancingPolicy) balancing.Options {
 
 func readSessionPolicy(p statefulroute.SessionPolicy) (places sessionPlaces, err error) {
 	var sources []statefulroute.SessionSource
-	sources, places.issueFrom = withIssued(p)
+	sources, places.issueFrom = p.Keys()
 	if places.keys, err = sessionkey.NewReader(sources); err != nil {
 		return places, err
 	}
@@ -436,19 +436,6 @@ func readSessionPolicy(p statefulroute.SessionPolicy) (places sessionPlaces, err
 	}
 	places.named, err = sessionkey.NewReader(slices.Concat(sources, p.Learn))
 	return places, err
-}
-
-// withIssued makes sure that the cookie we hand out is also read back, and
-// says which source it is.
-func withIssued(p statefulroute.SessionPolicy) ([]statefulroute.SessionSource, int) {
-	if p.Issue == nil {
-		return p.Key, -1
-	}
-	issued := statefulroute.SessionSource{Kind: statefulroute.FromCookie, Name: p.Issue.Name}
-	if i := slices.IndexFunc(p.Key, issued.Equal); i >= 0 {
-		return p.Key, i
-	}
-	return append(slices.Clone(p.Key), issued), len(p.Key)
 }
 
 // pod returns the pod called name as this request sees it or, where another

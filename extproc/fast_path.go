@@ -124,12 +124,6 @@ func (f *fastPath) setPod(service string, pod *podView, serving bool) {
 	}
 }
 
-// mayShow reports whether requests of known sessions need nothing that only we can do: tell
-// their pods the epoch, or look at the responses for ids.
-func mayShow(p statefulroute.SessionPolicy) bool {
-	return p.FastPath && len(p.Learn) == 0 && !p.EpochHeader
-}
-
 // show has Envoys answer for the request's session from now on, where they can.
 func (x *exchange) show(now time.Time) {
 	d := &x.decision

@@ -49,7 +49,7 @@ const policyFormat = 1
 // extproc.
 func compile(svc statefulroute.Service, number, unbound uint32) ([]byte, error) {
 	p := svc.Session
-	sources, issued := sourcesOf(p)
+	sources, issued := p.Keys()
 	w := &writer{}
 	w.u32(policyFormat)
 	w.u32(number)
@@ -80,7 +80,7 @@ func compile(svc statefulroute.Service, number, unbound uint32) ([]byte, error) 
 }
 
 func flagsOf(p statefulroute.SessionPolicy) (flags uint32) {
-	if p.FastPath && len(p.Learn) == 0 && !p.EpochHeader {
+	if p.Shown() {
 		flags |= policyAllowed
 	}
 	if p.OnExtprocLoss == statefulroute.Deny {
@@ -90,19 +90,6 @@ func flagsOf(p statefulroute.SessionPolicy) (flags uint32) {
 		flags |= policyUnkeyed
 	}
 	return flags | policyRetry
-}
-
-// sourcesOf are the places of session keys as extproc reads them: the issued cookie is
-// one, and issued says which.
-func sourcesOf(p statefulroute.SessionPolicy) (sources []statefulroute.SessionSource, issued int) {
-	if p.Issue == nil {
-		return p.Key, -1
-	}
-	ours := statefulroute.SessionSource{Kind: statefulroute.FromCookie, Name: p.Issue.Name}
-	if i := slices.IndexFunc(p.Key, ours.Equal); i >= 0 {
-		return p.Key, i
-	}
-	return append(slices.Clone(p.Key), ours), len(p.Key)
 }
 
 // renewSeconds is how long before its end a cookie is renewed; 0 is never.
