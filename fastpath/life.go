@@ -17,56 +17,35 @@ const NoLease = time.Duration(math.MaxInt64)
 var errClosed = errors.New("fast-path table: it is closed")
 
 // Activate has readers act on the table, and on no other that was at its path: it returns
-// when the earlier one is retired.
+// when the earlier one is retired. That is when those who act on it have found the new one, or
+// followWithin later: requests that come in between need not ask a process that Envoy may not
+// have found yet. Until it returns no binding may change.
 func (t *Table) Activate() error {
+	before, err := openEarlier(t.path)
+	if err != nil {
+		return fmt.Errorf("fast-path table: the one before: %w", err)
+	}
+	defer before.close()
+	if err := t.publish(); err != nil {
+		return errors.Join(err, before.retire())
+	}
+	t.awaitReaders(before)
+	return before.retire()
+}
+
+// publish has readers find the table.
+func (t *Table) publish() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.mem == nil {
 		return errClosed
 	}
-	if t.file != t.path {
-		if err := Retire(t.path); err != nil {
-			return err
-		}
-		if err := os.Rename(t.file, t.path); err != nil {
-			return fmt.Errorf("fast-path table: %w", err)
-		}
-		t.file = t.path
-	}
 	t.mem.Store32(layout.OffState, layout.Live)
+	if err := os.Rename(t.file, t.path); err != nil {
+		return fmt.Errorf("fast-path table: %w", err)
+	}
+	t.file = t.path
 	return nil
-}
-
-// Retire has nobody act any more on the table that an earlier process left at a path, if there
-// is one. It is for a process that can make none, and yet changes what that says.
-func Retire(path string) error {
-	if err := retire(path); err != nil {
-		return fmt.Errorf("fast-path table: retiring the one before: %w", err)
-	}
-	return nil
-}
-
-// retire marks the table at a path, if there is one, as one that nobody may act on.
-func retire(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	magic := make([]byte, len(layout.Magic))
-	if _, err := f.ReadAt(magic, layout.OffMagic); err != nil || string(magic) != layout.Magic ||
-		!info.Mode().IsRegular() || info.Size() < layout.HeaderSize {
-		return nil // what cannot be read is no table, and nobody acts on it
-	}
-	_, err = f.WriteAt([]byte{layout.Retired, 0, 0, 0}, layout.OffState) // in the memory that others have mapped
-	return err
 }
 
 // Close ends the writing. With leave, readers go on acting on the table as it is, until the

@@ -17,7 +17,8 @@ func wantLive(t *testing.T, r *fastpathtest.Reader, want bool) {
 	}
 }
 
-// Nobody acts on two tables of a path: the one before is retired before the new one is there.
+// Nobody acts on two tables of a path: when the new one is activated the one before is retired,
+// though a reader has not followed.
 func TestANewTableRetiresTheOneBefore(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "table")
 	first := create(t, fastpath.Options{Path: path})
@@ -45,6 +46,37 @@ func TestANewTableRetiresTheOneBefore(t *testing.T) {
 		t.Error(err)
 	}
 	wantLive(t, after, true)
+}
+
+// Readers find a new table before they are to leave the one before: in between, every request
+// would take the callout.
+func TestATableIsRetiredWhenItsReadersHaveFollowed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "table")
+	first := create(t, fastpath.Options{Path: path})
+	activate(t, first)
+	before := open(t, path, fastpath.Monotonic)
+	before.Beat()
+	second := create(t, fastpath.Options{Path: path})
+	activated := make(chan error, 1)
+	was, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { activated <- second.Activate() }()
+	for now, err := os.Stat(path); err != nil || os.SameFile(was, now); now, err = os.Stat(path) {
+		if err != nil {
+			t.Fatalf("there is no table in between: %v", err)
+		}
+	}
+	if wantLive(t, before, true); len(second.Readers()) > 0 {
+		t.Fatal("somebody has followed already")
+	}
+	after := open(t, path, fastpath.Monotonic)
+	wantLive(t, after, true)
+	if err := <-activated; err != nil {
+		t.Error(err)
+	}
+	wantLive(t, before, false)
 }
 
 // A table that is left is acted on; any other way of closing ends that, and leaves nothing.

@@ -93,7 +93,7 @@ func (m *member) attach(ctx context.Context, leave string) (joined bool, err err
 		return false, err
 	}
 	if at := m.now.Load(); at == nil || at.arbiter.Incarnation() != a.Incarnation() {
-		m.begin(&incarnation{arbiter: a, seen: m.opts.Monotonic(), over: make(chan struct{})})
+		m.begin(newIncarnation(a, m.opts.Monotonic()))
 	}
 	for {
 		asked := m.opts.Monotonic()
@@ -143,6 +143,8 @@ func (m *member) joined(ctx context.Context, j Joined, asked time.Duration) erro
 	}
 	m.renewed(asked)
 	m.reached()
+	at := m.now.Load()
+	at.registeredOne.Do(func() { close(at.registered) })
 	return nil
 }
 

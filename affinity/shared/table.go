@@ -72,6 +72,29 @@ type incarnation struct {
 	arbiter Arbiter
 	seen    time.Duration // since when, by the monotonic clock
 	over    chan struct{} // closed when another one is in force
+
+	registered    chan struct{} // closed when this replica has joined it
+	registeredOne sync.Once
+}
+
+func newIncarnation(a Arbiter, seen time.Duration) *incarnation {
+	return &incarnation{arbiter: a, seen: seen, over: make(chan struct{}), registered: make(chan struct{})}
+}
+
+// passes returns what is waited for after an incarnation's answer that says no more than that
+// it, or this replica's part in it, begins or has ended; nil where that is all there is to say.
+func (at *incarnation) passes(err error) <-chan struct{} {
+	switch {
+	case errors.Is(err, ErrLost):
+		return at.over
+	case errors.Is(err, ErrUnregistered):
+		select {
+		case <-at.registered: // it was, and was taken off
+		default:
+			return at.registered
+		}
+	}
+	return nil
 }
 
 type fence struct {
@@ -178,7 +201,7 @@ func unavailable(err error) error {
 const staleTries = 8
 
 // ask makes a call for a session and keeps the binding that it returns. Where the store has
-// become another incarnation meanwhile, that is asked.
+// become another incarnation meanwhile, that is asked when this replica has joined it.
 func (t *Table) ask(ctx context.Context, service, key string, now time.Time, do func(context.Context, Arbiter) (Reply, error)) (r Reply, err error) {
 	ctx, cancel := context.WithTimeout(ctx, t.opts.CallTimeout)
 	defer cancel()
@@ -188,12 +211,13 @@ func (t *Table) ask(ctx context.Context, service, key string, now time.Time, do 
 			return r, errNoLease
 		}
 		r, err = t.askOf(ctx, at, service, key, now, do)
-		if !errors.Is(err, ErrLost) {
+		passes := at.passes(err)
+		if passes == nil {
 			return r, err
 		}
 		t.renewNow()
 		select {
-		case <-at.over:
+		case <-passes:
 		case <-ctx.Done():
 			return r, err
 		}

@@ -9,7 +9,7 @@
 
 #include "guard.h"
 
-enum { TABLES = 32, NONE = -1, TICK_MS = 200, TOUCH_TICKS = 20 };
+enum { TABLES = 32, NONE = -1, TICK_MS = 20, TOUCH_TICKS = 200 };
 
 /* Of the tables all but the current one are there for streams that began with them. */
 struct follower {
