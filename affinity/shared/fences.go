@@ -80,14 +80,6 @@ func (t *Table) learnVotes(known []PodName) {
 	}
 }
 
-// fenced reports whether replicas were told that the pod is lost.
-func (t *Table) fenced(pod PodName) bool {
-	t.keeping.RLock()
-	defer t.keeping.RUnlock()
-	f, ok := t.fences[pod]
-	return ok && !f.lifted
-}
-
 // reviewVotes takes back what this replica said of pods that it may send sessions to again,
 // and of pods that have no session left.
 func (t *Table) reviewVotes(ctx context.Context, a Arbiter) error {
