@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -162,13 +161,6 @@ func (o oursConfig) extproc() string {
 }
 
 func (o oursConfig) bootstrap() (string, error) {
-	b, err := envoy.Bootstrap(envoy.BootstrapOptions{NodeID: "bench", XDS: o.xds, Admin: o.envoyAdmin})
-	if err != nil || o.table == "" {
-		return string(b), err
-	}
-	const before = "  cluster: stateful-route\n"
-	if strings.Count(string(b), before) != 1 {
-		return "", errors.New("the bootstrap has no place for the module")
-	}
-	return strings.Replace(string(b), before, before+fmt.Sprintf("  metadata: {stateful-route: {module: %q, table: %q}}\n", o.module, o.table), 1), nil
+	b, err := envoy.Bootstrap(envoy.BootstrapOptions{NodeID: "bench", XDS: o.xds, Admin: o.envoyAdmin, Module: o.module, Table: o.table})
+	return string(b), err
 }
