@@ -9,6 +9,16 @@ import (
 	"github.com/stateful-route/stateful-route/e2e/harness"
 )
 
+// startFast is a stack whose Envoy knows n sessions of a service, and their pods.
+func startFast(t *testing.T, svc harness.Service, n int) (s *harness.Stack, keys []string, owners map[string]string) {
+	t.Helper()
+	s = start(t, harness.Options{FastPath: harness.FastPathOn, Services: []harness.Service{svc}})
+	keys = harness.Keys(n)
+	owners = s.Load(keys, 1, 8, harness.InHeader).Owners(t)
+	onFastPath(t, s, keys)
+	return s, keys, owners
+}
+
 // onFastPath sends requests of all sessions until Envoy answers for every one itself.
 func onFastPath(t *testing.T, s *harness.Stack, keys []string) {
 	t.Helper()
@@ -43,10 +53,7 @@ func requestsOf(s *harness.Stack, key string) (n int, err error) {
 // at once.
 func TestFastPathSessions(t *testing.T) {
 	t.Parallel()
-	s := start(t, harness.Options{FastPath: harness.FastPathOn, Services: []harness.Service{homeless()}})
-	keys := harness.Keys(60)
-	owners := s.Load(keys, 1, 8, harness.InHeader).Owners(t)
-	onFastPath(t, s, keys)
+	s, keys, owners := startFast(t, homeless(), 60)
 	checkCounted(t, s, keys, owners)
 	traffic := s.Traffic(t, keys[20:], 50*time.Millisecond)
 	for _, key := range keys[:10] {
@@ -137,10 +144,7 @@ func TestFastPathLostPod(t *testing.T) {
 			t.Parallel()
 			svc := homeless()
 			svc.Session.OnPodLoss = loss
-			s := start(t, harness.Options{FastPath: harness.FastPathOn, Services: []harness.Service{svc}})
-			keys := harness.Keys(30)
-			owners := s.Load(keys, 1, 8, harness.InHeader).Owners(t)
-			onFastPath(t, s, keys)
+			s, _, owners := startFast(t, svc, 30)
 			lost := harness.On(owners, "chat-1")
 			s.Order(t, "chat", "chat-1", "maintenance")
 			s.WaitClients(t)
@@ -164,10 +168,7 @@ func TestFastPathLostPod(t *testing.T) {
 // the new table by itself.
 func TestFastPathOutlivesExtproc(t *testing.T) {
 	t.Parallel()
-	s := start(t, harness.Options{FastPath: harness.FastPathOn, Services: []harness.Service{homeless()}})
-	keys := harness.Keys(200)
-	owners := s.Load(keys, 1, 16, harness.InHeader).Owners(t)
-	onFastPath(t, s, keys)
+	s, keys, owners := startFast(t, homeless(), 200)
 	awaitWritten(t, s)
 	traffic := s.Traffic(t, keys, 400*time.Millisecond)
 	for _, end := range []func(){func() { s.Extproc.Kill(t) }, func() { s.Extproc.Stop(t) }} {
@@ -217,17 +218,6 @@ func TestFastPathRace(t *testing.T) {
 // What a client forges moves no session that Envoy answers for itself.
 func TestFastPathForgedHeaders(t *testing.T) {
 	t.Parallel()
-	s := start(t, harness.Options{FastPath: harness.FastPathOn, Services: []harness.Service{roundRobin(3)}})
-	keys := harness.Keys(6)
-	owners := s.Load(keys, 1, 2, harness.InHeader).Owners(t)
-	onFastPath(t, s, keys)
-	eachForgery(t, s, func(name string, forged harness.Edit) {
-		for _, key := range keys {
-			a, err := s.OK(harness.InHeader(key), forged)
-			if err != nil || a.Pod != owners[key] {
-				t.Errorf("%s: session of %s went to %q, %v", name, owners[key], a.Pod, err)
-			}
-		}
-		checkUnboundSpread(t, s, name, forged)
-	})
+	s, keys, owners := startFast(t, roundRobin(3), 6)
+	checkForgeries(t, s, keys, owners)
 }

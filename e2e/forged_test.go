@@ -68,6 +68,13 @@ func TestForgedHeadersWithExtproc(t *testing.T) {
 	s := start(t, harness.Options{Services: []harness.Service{roundRobin(3)}})
 	keys := harness.Keys(6)
 	owners := s.Load(keys, 1, 2, harness.InHeader).Owners(t)
+	checkForgeries(t, s, keys, owners)
+}
+
+// checkForgeries sends every forged request: with a session it reaches the session's pod,
+// without one any pod.
+func checkForgeries(t *testing.T, s *harness.Stack, keys []string, owners map[string]string) {
+	t.Helper()
 	eachForgery(t, s, func(name string, forged harness.Edit) {
 		for _, key := range keys {
 			a, err := s.OK(harness.InHeader(key), forged)
