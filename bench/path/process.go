@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/stateful-route/stateful-route/internal/procgroup"
@@ -63,15 +62,7 @@ func (b *bench) start(name string, r role, path string, args ...string) (*proces
 }
 
 // stop ends it, by force when it takes long.
-func (p *process) stop() {
-	procgroup.Signal(p.cmd.Process.Pid, syscall.SIGTERM)
-	select {
-	case <-p.done:
-	case <-time.After(5 * time.Second):
-		procgroup.Signal(p.cmd.Process.Pid, syscall.SIGKILL)
-		<-p.done
-	}
-}
+func (p *process) stop() { procgroup.Stop(p.cmd.Process.Pid, p.done, 5*time.Second) }
 
 // tail is the end of what it has printed, for an error.
 func (p *process) tail() string {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/stateful-route/stateful-route/internal/procgroup"
@@ -79,19 +78,7 @@ func (c *child) lost(err error) error {
 func (g *group) stop() {
 	close(g.ending)
 	for _, c := range slices.Backward(g.children) {
-		c.stop(g.patience)
-	}
-}
-
-func (c *child) stop(patience time.Duration) {
-	procgroup.Signal(c.cmd.Process.Pid, syscall.SIGTERM)
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case <-c.ended:
-	case <-timer.C:
-		procgroup.Signal(c.cmd.Process.Pid, syscall.SIGKILL)
-		<-c.ended
+		procgroup.Stop(c.cmd.Process.Pid, c.ended, g.patience)
 	}
 }
 

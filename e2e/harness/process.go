@@ -129,14 +129,8 @@ func (p *Process) Signal(sig syscall.Signal) { procgroup.Signal(p.Pid(), sig) }
 // takes too long, and kills it then.
 func (p *Process) Stop(t testing.TB) {
 	t.Helper()
-	p.Signal(syscall.SIGTERM)
-	timer := time.NewTimer(stopWithin)
-	defer timer.Stop()
-	select {
-	case <-p.done:
-	case <-timer.C:
+	if !procgroup.Stop(p.Pid(), p.done, stopWithin) {
 		t.Errorf("%s did not stop within %v of SIGTERM", p.Name, stopWithin)
-		p.Kill(t)
 	}
 }
 

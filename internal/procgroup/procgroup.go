@@ -5,11 +5,31 @@
 //	cmd := exec.Command("envoy", …)
 //	cmd.SysProcAttr = procgroup.Attr()
 //	…
-//	procgroup.Signal(cmd.Process.Pid, syscall.SIGTERM)
+//	procgroup.Stop(cmd.Process.Pid, ended, 5*time.Second)
 package procgroup
 
-import "syscall"
+import (
+	"syscall"
+	"time"
+)
 
 // Signal sends sig to the group that pid leads. A group that is gone is not an
 // error: what the signal was for has happened.
 func Signal(pid int, sig syscall.Signal) { _ = syscall.Kill(-pid, sig) }
+
+// Stop sends SIGTERM to the group that pid leads and returns when ended, which the caller
+// closes once it has waited for pid, is closed. After patience it sends SIGKILL; it reports
+// whether that was not needed.
+func Stop(pid int, ended <-chan struct{}, patience time.Duration) bool {
+	Signal(pid, syscall.SIGTERM)
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return true
+	case <-timer.C:
+		Signal(pid, syscall.SIGKILL)
+		<-ended
+		return false
+	}
+}
