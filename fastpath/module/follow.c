@@ -74,11 +74,12 @@ static void take_over(follower *f, uint64_t now) {
 
 static bool good(table *t) { return table_state(t) == STATE_LIVE && !atomic_load(&t->broken); }
 
+/* look_after finds the table at the path. A file that was removed is one that nobody vouches for. */
 static void look_after(follower *f, uint64_t now) {
   int current = atomic_load(&f->current);
   struct stat st;
-  if (current != NONE && !good(&f->tables[current].t)) atomic_store(&f->current, current = NONE);
   bool there = stat(f->path, &st) == 0;
+  if (current != NONE && (!there || !good(&f->tables[current].t))) atomic_store(&f->current, current = NONE);
   const table *t = current == NONE ? NULL : &f->tables[current].t;
   if (there && (!t || t->device != st.st_dev || t->inode != st.st_ino)) take_over(f, now);
   current = atomic_load(&f->current);

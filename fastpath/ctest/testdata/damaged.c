@@ -154,7 +154,16 @@ static void await_pinned(int more) {
   for (int from = pinned; pinned < from + more;) usleep(1000);
 }
 
-/* hooks_round has two threads serve while the table is replaced, cut short, and replaced again. */
+/* none_without_a_file: a table whose file was removed is used no more. */
+static void none_without_a_file(const char *path) {
+  if (unlink(path) != 0) abort();
+  follow_tick(monotonic_ns());
+  follower *f = follow_open(path, strlen(path));
+  if (follow_hold(f, 0)) abort();
+  follow_close(f);
+}
+
+/* hooks_round has two threads serve while the table is replaced, cut short, replaced again, and removed. */
 static void hooks_round(const char *path, const char *whole, size_t size) {
   if (!HOOK(program_init)()) abort();
   write_file(path, whole, size);
@@ -169,6 +178,7 @@ static void hooks_round(const char *path, const char *whole, size_t size) {
     follow_tick(monotonic_ns());
   }
   await_pinned(1000);
+  none_without_a_file(path);
   quit = 1;
   for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
   HOOK(http_filter_config_destroy)(config);
