@@ -2,6 +2,7 @@ package store
 
 import (
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,22 +11,38 @@ import (
 
 // machine is a machine whose wall clock can be set, and which can be started again.
 type machine struct {
-	now  time.Time // as the machine's clocks go
+	mu   sync.Mutex // the store's writer looks at the clock, too
+	now  time.Time  // as the machine's clocks go
 	set  time.Duration
 	boot string
 	up   time.Duration
 }
 
-func (m *machine) time() time.Time { return clocktest.Set(m.now, m.set) }
+func (m *machine) time() time.Time { return m.moment().at }
+
+func (m *machine) moment() moment {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return moment{clocktest.Set(m.now, m.set), m.boot, m.up}
+}
 
 func (m *machine) options(path string) Options {
-	return Options{Path: path, now: m.time, moment: func() moment { return moment{m.time(), m.boot, m.up} }}
+	return Options{Path: path, now: m.time, moment: m.moment}
 }
 
 // pass lets time pass.
 func (m *machine) pass(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.now = m.now.Add(d)
 	m.up += d
+}
+
+// adjust sets the wall clock forward.
+func (m *machine) adjust(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.set += d
 }
 
 // What is old is as old after a restart as it was before, whatever the wall clock was
@@ -56,12 +73,12 @@ func TestAgesOutliveTheProcess(t *testing.T) {
 			early.Created, early.LastSeen = m.time(), m.time()
 			m.pass(5 * time.Minute)
 			s.Put(early)
-			m.set += c.running
+			m.adjust(c.running)
 			m.pass(5 * time.Minute)
 			late.Created, late.LastSeen = m.time(), m.time()
 			s.Put(late)
 			stop()
-			m.set += c.between
+			m.adjust(c.between)
 			m.pass(time.Minute)
 			if c.reboot {
 				m.boot, m.up = "second", time.Minute

@@ -59,7 +59,8 @@ type dialer struct {
 func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	d.unreachable.Store(true) // as long as nobody has answered
 	conn, err := d.Dialer.DialContext(ctx, network, address)
-	d.unreachable.Store(err != nil && podsFault(err))
+	// A client that gives up has its connection end by cancellation: nobody had answered then.
+	d.unreachable.Store(err != nil && (podsFault(err) || errors.Is(err, context.Canceled)))
 	return conn, err
 }
 
@@ -88,7 +89,7 @@ func probeTCP(ctx context.Context, d *dialer, secure *tls.Config, at netip.AddrP
 }
 
 func probeHTTP(ctx context.Context, d *dialer, check statefulroute.HealthCheck, secure *tls.Config, at netip.AddrPort) error {
-	transport := &http.Transport{DisableKeepAlives: true, Protocols: new(http.Protocols), DialContext: d.DialContext, TLSClientConfig: secure}
+	transport := &http.Transport{DisableKeepAlives: true, Protocols: new(http.Protocols), DialContext: d.DialContext}
 	scheme, host := "http", check.Host
 	if secure == nil {
 		transport.Protocols.SetHTTP1(!check.HTTP2)
@@ -97,6 +98,7 @@ func probeHTTP(ctx context.Context, d *dialer, check statefulroute.HealthCheck, 
 		transport.Protocols.SetHTTP1(slices.Contains(secure.NextProtos, alpnHTTP1))
 		transport.Protocols.SetHTTP2(slices.Contains(secure.NextProtos, alpnHTTP2))
 		scheme, host = "https", cmp.Or(check.Host, secure.ServerName)
+		transport.TLSClientConfig = secure.Clone() // which the transport changes, and other probes read
 	}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}

@@ -8,6 +8,8 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -125,6 +127,29 @@ func TestAProbeTellsAPodThatIsGoneFromOneThatIsWrong(t *testing.T) {
 				t.Errorf("%s at %s: %v (%v), want %v", kind, c.name, got, err, c.want)
 			}
 		}
+	}
+}
+
+// All probes of a service share what TLS they speak.
+func TestProbesThroughTLSAtOnce(t *testing.T) {
+	pod := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	pod.EnableHTTP2 = true
+	pod.StartTLS()
+	defer pod.Close()
+	secure := pod.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+	secure.NextProtos, secure.ServerName = []string{alpnHTTP2, alpnHTTP1}, "example.com"
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			check := statefulroute.HealthCheck{HTTP: "/", Timeout: 10 * time.Second}
+			if err := probe(t.Context(), check, secure, netip.MustParseAddrPort(pod.Listener.Addr().String())); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if !slices.Equal(secure.NextProtos, []string{alpnHTTP2, alpnHTTP1}) {
+		t.Errorf("the service's own configuration offers %q now", secure.NextProtos)
 	}
 }
 
