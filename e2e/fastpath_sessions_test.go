@@ -221,3 +221,18 @@ func TestFastPathForgedHeaders(t *testing.T) {
 	s, keys, owners := startFast(t, roundRobin(3), 6)
 	checkForgeries(t, s, keys, owners)
 }
+
+// Where unbound requests are denied, sessions that Envoy knows go on without extproc, and
+// what nobody can decide is refused.
+func TestFastPathWhereUndecidedIsDenied(t *testing.T) {
+	t.Parallel()
+	svc := homeless()
+	svc.Session.OnExtprocLoss = "deny"
+	s, keys, owners := startFast(t, svc, 20)
+	s.Extproc.Kill(t)
+	harness.SameOwners(t, owners, s.Load(keys, 3, 8, harness.InHeader).Owners(t))
+	a, err := s.Get(harness.InHeader("nobody knows it"))
+	if reason := a.Header.Get("x-stateful-route-reason"); err != nil || a.Status != http.StatusServiceUnavailable || reason != "extproc-lost" {
+		t.Errorf("an unknown session: %d from %q, reason %q, %v", a.Status, a.Pod, reason, err)
+	}
+}
