@@ -2,9 +2,9 @@ package fastpathtest
 
 import (
 	"encoding/binary"
-	"math/bits"
 	"time"
 
+	"github.com/stateful-route/stateful-route/fastpath"
 	"github.com/stateful-route/stateful-route/fastpath/internal/layout"
 )
 
@@ -140,8 +140,8 @@ func (r *Reader) End(a Answer, method, class int, response, duration time.Durati
 	m.Add64(at+layout.PodRequests+8*uint64(method*layout.Classes+class), 1)
 	m.Add64(at+layout.PodDurationSum, uint64(duration))
 	m.Add64(at+layout.PodResponseSum, uint64(response))
-	m.Add32(at+layout.PodDurationHist+4*uint64(bucket(duration)), 1)
-	m.Add32(at+layout.PodResponseHist+4*uint64(bucket(response)), 1)
+	m.Add32(at+layout.PodDurationHist+4*uint64(fastpath.BucketOf(duration)), 1)
+	m.Add32(at+layout.PodResponseHist+4*uint64(fastpath.BucketOf(response)), 1)
 }
 
 // Count counts what came of a request, as the thread of that number.
@@ -151,14 +151,4 @@ func (r *Reader) Count(thread int, result string) {
 			r.mem.Add64(layout.OffCounters+uint64(thread%layout.Stripes)*layout.StripeSize+8*uint64(i), 1)
 		}
 	}
-}
-
-// bucket is that of a time in a histogram: eight for each doubling of microseconds.
-func bucket(took time.Duration) int {
-	us := uint64(took / time.Microsecond)
-	if us < 8 {
-		return int(us)
-	}
-	e := bits.Len64(us) - 1
-	return min(layout.HistBuckets-1, 8*(e-2)+int(us>>(e-3)&7))
 }

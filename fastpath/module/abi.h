@@ -19,7 +19,7 @@ typedef struct {
 
 enum { ABI_REQUEST_HEADERS = 0, ABI_RESPONSE_HEADERS = 2 };
 enum { ABI_ATTRIBUTE_XDS_ROUTE_NAME = 61 };
-enum { ABI_LOG_INFO = 2, ABI_LOG_WARN = 3 };
+enum { ABI_LOG_WARN = 3 };
 enum { ABI_CONTINUE = 0 };
 
 void CALLBACK(log)(int level, abi_buffer message);

@@ -56,11 +56,11 @@ static size_t request_header(const headers *h, span name, size_t index, span *va
 }
 
 /* mark_pod names the pod to Envoy's load balancer, for the case that the request is tried again. */
-static bool mark_pod(void *envoy, const bound_pod *pod) {
+static void mark_pod(void *envoy, const bound_pod *pod) {
   char text[64 + P_NAME_MAX];
   meta_writer w = {text, sizeof text, 0};
   meta_text(&w, span_of("stateful-route-pod"), (span){pod->name, pod->name_len});
-  return envoy_dynamic_module_callback_http_set_dynamic_metadata_struct(envoy, TEXT("envoy.lb"), (abi_buffer){text, w.len});
+  envoy_dynamic_module_callback_http_set_dynamic_metadata_struct(envoy, TEXT("envoy.lb"), (abi_buffer){text, w.len});
 }
 
 /* apply has Envoy do what was decided. False: it would not, and extproc is asked. */

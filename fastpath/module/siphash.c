@@ -45,11 +45,6 @@ hash128 siphash(const uint64_t key[2], uint64_t prefix, size_t prefix_len, const
   const unsigned char *p = data;
   uint64_t pending = prefix; /* of prefix_len bytes, then of what is left of a word */
   size_t have = prefix_len, total = prefix_len + len;
-  if (have == 8) {
-    take(&s, pending);
-    pending = 0;
-    have = 0;
-  }
   while (have + len >= 8) {
     uint64_t word = 0;
     size_t n = 8 - have;
