@@ -54,9 +54,13 @@ func (t *Table) write(e entry, h layout.Hash, pod, use uint32) {
 
 // count keeps how many entries there are, and of each pod.
 func (t *Table) count(pod uint32, by int) {
-	if pod != 0 {
-		t.bindings += by
-		t.pods[pod-1].entries += by
+	if pod == 0 {
+		return
+	}
+	t.bindings += by
+	p := &t.pods[pod-1]
+	if p.entries += by; p.entries == 0 && p.removed {
+		p.since = t.now()
 	}
 }
 

@@ -163,8 +163,8 @@ func TestSessionsNotUsedForHoursAreSwept(t *testing.T) {
 	}
 }
 
-// The record of a removed pod goes to another one only when a minute has passed, no session
-// names it, and nothing is in flight.
+// The record of a removed pod goes to another one only when no session has named it for a
+// minute, and nothing is in flight.
 func TestRecordsOfRemovedPods(t *testing.T) {
 	path, c := filepath.Join(t.TempDir(), "table"), &clock{at: time.Hour}
 	table := create(t, fastpath.Options{Path: path, Now: c.now, Pods: 3, Services: 1})
@@ -184,6 +184,7 @@ func TestRecordsOfRemovedPods(t *testing.T) {
 	c.at += time.Minute
 	refused("while a session names it")
 	table.Withdraw("chat", "s")
+	c.at += time.Minute
 	refused("while a request is on its way to it")
 	r.End(a, 0, 2, 0, 0)
 	if err := table.SetPod("chat", "new", addresses["chat-0"], true); err != nil {
@@ -195,5 +196,23 @@ func TestRecordsOfRemovedPods(t *testing.T) {
 	table.Publish("chat", "s", "new", 0)
 	if a := r.Lookup("chat", "s"); a.Pod != "new" {
 		t.Errorf("%+v", a)
+	}
+}
+
+// A reader that found a record by a session that has just left it does not find another pod there.
+func TestRecordsOutliveTheirLastSession(t *testing.T) {
+	c := &clock{at: time.Hour}
+	table := create(t, fastpath.Options{Now: c.now, Pods: 3, Services: 1})
+	table.Publish("chat", "s", "chat-0", 0)
+	table.RemovePod("chat", "chat-0")
+	c.at += time.Hour
+	table.Withdraw("chat", "s")
+	c.at += time.Minute - 1
+	if err := table.SetPod("chat", "new", addresses["chat-0"], true); err == nil {
+		t.Error("a new pod has the record within a minute after its last session")
+	}
+	c.at++
+	if err := table.SetPod("chat", "new", addresses["chat-0"], true); err != nil {
+		t.Error(err)
 	}
 }

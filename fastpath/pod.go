@@ -15,13 +15,14 @@ type pod struct {
 	name       string
 	used       bool // somebody's
 	removed    bool
-	since      time.Duration // it was removed
+	since      time.Duration // it was removed, or its last binding was after that
 	entries    int           // bindings that name it
 	generation uint32
 	last       counted
 }
 
-// reuseAfter is how long the record of a removed pod is kept for requests on their way to it.
+// reuseAfter is how long the record of a removed pod is kept for requests on their way to it,
+// and for readers that found it by a binding that was withdrawn meanwhile.
 const reuseAfter = time.Minute
 
 // SetPod has readers know a pod of a service that is set, and whether requests may be sent
@@ -77,8 +78,8 @@ func (t *Table) record(s *service, service, name string) (int, error) {
 	return i, nil
 }
 
-// freeRecord is one that nobody has, or that of a pod which was removed a while ago, has no
-// binding and no request; -1 for none.
+// freeRecord is one that nobody has, or that of a pod which was removed a while ago, has had no
+// binding for as long, and has no request; -1 for none.
 func (t *Table) freeRecord() int {
 	now, old := t.now(), -1
 	for i := range t.pods {
@@ -118,7 +119,7 @@ func (t *Table) setIdle(i int, idle uint32) {
 }
 
 // RemovePod has sessions of the pod take the callout. Its bindings stay until they are
-// withdrawn, and its record until a minute has passed and nothing needs it.
+// withdrawn, and its record until a minute has passed since, and nothing needs it.
 func (t *Table) RemovePod(service, name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
