@@ -15,6 +15,7 @@ static struct {
 } guarded[MAX_GUARDED];
 
 static struct sigaction before;
+static bool installed;
 
 /* pass_on does what would have been done without us. */
 static void pass_on(int sig, siginfo_t *info, void *context) {
@@ -44,9 +45,7 @@ static void on_sigbus(int sig, siginfo_t *info, void *context) {
 void guard_install(void) {
   struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
   sigemptyset(&action.sa_mask);
-  sigaction(SIGBUS, NULL, &before);
-  if ((before.sa_flags & SA_SIGINFO) && before.sa_sigaction == on_sigbus) return; /* a second listener's configuration */
-  sigaction(SIGBUS, &action, &before);
+  if (!installed) installed = sigaction(SIGBUS, &action, &before) == 0;
 }
 
 bool guard_add(char *base, size_t size, _Atomic bool *broken) {

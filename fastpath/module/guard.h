@@ -6,7 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* guard_install handles SIGBUS; what is not about our mappings goes to who handled it before. */
+/* guard_install handles SIGBUS, from its first call on; what is not about our mappings goes to who
+   handled it before. One thread calls it at a time. */
 void guard_install(void);
 bool guard_add(char *base, size_t size, _Atomic bool *broken);
 void guard_remove(char *base);
