@@ -70,6 +70,8 @@ func (t *Table) record(s *service, service, name string) (int, error) {
 			delete(t.services[p.service].pods, p.name)
 		}
 		t.clearInFlight(i)
+		t.mem.Store32(t.podAt(i)+layout.PodAskEvery, 0)
+		t.mem.Store64(t.podAt(i)+layout.PodAskDue, 0)
 		*p = pod{service: service, name: name, used: true, generation: p.generation + 1, last: p.last}
 		s.pods[name] = i
 		t.writePod(i, s.idle, "", false)

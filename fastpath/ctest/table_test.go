@@ -116,35 +116,6 @@ func TestSessionsArePinnedToWhereTheyArePublished(t *testing.T) {
 	expect("s2", "policy", -1)
 }
 
-// Of requests without a session as many take the callout as the service is sampled.
-func TestRequestsWithoutASessionAreSampled(t *testing.T) {
-	s := newTables(t, fromHeader)
-	asked := func(of int) (n int) {
-		for range of {
-			switch got := result(s.decide("")); got {
-			case "no_key":
-				n++
-			case "unkeyed":
-			default:
-				t.Fatalf("a request without a key: %s", got)
-			}
-		}
-		return n
-	}
-	if n := asked(20); n != 20 {
-		t.Errorf("%d of 20 take the callout before anything was said of it", n)
-	}
-	s.writer.SetSampling("chat", time.Hour)
-	if n := asked(100); n != 8 {
-		t.Errorf("%d of 100 take the callout, one each hour; want those of a pause, 8", n)
-	}
-	s.writer.SetSampling("chat", time.Nanosecond) // less than can be said
-	if n := asked(100); n != 100 {
-		t.Errorf("%d of 100 take the callout, each of which may", n)
-	}
-	s.writer.SetSampling("nobody", time.Hour)
-}
-
 // No read is of two states of the table at once, while Go moves, withdraws and publishes.
 func TestCReadsNothingTorn(t *testing.T) {
 	s := newTables(t, fromHeader)

@@ -54,13 +54,15 @@ static bool traced(uint32_t flags, const headers *h) {
 }
 
 /* asks reports whether extproc is to see the response of a request that any pod may serve, for how
-   long it takes: one each time so long has passed as the record says (ITU-T I.371). */
+   long it takes: one each time so long has passed as the record says, each for 0 (ITU-T I.371). Of
+   threads that ask at once one may, the others are answered for. */
 static bool asks(char *record, uint64_t now) {
   uint64_t every = (uint64_t)load32(record + P_ASK_EVERY) * 1000;
+  if (every == 0) return true;
   uint64_t due = load64(record + P_ASK_DUE);
   uint64_t next = (due > now ? due : now) + every;
   if (due > now && due - now > ASK_BURST * every) next = now + every; /* owed from when it was rarer */
-  if (next - now > ASK_BURST * every && every > 0) return false;
+  if (next - now > ASK_BURST * every) return false;
   return __atomic_compare_exchange_n((uint64_t *)(void *)(record + P_ASK_DUE), &due, next, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
