@@ -33,6 +33,8 @@
 //	   .  pods, 4096 bytes each
 //	      0 u32 sequence · 4 u32 state: 1 serves · 8 u32 idle timeout in units of 250 ms, 0 none · 12 u32 generation
 //	      16 u16 length of the address · 18 u16 length of the name · 20 address as Envoy writes it · 64 name
+//	      320 u64 when the next request without a session is to take the callout (CLOCK_MONOTONIC, ns) · 328 u32 how often
+//	      one is to, in µs, 0 each: of the record that counts those of a service, see [Table.SetSampling]
 //	      384 u32 in flight [64 readers] · 640 u64 requests [10 methods][7 classes of status] · 1200 u64 ns of all requests
 //	      1208 u64 ns to their response headers · 1216 u64 aborted · 1224 u64 misroutes
 //	      1280 u32 requests by their duration [256] · 2304 u32 by the time to the response headers [256], see [Bounds]
@@ -68,7 +70,8 @@
 // looks into the first, the second, and the first again. A policy's bytes may be used anew
 // once no slot names it: a reader copies them, and then finds its slot unchanged.
 //
-// Readers write: counters and histograms (atomic adds), their row of readers, and the uses of
-// a binding, by compare-and-swap after a look at the sequence number. One that loses a race
-// with the writer has another session be used once more, which harms nobody.
+// Readers write: counters and histograms (atomic adds), their row of readers, when the next
+// request without a session is due (compare-and-swap; one that loses takes no callout), and
+// the uses of a binding, by compare-and-swap after a look at the sequence number. One that
+// loses a race with the writer has another session be used once more, which harms nobody.
 package fastpath
