@@ -8,6 +8,13 @@ import (
 	"github.com/stateful-route/stateful-route/fastpath/internal/layout"
 )
 
+// As in the module: sessions longer ago are not answered for, and those a little ahead of our
+// own clock were used just now.
+const (
+	maxUnits = 1 << 15
+	maxAhead = 4
+)
+
 // found is an entry as it was read.
 type found struct {
 	bucket, index uint64
@@ -44,7 +51,11 @@ func (r *Reader) LookupHash(h layout.Hash) Answer {
 	if a.Result != "hit" {
 		return a
 	}
-	if age := (r.units() - e.use>>16) & 0xffff; idle != 0 && age > idle {
+	age := (r.units() - e.use>>16) & 0xffff
+	if age > 0xffff-maxAhead {
+		age = 0
+	}
+	if age >= maxUnits || idle != 0 && age > idle {
 		return Answer{Result: "idle"}
 	}
 	r.mark(e)
