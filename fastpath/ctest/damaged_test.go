@@ -64,6 +64,16 @@ func TestNoTableEndsItsReader(t *testing.T) {
 	t.Logf("%s", text)
 }
 
+// Faults that are not about a table go to who handled them before, and a request that ends
+// counts for nobody who has its pod's record or its reader's row by then.
+func TestWhatIsOthersIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	s := newTables(t, fromHeader)
+	if text, err := exec.CommandContext(t.Context(), sanitized(t, "testdata/others.c"), s.path).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+}
+
 // What is not exactly a table of this version is not opened.
 func TestOnlyATableOfThisVersionIsOpened(t *testing.T) {
 	s := newTables(t, fromHeader)

@@ -18,7 +18,7 @@ import (
 	"github.com/stateful-route/stateful-route/fastpath/module"
 )
 
-var hunted = flag.Uint64("ctest.reads", 2_000_000, "how many reads TestCReadsNothingTorn makes while entries are written")
+var hunted = flag.Uint64("ctest.reads", 10_000_000, "how many reads TestCReadsNothingTorn makes while entries are written")
 
 // fromHeader is where the tests' sessions are named.
 var fromHeader = statefulroute.SessionSource{Kind: statefulroute.FromHeader, Name: "x-session-id"}

@@ -1,11 +1,8 @@
 /* Reads damaged copies of a table, under the sanitizers: damaged TABLE COPY ROUNDS SEED. It drives
-   the core alone, then the filter's hooks with a file that changes under
-   them, and faults that are none of the module's. */
+   the core alone, then the filter's hooks with a file that changes under them. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -187,30 +184,6 @@ static void hooks_round(const char *path, const char *whole, size_t size) {
   HOOK(http_filter_config_destroy)(config);
 }
 
-static sigjmp_buf before_fault;
-
-static void on_fault(int sig) {
-  (void)sig;
-  siglongjmp(before_fault, 1);
-}
-
-/* foreign_fault: a SIGBUS that is not about a table is for who handled it before the module, however
-   often tables were followed. */
-static void foreign_fault(const char *path) {
-  struct sigaction ours = {.sa_handler = on_fault};
-  if (sigaction(SIGBUS, &ours, NULL) != 0) abort();
-  for (int i = 0; i < 3; i++) follow_close(follow_open(path, strlen(path)));
-  FILE *empty = tmpfile();
-  volatile char *nothing = empty ? mmap(NULL, 4096, PROT_READ, MAP_SHARED, fileno(empty), 0) : MAP_FAILED;
-  if (nothing == MAP_FAILED) abort();
-  if (sigsetjmp(before_fault, 1) == 0) {
-    (void)*nothing;
-    abort();
-  }
-  munmap((void *)nothing, 4096);
-  fclose(empty);
-}
-
 int main(int argc, char **argv) {
   int fd = argc == 5 ? open(argv[1], O_RDONLY) : -1;
   off_t size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
@@ -224,7 +197,6 @@ int main(int argc, char **argv) {
   long rounds = strtol(argv[3], NULL, 10);
   for (long i = 0; i < rounds; i++) core_round(whole, (size_t)size, (uint64_t)i + 1);
   for (long i = 0; i < rounds * 100; i++) policy_round(whole, &ref);
-  foreign_fault(argv[2]);
   hooks_round(argv[2], whole, (size_t)size);
   printf("%d pinned\n", pinned);
   free(whole);
