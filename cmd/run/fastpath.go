@@ -3,10 +3,12 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/stateful-route/stateful-route/xds"
 )
@@ -43,12 +45,28 @@ func (p *plan) addFastPath(folder string) error {
 	return err
 }
 
+// sharedPrefix is followed by the number of a process, and something random.
+const sharedPrefix = "stateful-route-run-"
+
 // sharedFolder makes a folder of this run, in memory where the system has a place for it.
+// Those of runs that were killed go: they would hold some 30 MB of memory each.
 func sharedFolder() (string, error) {
+	parent := os.TempDir()
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
-		return os.MkdirTemp("/dev/shm", "stateful-route-")
+		parent = "/dev/shm"
 	}
-	return os.MkdirTemp("", "stateful-route-")
+	left, err := filepath.Glob(filepath.Join(parent, sharedPrefix+"*"))
+	if err != nil {
+		return "", err
+	}
+	for _, folder := range left {
+		var pid int
+		_, err := fmt.Sscanf(filepath.Base(folder), sharedPrefix+"%d-", &pid)
+		if err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			_ = os.RemoveAll(folder) // another user's stays
+		}
+	}
+	return os.MkdirTemp(parent, fmt.Sprintf("%s%d-", sharedPrefix, os.Getpid()))
 }
 
 // withTable is the configuration file of a single extproc: a copy that names this run's

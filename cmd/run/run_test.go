@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -27,7 +28,9 @@ var (
 	curlLine = regexp.MustCompile(`curl -H 'x-session-id: alice' (\S+)`)
 	// routectlLine is how the replicas can be seen.
 	routectlLine = regexp.MustCompile(`(?m)^  \S+routectl replicas .*$`)
-	pidLine      = regexp.MustCompile(`started (\S+), pid (\d+)`)
+	// tableLine says by which file Envoy answers for sessions itself.
+	tableLine = regexp.MustCompile(`by Envoy alone, with (\S+)`)
+	pidLine   = regexp.MustCompile(`started (\S+), pid (\d+)`)
 )
 
 func startDemo(t *testing.T, programs string, flags ...string) *demo {
@@ -191,7 +194,19 @@ func TestMakeRun(t *testing.T) {
 		t.Parallel()
 		d := startDemo(t, built.Dir)
 		pids := d.pids(t, 6)
+		table := tableLine.FindStringSubmatch(d.Log(t))
 		d.Kill(t)
 		noneLeft(t, pids)
+		if table == nil { // there is no C compiler
+			return
+		}
+		own, err := sharedFolder() // as the next run makes
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.RemoveAll(own) })
+		if _, err := os.Stat(table[1]); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the next run leaves the table of the one that was killed: %v", err)
+		}
 	})
 }
