@@ -21,6 +21,9 @@ var errClosed = errors.New("fast-path table: it is closed")
 // followWithin later: requests that come in between need not ask a process that Envoy may not
 // have found yet. Until it returns no binding may change.
 func (t *Table) Activate() error {
+	if t.activated() {
+		return nil
+	}
 	before, err := openEarlier(t.path)
 	if err != nil {
 		return fmt.Errorf("fast-path table: the one before: %w", err)
@@ -31,6 +34,13 @@ func (t *Table) Activate() error {
 	}
 	t.awaitReaders(before)
 	return before.retire()
+}
+
+// activated reports whether the table is what readers find.
+func (t *Table) activated() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mem != nil && t.file == t.path
 }
 
 // publish has readers find the table.

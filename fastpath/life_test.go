@@ -77,6 +77,8 @@ func TestATableIsRetiredWhenItsReadersHaveFollowed(t *testing.T) {
 		t.Error(err)
 	}
 	wantLive(t, before, false)
+	activate(t, second) // again: that is nothing
+	wantLive(t, after, true)
 }
 
 // A table that is left is acted on; any other way of closing ends that, and leaves nothing.
