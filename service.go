@@ -78,11 +78,8 @@ func (p SessionPolicy) Keys() (sources []SessionSource, issued int) {
 }
 
 // Shown reports whether an Envoy that has the module may answer for known sessions by itself:
-// requests that tell their pods the epoch and responses that may name a session have to be
-// seen by the external processor.
-func (p SessionPolicy) Shown() bool {
-	return p.FastPath && len(p.Learn) == 0 && !p.EpochHeader
-}
+// requests that tell their pods the epoch have to be seen by the external processor.
+func (p SessionPolicy) Shown() bool { return p.FastPath && !p.EpochHeader }
 
 // SessionSource names one place that can hold a session key: its kind, and what
 // that kind has to know. Package sessionkey knows the kinds.

@@ -203,7 +203,7 @@ func TestKnownSessionsAreShown(t *testing.T) {
 		"issued":                {chat(issuing), nil, true},
 		"not named":             {chat(), nil, false},
 		"of a service off":      {chat(off), []string{"x-session-id", "alice"}, false},
-		"of a service learning": {chat(learning), []string{"x-session-id", "alice"}, false},
+		"of a service learning": {chat(learning), []string{"x-session-id", "alice"}, true},
 		"with epochs":           {chat(withEpochs), []string{"x-session-id", "alice"}, false},
 		"a preflight":           {chat(issuing), []string{":method", "OPTIONS", "access-control-request-method", "GET"}, false},
 	} {

@@ -1,10 +1,13 @@
 package extproc
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc/metadata"
 
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/sessionkey"
@@ -29,6 +32,44 @@ func TestLearnedSessionBelongsToThePodThatMadeIt(t *testing.T) {
 				t.Errorf("the session goes to %s, want the pod that made it", got)
 			}
 		})
+	}
+}
+
+// learned has the processor asked as Envoy's module asks about a response.
+func (p *processor) learned(request []string, upstream string, response ...string) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(context.Background(), wire.ServiceMetadata, "chat", wire.LearnMetadata, "1"), 20*time.Second)
+	defer cancel()
+	stream, err := p.client.Process(ctx)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	c := &callout{t: p.t, stream: stream, cancel: cancel}
+	if err := stream.Send(requestMessage(request...)); err != nil {
+		p.t.Fatal(err)
+	}
+	c.response(upstream, response...)
+	c.finish()
+}
+
+// What Envoy's module held is bound when it is answered, and its request is not counted: the
+// module has done that.
+func TestLearnedOfARequestThatTheModuleAnsweredFor(t *testing.T) {
+	p := startProcessor(t, stateOf(chat(learning), pods(3)))
+	p.table.Move("chat", "mine", "chat-2", time.Now())
+	p.directory.CountSessions(p.table, p.table)
+	p.learned([]string{"x-session-id", "mine"}, "127.0.0.1:9102", ":status", "200", "mcp-session-id", "id-1", "set-cookie", "JSESSIONID=mine")
+	if b, _ := p.table.Peek("chat", "id-1", time.Now()); b.Pod != "chat-2" {
+		t.Errorf("bound to %q, want chat-2", b.Pod)
+	}
+	if n := p.table.Stats().Size; n != 2 {
+		t.Errorf("%d bindings, want 2", n)
+	}
+	if n := metric(t, p.directory, `stateful_route_requests_total{method="GET",pod="chat-2",service="chat",status="200"}`); n != 0 {
+		t.Errorf("%v requests counted", n)
+	}
+	if l := p.directory.service("chat").balancer.Loads()["chat-2"]; l.Sessions != 2 || l.InFlight != 0 {
+		t.Errorf("the balancer believes in %+v", l)
 	}
 }
 
@@ -95,6 +136,7 @@ func TestClientCannotMoveAnothersSession(t *testing.T) {
 			}
 			c.response("127.0.0.1:9101", ":status", "200", "mcp-session-id", victim, "set-cookie", "JSESSIONID="+victim)
 			c.finish()
+			p.learned(append([]string{"x-session-id", "attacker"}, request...), "127.0.0.1:9101", "mcp-session-id", victim, "set-cookie", "JSESSIONID="+victim)
 			if b, _ := p.table.Peek("chat", victim, time.Now()); b.Pod != "chat-0" {
 				t.Errorf("the victim's session moved to %s", b.Pod)
 			}

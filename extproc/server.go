@@ -84,6 +84,9 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) error
 	if metadataValue(md)(wire.ConfirmMetadata) != "" {
 		return s.confirm(stream, svc, first)
 	}
+	if metadataValue(md)(wire.LearnMetadata) != "" {
+		return s.learned(stream, svc, h)
+	}
 	x := &exchange{server: s, service: svc, came: came, began: s.now()}
 	x.begin(stream.Context(), md, h.GetHeaders().GetHeaders())
 	defer x.end()

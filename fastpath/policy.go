@@ -32,21 +32,28 @@ const (
 	sourceCallout // for requests with that header or, where it is "", all
 )
 
+// The kinds of place where a response may name a session.
+const (
+	learnHeader = 1 + iota
+	learnCookie
+	learnAny // whatever the header says, extproc is to look
+)
+
 // sourceStamped is the flag of a source whose values may have the time at which they end.
 const sourceStamped = 1
 
 // policyFormat is the first word of a policy.
-const policyFormat = 1
+const policyFormat = 2
 
 // compile writes down what readers need of a service. Numbers are little endian and not
 // aligned:
 //
-//	u32 format = 1 · u32 number of the service · u32 flags · u32 seconds before its end at which a cookie is renewed
+//	u32 format = 2 · u32 number of the service · u32 flags · u32 seconds before its end at which a cookie is renewed
 //	u32 record of requests without a session · u16 + name · u8 + when bound requests are retried · u8 + when others are
 //	u8 sources: { u8 kind · u8 flags · u16 + name · of a path u32 + pattern } · u8 methods that may end a session: { u8 + name }
+//	u8 places where a response may name one: { u8 kind · u16 + name } · u8 headers of a request that extproc then needs: { u16 + name }
 //
-// A service whose responses have to be seen, or whose pods are told the epoch, is left to
-// extproc.
+// A service whose pods are told the epoch is left to extproc.
 func compile(svc statefulroute.Service, number, unbound uint32) ([]byte, error) {
 	p := svc.Session
 	sources, issued := p.Keys()
@@ -73,6 +80,9 @@ func compile(svc statefulroute.Service, number, unbound uint32) ([]byte, error) 
 	}
 	w.rows8(rows)
 	w.rows8(endMethods(p.End))
+	if err := w.learning(p.Learn, sources); err != nil {
+		return nil, err
+	}
 	if w.tooLong || len(w.text) > layout.MaxPolicy {
 		return nil, errors.New("its policy is too long")
 	}
@@ -86,10 +96,67 @@ func flagsOf(p statefulroute.SessionPolicy) (flags uint32) {
 	if p.OnExtprocLoss == statefulroute.Deny {
 		flags |= policyDecided
 	}
-	if p.Issue == nil {
+	if p.Issue == nil && len(p.Learn) == 0 {
 		flags |= policyUnkeyed
 	}
 	return flags | policyRetry
+}
+
+// learning writes where responses name sessions, and what extproc then reads of the request.
+func (w *writer) learning(learn, keys []statefulroute.SessionSource) error {
+	var places, headers [][]byte
+	if len(learn) > 0 {
+		rows, names, err := learnRows(learn)
+		if err != nil {
+			return err
+		}
+		of, err := sessionkey.NewReader(keys)
+		if err != nil {
+			return err
+		}
+		names = append(names, of.RequestHeaders()...)
+		slices.Sort(names)
+		for _, name := range slices.Compact(names) {
+			headers = append(headers, named(nil, name))
+		}
+		places = rows
+	}
+	w.rows8(places)
+	w.rows8(headers)
+	return nil
+}
+
+// learnRows are the places, and the headers of requests that hold what is learned there.
+func learnRows(learn []statefulroute.SessionSource) (rows [][]byte, headers []string, err error) {
+	for _, s := range learn {
+		reader, err := sessionkey.NewReader([]statefulroute.SessionSource{s})
+		if err != nil {
+			return nil, nil, err
+		}
+		headers = append(headers, reader.RequestHeaders()...)
+		switch s.Kind {
+		case statefulroute.FromHeader:
+			for _, name := range reader.ResponseHeaders() {
+				rows = append(rows, named([]byte{learnHeader}, name))
+			}
+		case statefulroute.FromCookie:
+			rows = append(rows, named([]byte{learnCookie}, s.Name))
+		default:
+			for _, name := range reader.ResponseHeaders() {
+				rows = append(rows, named([]byte{learnAny}, name))
+			}
+		}
+	}
+	return rows, headers, nil
+}
+
+// named is a row that ends with a name; nil for one that is too long.
+func named(row []byte, name string) []byte {
+	w := &writer{text: row}
+	if w.text16(name); w.tooLong {
+		return nil
+	}
+	return w.text
 }
 
 // renewSeconds is how long before its end a cookie is renewed; 0 is never.

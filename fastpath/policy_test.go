@@ -46,6 +46,12 @@ func show(policy []byte) string {
 	for range p.u8() {
 		fmt.Fprintf(out, "end %s\n", p.text8())
 	}
+	for range p.u8() {
+		fmt.Fprintf(out, "learn %d %q\n", p.u8(), p.text16())
+	}
+	for range p.u8() {
+		fmt.Fprintf(out, "forward %q\n", p.text16())
+	}
 	fmt.Fprintf(out, "left %d", len(p.left))
 	return out.String()
 }
@@ -59,26 +65,31 @@ func session(change func(*statefulroute.SessionPolicy)) statefulroute.Service {
 func TestPolicies(t *testing.T) {
 	const names = "\nchat retry reset, unbound connect-failure,refused-stream\n"
 	for want, svc := range map[string]statefulroute.Service{
-		"format 1 service 7 flags 1101 renew 0 unbound 9" + names + "left 0": session(func(*statefulroute.SessionPolicy) {}),
-		"format 1 service 7 flags 1100 renew 0 unbound 9" + names + "left 0": session(func(p *statefulroute.SessionPolicy) { p.FastPath = false }),
-		"format 1 service 7 flags 1111 renew 0 unbound 9" + names + "left 0": session(func(p *statefulroute.SessionPolicy) { p.OnExtprocLoss = statefulroute.Deny }),
-		"format 1 service 7 flags 1101 renew 0 unbound 9" + names + "end DELETE\nend POST\nleft 0": session(func(p *statefulroute.SessionPolicy) {
+		"format 2 service 7 flags 1101 renew 0 unbound 9" + names + "left 0": session(func(*statefulroute.SessionPolicy) {}),
+		"format 2 service 7 flags 1100 renew 0 unbound 9" + names + "left 0": session(func(p *statefulroute.SessionPolicy) { p.FastPath = false }),
+		"format 2 service 7 flags 1111 renew 0 unbound 9" + names + "left 0": session(func(p *statefulroute.SessionPolicy) { p.OnExtprocLoss = statefulroute.Deny }),
+		"format 2 service 7 flags 1101 renew 0 unbound 9" + names + "end DELETE\nend POST\nleft 0": session(func(p *statefulroute.SessionPolicy) {
 			p.End = []statefulroute.SessionEnd{{Method: "DELETE"}, {Method: "POST", Path: "/a"}, {Method: "POST", Path: "/b"}}
 		}),
-		"format 1 service 7 flags 1001 renew 1801 unbound 9" + names + "source 2 flags 1 \"sid\"\nleft 0": session(func(p *statefulroute.SessionPolicy) {
+		"format 2 service 7 flags 1001 renew 1801 unbound 9" + names + "source 2 flags 1 \"sid\"\nleft 0": session(func(p *statefulroute.SessionPolicy) {
 			p.Issue = &statefulroute.IssuedCookie{Name: "sid", Renew: true, TTL: time.Hour + time.Second}
 		}),
-		"format 1 service 7 flags 1001 renew 0 unbound 9" + names + "source 2 flags 1 \"sid\"\nsource 3 flags 0 \"q\"\nleft 0": session(func(p *statefulroute.SessionPolicy) {
+		"format 2 service 7 flags 1001 renew 0 unbound 9" + names + "source 2 flags 1 \"sid\"\nsource 3 flags 0 \"q\"\nleft 0": session(func(p *statefulroute.SessionPolicy) {
 			p.Issue = &statefulroute.IssuedCookie{Name: "sid", TTL: time.Hour}
 			p.Key = []statefulroute.SessionSource{{Kind: statefulroute.FromCookie, Name: "sid"}, {Kind: statefulroute.FromQuery, Name: "q"}}
 		}),
-		"format 1 service 7 flags 1101 renew 0 unbound 9" + names + "source 1 flags 0 \"x-id\"\nsource 5 flags 0 \"\"\nsource 6 flags 0 \"authorization\"\nsource 4 flags 0 \"\" pattern of 8 instructions\nleft 0": session(func(p *statefulroute.SessionPolicy) {
+		"format 2 service 7 flags 1101 renew 0 unbound 9" + names + "source 1 flags 0 \"x-id\"\nsource 5 flags 0 \"\"\nsource 6 flags 0 \"authorization\"\nsource 4 flags 0 \"\" pattern of 8 instructions\nleft 0": session(func(p *statefulroute.SessionPolicy) {
 			p.Key = []statefulroute.SessionSource{
 				{Kind: statefulroute.FromHeader, Name: "X-ID"}, {Kind: statefulroute.FromHeader, Name: "Host"},
 				{Kind: sessionkey.FromJWT, Params: map[string]string{"header": "Authorization", "claim": "sub"}}, {Kind: statefulroute.FromPath, Name: "^/([^/]+)"},
 			}
 		}),
-		"format 1 service 7 flags 1101 renew 0 unbound 9" + names + "source 6 flags 0 \"\"\nleft 0": session(func(p *statefulroute.SessionPolicy) {
+		"format 2 service 7 flags 1001 renew 0 unbound 9" + names + "source 1 flags 0 \"x-id\"\n" +
+			"learn 1 \"x-made\"\nlearn 2 \"SID\"\nforward \"cookie\"\nforward \"x-id\"\nforward \"x-made\"\nleft 0": session(func(p *statefulroute.SessionPolicy) {
+			p.Key = []statefulroute.SessionSource{{Kind: statefulroute.FromHeader, Name: "X-Id"}}
+			p.Learn = []statefulroute.SessionSource{{Kind: statefulroute.FromHeader, Name: "X-Made"}, {Kind: statefulroute.FromCookie, Name: "SID"}}
+		}),
+		"format 2 service 7 flags 1101 renew 0 unbound 9" + names + "source 6 flags 0 \"\"\nleft 0": session(func(p *statefulroute.SessionPolicy) {
 			p.Key = []statefulroute.SessionSource{{Kind: statefulroute.FromPath, Name: "(a{500}b{700})"}}
 		}),
 	} {
@@ -93,12 +104,9 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
-// Services whose responses have to be seen are extproc's.
+// Services whose pods are told the epoch are extproc's.
 func TestServicesThatAreNotAllowed(t *testing.T) {
 	for name, change := range map[string]func(*statefulroute.SessionPolicy){
-		"learn": func(p *statefulroute.SessionPolicy) {
-			p.Learn = []statefulroute.SessionSource{{Kind: statefulroute.FromHeader, Name: "x"}}
-		},
 		"epoch": func(p *statefulroute.SessionPolicy) { p.EpochHeader = true },
 		"off":   func(p *statefulroute.SessionPolicy) { p.FastPath = false },
 	} {

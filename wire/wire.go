@@ -71,6 +71,9 @@ const (
 	// ConfirmMetadata is the gRPC metadata that marks the question whether a bound
 	// request may be sent to its pod once more.
 	ConfirmMetadata = "x-stateful-route-confirm"
+	// LearnMetadata is the gRPC metadata that marks a request which Envoy's module answered
+	// for, and whose response names a session.
+	LearnMetadata = "x-stateful-route-learn"
 	// UpstreamAddressAttribute is IP:PORT of the pod that served, or is about to.
 	UpstreamAddressAttribute = "upstream.address"
 	// RequestTimeAttribute comes with that question: when the request came, RFC 3339.

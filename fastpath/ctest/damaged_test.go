@@ -46,9 +46,15 @@ func sanitized(t *testing.T, main string) string {
 // to the callout, and ends nobody.
 func TestNoTableEndsItsReader(t *testing.T) {
 	t.Parallel()
-	s := newTables(t, fromHeader, statefulroute.SessionSource{Kind: statefulroute.FromCookie, Name: "sid"},
-		statefulroute.SessionSource{Kind: statefulroute.FromQuery, Name: "session"},
-		statefulroute.SessionSource{Kind: statefulroute.FromPath, Name: `^/(?i:rooms)/(\w+?)+$`})
+	s := newTables(t)
+	s.policy(t, statefulroute.SessionPolicy{
+		Key: []statefulroute.SessionSource{
+			fromHeader, {Kind: statefulroute.FromCookie, Name: "sid"}, {Kind: statefulroute.FromQuery, Name: "session"},
+			{Kind: statefulroute.FromPath, Name: `^/(?i:rooms)/(\w+?)+$`},
+		},
+		Learn:         []statefulroute.SessionSource{{Kind: statefulroute.FromHeader, Name: "x-made"}, {Kind: statefulroute.FromCookie, Name: "sid"}},
+		OnExtprocLoss: statefulroute.Deny,
+	})
 	for _, key := range []string{"s1", "s2", "s3"} {
 		if !s.writer.Publish("chat", key, podName(1), 0) {
 			t.Fatal("no place")

@@ -20,7 +20,11 @@ typedef struct {
 enum { ABI_REQUEST_HEADERS = 0, ABI_RESPONSE_HEADERS = 2 };
 enum { ABI_ATTRIBUTE_XDS_ROUTE_NAME = 61 };
 enum { ABI_LOG_WARN = 3 };
-enum { ABI_CONTINUE = 0 };
+enum { ABI_CONTINUE = 0, ABI_STOP_AND_WATERMARK = 4 };
+
+typedef struct {
+  abi_buffer name, value;
+} abi_header;
 
 void CALLBACK(log)(int level, abi_buffer message);
 
@@ -33,6 +37,11 @@ bool CALLBACK(http_set_upstream_override_host)(void *stream, abi_buffer address,
 bool CALLBACK(http_set_filter_state_bytes)(void *stream, abi_buffer name, abi_buffer value);
 /* A whole namespace of dynamic metadata, a serialized google.protobuf.Struct. */
 bool CALLBACK(http_set_dynamic_metadata_struct)(void *stream, abi_buffer name, abi_buffer serialized);
+
+/* A request of our own to a cluster, whose end http_filter_http_callout_done tells; 0: it has begun. */
+int CALLBACK(http_filter_http_callout)(void *stream, uint64_t *id, abi_buffer cluster, abi_header *headers, size_t count, abi_buffer body, uint64_t timeout_ms);
+void CALLBACK(http_filter_continue_encoding)(void *stream);
+void CALLBACK(http_send_response)(void *stream, uint32_t status, abi_header *headers, size_t count, abi_buffer body, abi_buffer details);
 
 /* What Envoy calls; a configuration without one of these is refused. Those of which no argument is
    looked at are declared without. */
@@ -49,7 +58,7 @@ int HOOK(http_filter_response_headers)(void *envoy, const void *filter, bool end
 int HOOK(http_filter_response_body)(void *envoy, const void *filter, bool end);
 int HOOK(http_filter_response_trailers)(void *envoy, const void *filter);
 void HOOK(http_filter_stream_complete)(void *envoy, const void *filter);
-void HOOK(http_filter_http_callout_done)(void);
+void HOOK(http_filter_http_callout_done)(void *envoy, const void *filter, uint64_t id, int outcome, abi_header *headers, size_t count, abi_buffer *body, size_t chunks);
 void HOOK(http_filter_http_stream_headers)(void);
 void HOOK(http_filter_http_stream_data)(void);
 void HOOK(http_filter_http_stream_trailers)(void);

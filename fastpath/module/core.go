@@ -10,6 +10,7 @@ package module
 
 #include "account.h"
 #include "decide.h"
+#include "learn.h"
 
 // Headers as Go writes them: for each u32 + name, u32 + value.
 static size_t packed_header(const headers *h, span name, size_t index, span *value) {
@@ -69,6 +70,24 @@ static verdict core_decide(const table *t, policy_cache *c, const char *service,
   verdict v;
   decide(t, c, &r, &v);
   return v;
+}
+
+typedef struct {
+  char *message;
+  size_t len;
+  bool due;
+} core_learned;
+
+static core_learned core_learn(const table *t, policy_cache *c, const char *service, size_t service_len, const char *request, size_t request_len,
+                               const char *response, size_t response_len, const char *upstream, size_t upstream_len) {
+  span asked = {request, request_len}, answered = {response, response_len};
+  headers from = {packed_header, &asked}, to = {packed_header, &answered};
+  const policy *p = policy_of(c, t, (span){service, service_len});
+  core_learned l = {NULL, 0, false};
+  if (!p) return l;
+  l.due = learn_due(p, &from, &to);
+  l.message = learn_message(p, &from, &to, (span){upstream, upstream_len}, &l.len);
+  return l;
 }
 
 // whole reports whether all digits of an address are the same, as they are in those of the hunt.
@@ -157,6 +176,24 @@ func (t *Table) Key(service string, h Headers, unixSeconds int64) (string, Found
 		(*C.char)(unsafe.Pointer(unsafe.SliceData(h))), C.size_t(len(h)), C.int64_t(unixSeconds),
 		(*C.char)(unsafe.Pointer(&t.key[0])), &n)
 	return string(t.key[:n]), Found(found)
+}
+
+// Learned is whether extproc is to see a response from upstream, and what it is told: the
+// body of a call of gRPC.
+func (t *Table) Learned(service string, request, response Headers, upstream string) (message []byte, due bool) {
+	text := func(b string) (*C.char, C.size_t) {
+		return (*C.char)(unsafe.Pointer(unsafe.StringData(b))), C.size_t(len(b))
+	}
+	bytes := func(b Headers) (*C.char, C.size_t) {
+		return (*C.char)(unsafe.Pointer(unsafe.SliceData(b))), C.size_t(len(b))
+	}
+	name, nameLen := text(service)
+	asked, askedLen := bytes(request)
+	answered, answeredLen := bytes(response)
+	from, fromLen := text(upstream)
+	l := C.core_learn(t.table, t.policies, name, nameLen, asked, askedLen, answered, answeredLen, from, fromLen)
+	defer C.free(unsafe.Pointer(l.message))
+	return C.GoBytes(unsafe.Pointer(l.message), C.int(l.len)), bool(l.due)
 }
 
 // Verdict is what becomes of a request.

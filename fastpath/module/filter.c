@@ -1,10 +1,12 @@
 /* The hooks of Envoy's HTTP filter that do something; idle_hooks.c has the rest. */
 #define _GNU_SOURCE
+#include <stdlib.h>
 #include <time.h>
 
 #include "abi.h"
 #include "decide.h"
 #include "follow.h"
+#include "learned.h"
 #include "metadata.h"
 
 #define TEXT(literal) ((abi_buffer){literal, sizeof literal - 1})
@@ -20,7 +22,9 @@ static bool complete(void) {
   return envoy_dynamic_module_callback_http_get_header && envoy_dynamic_module_callback_http_filter_get_attribute_string &&
          envoy_dynamic_module_callback_http_get_upstream_remote_address &&
          envoy_dynamic_module_callback_http_set_upstream_override_host &&
-         envoy_dynamic_module_callback_http_set_filter_state_bytes && envoy_dynamic_module_callback_http_set_dynamic_metadata_struct;
+         envoy_dynamic_module_callback_http_set_filter_state_bytes && envoy_dynamic_module_callback_http_set_dynamic_metadata_struct &&
+         envoy_dynamic_module_callback_http_filter_http_callout && envoy_dynamic_module_callback_http_filter_continue_encoding &&
+         envoy_dynamic_module_callback_http_send_response;
 }
 
 const char *HOOK(program_init)(void) {
@@ -29,30 +33,53 @@ const char *HOOK(program_init)(void) {
   return NULL;
 }
 
+/* A configuration is the path of a table and, in a second line, for how many milliseconds extproc is
+   asked about a response. */
+typedef struct {
+  follower *follower;
+  uint64_t timeout_ms;
+} filter_config;
+
+enum { DEFAULT_TIMEOUT_MS = 200 };
+
+static uint64_t timeout_of(span digits) {
+  uint64_t ms = 0;
+  for (size_t i = 0; i < digits.len && i < 9; i++) {
+    if (digits.ptr[i] < '0' || digits.ptr[i] > '9') return DEFAULT_TIMEOUT_MS;
+    ms = ms * 10 + (uint64_t)(digits.ptr[i] - '0');
+  }
+  return ms > 0 ? ms : DEFAULT_TIMEOUT_MS;
+}
+
 const void *HOOK(http_filter_config_new)(void *config, abi_buffer name, abi_buffer text) {
   (void)config, (void)name;
-  if (text.length == 0 || memchr(text.ptr, 0, text.length)) {
+  span digits, path = span_cut((span){text.ptr, text.length}, '\n', &digits, NULL);
+  if (path.len == 0 || memchr(path.ptr, 0, path.len)) {
     complain("stateful-route: the module's configuration is to be the path of a table");
     return NULL;
   }
-  return follow_open(text.ptr, text.length);
+  filter_config *c = malloc(sizeof *c);
+  follower *f = c ? follow_open(path.ptr, path.len) : NULL;
+  if (!f) {
+    free(c);
+    return NULL;
+  }
+  *c = (filter_config){f, timeout_of(digits)};
+  return c;
 }
 
-void HOOK(http_filter_config_destroy)(const void *config) { follow_close((follower *)config); }
+void HOOK(http_filter_config_destroy)(const void *config) {
+  follow_close(((const filter_config *)config)->follower);
+  free((void *)config);
+}
 
 const void *HOOK(http_filter_new)(const void *config, void *envoy) {
   (void)envoy;
   stream *s = stream_new(worker_self());
-  if (s) s->follower = (follower *)config;
+  if (!s) return NULL;
+  s->follower = ((const filter_config *)config)->follower;
+  s->timeout_ms = ((const filter_config *)config)->timeout_ms;
   return s;
-}
-
-static size_t request_header(const headers *h, span name, size_t index, span *value) {
-  abi_buffer found = {NULL, 0};
-  size_t count = 0;
-  if (!envoy_dynamic_module_callback_http_get_header(h->of, ABI_REQUEST_HEADERS, buffer(name), &found, index, &count)) return 0;
-  *value = (span){found.ptr, found.length};
-  return count;
 }
 
 /* mark_pod names the pod to Envoy's load balancer, for the case that the request is tried again. */
@@ -84,6 +111,7 @@ static void begin(stream *s, held *h, const verdict *v, uint64_t now) {
   account_begin(&h->t, &s->flight);
   atomic_store_explicit(&s->table, h, memory_order_relaxed);
   if (!v->pinned) return;
+  if (v->policy->n_learn > 0) s->learns = policy_keep(v->policy);
   s->address_len = v->pod.address_len;
   memcpy(s->address, v->pod.address, sizeof s->address);
   atomic_store_explicit(&s->since, now, memory_order_relaxed);
@@ -139,12 +167,14 @@ int HOOK(http_filter_response_headers)(void *envoy, const void *filter, bool end
   if (s->pinned && envoy_dynamic_module_callback_http_get_upstream_remote_address(envoy, &served) && served.length > 0 &&
       !span_is((span){served.ptr, served.length}, s->address, s->address_len))
     account_misroute(t, &s->flight);
-  return ABI_CONTINUE;
+  return learned_look(s, envoy, (span){served.ptr, served.length});
 }
 
 static void end_stream(stream *s) {
   if (!s->counted) return;
   s->counted = false;
+  policy_free(s->learns);
+  s->learns = NULL;
   atomic_store_explicit(&s->open, false, memory_order_release);
   held *h = atomic_load_explicit(&s->table, memory_order_relaxed);
   account_end(&h->t, &s->flight, monotonic_ns());

@@ -45,9 +45,12 @@ struct stream {
   held *_Atomic table;
 
   follower *follower;
+  uint64_t timeout_ms; /* of what extproc is asked */
   worker *owner;
   stream *next;
   bool counted, pinned;
+  bool hooked, asking, answered; /* of what is asked about the response, see learned.c */
+  const policy *learns;          /* while the response may name a session */
   uint32_t address_len;
   char address[P_ADDRESS_MAX];
   flight flight;

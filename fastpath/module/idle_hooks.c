@@ -1,5 +1,4 @@
-/* Hooks that Envoy looks for and that have nothing to do: bodies and trailers pass as they are, and
-   nothing is asked of the network. */
+/* Hooks that Envoy looks for and that have nothing to do: bodies and trailers pass as they are. */
 #include "abi.h"
 
 int HOOK(http_filter_request_body)(void *envoy, const void *filter, bool end) {
@@ -26,7 +25,6 @@ int HOOK(http_filter_response_trailers)(void *envoy, const void *filter) {
 #define UNUSED_HOOK(name) \
   void HOOK(name)(void) {}
 
-UNUSED_HOOK(http_filter_http_callout_done)
 UNUSED_HOOK(http_filter_http_stream_headers)
 UNUSED_HOOK(http_filter_http_stream_data)
 UNUSED_HOOK(http_filter_http_stream_trailers)

@@ -17,23 +17,28 @@ static size_t varint_len(size_t v) {
   return varint(v, scratch);
 }
 
-static void put_tag(meta_writer *w, unsigned char tag, size_t len) {
+size_t meta_size(size_t len) { return 1 + varint_len(len) + len; }
+
+void meta_begin(meta_writer *w, unsigned char tag, size_t len) {
   unsigned char bytes[11] = {tag};
   put(w, bytes, 1 + varint(len, bytes + 1));
 }
 
+void meta_field(meta_writer *w, unsigned char tag, span value) {
+  meta_begin(w, tag, value.len);
+  put(w, value.ptr, value.len);
+}
+
 /* entry is one of the map `fields` (1): its key (1) and its value (2), of which value_len bytes follow. */
 static void entry(meta_writer *w, span key, size_t value_len) {
-  put_tag(w, 0x0a, 1 + varint_len(key.len) + key.len + 1 + varint_len(value_len) + value_len);
-  put_tag(w, 0x0a, key.len);
-  put(w, key.ptr, key.len);
-  put_tag(w, 0x12, value_len);
+  meta_begin(w, 0x0a, meta_size(key.len) + meta_size(value_len));
+  meta_field(w, 0x0a, key);
+  meta_begin(w, 0x12, value_len);
 }
 
 void meta_text(meta_writer *w, span key, span value) {
-  entry(w, key, 1 + varint_len(value.len) + value.len);
-  put_tag(w, 0x1a, value.len); /* string_value */
-  put(w, value.ptr, value.len);
+  entry(w, key, meta_size(value.len));
+  meta_field(w, 0x1a, value); /* string_value */
 }
 
 void meta_true(meta_writer *w, span key) {

@@ -69,6 +69,21 @@ static bool parse_source(cursor *c, key_source *s) {
   return s->kind != SOURCE_PATH || parse_pattern(text(c, 4), &s->pattern);
 }
 
+static bool parse_learn(policy *p, cursor *c) {
+  uint32_t sources = number(c, 1);
+  if (c->bad || !(p->learn = calloc(sources + 1, sizeof *p->learn))) return false;
+  for (; p->n_learn < sources; p->n_learn++) {
+    learn_source *s = &p->learn[p->n_learn];
+    s->kind = (uint8_t)number(c, 1);
+    s->name = text(c, 2);
+    if (c->bad || s->kind < LEARN_HEADER || s->kind > LEARN_ANY) return false;
+  }
+  uint32_t names = number(c, 1);
+  if (c->bad || !(p->forward = calloc(names + 1, sizeof *p->forward))) return false;
+  for (; p->n_forward < names; p->n_forward++) p->forward[p->n_forward] = text(c, 2);
+  return !c->bad;
+}
+
 /* metadata makes the three that requests of the service are given. */
 static bool make_metadata(policy *p) {
   const span decided = span_of("decided"), retry_on = span_of("retry_on"), most = span_of("max_retries");
@@ -104,12 +119,13 @@ static bool parse(policy *p, cursor *c) {
   uint32_t methods = number(c, 1);
   if (c->bad || !(p->end_methods = calloc(methods + 1, sizeof *p->end_methods))) return false;
   for (; p->n_end_methods < methods; p->n_end_methods++) p->end_methods[p->n_end_methods] = text(c, 1);
-  return !c->bad && c->left == 0 && make_metadata(p);
+  return !c->bad && parse_learn(p, c) && c->left == 0 && make_metadata(p);
 }
 
 typedef struct {
   policy p; /* the first member: a policy * is one to this */
   char *text;
+  uint32_t users;
 } owned;
 
 policy *policy_parse(char *bytes, size_t len) {
@@ -119,24 +135,33 @@ policy *policy_parse(char *bytes, size_t len) {
     return NULL;
   }
   o->text = bytes;
+  o->users = 1;
   cursor c = {bytes, len, false};
   if (!parse(&o->p, &c)) {
     policy_free(&o->p);
     return NULL;
   }
-  o->p.bytes = sizeof *o + len + (o->p.n_sources + 1) * sizeof(key_source) + (o->p.n_end_methods + 1) * sizeof(span) + 512;
+  o->p.bytes = sizeof *o + len + (o->p.n_sources + 1) * sizeof(key_source) + (o->p.n_end_methods + 1) * sizeof(span) + 512 +
+               (o->p.n_learn + 1) * sizeof(learn_source) + (o->p.n_forward + 1) * sizeof(span);
   for (uint32_t i = 0; i < o->p.n_sources; i++) o->p.bytes += o->p.sources[i].pattern.n_insts * sizeof(re_inst);
   return &o->p;
 }
 
-void policy_free(policy *p) {
-  if (!p) return;
+const policy *policy_keep(const policy *p) {
+  ((owned *)p)->users++;
+  return p;
+}
+
+void policy_free(const policy *p) {
+  if (!p || --((owned *)p)->users > 0) return;
   for (uint32_t i = 0; i < p->n_sources; i++) free((void *)p->sources[i].pattern.insts);
   free(p->sources);
   free(p->end_methods);
+  free(p->learn);
+  free(p->forward);
   free((void *)p->meta_bound.ptr);
   free((void *)p->meta_retry.ptr);
   free((void *)p->meta_unbound.ptr);
   free(((owned *)p)->text);
-  free(p);
+  free((void *)p);
 }

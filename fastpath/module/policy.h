@@ -7,7 +7,7 @@
 #include "table.h"
 
 enum {
-  POLICY_FORMAT = 1,
+  POLICY_FORMAT = 2,
   POLICY_MAX = 1 << 20, /* bytes of one */
 
   POLICY_ALLOWED = 1,
@@ -22,7 +22,11 @@ enum {
   SOURCE_HOST = 5,
   SOURCE_UNSUPPORTED = 6,
 
-  SOURCE_STAMPED = 1
+  SOURCE_STAMPED = 1,
+
+  LEARN_HEADER = 1,
+  LEARN_COOKIE = 2,
+  LEARN_ANY = 3 /* of a kind that is extproc's alone: whatever the header says */
 };
 
 typedef struct {
@@ -31,14 +35,22 @@ typedef struct {
   re_program pattern;
 } key_source;
 
+/* Where a response may name a session. */
+typedef struct {
+  uint8_t kind;
+  span name;
+} learn_source;
+
 /* A policy lives in one piece of memory, its own copy of what the table had: who wrote the table
    cannot change what was validated. */
 typedef struct {
   uint32_t service, flags, renew_seconds, unbound_pod;
   span name, retry_bound, retry_unbound;
-  uint32_t n_sources, n_end_methods;
+  uint32_t n_sources, n_end_methods, n_learn, n_forward;
   key_source *sources;
   span *end_methods;
+  learn_source *learn;
+  span *forward; /* headers of requests that extproc looks at where a response names a session */
   /* Dynamic metadata under our own namespace, serialized: what extproc would have set. Empty: none. */
   span meta_bound, meta_retry, meta_unbound;
   size_t bytes; /* of memory */
@@ -47,7 +59,9 @@ typedef struct {
 /* policy_parse makes a policy of a copy of its text, which it keeps (and frees with the policy), or
    returns NULL for one that is not exactly as it has to be. */
 policy *policy_parse(char *text, size_t len);
-void policy_free(policy *p);
+/* policy_keep has a policy stay for one policy_free more, of the same thread. */
+const policy *policy_keep(const policy *p);
+void policy_free(const policy *p);
 
 /* A cache is one thread's. */
 typedef struct policy_cache policy_cache;

@@ -1,6 +1,8 @@
 package build
 
 import (
+	"fmt"
+
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -45,8 +47,11 @@ func Listeners(m state.Model, fast FastPath) (map[string]types.Resource, error) 
 
 // moduleFilter pins a request of a known session, or marks one that needs no decision. It
 // is never unloaded: a thread of its own watches the table.
-func moduleFilter(fast FastPath) (*hcmv3.HttpFilter, error) {
-	table, err := toAny(wrapperspb.String(fast.Table))
+//
+// Its configuration is the table's path and, in a second line, for how long extproc may be
+// asked about a response.
+func moduleFilter(g state.Gateway, fast FastPath) (*hcmv3.HttpFilter, error) {
+	table, err := toAny(wrapperspb.String(fmt.Sprintf("%s\n%d", fast.Table, max(g.MessageTimeout.Milliseconds(), 1))))
 	if err != nil {
 		return nil, err
 	}

@@ -105,7 +105,7 @@ func buildFilters(m state.Model, fast FastPath) ([]*hcmv3.HttpFilter, error) {
 	}
 	if fast != (FastPath{}) {
 		makers = slices.Replace(makers, 1, 2,
-			func(state.Model) (*hcmv3.HttpFilter, error) { return moduleFilter(fast) },
+			func(m state.Model) (*hcmv3.HttpFilter, error) { return moduleFilter(m.Gateway, fast) },
 			func(m state.Model) (*hcmv3.HttpFilter, error) {
 				asks, err := extprocFilter(m)
 				if err != nil {

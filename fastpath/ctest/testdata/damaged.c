@@ -11,6 +11,7 @@
 #include "abi.h"
 #include "decide.h"
 #include "follow.h"
+#include "learn.h"
 
 static uint64_t state;
 
@@ -91,6 +92,9 @@ static void policy_round(const char *whole, const policy_ref *ref) {
     headers h = {made_header, &m};
     session_key key;
     keys_read(p, &h, 0, &key);
+    learn_due(p, &h, &h);
+    size_t size;
+    free(learn_message(p, &h, &h, span_of("127.0.0.1:9101"), &size));
   }
   policy_free(p);
 }
@@ -126,11 +130,35 @@ bool envoy_dynamic_module_callback_http_set_upstream_override_host(void *s, abi_
 bool envoy_dynamic_module_callback_http_set_filter_state_bytes(void *s, abi_buffer n, abi_buffer v) { return (void)s, (void)n, (void)v, true; }
 bool envoy_dynamic_module_callback_http_set_dynamic_metadata_struct(void *s, abi_buffer n, abi_buffer v) { return (void)s, (void)n, (void)v, true; }
 
+/* What is asked about a response: refused, answered at once, well or not, or, by serve, later. */
+static _Thread_local const void *about;
+static _Thread_local int how;
+
+static void answer(const void *filter) {
+  abi_buffer body = {how % 2 ? "\0\0\0\0\0" : "no", 2};
+  HOOK(http_filter_http_callout_done)(NULL, filter, 1, how % 3 == 0, NULL, 0, &body, how % 5 != 0);
+}
+
+int envoy_dynamic_module_callback_http_filter_http_callout(void *s, uint64_t *id, abi_buffer cluster, abi_header *headers, size_t count, abi_buffer body, uint64_t timeout_ms) {
+  (void)s, (void)cluster, (void)headers, (void)timeout_ms;
+  *id = 1;
+  if (count == 0 || body.length < 10) abort();
+  how++;
+  if (how % 7 == 1) answer(about);
+  return how % 7 == 0;
+}
+void envoy_dynamic_module_callback_http_filter_continue_encoding(void *s) { (void)s; }
+void envoy_dynamic_module_callback_http_send_response(void *s, uint32_t status, abi_header *h, size_t n, abi_buffer body, abi_buffer details) {
+  (void)s, (void)h, (void)n, (void)body, (void)details;
+  if (status != 503) abort();
+}
+
 static void *serve(void *config) {
   const void *open[32] = {NULL};
   for (int i = 0; !quit; i = (i + 1) % 32) {
     if (open[i]) {
-      HOOK(http_filter_response_headers)(NULL, open[i], true);
+      about = open[i];
+      if (HOOK(http_filter_response_headers)(NULL, open[i], true) != ABI_CONTINUE && how % 4) answer(open[i]);
       HOOK(http_filter_stream_complete)(NULL, open[i]);
       HOOK(http_filter_destroy)(open[i]);
     }
