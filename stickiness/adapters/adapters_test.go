@@ -1,6 +1,12 @@
 package adapters
 
-import "testing"
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestAdaptersAreValidAndNamedOnce(t *testing.T) {
 	seen := map[string]bool{}
