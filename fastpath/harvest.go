@@ -138,7 +138,8 @@ func (t *Table) newIn(at uint64, last *uint32) uint32 {
 // "unkeyed" needed no callout; the rest took it. "unknown" are sessions that are not in the
 // table, "no_key" requests without one, "policy" what the service's policy leaves to
 // extproc, "keys" several keys or long ones, "pod" pods that do not serve, "busy" entries
-// that were being written, "lease" what came after its end, "traced" and "idle".
+// that were being written, "lease" what came after its end, "traced" and "idle". "again" is
+// a hit or unkeyed whose pod gave no answer and that was sent once more.
 func (t *Table) Results() map[string]uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()

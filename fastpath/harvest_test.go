@@ -63,7 +63,7 @@ func TestHarvest(t *testing.T) {
 	for thread := range 20 {
 		r.Count(thread, "busy")
 	}
-	if all := table.Results(); all["busy"] != 20 || all["hit"] != 0 || len(all) != 11 {
+	if all := table.Results(); all["busy"] != 20 || all["hit"] != 0 || len(all) != 12 {
 		t.Errorf("%v", all)
 	}
 }

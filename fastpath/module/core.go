@@ -63,10 +63,11 @@ static int core_keys(const table *t, policy_cache *c, const char *service, size_
   return r;
 }
 
-static verdict core_decide(const table *t, policy_cache *c, const char *service, size_t service_len, const char *packed, size_t len) {
+static verdict core_decide(const table *t, policy_cache *c, const char *service, size_t service_len, const char *packed, size_t len,
+                           bool again) {
   span all = {packed, len};
   headers h = {packed_header, &all};
-  request r = {{service, service_len}, &h, monotonic_ns(), 0};
+  request r = {{service, service_len}, &h, monotonic_ns(), 0, true, again};
   verdict v;
   decide(t, c, &r, &v);
   return v;
@@ -105,7 +106,7 @@ static void core_hunt(const table *t, const session_hash *hashes, size_t n, size
     uint64_t now = monotonic_ns();
     for (size_t i = 0; i < n; i++) {
       bound_pod pod;
-      if (table_find(t, hashes[i], now, true, &pod) != RESULT_HIT) continue;
+      if (table_find(t, hashes[i], (use){now, 1}, true, &pod) != RESULT_HIT) continue;
       size_t number = (size_t)(pod.name[pod.name_len - 1] - '0');
       bool right = pod.name_len == 6 && (number == i % 3 || number == (i + 1) % 3) && whole(&pod);
       ++*(right ? hits : wrong);
@@ -204,9 +205,14 @@ type Verdict struct {
 }
 
 // Decide decides.
-func (t *Table) Decide(service string, h Headers) Verdict {
+func (t *Table) Decide(service string, h Headers) Verdict { return t.decide(service, h, false) }
+
+// DecideAgain decides of a request that has failed and begins anew.
+func (t *Table) DecideAgain(service string, h Headers) Verdict { return t.decide(service, h, true) }
+
+func (t *Table) decide(service string, h Headers, again bool) Verdict {
 	v := C.core_decide(t.table, t.policies, (*C.char)(unsafe.Pointer(unsafe.StringData(service))), C.size_t(len(service)),
-		(*C.char)(unsafe.Pointer(unsafe.SliceData(h))), C.size_t(len(h)))
+		(*C.char)(unsafe.Pointer(unsafe.SliceData(h))), C.size_t(len(h)), C.bool(again))
 	runtime.KeepAlive(h)
 	made := Verdict{Result: int(v.result), Skip: bool(v.skip)}
 	if v.pinned {

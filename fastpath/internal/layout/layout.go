@@ -134,5 +134,5 @@ const MaxPolicy = 1 << 20
 
 // Results are the names of what came of requests, in the order of their counters.
 func Results() []string {
-	return []string{"hit", "unkeyed", "unknown", "no_key", "policy", "keys", "pod", "busy", "lease", "traced", "idle"}
+	return []string{"hit", "unkeyed", "unknown", "no_key", "policy", "keys", "pod", "busy", "lease", "traced", "idle", "again"}
 }
