@@ -63,6 +63,10 @@ static int core_keys(const table *t, policy_cache *c, const char *service, size_
   return r;
 }
 
+static uintptr_t core_policy(const table *t, policy_cache *c, const char *service, size_t service_len) {
+  return (uintptr_t)policy_of(c, t, (span){service, service_len});
+}
+
 static verdict core_decide(const table *t, policy_cache *c, const char *service, size_t service_len, const char *packed, size_t len,
                            bool again) {
   span all = {packed, len};
@@ -177,6 +181,11 @@ func (t *Table) Key(service string, h Headers, unixSeconds int64) (string, Found
 		(*C.char)(unsafe.Pointer(unsafe.SliceData(h))), C.size_t(len(h)), C.int64_t(unixSeconds),
 		(*C.char)(unsafe.Pointer(&t.key[0])), &n)
 	return string(t.key[:n]), Found(found)
+}
+
+// PolicyAt is where a service's policy is, as it was parsed; 0 for none.
+func (t *Table) PolicyAt(service string) uintptr {
+	return uintptr(C.core_policy(t.table, t.policies, (*C.char)(unsafe.Pointer(unsafe.StringData(service))), C.size_t(len(service))))
 }
 
 // Learned is whether extproc is to see a response from upstream, and what it is told: the

@@ -145,6 +145,7 @@ static bool read_slot(const table *t, const char *slot, policy_ref *ref) {
 
 bool table_policy(const table *t, span service, policy_ref *ref) {
   char *slot = service_slot(t, service);
+  if (slot) ref->slot = (uint32_t)((size_t)(slot - t->services) / SERVICE_SLOT_SIZE);
   return slot && read_slot(t, slot, ref);
 }
 

@@ -62,7 +62,7 @@ typedef struct {
 /* How a service's slot names its policy. */
 typedef struct {
   uint64_t version, off;
-  uint32_t len;
+  uint32_t len, slot;
 } policy_ref;
 
 /* table_open maps a file; NULL on success, else why not. */

@@ -28,6 +28,7 @@ const (
 	OffArena           = 88
 	OffArenaSize       = 96
 	OffCreated         = 104
+	OffBoot            = 112
 	OffState           = 128
 	OffLeaseEnd        = 136
 	OffFlags           = 144
