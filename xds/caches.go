@@ -37,6 +37,10 @@ type caches struct {
 	tables   map[cacheKey]*table
 	variants *variants // the listeners of Envoys that are given others than those in tables
 	seq      [2]uint64 // the last publication to one type of client
+	// holding: extprocs that come back are not answered until release. held are their
+	// subscribers, and others that were.
+	holding bool
+	held    []*subscriber
 }
 
 type cacheKey struct {
@@ -84,7 +88,7 @@ func publishOrder() []string {
 // newCaches needs a prefix no earlier process used: the versions count from 1,
 // and a client that comes back must not take the new 7 for the old 7.
 func newCaches(prefix string, clients *clients, log *zap.Logger) *caches {
-	c := &caches{prefix: prefix, clients: clients, tables: map[cacheKey]*table{}, variants: newVariants(log)}
+	c := &caches{prefix: prefix, clients: clients, tables: map[cacheKey]*table{}, variants: newVariants(log), holding: true}
 	for _, clientType := range []wire.ClientType{wire.Envoy, wire.Extproc} {
 		for _, typeURL := range publishOrder() {
 			if typeURL == resourcev3.SecretType && clientType != wire.Envoy {
@@ -167,7 +171,7 @@ func (c *caches) tell(t *table, changed, gone []string, seq uint64) {
 		}
 	}
 	for s, names := range concerned {
-		if s.send == nil {
+		if s.send == nil || s.held {
 			for _, name := range names {
 				s.missed[name] = struct{}{}
 			}
@@ -212,8 +216,14 @@ func (c *caches) CreateWatch(req *cachev3.Request, sub cachev3.Subscription, out
 // change what is subscribed to, only what changed since the last answer is looked at.
 func (c *caches) CreateDeltaWatch(req *cachev3.DeltaRequest, sub cachev3.Subscription, out chan cachev3.DeltaResponse) (func(), error) {
 	return c.watch(req, req.GetTypeUrl(), func(s *subscriber) {
-		resubscribed := s.sub == nil || len(req.GetResourceNamesSubscribe())+len(req.GetResourceNamesUnsubscribe()) > 0
+		resubscribed := s.sub == nil || s.held || len(req.GetResourceNamesSubscribe())+len(req.GetResourceNamesUnsubscribe()) > 0
 		s.sub = sub
+		s.send = func(a answer) { out <- &deltaResponse{request: req, sub: sub, answer: a} }
+		if s.held = c.holding && s.stream.clientType == wire.Extproc && c.clients.hasReturned(s.stream); s.held {
+			s.subscribe(sub)
+			c.held = append(c.held, s)
+			return
+		}
 		var a answer
 		var differs bool
 		if resubscribed {
@@ -223,12 +233,36 @@ func (c *caches) CreateDeltaWatch(req *cachev3.DeltaRequest, sub cachev3.Subscri
 			a, differs = s.deltaAnswer(slices.Sorted(maps.Keys(s.missed)))
 		}
 		clear(s.missed)
-		s.send = func(a answer) { out <- &deltaResponse{request: req, sub: sub, answer: a} }
 		// Envoy waits for the answer to its first request, if there is only nothing.
 		if differs || s.all && req.GetResponseNonce() == "" {
 			c.answer(s, a, c.seq[s.stream.clientType])
 		}
 	})
+}
+
+// release answers the extprocs that came back, from now on at once.
+func (c *caches) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.held {
+		if !s.held || s.send == nil { // it has left, or is about to ask again
+			continue
+		}
+		s.held = false
+		a, differs := s.deltaAnswer(s.heard())
+		clear(s.missed)
+		if differs || s.all {
+			c.answer(s, a, c.seq[s.stream.clientType])
+		}
+	}
+	c.holding, c.held = false, nil
+}
+
+// holdsBack reports whether there is an extproc that came back and is not answered yet.
+func (c *caches) holdsBack() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.held, func(s *subscriber) bool { return s.held })
 }
 
 // watch finds the subscriber of a request, who follows is made by the first one.
@@ -241,6 +275,7 @@ func (c *caches) watch(req any, typeURL string, open func(*subscriber)) (cancel 
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer c.clients.opened(stream, typeURL)
 	t := c.tableOf(stream, typeURL)
 	if t == nil {
 		return func() {}, nil
@@ -256,7 +291,6 @@ func (c *caches) watch(req any, typeURL string, open func(*subscriber)) (cancel 
 		stream.subscribers[typeURL] = s
 	}
 	open(s)
-	c.clients.opened(stream, typeURL)
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()

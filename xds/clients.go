@@ -93,6 +93,8 @@ type stream struct {
 	types      map[string]*progress
 	request    any // the last one
 
+	returned bool // it had something when it came
+
 	variant variant // of the listeners that it is given
 	fast    bool    // it has taken listeners of its variant
 	callout string  // why it is not given the variant that it asked for
@@ -328,13 +330,24 @@ func (c *clients) note(s *stream, req any, typeURL, nonce string, refusal *statu
 }
 
 // cameBack books that a client already had resources of the type. Should they
-// not be the newest, a response follows at once.
+// not be the newest, a response follows at once: whether they are is about to be looked at.
 func (c *clients) cameBack(key streamKey, typeURL string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s := c.streams[key]; s != nil && s.types[typeURL] != nil {
-		s.types[typeURL].current = true
+	s := c.streams[key]
+	if s == nil || s.types[typeURL] == nil {
+		return
 	}
+	s.returned = true
+	t := s.types[typeURL]
+	t.current, t.opening, t.behind = true, true, time.Now()
+}
+
+// hasReturned reports whether a stream is that of a client who had something when it came.
+func (c *clients) hasReturned(s *stream) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return s.returned
 }
 
 func (c *clients) response(key streamKey, typeURL, nonce, version string) {
@@ -373,6 +386,43 @@ func (c *clients) any(clientType wire.ClientType) bool {
 		}
 	}
 	return false
+}
+
+// inForce reports whether there are clients of the type of client, and all of them have put
+// the endpoints that they are given into force, but for those that are not waited for. Where it
+// does not, again is when one of them is waited for no longer.
+func (c *clients) inForce(now time.Time, clientType wire.ClientType) (all bool, again time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.streams {
+		if s.clientType != clientType || len(s.types) == 0 {
+			continue
+		}
+		all = true
+		if at := s.endpointsBy(now, c.ackTimeout); !at.IsZero() && (again.IsZero() || at.Before(again)) {
+			again = at
+		}
+	}
+	return all && again.IsZero(), again
+}
+
+// endpointsBy is until when a stream is waited for that has not answered all that it was
+// sent, endpoints among it; zero: it has, or has had the time for that.
+func (s *stream) endpointsBy(now time.Time, ackTimeout time.Duration) time.Time {
+	since := s.connected
+	t := s.types[resourcev3.EndpointType]
+	if t != nil && (t.current || t.answered) {
+		since = time.Time{}
+	}
+	for _, t := range s.types {
+		if t.owes() && t.behind.After(since) {
+			since = t.behind
+		}
+	}
+	if by := since.Add(ackTimeout); by.After(now) {
+		return by
+	}
+	return time.Time{}
 }
 
 // list returns a row per client and type.

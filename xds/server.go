@@ -42,9 +42,10 @@ type Options struct {
 	// a client that owes an answer is waited for at all. 0 means 500 ms: a pod's
 	// move takes two waits, and is to be in effect within a second whatever clients do.
 	AckTimeout time.Duration
-	// ReconnectGrace is how long after the start the absence of any extproc counts as
-	// an acknowledgement that is missing: extprocs that lost an earlier run of
-	// the server take a moment to come back. 0 means five seconds.
+	// ReconnectGrace is how long after the start the absence of any extproc, or any Envoy,
+	// counts as an acknowledgement that is missing: those that lost an earlier run of
+	// the server take a moment to come back. Until Envoys have, and have what they are
+	// given, extprocs that come back are told nothing. 0 means five seconds.
 	ReconnectGrace time.Duration
 	// Overrides keeps what operators said of pods; nil keeps it in memory only.
 	Overrides state.OverrideKeeper
@@ -86,6 +87,7 @@ type Server struct {
 	guard   *grpclimit.Guard
 	names   *grpclimit.Pool // that clients subscribe to
 	edits   chan edit
+	serves  chan struct{} // closed when clients can come
 	current atomic.Pointer[state.Model]
 	changed chan struct{}
 
@@ -95,7 +97,9 @@ type Server struct {
 	builder        *build.Builder
 	given          [2]map[string]given // what the clients have of each service
 	shared         build.Resources     // what Envoys have of the rest
-	reconnectUntil time.Time           // until then the absence of extprocs is not their end
+	reconnectUntil time.Time           // until then the absence of clients is not their end
+	serving        bool                // clients can come
+	released       bool                // extprocs that come back are answered
 	restored       bool                // the overrides of the run before are known
 }
 
@@ -120,6 +124,7 @@ func New(opts Options) (*Server, error) {
 	s := &Server{
 		opts:    opts,
 		edits:   make(chan edit),
+		serves:  make(chan struct{}),
 		changed: make(chan struct{}, 1),
 		store:   state.NewStore(),
 		rollout: Rollout{AckTimeout: opts.AckTimeout},
@@ -155,6 +160,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.reconnectUntil = time.Now().Add(s.opts.ReconnectGrace)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	serves := s.serves
 	for {
 		var tell chan error
 		var result error
@@ -163,6 +169,8 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil
 		case e := <-s.edits:
 			tell, result = e.done, s.edit(e.apply)
+		case <-serves:
+			serves, s.serving, s.reconnectUntil = nil, true, time.Now().Add(s.opts.ReconnectGrace)
 		case <-s.clients.changed:
 		case <-timer.C:
 		}
@@ -219,20 +227,52 @@ func (s *Server) check(model state.Model, done state.Change) error {
 
 // advance publishes everything that is due.
 func (s *Server) advance(now time.Time) (wake time.Time) {
-	progress := func(a wire.ClientType) Progress {
-		p := s.clients.progress(now, a)
-		if a == wire.Extproc && now.Before(s.reconnectUntil) && !s.clients.any(wire.Extproc) {
-			p.Acked, p.ExpectedUntil = 0, s.reconnectUntil
-		}
-		return p
-	}
+	again := s.release(now)
 	for {
-		pubs, wake := s.rollout.Next(now, progress)
-		if len(pubs) == 0 {
-			return wake
+		pubs, wake := s.rollout.Next(now, func(a wire.ClientType) Progress { return s.progress(now, a) })
+		if len(pubs) > 0 {
+			s.publish(pubs)
+			continue
 		}
-		s.publish(pubs)
+		if !again.IsZero() && (wake.IsZero() || again.Before(wake)) {
+			wake = again
+		}
+		return wake
 	}
+}
+
+// progress is how far the clients of a type are. After a restart extprocs are waited for until
+// they have come back, are told something, and have answered that or lag.
+func (s *Server) progress(now time.Time, a wire.ClientType) Progress {
+	p := s.clients.progress(now, a)
+	switch {
+	case a != wire.Extproc || !now.Before(s.reconnectUntil):
+	case !s.clients.any(wire.Extproc) || s.caches.holdsBack():
+		p.Acked, p.ExpectedUntil = 0, s.reconnectUntil
+	default:
+		p.ExpectedUntil = p.LagsAt
+	}
+	return p
+}
+
+// release has extprocs that came back be answered once Envoys have the endpoints in force. What
+// this run begins with may have pods that the one before had not, and extprocs are not to
+// choose them earlier. Who came back with nothing has nothing to go on with, and is not held.
+// again is when to look again at the latest; zero: never.
+func (s *Server) release(now time.Time) (again time.Time) {
+	if !s.serving || s.released {
+		return time.Time{}
+	}
+	all, again := s.clients.inForce(now, wire.Envoy)
+	if !all && now.Before(s.reconnectUntil) {
+		if again.IsZero() || s.reconnectUntil.Before(again) {
+			again = s.reconnectUntil
+		}
+		return again
+	}
+	s.released = true
+	s.caches.release()
+	return time.Time{}
 }
 
 // publish gives the clients what one step of the rollout has for them, which is
@@ -434,8 +474,9 @@ func (s *Server) Model() state.Model { return *s.current.Load() }
 // Clients returns a row per connected client and resource type.
 func (s *Server) Clients() []ClientStatus { return s.clients.list(time.Now()) }
 
-// Serve answers xDS on the listener until ctx ends.
+// Serve answers xDS on the listener until ctx ends. It is called once, and Run has to run meanwhile.
 func (s *Server) Serve(ctx context.Context, listener net.Listener, register ...func(*grpc.Server)) error {
+	close(s.serves)
 	server := grpc.NewServer(append(s.guard.ServerOptions(), grpc.Creds(s.opts.Credentials))...)
 	xdsCtx, stopStreams := context.WithCancel(ctx)
 	defer stopStreams()

@@ -20,6 +20,8 @@ type subscriber struct {
 	send func(answer)
 	// missed are names that changed while there was none; delta only.
 	missed map[string]struct{}
+	// held: the standing request is not answered yet, see caches.release.
+	held bool
 }
 
 // answer is the content of a response.
@@ -68,7 +70,7 @@ func (s *subscriber) unsubscribe() {
 		s.drop(name)
 	}
 	delete(s.table.all, s)
-	s.send = nil
+	s.send, s.held = nil, false
 }
 
 // heard are the names the subscriber hears of: those of resources that there are,
