@@ -255,15 +255,7 @@ func (r *faultRun) xdsAway() {
 	r.WaitClients(r.t)
 	r.within(5*time.Second, time.Since(began), "converged after")
 	r.WaitReady(r.t)
-	converged := time.Now()
 	r.excuse(moved, func(s faultSeen, owner string, _ time.Time) bool { return owner == "chat-3" && s.ended.After(began) })
-	if !r.scale.long {
-		// A replica may have the new pod before Envoy does, which connects anew by itself: the
-		// long form judges that.
-		r.excuse(excused, func(s faultSeen, owner string, _ time.Time) bool {
-			return owner == "" && s.reason == "503" && s.ended.After(began) && s.began.Before(converged)
-		})
-	}
 	r.XDS.Stop(r.t)
 	r.must(r.XDS.ExitCode() == 0, "xds-server ended with exit code %d", r.XDS.ExitCode())
 	r.XDS.Start(r.t)
