@@ -106,8 +106,9 @@ func (p plan) measure(ctx context.Context, r *row, round int) error {
 }
 
 func (p plan) print(rows []*row) {
+	fmt.Println("Calls are the scripts that the server ran, those for leases and the log included, which do not depend on the load.")
 	fmt.Printf("%d callouts at a time, %d known sessions, medians of %d rounds of %s\n\n", p.clients, p.sessions, p.rounds, p.time)
-	fmt.Println("| | known: callouts/s | × memory | p99 | store calls each | new: callouts/s | × memory | p50 | p99 | store calls each |")
+	fmt.Println("| | known: callouts/s | × memory | p99 | calls at the store's server each | new: callouts/s | × memory | p50 | p99 | calls each |")
 	fmt.Println("|---|---|---|---|---|---|---|---|---|---|")
 	for _, r := range rows {
 		k, n := medians(r.known), medians(r.new)
