@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"math"
 	"syscall"
 	"time"
 
@@ -72,7 +73,7 @@ func (r *faultRun) fill(ctx context.Context, n int) error {
 		if uses = append(uses, shared.Use{Binding: b, TTL: 10 * time.Minute, PutBack: true}); len(uses) < cap(uses) && i < n-1 {
 			continue
 		}
-		if _, err := a.Refresh(ctx, uses); err != nil {
+		if _, err := a.Refresh(ctx, math.MaxInt64, uses); err != nil { // nobody else ends them
 			return err
 		}
 		uses = uses[:0]

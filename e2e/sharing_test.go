@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -193,4 +194,46 @@ func TestTheStoreIsAway(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Two replicas bind new sessions at once: no pod gets more than max_sessions over all of them,
+// and what there is room for is used.
+func TestReplicasShareMaxSessions(t *testing.T) {
+	t.Parallel()
+	const most = 20
+	store := redistest.Start(t)
+	svc := harness.Chat(3)
+	svc.Balancing = map[string]any{"max_sessions": most}
+	s := start(t, harness.Options{
+		Services: []harness.Service{svc}, Extprocs: twoReplicas(),
+		Store: map[string]any{"valkey": map[string]any{"addresses": []string{store.Addr()}, "lease": storeLease.String(), "timeout": "1900ms"}},
+	})
+	taken := s.Load(harness.Keys(6*most), 1, 60, harness.InHeader)
+	sessions := taken.ByPod() // a request for each session
+	if sum := sessions["chat-0"] + sessions["chat-1"] + sessions["chat-2"]; sum+len(taken.Failures()) != taken.Requests() {
+		t.Errorf("%d sessions are on pods, %d were refused, of %d", sum, len(taken.Failures()), taken.Requests())
+	}
+	for pod, n := range sessions {
+		if n > most {
+			t.Errorf("%s has %d sessions, and may have %d", pod, n, most)
+		}
+	}
+	for _, failure := range taken.Failures() {
+		if !strings.Contains(failure, "503") {
+			t.Errorf("a session was refused by %s", failure)
+		}
+	}
+	// Once replicas have heard how many there are, all places are taken, and no more.
+	harness.Eventually(t, harness.Patience, "all pods have as many sessions as they may", func() error {
+		more := s.Load(harness.Keys(3), 1, 3, harness.InHeader)
+		for pod, n := range more.ByPod() {
+			if sessions[pod] += n; sessions[pod] > most {
+				t.Errorf("%s has %d sessions, and may have %d", pod, sessions[pod], most)
+			}
+		}
+		if len(sessions) < 3 || min(sessions["chat-0"], sessions["chat-1"], sessions["chat-2"]) < most {
+			return fmt.Errorf("sessions: %v", sessions)
+		}
+		return nil
+	})
 }

@@ -157,7 +157,7 @@ func (c *chooser) claim() decision {
 	if err != nil {
 		return c.noPods(decision{outcome: noPods, err: err})
 	}
-	b, err := c.table.Claim(c.ctx, c.service.policy.Name, c.key, picked.Pod(), c.now)
+	b, err := c.table.Claim(c.ctx, c.service.policy.Name, c.key, picked.Pod(), c.service.policy.Balancing.MaxSessions, c.now)
 	if err == nil {
 		return c.taken(decision{outcome: claimed, picked: picked}, b)
 	}
@@ -290,7 +290,7 @@ func (c *chooser) rebind(old statefulroute.Binding, why string) decision {
 	if err != nil {
 		return decision{outcome: noPods, lost: old.Pod, why: why, err: err}
 	}
-	b, err := c.table.Rebind(c.ctx, old, picked.Pod(), c.now)
+	b, err := c.table.Rebind(c.ctx, old, picked.Pod(), c.service.policy.Balancing.MaxSessions, c.now)
 	if err == nil {
 		return c.taken(decision{outcome: rebound, picked: picked, lost: old.Pod, why: why}, b)
 	}
@@ -302,8 +302,11 @@ func (c *chooser) rebind(old statefulroute.Binding, why string) decision {
 		return c.claim()
 	case errors.Is(err, statefulroute.ErrPodLost):
 		return c.rebind(b, lostElsewhere)
-	case errors.Is(err, statefulroute.ErrPodRefused) && c.refuse(picked.Pod()):
-		return c.rebind(old, why)
+	case errors.Is(err, statefulroute.ErrPodRefused):
+		if c.refuse(picked.Pod()) {
+			return c.rebind(old, why)
+		}
+		return decision{outcome: noPods, lost: old.Pod, why: why, err: err}
 	}
 	return c.unanswered(statefulroute.Binding{}, err)
 }

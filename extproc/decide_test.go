@@ -169,7 +169,7 @@ func TestDecideServesAtHomeWhenTheTableIsFull(t *testing.T) {
 // fullTable has no room for new bindings.
 type fullTable struct{ Table }
 
-func (fullTable) Claim(context.Context, string, string, string, time.Time) (statefulroute.Binding, error) {
+func (fullTable) Claim(context.Context, string, string, string, uint32, time.Time) (statefulroute.Binding, error) {
 	return statefulroute.Binding{}, statefulroute.ErrFull
 }
 
@@ -179,14 +179,14 @@ type racingTable struct {
 	before func(call string)
 }
 
-func (r *racingTable) Claim(ctx context.Context, service, key, pod string, now time.Time) (statefulroute.Binding, error) {
+func (r *racingTable) Claim(ctx context.Context, service, key, pod string, most uint32, now time.Time) (statefulroute.Binding, error) {
 	r.before("claim")
-	return r.Table.Claim(ctx, service, key, pod, now)
+	return r.Table.Claim(ctx, service, key, pod, most, now)
 }
 
-func (r *racingTable) Rebind(ctx context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error) {
+func (r *racingTable) Rebind(ctx context.Context, old statefulroute.Binding, to string, most uint32, now time.Time) (statefulroute.Binding, error) {
 	r.before("rebind")
-	return r.Table.Rebind(ctx, old, to, now)
+	return r.Table.Rebind(ctx, old, to, most, now)
 }
 
 func TestDecideLoserOfARaceJoinsTheWinner(t *testing.T) {

@@ -68,7 +68,7 @@ func (x *exchange) own(ctx context.Context, id string, pod *podView, now time.Ti
 	var err error
 	for range maxTries {
 		var b statefulroute.Binding
-		if b, err = table.Claim(ctx, name, id, pod.Name, now); err == nil {
+		if b, err = table.Claim(ctx, name, id, pod.Name, 0, now); err == nil {
 			x.service.balancer.AddSessions(pod.Name, 1)
 			return
 		}

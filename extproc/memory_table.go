@@ -25,18 +25,18 @@ func (t MemoryTable) Lookup(_ context.Context, service, key string, now time.Tim
 }
 
 // Claim implements Table.
-func (t MemoryTable) Claim(_ context.Context, service, key, pod string, now time.Time) (statefulroute.Binding, error) {
+func (t MemoryTable) Claim(_ context.Context, service, key, pod string, _ uint32, now time.Time) (statefulroute.Binding, error) {
 	return orConflict(t.Table.Claim(service, key, pod, now))
 }
 
 // Rebind implements Table.
-func (t MemoryTable) Rebind(_ context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error) {
+func (t MemoryTable) Rebind(_ context.Context, old statefulroute.Binding, to string, _ uint32, now time.Time) (statefulroute.Binding, error) {
 	return orConflict(t.Table.Rebind(old, to, now))
 }
 
 // Reassign implements Table.
 func (t MemoryTable) Reassign(ctx context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error) {
-	return t.Rebind(ctx, old, to, now)
+	return t.Rebind(ctx, old, to, 0, now)
 }
 
 // Find implements Table: Lookup has said all there is.

@@ -23,13 +23,14 @@ type Table interface {
 	Find(ctx context.Context, service, key string, now time.Time) (statefulroute.Binding, error)
 	// Claim binds a session that has no binding. The first writer wins; the others get
 	// the winner's binding with ErrConflict, or with ErrPodLost where its pod may not serve
-	// it. ErrPodRefused: the pod takes no session. ErrFull: there is no room for it.
-	Claim(ctx context.Context, service, key, pod string, now time.Time) (statefulroute.Binding, error)
+	// it. ErrPodRefused: the pod takes no session, as where
+	// it has most sessions already and that is not 0. ErrFull: there is no room for it.
+	Claim(ctx context.Context, service, key, pod string, most uint32, now time.Time) (statefulroute.Binding, error)
 	// Rebind replaces exactly the binding old, as Lookup, Claim or Rebind returned it, by
 	// one to another pod with a higher epoch. Its epoch tells it from others of its key,
 	// and its pod where it has none. Where there is another, that comes with ErrConflict;
 	// ErrGone if there is none any more.
-	Rebind(ctx context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error)
+	Rebind(ctx context.Context, old statefulroute.Binding, to string, most uint32, now time.Time) (statefulroute.Binding, error)
 	// Reassign is Rebind where the old pod is not lost: it serves until nobody knows the
 	// old binding any more.
 	Reassign(ctx context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error)

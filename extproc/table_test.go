@@ -36,18 +36,18 @@ func (a *answeringTable) Lookup(ctx context.Context, service, key string, now ti
 	return a.Table.Lookup(ctx, service, key, now)
 }
 
-func (a *answeringTable) Claim(ctx context.Context, service, key, pod string, now time.Time) (statefulroute.Binding, error) {
+func (a *answeringTable) Claim(ctx context.Context, service, key, pod string, most uint32, now time.Time) (statefulroute.Binding, error) {
 	if a.claim != nil {
 		return a.claim()
 	}
-	return a.Table.Claim(ctx, service, key, pod, now)
+	return a.Table.Claim(ctx, service, key, pod, most, now)
 }
 
-func (a *answeringTable) Rebind(ctx context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error) {
+func (a *answeringTable) Rebind(ctx context.Context, old statefulroute.Binding, to string, most uint32, now time.Time) (statefulroute.Binding, error) {
 	if a.rebind != nil {
 		return a.rebind()
 	}
-	return a.Table.Rebind(ctx, old, to, now)
+	return a.Table.Rebind(ctx, old, to, most, now)
 }
 
 func answers(pod string, err error) func() (statefulroute.Binding, error) {
@@ -133,11 +133,11 @@ type refusingTable struct {
 	refuses map[string]bool
 }
 
-func (r *refusingTable) Claim(ctx context.Context, service, key, pod string, now time.Time) (statefulroute.Binding, error) {
+func (r *refusingTable) Claim(ctx context.Context, service, key, pod string, most uint32, now time.Time) (statefulroute.Binding, error) {
 	if r.refuses[pod] {
 		return statefulroute.Binding{}, statefulroute.ErrPodRefused
 	}
-	return r.Table.Claim(ctx, service, key, pod, now)
+	return r.Table.Claim(ctx, service, key, pod, most, now)
 }
 
 // Of several keys the bound one wins though it is another replica that knows it.
@@ -218,16 +218,16 @@ func TestMemoryTableSaysWhatTheCoreDid(t *testing.T) {
 	if _, err := table.Lookup(ctx, "chat", "a", t0); !errors.Is(err, statefulroute.ErrGone) {
 		t.Errorf("look-up of a new session: %v", err)
 	}
-	if _, err := table.Rebind(ctx, to("chat-0"), "chat-1", t0); !errors.Is(err, statefulroute.ErrGone) {
+	if _, err := table.Rebind(ctx, to("chat-0"), "chat-1", 0, t0); !errors.Is(err, statefulroute.ErrGone) {
 		t.Errorf("rebind of a new session: %v", err)
 	}
-	if b, err := table.Claim(ctx, "chat", "a", "chat-0", t0); err != nil || b.Pod != "chat-0" {
+	if b, err := table.Claim(ctx, "chat", "a", "chat-0", 0, t0); err != nil || b.Pod != "chat-0" {
 		t.Errorf("first claim: %+v, %v", b, err)
 	}
-	if b, err := table.Claim(ctx, "chat", "a", "chat-1", t0); !errors.Is(err, statefulroute.ErrConflict) || b.Pod != "chat-0" {
+	if b, err := table.Claim(ctx, "chat", "a", "chat-1", 0, t0); !errors.Is(err, statefulroute.ErrConflict) || b.Pod != "chat-0" {
 		t.Errorf("second claim: %+v, %v", b, err)
 	}
-	if b, err := table.Rebind(ctx, to("chat-1"), "chat-2", t0); !errors.Is(err, statefulroute.ErrConflict) || b.Pod != "chat-0" {
+	if b, err := table.Rebind(ctx, to("chat-1"), "chat-2", 0, t0); !errors.Is(err, statefulroute.ErrConflict) || b.Pod != "chat-0" {
 		t.Errorf("rebind from elsewhere: %+v, %v", b, err)
 	}
 	if b, err := table.Lookup(ctx, "chat", "a", t0); err != nil || b.Pod != "chat-0" {

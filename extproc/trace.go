@@ -36,9 +36,9 @@ func (t *tracedTable) Lookup(ctx context.Context, service, key string, now time.
 	return b, err
 }
 
-func (t *tracedTable) Claim(ctx context.Context, service, key, pod string, now time.Time) (statefulroute.Binding, error) {
+func (t *tracedTable) Claim(ctx context.Context, service, key, pod string, most uint32, now time.Time) (statefulroute.Binding, error) {
 	step := t.span.At(t.now())
-	b, err := t.Table.Claim(ctx, service, key, pod, now)
+	b, err := t.Table.Claim(ctx, service, key, pod, most, now)
 	step.TableSet(t.hasher.hash(service, key), b.Epoch, failureOf(err))
 	return b, err
 }
@@ -50,19 +50,17 @@ func (t *tracedTable) Find(ctx context.Context, service, key string, now time.Ti
 	return b, err
 }
 
-func (t *tracedTable) Rebind(ctx context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error) {
-	return t.replace(ctx, old, to, now, t.Table.Rebind)
+func (t *tracedTable) Rebind(ctx context.Context, old statefulroute.Binding, to string, most uint32, now time.Time) (statefulroute.Binding, error) {
+	return t.replace(old, to, func() (statefulroute.Binding, error) { return t.Table.Rebind(ctx, old, to, most, now) })
 }
 
 func (t *tracedTable) Reassign(ctx context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error) {
-	return t.replace(ctx, old, to, now, t.Table.Reassign)
+	return t.replace(old, to, func() (statefulroute.Binding, error) { return t.Table.Reassign(ctx, old, to, now) })
 }
 
-func (t *tracedTable) replace(ctx context.Context, old statefulroute.Binding, to string, now time.Time,
-	do func(context.Context, statefulroute.Binding, string, time.Time) (statefulroute.Binding, error),
-) (statefulroute.Binding, error) {
+func (t *tracedTable) replace(old statefulroute.Binding, to string, do func() (statefulroute.Binding, error)) (statefulroute.Binding, error) {
 	step := t.span.At(t.now())
-	b, err := do(ctx, old, to, now)
+	b, err := do()
 	step.TableSet(t.hasher.hash(old.Service, old.Key), b.Epoch, failureOf(err))
 	if err == nil {
 		t.span.Event("rebound", to)

@@ -32,10 +32,11 @@ type Arbiter interface {
 	// Log returns what was appended after a position, and waits a while for something.
 	Log(ctx context.Context, after uint64, wait time.Duration) ([]Entry, error)
 
-	// Claim binds a session to a pod if it has no binding. An empty pod only asks.
-	Claim(ctx context.Context, service, key, pod string, ttl time.Duration) (Reply, error)
-	// Rebind gives a session of a fenced pod another one.
-	Rebind(ctx context.Context, old statefulroute.Binding, to string, ttl time.Duration) (Reply, error)
+	// Claim binds a session to a pod if it has no binding, and the pod has less than so many
+	// sessions, where that is not 0. An empty pod only asks.
+	Claim(ctx context.Context, service, key, pod string, most uint32, ttl time.Duration) (Reply, error)
+	// Rebind gives a session of a fenced pod another one, which has less than so many, too.
+	Rebind(ctx context.Context, old statefulroute.Binding, to string, most uint32, ttl time.Duration) (Reply, error)
 	// Change begins to move sessions, or to forget them where to is empty. One whose epoch
 	// is another than the given one, which is not 0, stays.
 	Change(ctx context.Context, service string, keys []string, epoch uint64, to string, ttl time.Duration) ([]Reply, error)
@@ -45,8 +46,9 @@ type Arbiter interface {
 	// no session left. Unfence reports whether nobody holds it for lost any more.
 	Fence(ctx context.Context, service, pod string) (Reply, error)
 	Unfence(ctx context.Context, service, pod string, empty bool) (bool, error)
-	// Refresh writes uses of sessions.
-	Refresh(ctx context.Context, uses []Use) ([]Reply, error)
+	// Refresh writes uses of sessions, as they were when the replica had acted on the log up to
+	// a position.
+	Refresh(ctx context.Context, position uint64, uses []Use) ([]Reply, error)
 
 	// Peek shows a session, List some of a pod's from a cursor on. Pods are those that may
 	// have sessions, and Count says how many each has, as of a second ago at most.
@@ -88,9 +90,10 @@ const (
 	Begun    Code = "begun"    // this call began it
 	Fenced   Code = "fenced"   // the binding is to a pod that is lost
 	Fencing  Code = "fencing"  // the same, and not all replicas have acted on that
-	Choice   Code = "choice"   // the pod that was asked for is lost
+	Choice   Code = "choice"   // the pod that was asked for is lost, or has as many sessions as it may
 	Conflict Code = "conflict" // the binding is another one
 	Won      Code = "won"      // it was, and had to yield
+	Behind   Code = "behind"   // it is not put back: what the log has after the position may have ended it
 )
 
 // Reply is what a call says of a session.

@@ -223,7 +223,7 @@ func (t *Table) endUnconfirmed(old statefulroute.Binding) error {
 	if !ok || mine.Epoch != provisional || mine.Pod != old.Pod {
 		return statefulroute.ErrGone
 	}
-	t.uses.forget(old.Service, old.Key)
+	t.uses.revoke(old.Service, old.Key)
 	t.local.Delete(old.Service, old.Key)
 	return nil
 }

@@ -91,7 +91,7 @@ func (t *Table) actOn(e Entry) {
 		for _, key := range e.Keys {
 			t.calls.revoke(e.Service, key, e.Position)
 			if e.Keep != t.opts.Replica {
-				t.uses.forget(e.Service, key)
+				t.uses.revoke(e.Service, key)
 				t.local.Delete(e.Service, key)
 			}
 		}
@@ -116,7 +116,7 @@ func (t *Table) forgetAll() {
 	again := *t.now.Load()
 	t.now.Store(&again)
 	t.keeping.Unlock()
-	t.uses.take()
+	t.uses.revokeAll()
 	for b := range t.local.All() {
 		t.local.Delete(b.Service, b.Key)
 	}

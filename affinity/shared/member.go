@@ -186,7 +186,7 @@ func (m *member) awaitOpen(ctx context.Context) error {
 	for {
 		called, cancel := context.WithTimeout(ctx, m.opts.Lease/3)
 		at := m.now.Load()
-		open, err := at.arbiter.Ready(called, m.opts.Monotonic()-at.seen >= m.opts.othersLease(), m.highest.Load())
+		open, err := at.arbiter.Ready(called, m.opts.Monotonic()-at.seen >= m.opts.othersLease(), m.highestKnown())
 		cancel()
 		if open {
 			m.open.Store(true)
@@ -202,6 +202,13 @@ func (m *member) awaitOpen(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// highestKnown is what new epochs have to be above: the highest that this replica saw, and the
+// time by its own clock. Where the store's clock was set back and its data is lost, those who
+// saw higher epochs may be gone.
+func (m *member) highestKnown() uint64 {
+	return max(m.highest.Load(), uint64(max(time.Now().UnixMilli(), 0)))
 }
 
 // fatal reports whether the replica has to attach anew.

@@ -40,8 +40,9 @@ type Options struct {
 	// CallTimeout bounds each call of the store that a request waits for; 0 means 150 ms.
 	CallTimeout time.Duration
 	// OnConflict is told of a session whose binding this replica gave up, for the store had
-	// another one. nil means nobody listens.
-	OnConflict func(service string)
+	// another one, or of which requests may have gone elsewhere while nobody could be asked. nil
+	// means nobody listens.
+	OnConflict func(service, key string)
 	// OnLease is told until when the lease runs, by Monotonic, for those who answer in this
 	// replica's stead: after it was prolonged, and before others are told that it has ended. It
 	// is called by one goroutine at a time. nil means nobody does.
@@ -72,7 +73,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Serves = func(string, string) bool { return false }
 	}
 	if o.OnConflict == nil {
-		o.OnConflict = func(string) {}
+		o.OnConflict = func(string, string) {}
 	}
 	if o.OnLease == nil {
 		o.OnLease = func(time.Duration) {}

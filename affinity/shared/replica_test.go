@@ -108,7 +108,7 @@ func await(t *testing.T, what string, holds func() bool) {
 func (r *replica) request(ctx context.Context, key, pod string) (statefulroute.Binding, error) {
 	b, err := r.Lookup(ctx, service, key, time.Now())
 	if errors.Is(err, statefulroute.ErrGone) {
-		b, err = r.Claim(ctx, service, key, pod, time.Now())
+		b, err = r.Claim(ctx, service, key, pod, 0, time.Now())
 		if errors.Is(err, statefulroute.ErrConflict) {
 			err = nil
 		}
@@ -174,7 +174,7 @@ func TestALostPodIsFencedOnceAndItsSessionsGoOn(t *testing.T) {
 	}
 	a.lost.Store("chat-0", true)
 	for key, was := range old {
-		now, err := a.Rebind(t.Context(), was, "chat-1", time.Now())
+		now, err := a.Rebind(t.Context(), was, "chat-1", 0, time.Now())
 		if err != nil || now.Pod != "chat-1" || now.PreviousPod != "chat-0" || now.Epoch <= was.Epoch {
 			t.Fatalf("rebind: %+v, %v", now, err)
 		}
@@ -185,12 +185,12 @@ func TestALostPodIsFencedOnceAndItsSessionsGoOn(t *testing.T) {
 	if n := a.called("fence"); n != 1 {
 		t.Errorf("%d calls to fence the pod, want 1", n)
 	}
-	if _, err := b.Claim(t.Context(), service, "new", "chat-0", time.Now()); !errors.Is(err, statefulroute.ErrPodRefused) {
+	if _, err := b.Claim(t.Context(), service, "new", "chat-0", 0, time.Now()); !errors.Is(err, statefulroute.ErrPodRefused) {
 		t.Errorf("a claim of the lost pod: %v", err)
 	}
 	a.lost.Delete("chat-0")
 	await(t, "the pod is in service again", func() bool {
-		_, err := b.Claim(t.Context(), service, "newer", "chat-0", time.Now())
+		_, err := b.Claim(t.Context(), service, "newer", "chat-0", 0, time.Now())
 		return err == nil
 	})
 }

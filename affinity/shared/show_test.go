@@ -47,7 +47,7 @@ func TestShowUntilRevoked(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.lost.Store("pod-1", true)
-	if to, err := b.Rebind(t.Context(), lost, "pod-2", time.Now()); err != nil || a.shown.has("lost", "pod-1") {
+	if to, err := b.Rebind(t.Context(), lost, "pod-2", 0, time.Now()); err != nil || a.shown.has("lost", "pod-1") {
 		t.Errorf("rebound to %+v, %v, and the lost pod is shown: %v", to, err, a.shown.has("lost", "pod-1"))
 	}
 }

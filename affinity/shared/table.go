@@ -135,29 +135,29 @@ func (t *Table) Lookup(_ context.Context, service, key string, now time.Time) (s
 
 // Claim binds a session to a pod, or returns the binding that it has, with ErrConflict.
 // ErrPodLost comes with a binding whose pod is lost to some replica, and ErrPodRefused says
-// that the chosen pod is.
-func (t *Table) Claim(ctx context.Context, service, key, pod string, now time.Time) (statefulroute.Binding, error) {
+// that the chosen pod is, or has already so many sessions as it may at most, where that is not 0.
+func (t *Table) Claim(ctx context.Context, service, key, pod string, most uint32, now time.Time) (statefulroute.Binding, error) {
 	r, err := t.ask(ctx, service, key, now, func(ctx context.Context, a Arbiter) (Reply, error) {
-		return a.Claim(ctx, service, key, pod, t.ttl(service))
+		return a.Claim(ctx, service, key, pod, most, t.ttl(service))
 	})
 	return answer(r, err, Claimed)
 }
 
 // Rebind gives a session another pod in place of one that is lost. It has all replicas
 // forget the lost pod's sessions first, unless they have done so.
-func (t *Table) Rebind(ctx context.Context, old statefulroute.Binding, to string, now time.Time) (statefulroute.Binding, error) {
+func (t *Table) Rebind(ctx context.Context, old statefulroute.Binding, to string, most uint32, now time.Time) (statefulroute.Binding, error) {
 	if err := t.vote(ctx, PodName{old.Service, old.Pod}); err != nil {
 		return statefulroute.Binding{}, unavailable(err)
 	}
 	r, err := t.ask(ctx, old.Service, old.Key, now, func(ctx context.Context, a Arbiter) (Reply, error) {
-		return a.Rebind(ctx, old, to, t.ttl(old.Service))
+		return a.Rebind(ctx, old, to, most, t.ttl(old.Service))
 	})
 	return answer(r, err, Rebound)
 }
 
 // Find returns the binding that a session has, for a request that cannot claim. ErrGone: none.
 func (t *Table) Find(ctx context.Context, service, key string, now time.Time) (statefulroute.Binding, error) {
-	b, err := t.Claim(ctx, service, key, "", now)
+	b, err := t.Claim(ctx, service, key, "", 0, now)
 	if errors.Is(err, statefulroute.ErrConflict) {
 		err = nil
 	}
@@ -278,7 +278,7 @@ func (t *Table) keep(at *incarnation, one *call, r Reply, now time.Time) bool {
 	}
 	// Where there is no room the next request asks again.
 	if applied, _ := t.local.Apply(b, now); applied {
-		t.uses.forget(b.Service, b.Key) // the store has just counted this one
+		t.uses.confirm(&b) // the store has just counted this one
 	}
 	return true
 }
@@ -313,9 +313,12 @@ func (t *Table) Remember(service, key, pod string, now time.Time) {
 	b := statefulroute.Binding{Service: service, Key: key, Pod: pod, Epoch: provisional, Created: now, LastSeen: now, Requests: 1}
 	if applied, _ := t.local.Apply(b, now); applied {
 		t.uses.add(use{binding: b, putBack: true, unasked: true})
-	} else if known, ok := t.local.Peek(service, key, now); ok && known.Pod == pod {
-		t.uses.add(use{binding: known, unasked: true})
+		return
 	}
+	if known, ok := t.local.Peek(service, key, now); ok && known.Pod == pod {
+		b = known
+	}
+	t.uses.add(use{binding: b, unasked: true})
 }
 
 // provisional is the epoch of a binding that the store has not confirmed: any other is higher.
@@ -344,14 +347,15 @@ func (t *Table) PodSessions(service, pod string) int {
 	return 0
 }
 
-// Conflicts counts the bindings that this replica gave up, for the store had other ones.
+// Conflicts counts the bindings that this replica gave up, for the store had other ones, and
+// the sessions whose requests it may have sent elsewhere while it could ask nobody.
 func (t *Table) Conflicts() uint64 { return t.conflicts.Load() }
 
-func (t *Table) conflict(service string) {
+func (t *Table) conflict(service, key string) {
 	now := time.Now()
 	t.conflicts.Add(1)
 	t.lastConflict.Store(&now)
-	t.opts.OnConflict(service)
+	t.opts.OnConflict(service, key)
 }
 
 // Opened is closed when this replica had a lease, and the store took changes, for the first time.

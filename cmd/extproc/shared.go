@@ -97,9 +97,10 @@ func (a *App) serves(service, pod string) bool {
 	return ok && state.ServesBound()
 }
 
-func (a *App) conflict(service string) {
+func (a *App) conflict(service, key string) {
 	a.shared.metrics.Conflict(service)
-	a.log.Warn("a session had two bindings: the store's, or that with the higher epoch, is in force", zap.String("service", service))
+	a.log.Warn("a session had two bindings: the store's, or that with the higher epoch, is in force",
+		zap.String("service", service), zap.String("session", a.directory.HashKey(service, key)))
 }
 
 // storeTLS reads its files when the process starts, and the client's own for every

@@ -29,6 +29,7 @@ type verdict struct {
 	undecided  int
 	unasked    int // answers while nobody could be asked, which on_store_loss: allow gives
 	elsewhere  int // sessions that a replica sent elsewhere so
+	agreed     int // of these, those that were there when the replica asked again
 	uncounted  []string
 	longest    time.Duration
 }
@@ -79,7 +80,7 @@ func (r *run) judge() (v verdict) {
 			r.compare(key, ops, unasked[key], &v)
 		}
 	}
-	v.uncounted = r.uncounted()
+	v.uncounted = append(v.uncounted, r.miscounted()...)
 	return v
 }
 
@@ -112,7 +113,7 @@ func (r *run) putBackOperation(n int) (op operation, ok bool) {
 }
 
 // compare finds the sessions that were sent elsewhere than the register says, by replicas
-// that could ask nobody, and whether each replica that is left has counted its own.
+// that could ask nobody.
 func (r *run) compare(key string, ops, unasked []operation, v *verdict) {
 	v.unasked += len(unasked)
 	type place struct{ replica, pod string }
@@ -125,19 +126,54 @@ func (r *run) compare(key string, ops, unasked []operation, v *verdict) {
 		seen[at] = true
 		op.in.op, op.out.How = opGlance, howKnown
 		if result, _ := check(append(slices.Clone(ops), op), checkTime/10); result == porcupine.Illegal {
-			v.elsewhere++
-			r.elsewhere[op.replica] = append(r.elsewhere[op.replica], key)
+			if !r.wentElsewhere(&op, v) {
+				r.show(key, append(slices.Clone(ops), unasked...), porcupine.LinearizationInfo{})
+			}
 		}
 	}
 }
 
-// uncounted are the replicas that sent more sessions elsewhere than they counted conflicts.
-func (r *run) uncounted() (out []string) {
-	for replica, keys := range r.elsewhere {
-		n, alive := r.conflictsOf[replica]
-		slices.Sort(keys)
-		if keys = slices.Compact(keys); alive && int(n) < len(keys) { //nolint:gosec // a count
-			out = append(out, fmt.Sprintf("seed %d: %s counted %d of %v", r.seed, replica, n, keys))
+// counted reports whether a conflict of a session was counted since a time, by whichever
+// replica had to give up its pod.
+func (r *run) counted(key string, since int64) bool {
+	return slices.ContainsFunc(r.records, func(rec record) bool { return rec.Kind == "conflict" && rec.Key == key && rec.At > since })
+}
+
+// agreed reports whether the store, when the replica could ask it again, had a session on just
+// the pod to which the replica had sent it.
+func (r *run) agreed(replica, key, pod string) bool {
+	return slices.ContainsFunc(r.records, func(rec record) bool {
+		return rec.Kind == "asked" && rec.Agreed && rec.Replica == replica && rec.Key == key && rec.Pod == pod
+	})
+}
+
+// wentElsewhere books that a replica that could ask nobody sent a session elsewhere than the
+// register says. Of those that are left somebody counts that.
+func (r *run) wentElsewhere(op *operation, v *verdict) (counted bool) {
+	v.elsewhere++
+	_, left := r.conflictsOf[op.replica]
+	switch {
+	case r.counted(op.key, op.call), !left:
+	case r.agreed(op.replica, op.key, op.out.Pod):
+		v.agreed++
+	default:
+		v.uncounted = append(v.uncounted, fmt.Sprintf("seed %d: %s sent %s to %s, and nobody counted a conflict", r.seed, op.replica, op.key, op.out.Pod))
+		return false
+	}
+	return true
+}
+
+// miscounted are replicas that count other conflicts than they told of.
+func (r *run) miscounted() (out []string) {
+	told := map[string]uint64{}
+	for _, rec := range r.records {
+		if rec.Kind == "conflict" {
+			told[rec.Replica]++
+		}
+	}
+	for replica, n := range r.conflictsOf {
+		if n != told[replica] {
+			out = append(out, fmt.Sprintf("seed %d: %s counts %d conflicts, and told of %d", r.seed, replica, n, told[replica]))
 		}
 	}
 	return out
@@ -302,6 +338,7 @@ func (s *sum) add(r *run, v verdict) {
 	s.undecided += v.undecided
 	s.unasked += v.unasked
 	s.elsewhere += v.elsewhere
+	s.agreed += v.agreed
 	s.uncounted = append(s.uncounted, v.uncounted...)
 	s.violated = append(s.violated, v.violated...)
 	s.longest = max(s.longest, v.longest)
@@ -317,7 +354,8 @@ func (s *sum) String() string {
 		s.schedules, s.operations, s.sessions, s.refused, s.unknown, s.fellBack, s.conflicts)
 	fmt.Fprintf(&b, "violations %d · undecided %d · longest check %s\n", len(s.violated), s.undecided, s.longest.Round(time.Millisecond))
 	if s.unasked > 0 {
-		fmt.Fprintf(&b, "answers without a lease %d · sessions sent elsewhere by them %d · replicas that did not count all %d\n", s.unasked, s.elsewhere, len(s.uncounted))
+		fmt.Fprintf(&b, "answers without a lease %d · sessions sent elsewhere by them %d · of these there when it was asked %d · not counted as a conflict %d\n",
+			s.unasked, s.elsewhere, s.agreed, len(s.uncounted))
 	}
 	for _, u := range s.uncounted[:min(len(s.uncounted), 10)] {
 		fmt.Fprintln(&b, u)
@@ -374,6 +412,9 @@ func (s *sum) report(t *testing.T, loss string) {
 	t.Log(text)
 	if s.undecided > 0 {
 		t.Errorf("%d histories took too long to check", s.undecided)
+	}
+	if len(s.uncounted) > 0 {
+		t.Errorf("%d sessions were sent elsewhere uncounted", len(s.uncounted))
 	}
 	if *schedules == 0 {
 		return

@@ -101,9 +101,11 @@ func (a *answer) unasked() bool {
 
 // record is what a replica saw of the store.
 type record struct {
-	Kind        string `json:"kind"` // "up", "joined", "open", "putback"
+	Kind        string `json:"kind"` // "up", "joined", "open", "putback", "asked", "conflict"
+	Replica     string `json:"replica,omitempty"`
 	Incarnation string `json:"incarnation,omitempty"`
-	Open        bool   `json:"open,omitempty"` // of "joined"
+	Open        bool   `json:"open,omitempty"`   // of "joined"
+	Agreed      bool   `json:"agreed,omitempty"` // of "asked": the store has the session on just that pod
 	Key         string `json:"key,omitempty"`
 	Pod         string `json:"pod,omitempty"`
 	Epoch       uint64 `json:"epoch,omitempty"`   // as the replica had it
@@ -153,8 +155,9 @@ func runReplica(text string) error {
 	p.table, err = shared.New(shared.Options{
 		Store: &watchedStore{Store: store, process: p}, Local: local, Uses: uses, Replica: p.Name,
 		Lease: lease, CallTimeout: callTimeout, Monotonic: p.Break.clock(p.Name),
-		Serves: func(_, pod string) bool { _, lost := p.lost.Load(pod); return !lost },
-		Log:    zap.New(core).Named(p.Name),
+		Serves:     func(_, pod string) bool { _, lost := p.lost.Load(pod); return !lost },
+		OnConflict: func(_, key string) { p.tell(record{Kind: "conflict", Key: key}) },
+		Log:        zap.New(core).Named(p.Name),
 	})
 	if err != nil {
 		return err
@@ -293,7 +296,7 @@ func (p *process) request(ctx context.Context, key, pod string) answer {
 			if _, lost := p.lost.Load(pod); lost {
 				return answer{How: howRefused, Error: "the pod is lost"}
 			}
-			b, err = p.table.Claim(ctx, service, key, pod, p.now())
+			b, err = p.table.Claim(ctx, service, key, pod, 0, p.now())
 			switch {
 			case err == nil:
 				how = howClaimed
@@ -312,7 +315,7 @@ func (p *process) request(ctx context.Context, key, pod string) answer {
 			return answer{How: howUnknown, Error: "the pod is lost"} // it may have been claimed by this request
 		}
 		old := b
-		b, err = p.table.Rebind(ctx, old, pod, p.now())
+		b, err = p.table.Rebind(ctx, old, pod, 0, p.now())
 		switch {
 		case err == nil:
 			return answer{How: howRebound, Pod: b.Pod, Epoch: b.Epoch, From: old.Pod, FromEpoch: old.Epoch}

@@ -56,8 +56,7 @@ type run struct {
 	ahead       time.Duration // the store's clock
 	generation  int
 	conflicts   uint64
-	conflictsOf map[string]uint64   // of the replicas that are left at the end
-	elsewhere   map[string][]string // sessions that replicas sent elsewhere without a lease
+	conflictsOf map[string]uint64 // of the replicas that are left at the end
 }
 
 // operation is one on a session, with what became of it.
@@ -112,7 +111,7 @@ func (b *lockedBuffer) String() string {
 func runSchedule(t *testing.T, seed int64, p plan) *run {
 	t.Helper()
 	r := &run{t: t, seed: seed, plan: p, over: make(chan struct{}), lostPods: map[string]int64{}, faults: map[string]int{},
-		conflictsOf: map[string]uint64{}, elsewhere: map[string][]string{}}
+		conflictsOf: map[string]uint64{}}
 	rng := rand.New(rand.NewPCG(uint64(seed), 1)) //nolint:gosec // a seed that repeats it is the point
 	r.lossy = rng.IntN(5) < 2 && !slices.Contains(p.without, "loss")
 	r.aof = !r.lossy && rng.IntN(2) == 0
@@ -146,6 +145,7 @@ func runSchedule(t *testing.T, seed int64, p plan) *run {
 	work.Wait()
 	r.awaitAll("when all faults are over")
 	r.readAll()
+	r.awaitAsked()
 	return r
 }
 
@@ -168,9 +168,10 @@ func (r *run) start(i int) {
 	}
 }
 
-func (r *run) note(_ string, rec record) {
+func (r *run) note(replica string, rec record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	rec.Replica = replica
 	r.records = append(r.records, rec)
 }
 
@@ -308,6 +309,41 @@ func (r *run) operate(i, client int, cmd command) (answer, bool) {
 		r.history = append(r.history, op)
 	}
 	return a, true
+}
+
+// awaitAsked waits until the replicas that are left have asked about all that they could ask
+// nobody about.
+func (r *run) awaitAsked() {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if _, found := r.notAsked(); !found {
+			return
+		}
+	}
+	op, _ := r.notAsked()
+	r.t.Errorf("seed %d: %s has not asked about %s, of which it could ask nobody: %+v\n%s", r.seed, op.replica, op.key, op, r.log.String())
+}
+
+// notAsked is an answer that a replica that is left has not asked about.
+func (r *run) notAsked() (op operation, found bool) {
+	type place struct{ replica, key string }
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	asked := map[place]int64{}
+	for _, rec := range r.records {
+		if rec.Kind == "asked" {
+			asked[place{rec.Replica, rec.Key}] = rec.At
+		}
+	}
+	left := map[string]bool{}
+	for _, s := range r.slots {
+		left[s.child().Name] = true
+	}
+	for _, op := range r.history {
+		if op.out.unasked() && left[op.replica] && asked[place{op.replica, op.key}] < op.call {
+			return op, true
+		}
+	}
+	return op, false
 }
 
 // readAll reads every session at every replica, for what is said in the end must be one thing.

@@ -93,15 +93,15 @@ func noted(ctx context.Context, err error, old statefulroute.Binding, replies ..
 }
 
 // Claim implements shared.Arbiter.
-func (a *watchedArbiter) Claim(ctx context.Context, service, key, pod string, ttl time.Duration) (shared.Reply, error) {
-	r, err := a.Arbiter.Claim(ctx, service, key, pod, ttl)
+func (a *watchedArbiter) Claim(ctx context.Context, service, key, pod string, most uint32, ttl time.Duration) (shared.Reply, error) {
+	r, err := a.Arbiter.Claim(ctx, service, key, pod, most, ttl)
 	noted(ctx, err, statefulroute.Binding{}, r)
 	return r, err
 }
 
 // Rebind implements shared.Arbiter.
-func (a *watchedArbiter) Rebind(ctx context.Context, old statefulroute.Binding, to string, ttl time.Duration) (shared.Reply, error) {
-	r, err := a.Arbiter.Rebind(ctx, old, to, ttl)
+func (a *watchedArbiter) Rebind(ctx context.Context, old statefulroute.Binding, to string, most uint32, ttl time.Duration) (shared.Reply, error) {
+	r, err := a.Arbiter.Rebind(ctx, old, to, most, ttl)
 	noted(ctx, err, old, r)
 	return r, err
 }
@@ -143,7 +143,7 @@ func (a *watchedArbiter) Log(ctx context.Context, after uint64, wait time.Durati
 
 // Refresh implements shared.Arbiter. What is put back is told before, for it may be taken
 // although nobody hears of that, and after.
-func (a *watchedArbiter) Refresh(ctx context.Context, uses []shared.Use) ([]shared.Reply, error) {
+func (a *watchedArbiter) Refresh(ctx context.Context, position uint64, uses []shared.Use) ([]shared.Reply, error) {
 	of := func(u *shared.Use) record {
 		return record{Kind: "putback", Incarnation: a.Incarnation(), Key: u.Binding.Key, Pod: u.Binding.Pod, Epoch: u.Binding.Epoch}
 	}
@@ -152,8 +152,12 @@ func (a *watchedArbiter) Refresh(ctx context.Context, uses []shared.Use) ([]shar
 			a.tell(of(&uses[i]))
 		}
 	}
-	replies, err := a.Arbiter.Refresh(ctx, uses)
+	replies, err := a.Arbiter.Refresh(ctx, position, uses)
 	for i, r := range replies {
+		if err == nil && uses[i].Unasked {
+			agreed := r.Code == shared.Bound && r.Binding.Pod == uses[i].Binding.Pod
+			a.tell(record{Kind: "asked", Key: uses[i].Binding.Key, Pod: uses[i].Binding.Pod, Agreed: agreed})
+		}
 		if err != nil || !uses[i].PutBack {
 			continue
 		}

@@ -161,13 +161,13 @@ func millis(d time.Duration) string { return strconv.FormatInt(max(d.Millisecond
 func number(n uint64) string { return strconv.FormatUint(n, 10) }
 
 // Claim implements shared.Arbiter.
-func (a *arbiter) Claim(ctx context.Context, service, key, pod string, ttl time.Duration) (shared.Reply, error) {
-	return a.reply(ctx, service, key, "claim", service, key, pod, millis(ttl))
+func (a *arbiter) Claim(ctx context.Context, service, key, pod string, most uint32, ttl time.Duration) (shared.Reply, error) {
+	return a.reply(ctx, service, key, "claim", service, key, pod, millis(ttl), number(uint64(most)))
 }
 
 // Rebind implements shared.Arbiter.
-func (a *arbiter) Rebind(ctx context.Context, old statefulroute.Binding, to string, ttl time.Duration) (shared.Reply, error) {
-	return a.reply(ctx, old.Service, old.Key, "rebind", old.Service, old.Key, old.Pod, number(old.Epoch), to, millis(ttl))
+func (a *arbiter) Rebind(ctx context.Context, old statefulroute.Binding, to string, most uint32, ttl time.Duration) (shared.Reply, error) {
+	return a.reply(ctx, old.Service, old.Key, "rebind", old.Service, old.Key, old.Pod, number(old.Epoch), to, millis(ttl), number(uint64(most)))
 }
 
 // Change implements shared.Arbiter.
@@ -206,8 +206,9 @@ func flag(b bool) string {
 }
 
 // Refresh implements shared.Arbiter.
-func (a *arbiter) Refresh(ctx context.Context, uses []shared.Use) ([]shared.Reply, error) {
-	args := make([]string, 0, 10*len(uses))
+func (a *arbiter) Refresh(ctx context.Context, position uint64, uses []shared.Use) ([]shared.Reply, error) {
+	args := make([]string, 1, 1+10*len(uses))
+	args[0] = number(position)
 	keys := make([]string, len(uses))
 	for i := range uses {
 		u := &uses[i]

@@ -44,21 +44,21 @@ func TestClaimsAreArbitrated(t *testing.T) {
 	a, b := attach(t, server.Addr(), "a"), attach(t, server.Addr(), "b")
 	ctx := t.Context()
 	before := time.Now().UnixMilli()
-	first, err := a.Claim(ctx, "chat", "alice", "chat-0", time.Minute)
+	first, err := a.Claim(ctx, "chat", "alice", "chat-0", 0, time.Minute)
 	if err != nil || first.Code != shared.Claimed || first.Binding.Pod != "chat-0" {
 		t.Fatalf("claim: %+v, %v", first, err)
 	}
 	if e := int64(first.Binding.Epoch); e < before || e > time.Now().UnixMilli() {
 		t.Errorf("epoch %d is not now", e)
 	}
-	second, err := b.Claim(ctx, "chat", "alice", "chat-1", time.Minute)
+	second, err := b.Claim(ctx, "chat", "alice", "chat-1", 0, time.Minute)
 	if err != nil || second.Code != shared.Bound || second.Binding.Pod != "chat-0" || second.Binding.Epoch != first.Binding.Epoch {
 		t.Errorf("second claim: %+v, %v", second, err)
 	}
-	if other, err := b.Claim(ctx, "mail", "alice", "mail-1", time.Minute); err != nil || other.Code != shared.Claimed {
+	if other, err := b.Claim(ctx, "mail", "alice", "mail-1", 0, time.Minute); err != nil || other.Code != shared.Claimed {
 		t.Errorf("the same key of another service: %+v, %v", other, err)
 	}
-	if none, err := b.Claim(ctx, "chat", "bob", "", time.Minute); err != nil || none.Code != shared.None {
+	if none, err := b.Claim(ctx, "chat", "bob", "", 0, time.Minute); err != nil || none.Code != shared.None {
 		t.Errorf("a question: %+v, %v", none, err)
 	}
 }
@@ -67,7 +67,7 @@ func TestAChangeWaitsForAllReplicas(t *testing.T) {
 	server := redistest.Start(t)
 	a, b := attach(t, server.Addr(), "a"), attach(t, server.Addr(), "b")
 	ctx := t.Context()
-	claimed, err := a.Claim(ctx, "chat", "alice", "chat-0", time.Minute)
+	claimed, err := a.Claim(ctx, "chat", "alice", "chat-0", 0, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestAChangeWaitsForAllReplicas(t *testing.T) {
 	if err != nil || begun[0].Code != shared.Begun {
 		t.Fatalf("change: %+v, %v", begun, err)
 	}
-	if r, err := b.Claim(ctx, "chat", "alice", "chat-2", time.Minute); err != nil || r.Code != shared.Changing {
+	if r, err := b.Claim(ctx, "chat", "alice", "chat-2", 0, time.Minute); err != nil || r.Code != shared.Changing {
 		t.Errorf("a claim in between: %+v, %v", r, err)
 	}
 	for _, replica := range []shared.Arbiter{a, b} {
@@ -100,13 +100,13 @@ func TestARestartedServerIsAnotherIncarnation(t *testing.T) {
 	server := redistest.Start(t)
 	a := attach(t, server.Addr(), "a")
 	ctx := t.Context()
-	if _, err := a.Claim(ctx, "chat", "alice", "chat-0", time.Minute); err != nil {
+	if _, err := a.Claim(ctx, "chat", "alice", "chat-0", 0, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	server.Kill()
 	server.Restart()
 	awaitError(ctx, t, shared.ErrLost, func() error {
-		_, err := a.Claim(ctx, "chat", "alice", "chat-1", time.Minute)
+		_, err := a.Claim(ctx, "chat", "alice", "chat-1", 0, time.Minute)
 		return err
 	})
 }
@@ -118,7 +118,7 @@ func TestAnEmptiedServerIsAnotherIncarnation(t *testing.T) {
 		t.Fatal(said, err)
 	}
 	awaitError(t.Context(), t, shared.ErrLost, func() error {
-		_, err := a.Claim(t.Context(), "chat", "alice", "chat-1", time.Minute)
+		_, err := a.Claim(t.Context(), "chat", "alice", "chat-1", 0, time.Minute)
 		return err
 	})
 }
@@ -196,7 +196,7 @@ func claimOnce(t *testing.T, o valkeystore.Options) {
 		t.Fatal(err)
 	}
 	// The name of the service is that of a refusal.
-	if r, err := a.Claim(t.Context(), "lost", "alice", "chat-0", time.Minute); err != nil || r.Code != shared.Claimed {
+	if r, err := a.Claim(t.Context(), "lost", "alice", "chat-0", 0, time.Minute); err != nil || r.Code != shared.Claimed {
 		t.Errorf("claim: %+v, %v", r, err)
 	}
 	if pods, err := a.Pods(t.Context()); err != nil || len(pods) != 1 || pods[0].Service != "lost" {
@@ -216,7 +216,7 @@ func TestBindingsAreReadAlthoughTheClockSeemsToHaveBeenSet(t *testing.T) {
 	server := redistest.Start(t)
 	ctx := t.Context()
 	killed := attach(t, server.Addr(), "killed")
-	bound, err := killed.Claim(ctx, "chat", "alice", "chat-0", time.Minute)
+	bound, err := killed.Claim(ctx, "chat", "alice", "chat-0", 0, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,10 +238,10 @@ func TestBindingsAreReadAlthoughTheClockSeemsToHaveBeenSet(t *testing.T) {
 		if j, err := a.Join(ctx, 0, "", true, shared.Info{}); err != nil || j.Behind {
 			t.Fatalf("join: %+v, %v", j, err)
 		}
-		if r, err := a.Claim(ctx, "chat", "alice", "chat-1", time.Minute); err != nil || r.Code != shared.Bound || r.Binding.Epoch != bound.Binding.Epoch {
+		if r, err := a.Claim(ctx, "chat", "alice", "chat-1", 0, time.Minute); err != nil || r.Code != shared.Bound || r.Binding.Epoch != bound.Binding.Epoch {
 			t.Errorf("a claim of what is bound: %+v, %v", r, err)
 		}
-		if r, err := a.Claim(ctx, "chat", "bob", "chat-1", time.Minute); !errors.Is(err, refused) {
+		if r, err := a.Claim(ctx, "chat", "bob", "chat-1", 0, time.Minute); !errors.Is(err, refused) {
 			t.Errorf("a claim of what is not: %+v, %v, want %v", r, err, refused)
 		}
 		if r, err := a.Change(ctx, "chat", []string{"alice"}, 0, "chat-1", time.Minute); !errors.Is(err, refused) {
@@ -259,7 +259,68 @@ func TestBindingsAreReadAlthoughTheClockSeemsToHaveBeenSet(t *testing.T) {
 	if _, err := a.Join(ctx, 0, "", true, shared.Info{}); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := a.Claim(ctx, "chat", "alice", "chat-1", time.Minute); !errors.Is(err, shared.ErrRecovering) {
+	if r, err := a.Claim(ctx, "chat", "alice", "chat-1", 0, time.Minute); !errors.Is(err, shared.ErrRecovering) {
 		t.Errorf("a claim at a server that was restored: %+v, %v", r, err)
+	}
+}
+
+// A session that was deleted while a replica was about to put it back stays deleted: the
+// replica has to act on the log first.
+func TestNothingIsPutBackThatHasEndedMeanwhile(t *testing.T) {
+	server := redistest.Start(t)
+	a, b := attach(t, server.Addr(), "a"), attach(t, server.Addr(), "b")
+	ctx := t.Context()
+	claimed, err := a.Claim(ctx, "chat", "alice", "chat-0", 0, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, err := a.Change(ctx, "chat", []string{"alice"}, 0, "", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, replica := range []shared.Arbiter{a, b} {
+		if err := replica.Acted(ctx, begun[0].Entry); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r, err := a.Finish(ctx, "chat", []string{"alice"}, begun[0].Entry); err != nil || r[0].Code != shared.None {
+		t.Fatalf("finish: %+v, %v", r, err)
+	}
+	late := []shared.Use{{Binding: claimed.Binding, TTL: time.Minute, PutBack: true}}
+	if r, err := b.Refresh(ctx, begun[0].Entry-1, late); err != nil || r[0].Code != shared.Behind {
+		t.Errorf("put back as it was before: %+v, %v", r, err)
+	}
+	if r, err := b.Peek(ctx, "chat", "alice"); err != nil || r.Code != shared.None {
+		t.Errorf("it is there again: %+v, %v", r, err)
+	}
+	if r, err := b.Refresh(ctx, begun[0].Entry, late); err != nil || r[0].Code != shared.Bound || r[0].Binding.Epoch <= claimed.Binding.Epoch {
+		t.Errorf("put back by one who knows that: %+v, %v", r, err)
+	}
+}
+
+// A session of a lost pod is not rebound to one that has as many as it may.
+func TestAFullPodTakesNoSessionOfALostOne(t *testing.T) {
+	server := redistest.Start(t)
+	a := attach(t, server.Addr(), "a")
+	ctx := t.Context()
+	bound, err := a.Claim(ctx, "chat", "alice", "lost", 0, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Claim(ctx, "chat", "bob", "chat-1", 1, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	fenced, err := a.Fence(ctx, "chat", "lost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Acted(ctx, fenced.Entry); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := a.Rebind(ctx, bound.Binding, "chat-1", 1, time.Minute); err != nil || r.Code != shared.Choice {
+		t.Errorf("to the full pod: %+v, %v", r, err)
+	}
+	if r, err := a.Rebind(ctx, bound.Binding, "chat-1", 2, time.Minute); err != nil || r.Code != shared.Rebound {
+		t.Errorf("to one with room: %+v, %v", r, err)
 	}
 }

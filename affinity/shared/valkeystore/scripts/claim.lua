@@ -1,5 +1,5 @@
 -- Binds a session that has no binding, or says what it has. Without a pod it only asks.
--- ARGV: replica, service, key, pod, ttl.
+-- ARGV: replica, service, key, pod, ttl, how many sessions the pod may have (0: any number).
 local service, key, pod, ttl = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local no = may_change()
 if no then return standing(service, key, no) or no end
@@ -12,7 +12,7 @@ if r then
   return reply('bound', r)
 end
 if pod == '' then return reply('none') end
-if fence_of(service, pod) then return reply('choice') end
+if fence_of(service, pod) or full(service, pod, tonumber(ARGV[6])) then return reply('choice') end
 r = {pod = pod, epoch = next_epoch(0), previous = '', created = now, seen = now, requests = 1, n = 0, to = ''}
 save(service, key, r, ttl, true)
 return reply('claimed', r)

@@ -84,6 +84,11 @@ end
 local function index_of(service, pod) return base .. 'i:' .. service .. '\0' .. pod end
 local function key_of(service, key) return base .. 's:' .. service .. '\0' .. key end
 
+-- full reports whether a pod has as many sessions as it may, by all replicas' claims until now.
+local function full(service, pod, most)
+  return most > 0 and redis.call('ZCOUNT', index_of(service, pod), now, '+inf') >= most
+end
+
 local function load(service, key)
   local packed = redis.call('GET', key_of(service, key))
   if not packed then return nil end

@@ -1,15 +1,18 @@
 -- Writes uses of sessions as a replica saw them. One that the store has not is put back
 -- where the replica says so: it has lost it. Of two bindings the one with the higher epoch
 -- is in force while the store recovers, and the store's afterwards.
--- ARGV: replica, then for each session: service, key, pod, epoch, previous, created, seen, requests, ttl, put back.
+-- Nor is one put back while there is something in the log that the replica had not acted on when
+-- it was about to: it may be what ended the session.
+-- ARGV: replica, its position in the log, then for each session: service, key, pod, epoch, previous, created, seen, requests, ttl, put back.
 if not registered(me) then return {{'unregistered', seq}} end
 -- Sessions that replicas answer for may have expired: nothing may be put in their place.
 if phase == 'open' and stepped() then return {{'stepped', seq}} end
 local out = {}
+local behind = phase == 'open' and tonumber(ARGV[2]) < seq
 -- bound is the answer for a binding in force. One whose pod is lost must not be kept: it may be
 -- rebound without another word.
 local function bound(service, r) return reply(fence_of(service, r.pod) and 'fenced' or 'bound', r) end
-for i = 2, #ARGV, 10 do
+for i = 3, #ARGV, 10 do
   local service, key, ttl = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 8])
   local mine = {pod = ARGV[i + 2], epoch = tonumber(ARGV[i + 3]), previous = ARGV[i + 4],
     created = tonumber(ARGV[i + 5]), seen = tonumber(ARGV[i + 6]), requests = tonumber(ARGV[i + 7]), n = 0, to = ''}
@@ -17,6 +20,8 @@ for i = 2, #ARGV, 10 do
   if phase == 'open' then r = settle(service, key, r) end
   if not r and ARGV[i + 9] == '0' then
     out[#out + 1] = reply('none')
+  elseif not r and behind then
+    out[#out + 1] = reply('behind')
   elseif not r then
     if phase == 'open' then
       mine.epoch = next_epoch(mine.epoch)
