@@ -22,6 +22,9 @@ type Adapter struct {
 	// ReasonHeader is the response header by which the gateway says why it
 	// refused a request; empty where it only has the status and the body.
 	ReasonHeader string
+	// RoutingHeaders are request headers by which the gateway's own parts tell each
+	// other of the chosen pod; a schedule has clients forge them.
+	RoutingHeaders []string
 	// Without has the features that this configuration does not have, each with
 	// the reason, one short sentence. What is not in it is taken as promised.
 	Without map[Feature]string

@@ -18,8 +18,8 @@ const (
 	HealthChecks Feature = "health-checks"
 	// Reload: Gateway.Reload.
 	Reload Feature = "reload"
-	// ControlPlaneApart: it has a control plane in a process of its own, and its
-	// Gateway is a ControlPlane.
+	// ControlPlaneApart: it has a control plane in a process of its own. Whether it
+	// has is seen from its Gateway, which then is a ControlPlane.
 	ControlPlaneApart Feature = "control-plane"
 	// ClientIDs: the client chooses its ids (kinds Header and Cookie).
 	ClientIDs Feature = "client-ids"
