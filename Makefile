@@ -87,7 +87,7 @@ hold-test: ## a WebSocket, an event stream, a gRPC stream and a 100 MB upload he
 
 .PHONY: proof
 proof: ## SCHEDULES (default 1000) of random faults at three replicas and their store; the answers of all form one history; tables in out/
-	$(GO) test ./affinity/shared/proof -count=1 -v -timeout 24h -args -schedules $(or $(SCHEDULES),1000)
+	$(GO) test ./affinity/shared/proof -count=1 -v -timeout 24h -args -schedules $(or $(SCHEDULES),1000) $(PROOFFLAGS)
 
 .PHONY: lint
 lint: ## go vet, gofmt and golangci-lint

@@ -226,7 +226,11 @@ var model = porcupine.Model{
 		return h
 	},
 	DescribeOperation: func(in, out any) string {
-		i, a := in.(input), out.(answer)
+		i, ok := in.(input)
+		if !ok {
+			return "" // the library asks about what is no operation, too
+		}
+		a := out.(answer)
 		text := fmt.Sprintf("%s(%s)", i.op, i.pod)
 		if i.op == opLoss {
 			return fmt.Sprintf("loss(known %d)", i.known)

@@ -144,8 +144,8 @@ func runSchedule(t *testing.T, seed int64, p plan) *run {
 	r.heal()
 	work.Wait()
 	r.awaitAll("when all faults are over")
-	r.readAll()
 	r.awaitAsked()
+	r.readAll()
 	return r
 }
 
@@ -323,7 +323,7 @@ func (r *run) awaitAsked() {
 	r.t.Errorf("seed %d: %s has not asked about %s, of which it could ask nobody: %+v\n%s", r.seed, op.replica, op.key, op, r.log.String())
 }
 
-// notAsked is an answer that a replica that is left has not asked about.
+// notAsked is an answer without a lease that a replica that is left has not asked about.
 func (r *run) notAsked() (op operation, found bool) {
 	type place struct{ replica, key string }
 	r.mu.Lock()
@@ -339,20 +339,32 @@ func (r *run) notAsked() (op operation, found bool) {
 		left[s.child().Name] = true
 	}
 	for _, op := range r.history {
-		if op.out.unasked() && left[op.replica] && asked[place{op.replica, op.key}] < op.call {
+		if op.out.How == howUnleased && left[op.replica] && asked[place{op.replica, op.key}] < op.call {
 			return op, true
 		}
 	}
 	return op, false
 }
 
-// readAll reads every session at every replica, for what is said in the end must be one thing.
+// readAll reads every session at every replica, for what is said in the end must be one thing,
+// and nothing that the store has not confirmed.
 func (r *run) readAll() {
+	deadline := time.Now().Add(patience)
 	for k := range sessions {
 		for range 2 {
 			for i := range r.slots {
-				r.operate(i, replicas*clients+i, command{Op: opRequest, Key: keyName(k), Pod: podName(k % pods)})
+				for r.read(i, keyName(k), podName(k%pods)) && !r.t.Failed() {
+					if time.Now().After(deadline) {
+						r.t.Errorf("seed %d: replica %d answers %s without the store's word\n%s", r.seed, i, keyName(k), r.log.String())
+					}
+				}
 			}
 		}
 	}
+}
+
+// read reports whether a replica answers without the store's word.
+func (r *run) read(i int, key, pod string) bool {
+	a, ok := r.operate(i, replicas*clients+i, command{Op: opRequest, Key: key, Pod: pod})
+	return ok && a.unasked()
 }
