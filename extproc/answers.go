@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/extproc/codec"
 	"github.com/stateful-route/stateful-route/wire"
 )
 
@@ -25,11 +26,11 @@ import (
 
 // answerPair is an answer without and with a look at the response headers.
 type answerPair struct {
-	hold *extprocv3.ProcessingResponse
-	ask  *extprocv3.ProcessingResponse
+	hold *codec.Answer
+	ask  *codec.Answer
 }
 
-func (a *answerPair) choose(ask bool) *extprocv3.ProcessingResponse {
+func (a *answerPair) choose(ask bool) *codec.Answer {
 	if ask {
 		return a.ask
 	}
@@ -51,14 +52,15 @@ func boundAnswers(p statefulroute.Pod) (once, again answerPair) {
 
 // withEpoch is an answer that also tells the pod the binding's epoch. It shares the rest
 // with what it is made of, which stays as it is.
-func withEpoch(answer *extprocv3.ProcessingResponse, epoch uint64) *extprocv3.ProcessingResponse {
+func withEpoch(once *codec.Answer, epoch uint64) *codec.Answer {
+	answer := once.Message()
 	set := answer.GetRequestHeaders().GetResponse().GetHeaderMutation().GetSetHeaders()
 	m := &extprocv3.HeaderMutation{SetHeaders: append(slices.Clip(set), setHeader(wire.EpochHeader, strconv.FormatUint(epoch, 10)))}
-	return &extprocv3.ProcessingResponse{
+	return codec.NewAnswer(&extprocv3.ProcessingResponse{
 		Response:        headersAnswer(m),
 		DynamicMetadata: answer.DynamicMetadata,
 		ModeOverride:    answer.ModeOverride,
-	}
+	})
 }
 
 func headersAnswer(m *extprocv3.HeaderMutation) *extprocv3.ProcessingResponse_RequestHeaders {
@@ -75,15 +77,15 @@ func unboundAnswers() answerPair {
 }
 
 func newAnswerPair(m *extprocv3.HeaderMutation, metadata *structpb.Struct) answerPair {
-	answer := func(responseHeaders filterv3.ProcessingMode_HeaderSendMode) *extprocv3.ProcessingResponse {
-		return &extprocv3.ProcessingResponse{
+	answer := func(responseHeaders filterv3.ProcessingMode_HeaderSendMode) *codec.Answer {
+		return codec.NewAnswer(&extprocv3.ProcessingResponse{
 			Response:        headersAnswer(m),
 			DynamicMetadata: metadata,
 			ModeOverride: &filterv3.ProcessingMode{
 				ResponseHeaderMode:  responseHeaders,
 				ResponseTrailerMode: filterv3.ProcessingMode_SEND,
 			},
-		}
+		})
 	}
 	return answerPair{
 		hold: answer(filterv3.ProcessingMode_SKIP),
@@ -104,7 +106,7 @@ func decidedMetadata(retry map[string]string) *structpb.Struct {
 
 // refusal answers 503 with a reason that programs can read; setCookie, when not
 // empty, goes with it.
-func refusal(reason, body, setCookie string) *extprocv3.ProcessingResponse {
+func refusal(reason, body, setCookie string) *codec.Answer {
 	set := []*corev3.HeaderValueOption{
 		setHeader(wire.ReasonHeader, reason),
 		setHeader("content-type", "text/plain; charset=utf-8"),
@@ -112,14 +114,14 @@ func refusal(reason, body, setCookie string) *extprocv3.ProcessingResponse {
 	if setCookie != "" {
 		set = append(set, setHeader("set-cookie", setCookie))
 	}
-	return &extprocv3.ProcessingResponse{
+	return codec.NewAnswer(&extprocv3.ProcessingResponse{
 		Response: &extprocv3.ProcessingResponse_ImmediateResponse{ImmediateResponse: &extprocv3.ImmediateResponse{
 			Status:  &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
 			Headers: &extprocv3.HeaderMutation{SetHeaders: set},
 			Body:    []byte(body + "\n"),
 			Details: "stateful_route_" + reason,
 		}},
-	}
+	})
 }
 
 func setHeader(name, value string) *corev3.HeaderValueOption {
@@ -129,13 +131,16 @@ func setHeader(name, value string) *corev3.HeaderValueOption {
 	}
 }
 
-// continueResponse answers response headers, which change is made to unless it is nil.
-func continueResponse(change *extprocv3.HeaderMutation) *extprocv3.ProcessingResponse {
+// asItIs answers response headers that are not changed.
+var asItIs = changedResponse(nil)
+
+// changedResponse answers response headers, which change is made to unless it is nil.
+func changedResponse(change *extprocv3.HeaderMutation) *codec.Answer {
 	r := &extprocv3.HeadersResponse{}
 	if change != nil {
 		r.Response = &extprocv3.CommonResponse{HeaderMutation: change}
 	}
-	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: r}}
+	return codec.NewAnswer(&extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: r}})
 }
 
 // cookieMutation adds a cookie to the pod's own, and keeps the response out of shared
@@ -151,22 +156,20 @@ func cookieMutation(setCookie, cacheControl string) *extprocv3.HeaderMutation {
 	return m
 }
 
-// passOn answers a message that needs nothing done: trailers, or a body that a
-// differently configured filter sends. It returns nil for one it does not know.
-func passOn(m *extprocv3.ProcessingRequest) *extprocv3.ProcessingResponse {
-	switch m.GetRequest().(type) {
-	case *extprocv3.ProcessingRequest_ResponseTrailers:
-		return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseTrailers{
-			ResponseTrailers: &extprocv3.TrailersResponse{}}}
-	case *extprocv3.ProcessingRequest_RequestTrailers:
-		return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_RequestTrailers{
-			RequestTrailers: &extprocv3.TrailersResponse{}}}
-	case *extprocv3.ProcessingRequest_RequestBody:
-		return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_RequestBody{
-			RequestBody: &extprocv3.BodyResponse{}}}
-	case *extprocv3.ProcessingRequest_ResponseBody:
-		return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseBody{
-			ResponseBody: &extprocv3.BodyResponse{}}}
-	}
-	return nil
+// confirmed lets a request that failed be tried once more.
+var confirmed = codec.NewAnswer(&extprocv3.ProcessingResponse{
+	Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}},
+})
+
+// passOn answers a message that needs nothing done, by its kind: trailers, or a body that a
+// differently configured filter sends. It has nil for any other.
+var passOn = [...]*codec.Answer{
+	codec.RequestBody: codec.NewAnswer(&extprocv3.ProcessingResponse{
+		Response: &extprocv3.ProcessingResponse_RequestBody{RequestBody: &extprocv3.BodyResponse{}}}),
+	codec.RequestTrailers: codec.NewAnswer(&extprocv3.ProcessingResponse{
+		Response: &extprocv3.ProcessingResponse_RequestTrailers{RequestTrailers: &extprocv3.TrailersResponse{}}}),
+	codec.ResponseBody: codec.NewAnswer(&extprocv3.ProcessingResponse{
+		Response: &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: &extprocv3.BodyResponse{}}}),
+	codec.ResponseTrailers: codec.NewAnswer(&extprocv3.ProcessingResponse{
+		Response: &extprocv3.ProcessingResponse_ResponseTrailers{ResponseTrailers: &extprocv3.TrailersResponse{}}}),
 }

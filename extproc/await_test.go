@@ -37,7 +37,7 @@ func startEarly(t *testing.T) *early {
 	ctx, cancel := context.WithCancel(metadata.NewIncomingContext(t.Context(), metadata.Pairs(wire.ServiceMetadata, "chat")))
 	e := &early{directory: d, server: server, cancel: cancel, ended: make(chan error, 1), stream: &scriptedStream{ctx: ctx, in: []*extprocv3.ProcessingRequest{
 		requestMessage("x-session-id", "a"), responseMessage("127.0.0.1:9100", ":status", "200")}}}
-	go func() { e.ended <- server.Process(e.stream) }()
+	go func() { e.ended <- server.Process(played(e.stream)) }()
 	synctest.Wait()
 	return e
 }

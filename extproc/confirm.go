@@ -5,10 +5,11 @@ import (
 	"errors"
 	"time"
 
-	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/extproc/codec"
 	"github.com/stateful-route/stateful-route/sessionkey"
 	"github.com/stateful-route/stateful-route/wire"
 )
@@ -35,20 +36,17 @@ func (x *exchange) mayRepeat() bool {
 
 // confirm answers whether a request that failed may be sent to its pod once more: the
 // session may have been moved since it was decided. It changes nothing.
-func (s *Server) confirm(stream extprocv3.ExternalProcessor_ProcessServer, svc *service, first *extprocv3.ProcessingRequest) error {
-	h, now := sessionkey.Headers(first.GetRequestHeaders().GetHeaders().GetHeaders()), s.now()
-	pod := first.GetMetadataContext().GetFilterMetadata()[wire.LBNamespace].GetFields()[wire.BoundPodKey].GetStringValue()
+func (s *Server) confirm(stream grpc.ServerStream, svc *service, first *codec.Message) error {
+	now, pod := s.now(), first.BoundPod
 	reason := ""
 	if pod != "" { // else the request is not bound
-		reason = svc.confirm(stream.Context(), s.table, svc.carriedKeys(h), pod, upstreamAddress(first), now.Sub(requestTime(first)), now)
+		reason = svc.confirm(stream.Context(), s.table, svc.carriedKeys(first.Headers), pod, first.Upstream, now.Sub(requestTime(first)), now)
 	}
 	if reason == "" {
-		return stream.Send(&extprocv3.ProcessingResponse{
-			Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}},
-		})
+		return stream.SendMsg(confirmed)
 	}
 	s.log.Info("a request is not tried again", zap.String("service", svc.policy.Name), zap.String("pod", pod), zap.String("reason", reason))
-	return stream.Send(refusal(reason, "the pod of this session gave no answer", ""))
+	return stream.SendMsg(refusal(reason, "the pod of this session gave no answer", ""))
 }
 
 // confirm returns why a request, which came some time ago and was bound to a pod, may
@@ -94,12 +92,7 @@ func (s *service) carriedKeys(h sessionkey.Headers) []string {
 }
 
 // requestTime is when Envoy had the request; zero where it does not say.
-func requestTime(m *extprocv3.ProcessingRequest) time.Time {
-	for _, a := range m.GetAttributes() {
-		if v, ok := a.GetFields()[wire.RequestTimeAttribute]; ok {
-			came, _ := time.Parse(time.RFC3339Nano, v.GetStringValue()) // zero is long ago
-			return came
-		}
-	}
-	return time.Time{}
+func requestTime(m *codec.Message) time.Time {
+	came, _ := time.Parse(time.RFC3339Nano, m.RequestTime) // zero is long ago
+	return came
 }

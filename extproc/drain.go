@@ -2,7 +2,7 @@ package extproc
 
 import (
 	"context"
-	"sync/atomic"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -21,12 +21,16 @@ type drain struct {
 	over  context.Context // ends when all are
 	end   context.CancelFunc
 
-	owing atomic.Int64  // streams whose response is to give its client something, or to end its session
-	none  chan struct{} // told when owing falls to 0
+	none chan struct{} // told when owing falls to 0
+
+	mu    sync.Mutex
+	held  holder // a ring of the streams that are held, in which it is none
+	owing int    // how many of them owe their clients something
 }
 
 func newDrain() *drain {
 	d := &drain{none: make(chan struct{}, 1)}
+	d.held.next, d.held.last = &d.held, &d.held
 	d.begun, d.begin = context.WithCancel(context.Background())
 	d.over, d.end = context.WithCancel(context.Background())
 	return d
@@ -39,46 +43,50 @@ func newDrain() *drain {
 func (s *Server) Drain(ctx context.Context) {
 	d := s.drain
 	d.begin()
-	for d.owing.Load() > 0 && ctx.Err() == nil {
+	d.letGo(func(h *holder) bool { return !h.owes })
+	for d.owed() && ctx.Err() == nil {
 		select {
 		case <-d.none:
 		case <-ctx.Done():
 		}
 	}
 	d.end()
+	d.letGo(func(*holder) bool { return true })
 }
 
-// finisher is a stream that can be ended while its handler waits in Recv, whose
-// error would end it with Canceled otherwise. A grpc.Server's stream is one, though
-// gRPC does not promise it; without it a stream ends when its connection does, which
-// Envoy takes for an error of the callout, but goes on as well.
-type finisher interface {
-	WriteStatus(st *status.Status) error
+// owed reports whether a stream is held that owes its client something.
+func (d *drain) owed() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.owing > 0
 }
 
-// finish returns what ends the stream of ctx well; nil where that cannot be done.
-func finish(ctx context.Context) func() {
-	stream, ok := grpc.ServerTransportStreamFromContext(ctx).(finisher)
-	if !ok {
-		return nil
+// letGo lets go of the streams that are held and chosen.
+func (d *drain) letGo(chosen func(*holder) bool) {
+	d.mu.Lock()
+	var all []*holder
+	for h := d.held.next; h != &d.held; h = h.next {
+		if chosen(h) {
+			all = append(all, h)
+		}
 	}
-	return func() {
-		// It fails only for a stream that has ended otherwise.
-		_ = stream.WriteStatus(status.New(codes.OK, ""))
+	d.mu.Unlock()
+	for _, h := range all {
+		h.letGo()
 	}
 }
 
-// holder lets go of one answered stream when it is time.
+// holder is an answered stream that is let go of when it is time.
 type holder struct {
-	drain *drain
-	letGo func() // nil where it cannot be done
-	stop  func() bool
-	owes  bool
+	drain      *drain
+	stream     context.Context
+	owes       bool
+	next, last *holder // in the drain's ring, by its mutex
 }
 
-// hold begins to watch for the moment at which the stream is to be let go of.
+// hold begins to watch for the moment at which the stream of ctx is to be let go of.
 func (d *drain) hold(ctx context.Context, owes bool) *holder {
-	h := &holder{drain: d, letGo: finish(ctx)}
+	h := &holder{drain: d, stream: ctx}
 	h.watch(owes)
 	return h
 }
@@ -92,29 +100,54 @@ func (h *holder) settled() {
 }
 
 func (h *holder) watch(owes bool) {
-	h.owes = owes
-	until := h.drain.begun
-	if owes {
-		until = h.drain.over
-		h.drain.owing.Add(1)
+	d, until := h.drain, h.drain.begun
+	if h.owes = owes; owes {
+		until = d.over
 	}
-	h.stop = func() bool { return true }
-	if h.letGo != nil {
-		h.stop = context.AfterFunc(until, h.letGo)
+	d.mu.Lock()
+	h.next, h.last = d.held.next, &d.held
+	h.next.last, h.last.next = h, h
+	if owes {
+		d.owing++
+	}
+	late := until.Err() != nil
+	d.mu.Unlock()
+	if late {
+		h.letGo()
 	}
 }
 
 // release must be called at the stream's end.
 func (h *holder) release() {
-	h.stop()
-	if !h.owes {
-		return
+	d := h.drain
+	d.mu.Lock()
+	h.next.last, h.last.next = h.last, h.next
+	none := false
+	if h.owes {
+		d.owing--
+		none = d.owing == 0
 	}
-	h.owes = false
-	if h.drain.owing.Add(-1) == 0 {
+	d.mu.Unlock()
+	if none {
 		select {
-		case h.drain.none <- struct{}{}:
+		case d.none <- struct{}{}:
 		default:
 		}
+	}
+}
+
+// finisher is a stream that can be ended while its handler waits in RecvMsg, whose
+// error would end it with Canceled otherwise. A grpc.Server's stream is one, though
+// gRPC does not promise it; without it a stream ends when its connection does, which
+// Envoy takes for an error of the callout, but goes on as well.
+type finisher interface {
+	WriteStatus(st *status.Status) error
+}
+
+// letGo ends the stream well.
+func (h *holder) letGo() {
+	if stream, ok := grpc.ServerTransportStreamFromContext(h.stream).(finisher); ok {
+		// It fails only for a stream that has ended otherwise.
+		_ = stream.WriteStatus(status.New(codes.OK, ""))
 	}
 }

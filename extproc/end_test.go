@@ -132,7 +132,7 @@ func TestAnEndAsksForItsResponse(t *testing.T) {
 	}
 	asked := func(method string) bool {
 		x := &exchange{server: server, service: d.service("chat"), began: t0}
-		x.begin(t.Context(), nil, raw("x-session-id", "s", ":method", method, ":path", "/"))
+		x.begin(t.Context(), raw("x-session-id", "s", ":method", method, ":path", "/"))
 		return x.asked
 	}
 	for range 50 { // the samples of this moment

@@ -76,13 +76,13 @@ func TestWhoIsToldNoEpoch(t *testing.T) {
 // What is sent for a pod stays as it is, for it is shared by all its requests.
 func TestAnEpochLeavesTheSharedAnswerAlone(t *testing.T) {
 	shared, _ := boundAnswers(pods(1)[0])
-	before := proto.Clone(shared.ask)
-	one, other := withEpoch(shared.ask, 7), withEpoch(shared.ask, 8)
+	before := proto.Clone(shared.ask.Message())
+	one, other := withEpoch(shared.ask, 7).Message(), withEpoch(shared.ask, 8).Message()
 	if toldEpoch(t, one) != 7 || toldEpoch(t, other) != 8 || destination(t, one) != "127.0.0.1:9100" || !asksForResponse(one) {
 		t.Errorf("%v\n%v", one, other)
 	}
-	if !proto.Equal(shared.ask, before) {
-		t.Errorf("the shared answer became %v", shared.ask)
+	if !proto.Equal(shared.ask.Message(), before) {
+		t.Errorf("the shared answer became %v", shared.ask.Message())
 	}
 }
 

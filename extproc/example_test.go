@@ -5,7 +5,6 @@ import (
 	"net"
 	"sync"
 
-	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc"
 
 	"github.com/stateful-route/stateful-route/affinity"
@@ -37,8 +36,7 @@ func serve(ctx context.Context, listener net.Listener, conn grpc.ClientConnInter
 	if err != nil {
 		return err
 	}
-	grpcServer := grpc.NewServer()
-	extprocv3.RegisterExternalProcessorServer(grpcServer, server)
+	grpcServer := extproc.NewGRPCServer(server)
 	var group sync.WaitGroup
 	defer group.Wait()
 	group.Go(func() {

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"go.uber.org/zap"
-	"google.golang.org/grpc/metadata"
 
 	"github.com/stateful-route/stateful-route/balancing"
+	"github.com/stateful-route/stateful-route/extproc/codec"
 	"github.com/stateful-route/stateful-route/insight/tracing"
 	"github.com/stateful-route/stateful-route/sessionkey"
 	"github.com/stateful-route/stateful-route/wire"
@@ -42,7 +41,7 @@ type exchange struct {
 
 	// What was decided.
 	decision decision
-	answer   *extprocv3.ProcessingResponse
+	answer   *codec.Answer
 	sampler  *sampler
 	asked    bool // the response headers were asked for
 	late     bool // nobody waited for the answer any more
@@ -57,11 +56,10 @@ type exchange struct {
 }
 
 // begin reads the request and decides.
-func (x *exchange) begin(ctx context.Context, md metadata.MD, values []*corev3.HeaderValue) {
-	h := sessionkey.Headers(values)
+func (x *exchange) begin(ctx context.Context, h sessionkey.Headers) {
 	s := x.server
-	_, x.span = s.tracer.Request(ctx, metadataValue(md), h.Value, x.service.policy.Name)
-	x.method = h.Value(":method")
+	_, x.span = s.tracer.Request(ctx, metadataValue(ctx), h.Value, x.service.policy.Name)
+	x.method = strings.Clone(h.Value(":method"))
 	x.tls = cameByTLS(h)
 	x.preflight = isPreflight(x.method, h)
 	if x.learns() {
@@ -123,7 +121,7 @@ func (x *exchange) learns() bool { return x.service.learn != nil && !x.preflight
 
 // requestAnswer builds the answer to the request headers and settles whether
 // the response is worth a look.
-func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
+func (x *exchange) requestAnswer() *codec.Answer {
 	d, svc := &x.decision, x.service
 	if r, ok := refusals503[d.outcome]; ok {
 		x.status = 503
@@ -145,7 +143,7 @@ func (x *exchange) requestAnswer() *extprocv3.ProcessingResponse {
 }
 
 // boundAnswer sends the request to the pod that was decided for.
-func (x *exchange) boundAnswer() *extprocv3.ProcessingResponse {
+func (x *exchange) boundAnswer() *codec.Answer {
 	d := &x.decision
 	answers := &d.pod.answers
 	if x.mayRepeat() {
@@ -188,17 +186,16 @@ func (x *exchange) cookieOfLostSession() string {
 }
 
 // next answers a message after the first; nil for one that cannot be answered.
-func (x *exchange) next(ctx context.Context, m *extprocv3.ProcessingRequest) *extprocv3.ProcessingResponse {
-	r := m.GetResponseHeaders()
-	if r == nil {
-		return passOn(m)
+func (x *exchange) next(ctx context.Context, m *codec.Message) *codec.Answer {
+	if m.Kind != codec.ResponseHeaders {
+		return passOn[m.Kind]
 	}
-	return x.response(ctx, sessionkey.Headers(r.GetHeaders().GetHeaders()), upstreamAddress(m))
+	return x.response(ctx, m.Headers, m.Upstream)
 }
 
 // response looks at the response headers: who served, how it went, which
 // session it names.
-func (x *exchange) response(ctx context.Context, h sessionkey.Headers, upstream string) *extprocv3.ProcessingResponse {
+func (x *exchange) response(ctx context.Context, h sessionkey.Headers, upstream string) *codec.Answer {
 	x.answered = x.server.now()
 	x.status, _ = strconv.Atoi(h.Value(":status")) // 0 for what is not a number: not known
 	if x.status >= 500 {
@@ -218,9 +215,9 @@ func (x *exchange) response(ctx context.Context, h sessionkey.Headers, upstream 
 	x.show(x.answered)
 	x.carried = nil
 	if !x.gives {
-		return continueResponse(nil)
+		return asItIs
 	}
-	return continueResponse(cookieMutation(issuedCookie(x.service.policy.Session.Issue, x.key, x.tls, x.answered), privately(h)))
+	return changedResponse(cookieMutation(issuedCookie(x.service.policy.Session.Issue, x.key, x.tls, x.answered), privately(h)))
 }
 
 // servingPod is the pod at the upstream address or, where Envoy did not tell,
@@ -349,15 +346,4 @@ func (x *exchange) failure() error {
 		return errAborted
 	}
 	return nil
-}
-
-// upstreamAddress is the address that served, from the attributes Envoy sends
-// along with the response headers.
-func upstreamAddress(m *extprocv3.ProcessingRequest) string {
-	for _, a := range m.GetAttributes() {
-		if v, ok := a.GetFields()[wire.UpstreamAddressAttribute]; ok {
-			return v.GetStringValue()
-		}
-	}
-	return ""
 }

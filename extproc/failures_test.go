@@ -54,7 +54,7 @@ func busyPod(t *testing.T, key []string, took time.Duration, failing float64) (f
 			scriptedStream: scriptedStream{ctx: ctx, in: []*extprocv3.ProcessingRequest{requestMessage(key...)}},
 			response:       responseMessage("127.0.0.1:9100", ":status", status),
 		}
-		if err := server.Process(s); err != nil {
+		if err := server.Process(played(s)); err != nil {
 			t.Fatal(err)
 		}
 		if s.asked {

@@ -29,13 +29,22 @@ var (
 	newTable   = extproctest.NewTable
 	eventually = extproctest.Eventually
 	checkSpans = extproctest.CheckSpans
+	played     = extproctest.Played
 )
 
 // raw builds headers as Envoy sends them, from name, value pairs.
 func raw(pairs ...string) sessionkey.Headers {
 	var h sessionkey.Headers
 	for i := 0; i < len(pairs); i += 2 {
-		h = append(h, &corev3.HeaderValue{Key: pairs[i], RawValue: []byte(pairs[i+1])})
+		h = append(h, sessionkey.Header{Key: pairs[i], Value: pairs[i+1]})
+	}
+	return h
+}
+
+// envoyHeaders are the same on the wire.
+func envoyHeaders(pairs ...string) (h []*corev3.HeaderValue) {
+	for _, v := range raw(pairs...) {
+		h = append(h, &corev3.HeaderValue{Key: v.Key, RawValue: []byte(v.Value)})
 	}
 	return h
 }

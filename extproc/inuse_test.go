@@ -130,7 +130,7 @@ func TestNothingIsLeftInUse(t *testing.T) {
 					t.Error("no panic")
 				}
 			}()
-			_ = p.server.Process(&oneRequest{cancelledStream{ctx: ctx}}) // does not return
+			_ = p.server.Process(played(&oneRequest{cancelledStream{ctx: ctx}})) // does not return
 		}()
 		p.noneInUse()
 	})
@@ -162,7 +162,7 @@ func TestHeldForTenMinutesAndDrainedAround(t *testing.T) {
 		"upload":       nil, // of which no answer is seen before its end
 	} {
 		x := &exchange{server: c.server, service: c.server.directory.service("chat"), began: c.now}
-		x.begin(ctx, nil, raw(":method", "GET", "x-session-id", key))
+		x.begin(ctx, raw(":method", "GET", "x-session-id", key))
 		if response != nil {
 			x.response(ctx, raw(response...), x.decision.pod.Address.String())
 		}

@@ -106,10 +106,10 @@ func cookieOf(c *statefulroute.IssuedCookie) http.Cookie {
 func privately(h sessionkey.Headers) string {
 	private := []string{"private"}
 	for _, header := range h {
-		if header.GetKey() != "cache-control" {
+		if header.Key != "cache-control" {
 			continue
 		}
-		for directive := range strings.SplitSeq(cmp.Or(string(header.GetRawValue()), header.GetValue()), ",") {
+		for directive := range strings.SplitSeq(header.Value, ",") {
 			directive = strings.TrimSpace(directive)
 			name, _, _ := strings.Cut(strings.ToLower(directive), "=")
 			switch {

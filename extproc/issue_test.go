@@ -139,7 +139,7 @@ func TestASessionThatIsNotBoundAsksForNoResponse(t *testing.T) {
 	var x *exchange
 	for range 50 { // the samples of this moment
 		x = &exchange{server: server, service: d.service("chat"), began: t0}
-		x.begin(t.Context(), nil, raw(":method", "GET", ":path", "/"))
+		x.begin(t.Context(), raw(":method", "GET", ":path", "/"))
 	}
 	if x.decision.outcome != atHome || x.asked || x.owes() {
 		t.Errorf("outcome %d, asked %v, owes %v", x.decision.outcome, x.asked, x.owes())
@@ -157,7 +157,7 @@ func TestARenewalAsksForItsResponse(t *testing.T) {
 	id := newSessionID()
 	asked := func(left time.Duration) bool {
 		x := &exchange{server: server, service: d.service("chat"), began: t0}
-		x.begin(t.Context(), nil, raw("cookie", "stateful-route="+stamped(id, t0.Add(left))))
+		x.begin(t.Context(), raw("cookie", "stateful-route="+stamped(id, t0.Add(left))))
 		return x.asked
 	}
 	for range 50 { // the samples of this moment

@@ -103,7 +103,7 @@ func TestNoSessionKeepsTheRequestThatNamedIt(t *testing.T) {
 			inFlight := make([]*exchange, 0, n)
 			begin := func(i int) {
 				x := &exchange{server: server, service: d.service("chat"), began: t0}
-				x.begin(context.Background(), nil, long.request(i))
+				x.begin(context.Background(), long.request(i))
 				if long.response != nil {
 					x.response(t.Context(), long.response(i), "127.0.0.1:9100")
 				}

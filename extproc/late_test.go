@@ -69,7 +69,7 @@ func TestLateBeforeTheRequestWasRead(t *testing.T) {
 	p := startProcessor(t, stateOf(chat(), pods(1)))
 	ctx, cancel := context.WithCancel(metadata.NewIncomingContext(t.Context(), metadata.Pairs(wire.ServiceMetadata, "chat")))
 	cancel()
-	if err := p.server.Process(&cancelledStream{ctx: ctx}); status.Code(err) != codes.Canceled {
+	if err := p.server.Process(played(&cancelledStream{ctx: ctx})); status.Code(err) != codes.Canceled {
 		t.Errorf("got %v", err)
 	}
 	if n := metric(t, p.directory, `stateful_route_request_errors_total{kind="late",pod="",service="chat"}`); n != 1 {

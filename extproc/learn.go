@@ -5,12 +5,13 @@ import (
 	"errors"
 	"time"
 
-	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/extproc/codec"
 	"github.com/stateful-route/stateful-route/sessionkey"
 )
 
@@ -37,27 +38,25 @@ func (x *exchange) learn(ctx context.Context, h sessionkey.Headers, served *podV
 
 // learned binds what a response names that Envoy's module holds until then. All else of its
 // request the module has done and counted.
-func (s *Server) learned(stream extprocv3.ExternalProcessor_ProcessServer, svc *service, request *extprocv3.HttpHeaders) error {
+func (s *Server) learned(stream grpc.ServerStream, svc *service, h sessionkey.Headers) error {
 	now := s.now()
 	x := &exchange{server: s, service: svc, came: now, began: now}
-	h := sessionkey.Headers(request.GetHeaders().GetHeaders())
 	if x.learns() {
 		x.carried = svc.named.Carried(h)
 	}
 	if keys := svc.carriedKeys(h); len(keys) > 0 {
 		x.key = keys[0]
 	}
-	m, err := stream.Recv()
-	if err != nil {
+	r := &codec.Message{}
+	if err := stream.RecvMsg(r); err != nil {
 		return endOfStream(err)
 	}
-	r := m.GetResponseHeaders()
-	if r == nil {
+	if r.Kind != codec.ResponseHeaders {
 		return status.Error(codes.InvalidArgument, "the second message must be the response headers")
 	}
-	x.learn(stream.Context(), sessionkey.Headers(r.GetHeaders().GetHeaders()), x.servingPod(upstreamAddress(m)), now)
+	x.learn(stream.Context(), r.Headers, x.servingPod(r.Upstream), now)
 	defer func() { x.release(s.now()) }()
-	return stream.Send(continueResponse(nil))
+	return stream.SendMsg(asItIs)
 }
 
 // own makes pod the owner of a session it created, before the client can hear

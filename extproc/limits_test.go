@@ -42,8 +42,7 @@ func startGuarded(t *testing.T, l ClientLimits, change ...func(*statefulroute.Se
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := grpc.NewServer(guard.ServerOptions()...)
-	extprocv3.RegisterExternalProcessorServer(g, server)
+	g := NewGRPCServer(server, guard.ServerOptions()...)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +80,7 @@ func (g *guarded) asks(pairs ...string) error {
 
 func requestHeaders(pairs ...string) *extprocv3.ProcessingRequest {
 	return &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestHeaders{
-		RequestHeaders: &extprocv3.HttpHeaders{Headers: &corev3.HeaderMap{Headers: raw(pairs...)}},
+		RequestHeaders: &extprocv3.HttpHeaders{Headers: &corev3.HeaderMap{Headers: envoyHeaders(pairs...)}},
 	}}
 }
 

@@ -44,7 +44,7 @@ func (c *clients) request(key string) decision {
 	}
 	c.now = c.now.Add(5 * time.Millisecond)
 	x := &exchange{server: c.server, service: c.server.directory.service("chat"), began: c.now}
-	x.begin(context.Background(), nil, raw("x-session-id", key))
+	x.begin(context.Background(), raw("x-session-id", key))
 	x.end()
 	return x.decision
 }

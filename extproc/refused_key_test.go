@@ -27,7 +27,7 @@ func TestRefusedKeysAreCountedAndLogged(t *testing.T) {
 	long := strings.Repeat("secret-", sessionkey.MaxKey)
 	ask := func(service string, at time.Time) {
 		x := &exchange{server: server, service: d.service(service), began: at}
-		x.begin(t.Context(), nil, raw("x-session-id", long))
+		x.begin(t.Context(), raw("x-session-id", long))
 		if x.decision.outcome != unbound {
 			t.Errorf("outcome %d", x.decision.outcome)
 		}
@@ -46,7 +46,7 @@ func TestRefusedKeysAreCountedAndLogged(t *testing.T) {
 		}
 	}
 	x := &exchange{server: server, service: d.service("chat"), began: t0}
-	x.begin(t.Context(), nil, raw(":path", "/"))
+	x.begin(t.Context(), raw(":path", "/"))
 	x.response(t.Context(), raw(":status", "200", "mcp-session-id", long), "127.0.0.1:9100")
 	for name, want := range map[string]float64{
 		`stateful_route_keys_refused_total{reason="too_long",service="chat"}`:         5,

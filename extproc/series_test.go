@@ -105,7 +105,7 @@ func TestNoTrafficGrowsTheNumberOfSeries(t *testing.T) {
 				if i%100 < 2 {
 					ctx = services[1+i%100]
 				}
-				if err := server.Process(hostile(ctx, random)); err != nil && ctx != services[2] {
+				if err := server.Process(played(hostile(ctx, random))); err != nil && ctx != services[2] {
 					t.Error(err)
 					return
 				}

@@ -7,12 +7,12 @@ import (
 	"io"
 	"time"
 
-	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/stateful-route/stateful-route/extproc/codec"
 	"github.com/stateful-route/stateful-route/insight/tracing"
 	"github.com/stateful-route/stateful-route/wire"
 )
@@ -33,8 +33,6 @@ type ServerOptions struct {
 
 // Server is Envoy's ExternalProcessor: one stream for each HTTP request.
 type Server struct {
-	extprocv3.UnimplementedExternalProcessorServer
-
 	directory *Directory
 	table     Table
 	tracer    *tracing.Tracer
@@ -45,7 +43,7 @@ type Server struct {
 	drain     *drain
 }
 
-// NewServer returns a server to be registered with a grpc.Server.
+// NewServer returns a server for NewGRPCServer.
 func NewServer(o ServerOptions) (*Server, error) {
 	if o.Directory == nil || o.Table == nil {
 		return nil, errors.New("extproc: a server needs a Directory and a Table")
@@ -65,30 +63,28 @@ func NewServer(o ServerOptions) (*Server, error) {
 // Process decides one HTTP request and, where it has a purpose, looks at its
 // response. It never ends a stream cleanly before the first answer: Envoy would
 // take that for a request that needs no processing and let it pass.
-func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) error {
+func (s *Server) Process(stream grpc.ServerStream) error {
 	came := s.now()
-	md, _ := metadata.FromIncomingContext(stream.Context())
-	svc, err := s.serviceOf(stream.Context(), md)
+	svc, err := s.serviceOf(stream.Context())
 	if err != nil {
 		return err
 	}
-	first, err := stream.Recv()
-	if err != nil {
+	first := &codec.Message{}
+	if err := stream.RecvMsg(first); err != nil {
 		s.countLate(svc, "", s.now().Sub(came), "")
 		return status.Error(codes.Canceled, "no request came") // the stream is gone: nobody reads this
 	}
-	h := first.GetRequestHeaders()
-	if h == nil {
+	if first.Kind != codec.RequestHeaders {
 		return s.undecided(undecidedNoHeaders, svc.policy.Name, codes.FailedPrecondition, "the first message must be the request headers")
 	}
-	if metadataValue(md)(wire.ConfirmMetadata) != "" {
+	if metadataValue(stream.Context())(wire.ConfirmMetadata) != "" {
 		return s.confirm(stream, svc, first)
 	}
-	if metadataValue(md)(wire.LearnMetadata) != "" {
-		return s.learned(stream, svc, h)
+	if metadataValue(stream.Context())(wire.LearnMetadata) != "" {
+		return s.learned(stream, svc, first.Headers)
 	}
 	x := &exchange{server: s, service: svc, came: came, began: s.now()}
-	x.begin(stream.Context(), md, h.GetHeaders().GetHeaders())
+	x.begin(stream.Context(), first.Headers)
 	defer x.end()
 	return x.run(stream)
 }
@@ -107,8 +103,8 @@ const (
 // is allow; how long that may take is Envoy's message_timeout. Upon the Unavailable
 // of a service that is not known Envoy asks again, another replica if there is one,
 // until that time is over, and then leaves the request to that setting.
-func (s *Server) serviceOf(ctx context.Context, md metadata.MD) (*service, error) {
-	name := metadataValue(md)(wire.ServiceMetadata)
+func (s *Server) serviceOf(ctx context.Context) (*service, error) {
+	name := metadataValue(ctx)(wire.ServiceMetadata)
 	if name == "" {
 		return nil, s.undecided(undecidedNoService, "", codes.InvalidArgument, "no "+wire.ServiceMetadata+" in the stream's metadata")
 	}
@@ -136,8 +132,8 @@ func (s *Server) undecided(reason, service string, code codes.Code, text string)
 // run answers the first message with what was decided, then whatever Envoy
 // still asks, until the stream ends or is let go of. That end is the normal one
 // whether it comes as end of file or as a cancellation.
-func (x *exchange) run(stream extprocv3.ExternalProcessor_ProcessServer) error {
-	if err := stream.Send(x.answer); err != nil {
+func (x *exchange) run(stream grpc.ServerStream) error {
+	if err := stream.SendMsg(x.answer); err != nil {
 		x.late = true
 		return err
 	}
@@ -150,8 +146,8 @@ func (x *exchange) run(stream extprocv3.ExternalProcessor_ProcessServer) error {
 	held := x.server.drain.hold(stream.Context(), x.owes())
 	defer held.release()
 	for {
-		m, err := stream.Recv()
-		if err != nil {
+		m := &codec.Message{}
+		if err := stream.RecvMsg(m); err != nil {
 			x.drained = x.server.drain.begun.Err() != nil
 			return endOfStream(err)
 		}
@@ -159,7 +155,7 @@ func (x *exchange) run(stream extprocv3.ExternalProcessor_ProcessServer) error {
 		if answer == nil {
 			return status.Error(codes.InvalidArgument, "unexpected message")
 		}
-		if err := stream.Send(answer); err != nil {
+		if err := stream.SendMsg(answer); err != nil {
 			return err
 		}
 		if !x.owes() {

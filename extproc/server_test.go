@@ -55,13 +55,12 @@ func startProcessorOf(t testing.TB, d *Directory, table *affinity.Table) *proces
 	}
 	p.server = server
 	l := bufconn.Listen(1 << 20)
-	g := grpc.NewServer(grpc.StreamInterceptor(func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	g := NewGRPCServer(server, grpc.StreamInterceptor(func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 		if p.onStream != nil {
 			p.onStream(stream.Context())
 		}
 		return next(srv, stream)
 	}))
-	extprocv3.RegisterExternalProcessorServer(g, server)
 	go g.Serve(l)
 	conn, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
@@ -144,7 +143,7 @@ func (c *callout) finish() {
 }
 
 func httpHeaders(pairs ...string) *extprocv3.HttpHeaders {
-	return &extprocv3.HttpHeaders{Headers: &corev3.HeaderMap{Headers: raw(pairs...)}}
+	return &extprocv3.HttpHeaders{Headers: &corev3.HeaderMap{Headers: envoyHeaders(pairs...)}}
 }
 
 // destination is where an answer sends the request: an address, "" for unbound.
@@ -395,7 +394,7 @@ func BenchmarkProcessKnownSession(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		stream.in, stream.out = m, stream.out[:0]
-		if err := server.Process(stream); err != nil {
+		if err := server.Process(played(stream)); err != nil {
 			b.Fatal(err)
 		}
 	}

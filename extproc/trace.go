@@ -93,9 +93,9 @@ func (p *tracedPlacer) Pick(now time.Time, key string, evict func(pod string) bo
 
 // metadataValue reads gRPC metadata, in which Envoy sends the trace context of
 // its own span.
-func metadataValue(md metadata.MD) func(string) string {
+func metadataValue(ctx context.Context) func(string) string {
 	return func(name string) string {
-		if v := md.Get(name); len(v) > 0 {
+		if v := metadata.ValueFromIncomingContext(ctx, name); len(v) > 0 {
 			return v[0]
 		}
 		return ""

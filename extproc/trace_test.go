@@ -62,7 +62,7 @@ func (x *traced) play(request []string, upstream string, response []string) []*e
 	if response != nil {
 		stream.in = append(stream.in, responseMessage(upstream, response...))
 	}
-	if err := x.server.Process(stream); err != nil {
+	if err := x.server.Process(played(stream)); err != nil {
 		x.t.Fatal(err)
 	}
 	return stream.out

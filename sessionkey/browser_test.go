@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/internal/browser"
 	"github.com/stateful-route/stateful-route/sessionkey"
@@ -72,7 +70,7 @@ func setCookies(texts []string) sessionkey.Headers { return headers("set-cookie"
 
 func headers(name string, texts []string) (h sessionkey.Headers) {
 	for _, text := range texts {
-		h = append(h, &corev3.HeaderValue{Key: name, RawValue: []byte(text)})
+		h = append(h, sessionkey.Header{Key: name, Value: text})
 	}
 	return h
 }

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/sessionkey"
 )
@@ -32,7 +30,7 @@ func ExampleReader_Learned() {
 		fmt.Println(err)
 		return
 	}
-	ids, _ := learn.Learned(sessionkey.Headers{{Key: "set-cookie", RawValue: []byte("JSESSIONID=4711; Path=/; HttpOnly")}}, time.Now())
+	ids, _ := learn.Learned(sessionkey.Headers{{Key: "set-cookie", Value: "JSESSIONID=4711; Path=/; HttpOnly"}}, time.Now())
 	fmt.Println(ids)
 	// Output: [4711]
 }
@@ -44,7 +42,7 @@ func ExampleReader_Carried() {
 		fmt.Println(err)
 		return
 	}
-	carried := keys.Carried([]*corev3.HeaderValue{{Key: ":path", Value: "/?session=a-1&session=b-2"}})
+	carried := keys.Carried(sessionkey.Headers{{Key: ":path", Value: "/?session=a-1&session=b-2"}})
 	fmt.Println(carried.Names("B2"), carried.Names("c-3"))
 	// Output: true false
 }

@@ -3,8 +3,6 @@ package sessionkey
 import (
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-
 	statefulroute "github.com/stateful-route/stateful-route"
 )
 
@@ -12,7 +10,7 @@ import (
 func raw(pairs ...string) Headers {
 	var h Headers
 	for i := 0; i < len(pairs); i += 2 {
-		h = append(h, &corev3.HeaderValue{Key: pairs[i], RawValue: []byte(pairs[i+1])})
+		h = append(h, Header{pairs[i], pairs[i+1]})
 	}
 	return h
 }

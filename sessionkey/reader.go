@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-
 	statefulroute "github.com/stateful-route/stateful-route"
 )
 
@@ -54,7 +52,7 @@ func (r *Reader) Keys(h Headers) (keys []string, source int) {
 
 // TooLong reports whether the request names a session by more than MaxKey bytes.
 func (r *Reader) TooLong(h Headers) bool {
-	if !slices.ContainsFunc(h, func(v *corev3.HeaderValue) bool { return len(v.GetRawValue())+len(v.GetValue()) > MaxKey }) {
+	if !slices.ContainsFunc(h, func(v Header) bool { return len(v.Value) > MaxKey }) {
 		return false // none is as long as that: the sources need not be asked
 	}
 	return slices.ContainsFunc(r.sources, func(s Source) (found bool) {

@@ -131,8 +131,7 @@ func (f *fleet) add(ctx context.Context, address, prefix, name string) error {
 	if err != nil {
 		return err
 	}
-	g := grpc.NewServer()
-	extprocv3.RegisterExternalProcessorServer(g, server)
+	g := extproc.NewGRPCServer(server)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)

@@ -142,8 +142,7 @@ func (a *App) buildServer(context.Context) error {
 	if err := a.monitor.Register("clients", a.guard); err != nil {
 		return err
 	}
-	a.grpc = grpc.NewServer(append(a.guard.ServerOptions(), grpc.Creds(a.opts.Credentials))...)
-	extprocv3.RegisterExternalProcessorServer(a.grpc, a.server)
+	a.grpc = extproc.NewGRPCServer(a.server, append(a.guard.ServerOptions(), grpc.Creds(a.opts.Credentials))...)
 	healthv1.RegisterHealthServer(a.grpc, a.health)
 	return nil
 }

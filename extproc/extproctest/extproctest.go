@@ -177,10 +177,12 @@ func CheckSpans(t testing.TB, spans *tracetest.SpanRecorder, want string, keys .
 }
 
 // Ask has a server decide one request of a service with a header key.
-func Ask(t testing.TB, server extprocv3.ExternalProcessorServer, service, key string) {
+func Ask(t testing.TB, server interface {
+	Process(stream grpc.ServerStream) error
+}, service, key string) {
 	t.Helper()
 	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs(wire.ServiceMetadata, service))
-	if err := server.Process(&oneRequest{ctx: ctx, key: key}); err != nil {
+	if err := server.Process(Played(&oneRequest{ctx: ctx, key: key})); err != nil {
 		t.Fatal(err)
 	}
 }

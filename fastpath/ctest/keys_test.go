@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-
 	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/fastpath/module"
 	"github.com/stateful-route/stateful-route/sessionkey"
@@ -49,7 +47,7 @@ func (c *comparison) check(t testing.TB, now int64, pairs ...string) {
 	var h sessionkey.Headers
 	var packed module.Headers
 	for i := 0; i < len(pairs); i += 2 {
-		h = append(h, &corev3.HeaderValue{Key: pairs[i], RawValue: []byte(pairs[i+1])})
+		h = append(h, sessionkey.Header{Key: pairs[i], Value: pairs[i+1]})
 		packed.Add(pairs[i], pairs[i+1])
 	}
 	keys, source := c.reader.Keys(h)

@@ -9,26 +9,24 @@ import (
 	"testing"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
-	"google.golang.org/protobuf/proto"
+	"google.golang.org/grpc/mem"
 
 	statefulroute "github.com/stateful-route/stateful-route"
+	"github.com/stateful-route/stateful-route/extproc/codec"
 	"github.com/stateful-route/stateful-route/fastpath/module"
 	"github.com/stateful-route/stateful-route/sessionkey"
-	"github.com/stateful-route/stateful-route/wire"
 )
 
 // messagesOf takes the body of a call of gRPC apart.
-func messagesOf(t *testing.T, body []byte) (all []*extprocv3.ProcessingRequest) {
+func messagesOf(t *testing.T, body []byte) (all []codec.Message) {
 	t.Helper()
 	for len(body) > 0 {
 		if len(body) < 5 || body[0] != 0 || uint32(len(body)-5) < binary.BigEndian.Uint32(body[1:]) {
 			t.Fatalf("no message of gRPC: %q", body)
 		}
 		n := binary.BigEndian.Uint32(body[1:])
-		m := &extprocv3.ProcessingRequest{}
-		if err := proto.Unmarshal(body[5:5+n], m); err != nil {
+		m := codec.Message{}
+		if err := codec.New().Unmarshal(mem.BufferSlice{mem.SliceBuffer(body[5 : 5+n])}, &m); err != nil {
 			t.Fatal(err)
 		}
 		all, body = append(all, m), body[5+n:]
@@ -39,7 +37,7 @@ func messagesOf(t *testing.T, body []byte) (all []*extprocv3.ProcessingRequest) 
 // headersOf are the same for Go and for C.
 func headersOf(pairs []string) (h sessionkey.Headers, packed module.Headers) {
 	for i := 0; i < len(pairs); i += 2 {
-		h = append(h, &corev3.HeaderValue{Key: pairs[i], RawValue: []byte(pairs[i+1])})
+		h = append(h, sessionkey.Header{Key: pairs[i], Value: pairs[i+1]})
 		packed.Add(pairs[i], pairs[i+1])
 	}
 	return h, packed
@@ -98,15 +96,15 @@ func (l *learner) check(t *testing.T, request, response []string) {
 	if len(messages) != 2 {
 		t.Fatalf("%d messages", len(messages))
 	}
-	told := sessionkey.Headers(messages[0].GetRequestHeaders().GetHeaders().GetHeaders())
+	told := messages[0].Headers
 	if again, _ := l.keys.Keys(told); !slices.Equal(again, keys) || !slices.Equal(l.named.Carried(told), carried) {
 		t.Errorf("%q: of what is told the keys are %q, of all %q", request, again, keys)
 	}
-	told = messages[1].GetResponseHeaders().GetHeaders().GetHeaders()
+	told = messages[1].Headers
 	if again, long := l.learn.Learned(told, time.Now()); !slices.Equal(again, ids) || long != tooLong {
 		t.Errorf("%q: of what is told %q are learned, of all %q", response, again, ids)
 	}
-	if from := messages[1].GetAttributes()["envoy.filters.http.ext_proc"].GetFields()[wire.UpstreamAddressAttribute].GetStringValue(); from != "127.0.0.1:9101" {
+	if from := messages[1].Upstream; from != "127.0.0.1:9101" {
 		t.Errorf("from %q", from)
 	}
 }
