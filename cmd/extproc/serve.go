@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+
+	"github.com/stateful-route/stateful-route/internal/gcpace"
 )
 
 func (a *App) listen(ctx context.Context) (err error) {
@@ -96,11 +98,15 @@ func (a *App) sweep(ctx context.Context) error {
 	}
 }
 
+// heapRoom is by how much the heap grows at least between two collections, in bytes.
+const heapRoom = 32 << 20
+
 // everySecond keeps the balancers' and the gauges' session counts true, and sessions in use
 // from looking idle to the next process, should this one be killed.
 func (a *App) everySecond(ctx context.Context) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
+	pace := gcpace.New(heapRoom)
 	for {
 		select {
 		case <-ctx.Done():
@@ -109,6 +115,7 @@ func (a *App) everySecond(ctx context.Context) error {
 			a.harvest(now)
 			a.directory.CountSessions(a.podSessions(), a.reportedSessions())
 			a.table.Renew(now)
+			pace.Tick()
 		}
 	}
 }
