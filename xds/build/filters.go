@@ -138,7 +138,7 @@ func cleanResponseFilter(state.Model) (*hcmv3.HttpFilter, error) {
 // services that recognise sessions switch it on: a request without a route is a
 // 404, and nobody's business.
 func extprocFilter(m state.Model) (*hcmv3.HttpFilter, error) {
-	retry, err := extprocRetry()
+	retry, err := extprocRetry(m.Gateway)
 	if err != nil {
 		return nil, err
 	}
@@ -181,25 +181,30 @@ func extprocFilter(m state.Model) (*hcmv3.HttpFilter, error) {
 // for the next process. A callout may be repeated at will, for the first claim of a
 // session holds; one that was answered is not. The count of retries only has to
 // outlast message_timeout. That of draws is high because two of them often give the
-// same replica, and one that hangs may be the less busy for it.
-func extprocRetry() (*corev3.RetryPolicy, error) {
-	elsewhere, err := toAny(&previoushostsv3.PreviousHostsPredicate{})
-	if err != nil {
-		return nil, err
-	}
-	return &corev3.RetryPolicy{
+// same replica, and one that hangs may be the less busy for it. Envoy makes the predicate
+// anew for each callout, which costs a tenth of it: a single replica goes without.
+func extprocRetry(g state.Gateway) (*corev3.RetryPolicy, error) {
+	policy := &corev3.RetryPolicy{
 		RetryOn:    "connect-failure,refused-stream,reset,unavailable",
 		NumRetries: wrapperspb.UInt32(1000),
 		RetryBackOff: &corev3.BackoffStrategy{
 			BaseInterval: durationpb.New(10 * time.Millisecond),
 			MaxInterval:  durationpb.New(50 * time.Millisecond),
 		},
-		RetryHostPredicate: []*corev3.RetryPolicy_RetryHostPredicate{{
-			Name:       "envoy.retry_host_predicates.previous_hosts",
-			ConfigType: &corev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: elsewhere},
-		}},
-		HostSelectionRetryMaxAttempts: 20,
-	}, nil
+	}
+	if !replicated(g) {
+		return policy, nil
+	}
+	elsewhere, err := toAny(&previoushostsv3.PreviousHostsPredicate{})
+	if err != nil {
+		return nil, err
+	}
+	policy.RetryHostPredicate = []*corev3.RetryPolicy_RetryHostPredicate{{
+		Name:       "envoy.retry_host_predicates.previous_hosts",
+		ConfigType: &corev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: elsewhere},
+	}}
+	policy.HostSelectionRetryMaxAttempts = 20
+	return policy, nil
 }
 
 // forwardedHeaders is the union of what all services' policies read: every
