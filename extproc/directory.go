@@ -267,6 +267,10 @@ func (d *Directory) Update(set []wire.ServiceState, gone []string, complete bool
 	}
 }
 
+// LeftOut says what the fast path would not take, though the rest has it; nothing where all is
+// in it, or there is none.
+func (d *Directory) LeftOut() []string { return d.fast.out.all() }
+
 // activateLocked has Envoys go by our fast path before the first services are served. They are
 // in it by then, so that restored sessions need not ask a process that Envoy may not have
 // found yet.

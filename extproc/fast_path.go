@@ -38,6 +38,7 @@ type fastPath struct {
 	FastPath // may be nil
 	log      *zap.Logger
 	active   bool
+	out      leftOut
 }
 
 // activate is called before the first service is served: up to then, what an earlier
@@ -59,6 +60,7 @@ func (f *fastPath) leave(was, now *service) {
 		return
 	case now == nil:
 		f.RemoveService(was.policy.Name)
+		f.out.forget(was.policy.Name)
 		return
 	case !reflect.DeepEqual(was.policy, now.policy):
 		closed := was.policy
@@ -69,6 +71,7 @@ func (f *fastPath) leave(was, now *service) {
 		switch to := now.pods[name]; {
 		case to == nil:
 			f.RemovePod(was.policy.Name, name)
+			f.out.pod(was.policy.Name, name, nil)
 		case pod.State.ServesBound() && (!to.State.ServesBound() || to.Address != pod.Address):
 			f.setPod(was.policy.Name, pod, false)
 		}
@@ -103,7 +106,9 @@ func (f *fastPath) setIdleTimeout(s *service, idle time.Duration) {
 }
 
 func (f *fastPath) setService(svc statefulroute.Service) {
-	if err := f.SetService(svc); err != nil {
+	err := f.SetService(svc)
+	f.out.service(svc.Name, err)
+	if err != nil {
 		f.RemoveService(svc.Name)
 		f.log.Warn("a service is left out of the fast path: its requests come to this process",
 			zap.String("service", svc.Name), zap.Error(err))
@@ -118,7 +123,9 @@ func (f *fastPath) sample(s *service) {
 }
 
 func (f *fastPath) setPod(service string, pod *podView, serving bool) {
-	if err := f.SetPod(service, pod.Name, pod.Address, serving); err != nil {
+	err := f.SetPod(service, pod.Name, pod.Address, serving)
+	f.out.pod(service, pod.Name, err)
+	if err != nil {
 		f.log.Warn("a pod is left out of the fast path: requests of its sessions come to this process",
 			zap.String("service", service), zap.String("pod", pod.Name), zap.Error(err))
 	}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -186,6 +187,17 @@ func TestFastPathFails(t *testing.T) {
 	f.directory.Set([]wire.ServiceState{stateOf(chat(), pods(1))}, true)
 	if !f.directory.Has("chat") || !slices.Contains(f.told(), "no service, known true") {
 		t.Error("the service is not served, or was not left out of the fast path")
+	}
+	if out := f.directory.LeftOut(); len(out) != 2 || !strings.Contains(out[0], `1 of the services are left out of the fast path, one of them "chat": no room`) ||
+		!strings.Contains(out[1], "1 of the pods are left out of the fast path") {
+		t.Errorf("left out: %q", out)
+	}
+	f.refused = nil
+	other, moved := chat(), pods(1)
+	other.Prefix, moved[0].Address = "/other", netip.MustParseAddrPort("127.0.0.1:9998")
+	f.directory.Set([]wire.ServiceState{stateOf(other, moved)}, true)
+	if out := f.directory.LeftOut(); len(out) != 0 {
+		t.Errorf("left out though there is room: %q", out)
 	}
 }
 

@@ -1,6 +1,8 @@
 package fastpath_test
 
 import (
+	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -9,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/fastpath"
 )
 
@@ -92,9 +95,11 @@ func BenchmarkLookupInGo(b *testing.B) {
 	}
 }
 
+// BenchmarkHarvest is what is done each second, with the table's lock, where nothing was counted.
 func BenchmarkHarvest(b *testing.B) {
-	table := create(b, fastpath.Options{Path: inMemory(b), Pods: 1000})
-	for i := range 997 {
+	const pods = 10_000
+	table := create(b, fastpath.Options{Path: inMemory(b), Pods: pods + 3})
+	for i := range pods {
 		if err := table.SetPod("chat", "other-"+strconv.Itoa(i), addresses["chat-0"], true); err != nil {
 			b.Fatal(err)
 		}
@@ -104,7 +109,7 @@ func BenchmarkHarvest(b *testing.B) {
 	}
 }
 
-// The file has the size that its parts need, and no holes.
+// The file has the size that its parts need.
 func TestTheFileIsAllThere(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "table")
 	activate(t, create(t, fastpath.Options{Path: path, Capacity: benchSessions, Pods: 1000, Services: 100}))
@@ -115,4 +120,38 @@ func TestTheFileIsAllThere(t *testing.T) {
 	if size := info.Size(); size > 30<<20 || info.Mode().Perm() != 0o600 {
 		t.Errorf("%d bytes, mode %v", size, info.Mode())
 	}
+}
+
+// What a file takes is what has been allocated of it: pods take their room when they come.
+func TestPodsTakeTheirRoomWhenTheyCome(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "table")
+	table := create(t, fastpath.Options{Path: path, Capacity: benchSessions, Pods: 16_384, Services: 1024})
+	activate(t, table)
+	taken := func() int64 {
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil {
+			t.Fatal(err)
+		}
+		return st.Blocks * 512
+	}
+	empty := taken()
+	if empty > 28<<20 {
+		t.Errorf("%d bytes without a pod", empty)
+	}
+	const services, each = 1000, 10
+	for s := range services {
+		name := fmt.Sprint("service-", s)
+		if err := table.SetService(statefulroute.Service{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+		for p := range each {
+			if err := table.SetPod(name, fmt.Sprint("pod-", p), netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(s >> 8), byte(s)}), uint16(p+1)), true); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if all, want := taken()-empty, int64(services*(each+1)*4096); all < want || all > want+want/16 {
+		t.Errorf("%d services and %d pods take %d bytes, want %d", services, services*each, all, want)
+	}
+	t.Logf("%d bytes, and %d with %d pods of %d services", empty, taken(), services*each, services)
 }

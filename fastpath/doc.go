@@ -18,14 +18,16 @@
 // It is made as PATH.<random>, for its owner alone (0600), filled, and renamed to PATH; the
 // one that was there is marked retired. A mapped file never changes its size, and no process
 // needs another to go on: extproc may be killed at any instant, and so may Envoy. All
-// numbers are little endian; words are aligned. Space for all of it is allocated when it is
-// made, because a hole that a full file system cannot fill ends the process that touches it.
+// numbers are little endian; words are aligned. Space for all of it but the pods is allocated when it is
+// made, and that of a pod's record when a pod is first given it, because a hole that a full file system cannot fill
+// ends the process that touches it.
 //
 //	   0  header, 4096 bytes
 //	      0 "strroute" · 8 u32 version = 1 · 12 u32 header size · 16 u64 file size · 24 16 bytes: the hash's key
 //	      40 u64 buckets, 48 u64 their offset · 56 u32 pods, 60 u32 size of one, 64 u64 offset
 //	      72 u32 slots of services (a power of two), 76 u32 size of one, 80 u64 offset
 //	      88 u64 offset of the policies, 96 u64 size of all · 104 u64 created (CLOCK_MONOTONIC, ns)
+//	      112 16 bytes: the boot's id, for that clock begins anew with each; zeros: not known
 //	      128 u32 state: 0 building, 1 live, 2 retired · 136 u64 end of the lease (CLOCK_MONOTONIC, ns; all ones: none)
 //	      144 u32 flags: 1 requests with a sampled traceparent take the callout, 2 those without one do, too
 //	 256  counters: 8 stripes (by thread) of 16 u64, see [Table.Results]

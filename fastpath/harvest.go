@@ -81,7 +81,7 @@ func (t *Table) Harvest(take func(service, pod string, u *PodUse)) {
 	t.dropDeadReaders()
 	t.sweepOld()
 	var u PodUse
-	for i := range t.pods {
+	for i := range t.fresh {
 		if t.pods[i].used && t.harvest(i, &u) {
 			take(t.pods[i].service, t.pods[i].name, &u)
 		}
@@ -91,20 +91,21 @@ func (t *Table) Harvest(take func(service, pod string, u *PodUse)) {
 // harvest reads what is new in a record, and reports whether there is anything to say.
 func (t *Table) harvest(i int, u *PodUse) bool {
 	p, at := &t.pods[i], t.podAt(i)
-	inFlight := t.inFlight(i)
+	inFlight := t.inFlight(i, t.readers.known)
 	busy := inFlight > 0 || p.last.inFlight > 0
-	*u = PodUse{InFlight: inFlight}
 	p.last.inFlight = inFlight
+	news := t.hasNews(i)
+	if busy || news {
+		*u = PodUse{InFlight: inFlight}
+	}
+	if !news {
+		return busy
+	}
 	var delta [sums]uint64
-	news := false
 	for w := range delta {
 		now := t.mem.Load64(at + layout.PodRequests + 8*uint64(w))
 		delta[w] = now - p.last.sums[w]
 		p.last.sums[w] = now
-		news = news || delta[w] != 0
-	}
-	if !news {
-		return busy
 	}
 	for w := range Methods * Classes {
 		u.Requests[w/Classes][w%Classes] = delta[w]
@@ -113,6 +114,17 @@ func (t *Table) harvest(i int, u *PodUse) bool {
 	u.DurationSum, u.ResponseSum, u.Aborted, u.Misroutes = time.Duration(rest[0]), time.Duration(rest[1]), rest[2], rest[3]
 	t.harvestHistograms(i, u)
 	return true
+}
+
+// hasNews reports whether anything was counted. Whatever is adds to one of a few words, of
+// thousands of pods the others need not be read.
+func (t *Table) hasNews(i int) bool {
+	for w := Methods * Classes; w < sums; w++ {
+		if t.mem.Load64(t.podAt(i)+layout.PodRequests+8*uint64(w)) != t.pods[i].last.sums[w] {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *Table) harvestHistograms(i int, u *PodUse) {
@@ -138,7 +150,8 @@ func (t *Table) newIn(at uint64, last *uint32) uint32 {
 // "unkeyed" needed no callout; the rest took it. "unknown" are sessions that are not in the
 // table, "no_key" requests without one, "policy" what the service's policy leaves to
 // extproc, "keys" several keys or long ones, "pod" pods that do not serve, "busy" entries
-// that were being written, "lease" what came after its end, "traced" and "idle".
+// that were being written, "lease" what came after its end, "traced" and "idle". "again" is
+// a hit or unkeyed whose pod gave no answer and that was sent once more.
 func (t *Table) Results() map[string]uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -53,7 +53,7 @@ func TestHarvest(t *testing.T) {
 	if u != want {
 		t.Errorf("%+v", u)
 	}
-	r.End(a, 0, 2, 0, 0)
+	r.End(a, 0, 2, time.Microsecond, 0)
 	if u := harvest(table)["chat/chat-1"]; u.InFlight != 0 || u.Requests[0][2] != 1 || u.Requests[2][5] != 0 {
 		t.Errorf("%+v", u)
 	}
@@ -63,7 +63,7 @@ func TestHarvest(t *testing.T) {
 	for thread := range 20 {
 		r.Count(thread, "busy")
 	}
-	if all := table.Results(); all["busy"] != 20 || all["hit"] != 0 || len(all) != 11 {
+	if all := table.Results(); all["busy"] != 20 || all["hit"] != 0 || len(all) != 12 {
 		t.Errorf("%v", all)
 	}
 }
@@ -186,7 +186,7 @@ func TestRecordsOfRemovedPods(t *testing.T) {
 	table.Withdraw("chat", "s")
 	c.at += time.Minute
 	refused("while a request is on its way to it")
-	r.End(a, 0, 2, 0, 0)
+	r.End(a, 0, 2, time.Microsecond, 0)
 	if err := table.SetPod("chat", "new", addresses["chat-0"], true); err != nil {
 		t.Error(err)
 	}

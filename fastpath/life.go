@@ -74,7 +74,7 @@ func (t *Table) Close(leave bool) error {
 		m.Store32(layout.OffState, layout.Retired)
 		removed = t.remove()
 	}
-	if err := errors.Join(removed, unmap(m)); err != nil {
+	if err := errors.Join(removed, unmap(m), t.open.Close()); err != nil {
 		return fmt.Errorf("fast-path table: %w", err)
 	}
 	return nil

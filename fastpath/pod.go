@@ -62,12 +62,14 @@ func (t *Table) setPod(service, name string, address netip.AddrPort, serving boo
 func (t *Table) record(s *service, service, name string) (int, error) {
 	i, known := s.pods[name]
 	if !known {
-		if i = t.freeRecord(); i < 0 {
-			return 0, errors.New("there are too many pods")
+		var err error
+		if i, err = t.freeRecord(); err != nil {
+			return 0, err
 		}
 		p := &t.pods[i]
 		if p.used {
 			delete(t.services[p.service].pods, p.name)
+			t.removed--
 		}
 		t.clearInFlight(i)
 		t.mem.Store32(t.podAt(i)+layout.PodAskEvery, 0)
@@ -76,25 +78,35 @@ func (t *Table) record(s *service, service, name string) (int, error) {
 		s.pods[name] = i
 		t.writePod(i, s.idle, "", false)
 	}
-	t.pods[i].removed = false
+	if t.pods[i].removed {
+		t.pods[i].removed = false
+		t.removed--
+	}
 	return i, nil
 }
 
-// freeRecord is one that nobody has, or that of a pod which was removed a while ago, has had no
-// binding for as long, and has no request; -1 for none.
-func (t *Table) freeRecord() int {
-	now, old := t.now(), -1
-	for i := range t.pods {
+// freeRecord is that of a pod which was removed a while ago, has had no binding for as long,
+// and has no request; or one that nobody had, which is allocated.
+func (t *Table) freeRecord() (int, error) {
+	now := t.now()
+	for i := 0; i < t.fresh && t.removed > 0; i++ {
 		p := &t.pods[i]
-		if !p.used {
-			return i
-		}
-		if old < 0 && p.removed && p.entries == 0 && now-p.since >= reuseAfter && t.inFlight(i) == 0 {
-			old = i
+		if p.removed && p.entries == 0 && now-p.since >= reuseAfter && t.inFlight(i, layout.Readers) == 0 {
+			return i, nil
 		}
 	}
-	return old
+	i := t.fresh
+	if i == len(t.pods) {
+		return 0, errTooManyPods
+	}
+	if err := allocate(t.open, t.podAt(i), layout.PodSize); err != nil {
+		return 0, fmt.Errorf("no room for its record: %w", err)
+	}
+	t.fresh++
+	return i, nil
 }
+
+var errTooManyPods = errors.New("there are too many pods")
 
 func (t *Table) podAt(i int) uint64 { return t.places.pods + uint64(i)*layout.PodSize }
 
@@ -136,6 +148,7 @@ func (t *Table) removePod(s *service, name string) {
 		return
 	}
 	t.pods[i].removed, t.pods[i].since = true, t.now()
+	t.removed++
 	at := t.podAt(i)
 	t.mem.Write(at+layout.PodSeq, func() { t.mem.Store32(at+layout.PodState, 0) })
 }

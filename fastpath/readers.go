@@ -25,8 +25,12 @@ const (
 // beingCleared is the number of the process in a reader's row whose counts are taken out.
 const beingCleared = ^uint32(0)
 
-// readers are the generations of the rows whose counts were taken out last.
-type readers struct{ cleared [layout.Readers]uint32 }
+// readers are the generations of the rows whose counts were taken out last, and how many rows
+// from the first on have ever been somebody's.
+type readers struct {
+	cleared [layout.Readers]uint32
+	known   int
+}
 
 func readerAt(i int) uint64 { return layout.OffReaders + uint64(i)*layout.ReaderSize }
 
@@ -56,6 +60,9 @@ func (t *Table) dropDeadReaders() {
 	for i := range layout.Readers {
 		at := readerAt(i)
 		pid, generation := t.mem.Load32(at+layout.ReaderPID), t.mem.Load32(at+layout.ReaderGeneration)
+		if pid != 0 || generation != 0 {
+			t.readers.known = max(t.readers.known, i+1)
+		}
 		if pid == 0 && generation == t.readers.cleared[i] || pid != 0 && !t.readerGone(i, pid) {
 			continue
 		}
@@ -63,7 +70,7 @@ func (t *Table) dropDeadReaders() {
 			continue // somebody took the row: the next time
 		}
 		t.readers.cleared[i] = t.mem.Add32(at+layout.ReaderGeneration, 1) // from now on the old one counts nothing
-		for p := range t.pods {
+		for p := range t.fresh {
 			t.mem.Store32(t.podAt(p)+layout.PodInFlight+4*uint64(i), 0)
 		}
 		t.mem.Store32(at+layout.ReaderPID, 0)
@@ -75,10 +82,10 @@ func (t *Table) readerGone(i int, pid uint32) bool {
 	return pid == beingCleared || seen >= readerSilent || seen >= readerSuspect && processGone(pid)
 }
 
-// inFlight is how many requests readers have on their way to a pod.
-func (t *Table) inFlight(i int) uint32 {
+// inFlight is how many requests the first so many readers have on their way to a pod.
+func (t *Table) inFlight(i, readers int) uint32 {
 	n := int32(0)
-	for r := range layout.Readers {
+	for r := range readers {
 		n += int32(t.mem.Load32(t.podAt(i) + layout.PodInFlight + 4*uint64(r)))
 	}
 	return uint32(max(n, 0))

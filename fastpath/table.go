@@ -22,11 +22,11 @@ type Options struct {
 	// Capacity is how many bindings there is room for, at least 1; about one in a thousand of
 	// them finds no place. Each takes 24 bytes.
 	Capacity int
-	// Pods is how many pods there is room for, at least 1, each of which takes 4 KiB. Those
-	// that were removed keep their place for a minute.
+	// Pods is how many pods there is room for, at least 1. Each takes 4 KiB, when it comes;
+	// those that were removed keep their place for a minute.
 	Pods int
-	// Services is how many services there is room for, at least 1. Each takes 5 KiB, and
-	// has 1 KiB for its policy on average.
+	// Services is how many services there is room for, at least 1. Each has 1 KiB for its
+	// policy on average, and takes 4 KiB more when it comes.
 	Services int
 	// Now is CLOCK_MONOTONIC, as readers of the table see it. nil means Monotonic.
 	Now func() time.Duration
@@ -56,6 +56,7 @@ type Table struct {
 	mu      sync.Mutex
 	mem     layout.Memory // nil when closed
 	file    string        // where it is: beside path, then path
+	open    *os.File      // the same, to allocate its records
 	id      os.FileInfo
 	hashKey [2]uint64
 	created time.Duration
@@ -65,6 +66,8 @@ type Table struct {
 	versions uint64              // of policies
 	arena    arena
 	pods     []pod
+	fresh    int // the first record that nobody had; those from it on are holes
+	removed  int // records of pods that were removed
 	bindings int
 	swept    sweep
 	readers  readers
@@ -124,21 +127,34 @@ func (t *Table) create() (err error) {
 	if err != nil {
 		return err
 	}
-	defer f.Close() // the mapping stays
 	defer func() {
 		if err != nil {
 			os.Remove(f.Name())
+			f.Close()
 		}
 	}()
-	t.file = f.Name()
+	t.file, t.open = f.Name(), f
 	if t.id, err = f.Stat(); err != nil {
 		return err
 	}
 	if t.mem, err = mapFile(f, t.places.size); err != nil {
 		return fmt.Errorf("%s of %d bytes: %w", t.file, t.places.size, err)
 	}
+	if err := t.allocate(); err != nil {
+		return errors.Join(fmt.Errorf("%s of %d bytes: %w", t.file, t.places.size, err), unmap(t.mem))
+	}
 	t.writeHeader()
 	return nil
+}
+
+// allocate allocates all but the records of pods.
+func (t *Table) allocate() error {
+	p := &t.places
+	if err := allocate(t.open, 0, p.pods); err != nil {
+		return err
+	}
+	after := p.pods + p.nPods*layout.PodSize
+	return allocate(t.open, after, p.size-after)
 }
 
 func (t *Table) writeHeader() {
@@ -162,5 +178,7 @@ func (t *Table) writeHeader() {
 	m.Store64(layout.OffArena, p.arena)
 	m.Store64(layout.OffArenaSize, p.arenaSize)
 	m.Store64(layout.OffCreated, uint64(t.created))
+	boot := bootID()
+	m.StoreBytes(layout.OffBoot, boot[:])
 	m.Store64(layout.OffLeaseEnd, layout.NoLease)
 }

@@ -289,7 +289,7 @@ func (a *App) becomeReady(ctx context.Context) error {
 
 // degraded says what works less than it should although the process is ready.
 func (a *App) degraded() []string {
-	out := a.monitor.Persistence().Degraded()
+	out := append(a.monitor.Persistence().Degraded(), a.directory.LeftOut()...)
 	if f := a.watcher.Freshness(); !f.Connected && a.directory.Complete() {
 		out = append(out, fmt.Sprintf("xds-server does not answer: services and pods are as they were %s ago", f.Age(time.Now()).Round(time.Second)))
 	}

@@ -32,10 +32,11 @@ type podUse struct {
 
 const (
 	// fastPathPods and fastPathServices are what a table has room for; the sessions of more
-	// come here. With a million sessions it has 32 MB, so that two of them, as there are during
-	// a restart, find room in the 64 MB of shared memory that a container usually has.
-	fastPathPods     = 1280
-	fastPathServices = 256
+	// come here. Room for a pod is taken when it comes: with a million sessions and some hundred
+	// pods it takes 30 MB, so that two of them, as there are during a restart, find room in the 64 MB of
+	// shared memory that a container usually has.
+	fastPathPods     = 16_384
+	fastPathServices = 1024
 )
 
 // buildFastPath makes the table that Envoys read, where the configuration names one. One that

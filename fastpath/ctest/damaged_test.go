@@ -95,6 +95,7 @@ func TestOnlyATableOfThisVersionIsOpened(t *testing.T) {
 		"of another layout": with(layout.OffPodSize, 1), "cut short, or longer than it says": whole[:len(whole)-1],
 		"its buckets are not in it": with(layout.OffBucketCount+6, 1), "its services are not in it": with(layout.OffServiceSlots, 3),
 		"its pods are not in it": with(layout.OffPodCount+3, 1), "its policies are not in it": with(layout.OffArenaSize+5, 1),
+		"of another boot of this machine": with(layout.OffBoot, whole[layout.OffBoot]^1),
 	} {
 		path := filepath.Join(t.TempDir(), "table")
 		if err := os.WriteFile(path, text, 0o600); err != nil {

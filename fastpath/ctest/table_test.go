@@ -161,3 +161,27 @@ func TestCReadsNothingTorn(t *testing.T) {
 		t.Errorf("of %d reads %d found their session and %d what never was", reads, hits, wrong)
 	}
 }
+
+// A request that failed and begins anew finds its session as before, and is no other use of it.
+func TestARequestThatBeginsAnewIsCountedOnce(t *testing.T) {
+	s := newTables(t, fromHeader)
+	s.writer.Publish("chat", "a", podName(1), 0)
+	var h module.Headers
+	h.Add(":method", "GET")
+	h.Add("x-session-id", "a")
+	for _, decide := range []func(string, module.Headers) module.Verdict{s.core.Decide, s.core.DecideAgain} {
+		if v := decide("chat", h); !v.Skip || v.Address != podAddress(1).String() {
+			t.Errorf("%s at %q, want %s", result(v), v.Address, podAddress(1))
+		}
+	}
+	if n, _, _ := s.writer.TakeUse("chat", "a"); n != 1 {
+		t.Errorf("used %d times, want once", n)
+	}
+	if got := result(s.core.DecideAgain("chat", h)); got != "again" {
+		t.Errorf("counted as %s, want again", got)
+	}
+	s.writer.Withdraw("chat", "a")
+	if v := s.core.DecideAgain("chat", h); v.Skip || result(v) != "unknown" {
+		t.Errorf("its session is gone: %s", result(v))
+	}
+}

@@ -20,7 +20,7 @@ typedef struct {
 enum { ABI_REQUEST_HEADERS = 0, ABI_RESPONSE_HEADERS = 2 };
 enum { ABI_ATTRIBUTE_XDS_ROUTE_NAME = 61 };
 enum { ABI_LOG_WARN = 3 };
-enum { ABI_CONTINUE = 0, ABI_STOP_AND_WATERMARK = 4 };
+enum { ABI_CONTINUE = 0, ABI_STOP_ITERATION = 1, ABI_STOP_AND_WATERMARK = 4 };
 
 typedef struct {
   abi_buffer name, value;
@@ -30,6 +30,8 @@ void CALLBACK(log)(int level, abi_buffer message);
 
 /* The value of that index of a header; *count is how many there are. False: there is none. */
 bool CALLBACK(http_get_header)(void *stream, int type, abi_buffer name, abi_buffer *value, size_t index, size_t *count);
+/* A value of NULL takes the header out. */
+bool CALLBACK(http_set_header)(void *stream, int type, abi_buffer name, abi_buffer value);
 bool CALLBACK(http_filter_get_attribute_string)(void *stream, int attribute, abi_buffer *value);
 bool CALLBACK(http_get_upstream_remote_address)(void *stream, abi_buffer *address);
 
@@ -42,6 +44,9 @@ bool CALLBACK(http_set_dynamic_metadata_struct)(void *stream, abi_buffer name, a
 int CALLBACK(http_filter_http_callout)(void *stream, uint64_t *id, abi_buffer cluster, abi_header *headers, size_t count, abi_buffer body, uint64_t timeout_ms);
 void CALLBACK(http_filter_continue_encoding)(void *stream);
 void CALLBACK(http_send_response)(void *stream, uint32_t status, abi_header *headers, size_t count, abi_buffer body, abi_buffer details);
+/* Has the request pass all filters anew, as one that has just come. Envoy ends the stream before this
+   returns true: nothing of it may be touched after. False: the request is not complete. */
+bool CALLBACK(http_filter_recreate_stream)(void *stream, void *response_headers, size_t count);
 
 /* What Envoy calls; a configuration without one of these is refused. Those of which no argument is
    looked at are declared without. */
@@ -57,6 +62,7 @@ int HOOK(http_filter_request_trailers)(void *envoy, const void *filter);
 int HOOK(http_filter_response_headers)(void *envoy, const void *filter, bool end);
 int HOOK(http_filter_response_body)(void *envoy, const void *filter, bool end);
 int HOOK(http_filter_response_trailers)(void *envoy, const void *filter);
+int HOOK(http_filter_local_reply)(void *envoy, const void *filter, uint32_t status, abi_buffer details, bool reset);
 void HOOK(http_filter_stream_complete)(void *envoy, const void *filter);
 void HOOK(http_filter_http_callout_done)(void *envoy, const void *filter, uint64_t id, int outcome, abi_header *headers, size_t count, abi_buffer *body, size_t chunks);
 void HOOK(http_filter_http_stream_headers)(void);

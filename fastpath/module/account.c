@@ -46,11 +46,18 @@ static int status_class(int status) {
   return status == 0 || (class >= 1 && class <= 5) ? class : STATUS_CLASSES - 1;
 }
 
-void account_end(const table *t, const flight *f, uint64_t now) {
-  char *p = record(t, f);
-  if (!p) return;
-  char *count = in_flight(t, p, f->reader);
+/* leave takes a request out of those in flight. */
+static char *leave(const table *t, const flight *f) {
+  char *p = record(t, f), *count = p ? in_flight(t, p, f->reader) : NULL;
   if (count) add32(count, (uint32_t)-1);
+  return p;
+}
+
+void account_cancel(const table *t, const flight *f) { leave(t, f); }
+
+void account_end(const table *t, const flight *f, uint64_t now) {
+  char *p = leave(t, f);
+  if (!p) return;
   add64(p + P_REQUESTS + (size_t)(f->method * STATUS_CLASSES + status_class(f->status)) * 8, 1);
   add64(p + P_DURATION_SUM, now - f->began);
   add32(p + P_DURATION_HIST + (size_t)account_bucket(now - f->began) * 4, 1);

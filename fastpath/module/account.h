@@ -16,6 +16,8 @@ typedef struct {
 void account_begin(const table *t, flight *f);
 void account_answer(const table *t, flight *f, int status, uint64_t now);
 void account_misroute(const table *t, const flight *f);
+/* account_cancel is for a request that begins anew: it is counted then. */
+void account_cancel(const table *t, const flight *f);
 void account_end(const table *t, const flight *f, uint64_t now);
 
 /* account_bucket is the index of a time in a histogram: eight for each doubling of microseconds. */

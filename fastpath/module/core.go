@@ -63,10 +63,15 @@ static int core_keys(const table *t, policy_cache *c, const char *service, size_
   return r;
 }
 
-static verdict core_decide(const table *t, policy_cache *c, const char *service, size_t service_len, const char *packed, size_t len) {
+static uintptr_t core_policy(const table *t, policy_cache *c, const char *service, size_t service_len) {
+  return (uintptr_t)policy_of(c, t, (span){service, service_len});
+}
+
+static verdict core_decide(const table *t, policy_cache *c, const char *service, size_t service_len, const char *packed, size_t len,
+                           bool again) {
   span all = {packed, len};
   headers h = {packed_header, &all};
-  request r = {{service, service_len}, &h, monotonic_ns(), 0};
+  request r = {{service, service_len}, &h, monotonic_ns(), 0, true, again};
   verdict v;
   decide(t, c, &r, &v);
   return v;
@@ -105,7 +110,7 @@ static void core_hunt(const table *t, const session_hash *hashes, size_t n, size
     uint64_t now = monotonic_ns();
     for (size_t i = 0; i < n; i++) {
       bound_pod pod;
-      if (table_find(t, hashes[i], now, true, &pod) != RESULT_HIT) continue;
+      if (table_find(t, hashes[i], (use){now, 1}, true, &pod) != RESULT_HIT) continue;
       size_t number = (size_t)(pod.name[pod.name_len - 1] - '0');
       bool right = pod.name_len == 6 && (number == i % 3 || number == (i + 1) % 3) && whole(&pod);
       ++*(right ? hits : wrong);
@@ -178,6 +183,11 @@ func (t *Table) Key(service string, h Headers, unixSeconds int64) (string, Found
 	return string(t.key[:n]), Found(found)
 }
 
+// PolicyAt is where a service's policy is, as it was parsed; 0 for none.
+func (t *Table) PolicyAt(service string) uintptr {
+	return uintptr(C.core_policy(t.table, t.policies, (*C.char)(unsafe.Pointer(unsafe.StringData(service))), C.size_t(len(service))))
+}
+
 // Learned is whether extproc is to see a response from upstream, and what it is told: the
 // body of a call of gRPC.
 func (t *Table) Learned(service string, request, response Headers, upstream string) (message []byte, due bool) {
@@ -204,9 +214,14 @@ type Verdict struct {
 }
 
 // Decide decides.
-func (t *Table) Decide(service string, h Headers) Verdict {
+func (t *Table) Decide(service string, h Headers) Verdict { return t.decide(service, h, false) }
+
+// DecideAgain decides of a request that has failed and begins anew.
+func (t *Table) DecideAgain(service string, h Headers) Verdict { return t.decide(service, h, true) }
+
+func (t *Table) decide(service string, h Headers, again bool) Verdict {
 	v := C.core_decide(t.table, t.policies, (*C.char)(unsafe.Pointer(unsafe.StringData(service))), C.size_t(len(service)),
-		(*C.char)(unsafe.Pointer(unsafe.SliceData(h))), C.size_t(len(h)))
+		(*C.char)(unsafe.Pointer(unsafe.SliceData(h))), C.size_t(len(h)), C.bool(again))
 	runtime.KeepAlive(h)
 	made := Verdict{Result: int(v.result), Skip: bool(v.skip)}
 	if v.pinned {

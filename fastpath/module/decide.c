@@ -82,7 +82,7 @@ static result bound(const table *t, const request *r, const session_key *key, ve
   const policy *p = v->policy;
   v->retry = (p->flags & POLICY_RETRY) && p->retry_bound.len > 0 && repeatable(v->method);
   v->hash = table_hash(t, p->service, (span){key->text, key->len});
-  result found = table_find(t, v->hash, r->now, v->retry, &v->pod);
+  result found = table_find(t, v->hash, (use){r->now, r->again ? 0 : 1}, v->retry && !r->whole, &v->pod);
   v->skip = v->pinned = found == RESULT_HIT;
   return found;
 }
@@ -113,4 +113,5 @@ void decide(const table *t, policy_cache *policies, const request *r, verdict *v
   v->skip = v->pinned = v->retry = false;
   v->policy = NULL;
   v->result = decided(t, policies, r, v);
+  if (v->skip && r->again) v->result = RESULT_AGAIN;
 }

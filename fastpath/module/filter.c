@@ -8,6 +8,7 @@
 #include "follow.h"
 #include "learned.h"
 #include "metadata.h"
+#include "retry.h"
 
 #define TEXT(literal) ((abi_buffer){literal, sizeof literal - 1})
 
@@ -21,6 +22,7 @@ static void complain(const char *what) {
 static bool complete(void) {
   return envoy_dynamic_module_callback_http_get_header && envoy_dynamic_module_callback_http_filter_get_attribute_string &&
          envoy_dynamic_module_callback_http_get_upstream_remote_address &&
+         envoy_dynamic_module_callback_http_set_header && envoy_dynamic_module_callback_http_filter_recreate_stream &&
          envoy_dynamic_module_callback_http_set_upstream_override_host &&
          envoy_dynamic_module_callback_http_set_filter_state_bytes && envoy_dynamic_module_callback_http_set_dynamic_metadata_struct &&
          envoy_dynamic_module_callback_http_filter_http_callout && envoy_dynamic_module_callback_http_filter_continue_encoding &&
@@ -90,14 +92,21 @@ static void mark_pod(void *envoy, const bound_pod *pod) {
   envoy_dynamic_module_callback_http_set_dynamic_metadata_struct(envoy, TEXT("envoy.lb"), (abi_buffer){text, w.len});
 }
 
-/* apply has Envoy do what was decided. False: it would not, and extproc is asked. */
-static bool apply(void *envoy, const verdict *v) {
+/* marks are what Envoy is told of a request that was decided. One whose body would have to be kept cannot
+   begin anew: the router tries it again. So it does one without a session that has begun anew: at another pod. */
+static span marks(const verdict *v, bool whole, bool again) {
   const policy *p = v->policy;
+  if (v->pinned) return v->retry && !whole ? p->meta_retry : p->meta_bound;
+  return whole && !again ? p->meta_bound : p->meta_unbound;
+}
+
+/* apply has Envoy do what was decided. False: it would not, and extproc is asked. */
+static bool apply(void *envoy, const verdict *v, bool whole, bool again) {
   abi_buffer address = {v->pod.address, v->pod.address_len};
   if (v->pinned && !envoy_dynamic_module_callback_http_set_upstream_override_host(envoy, address, true)) return false;
-  span meta = !v->pinned ? p->meta_unbound : v->retry ? p->meta_retry : p->meta_bound;
+  span meta = marks(v, whole, again);
   if (meta.len > 0) envoy_dynamic_module_callback_http_set_dynamic_metadata_struct(envoy, TEXT("stateful-route"), buffer(meta));
-  if (v->retry) mark_pod(envoy, &v->pod);
+  if (v->retry && !whole) mark_pod(envoy, &v->pod);
   return envoy_dynamic_module_callback_http_set_filter_state_bytes(envoy, TEXT("stateful-route.fast-path"), TEXT("1"));
 }
 
@@ -120,24 +129,30 @@ static void begin(stream *s, held *h, const verdict *v, uint64_t now) {
   atomic_store_explicit(&s->open, true, memory_order_release);
 }
 
+static retry_kind retry_of(const verdict *v, bool whole, bool again) {
+  if (!whole || again) return RETRY_NEVER;
+  return !v->pinned ? RETRY_UNSENT : v->retry ? RETRY_RESET : RETRY_NEVER;
+}
+
 int HOOK(http_filter_request_headers)(void *envoy, const void *filter, bool end) {
-  (void)end;
   stream *s = (stream *)filter;
   worker *w = s->owner;
+  bool again = retry_again(envoy);
   held *h = s->counted ? NULL : follow_hold(s->follower, w->id);
   if (!h) return ABI_CONTINUE;
   abi_buffer service = {NULL, 0};
   envoy_dynamic_module_callback_http_filter_get_attribute_string(envoy, ABI_ATTRIBUTE_XDS_ROUTE_NAME, &service);
   headers from = {request_header, envoy};
-  request r = {{service.ptr, service.length}, &from, monotonic_ns(), time(NULL)};
+  request r = {{service.ptr, service.length}, &from, monotonic_ns(), time(NULL), end, again};
   verdict v;
   decide(&h->t, w->policies, &r, &v);
-  if (v.skip && !apply(envoy, &v)) {
+  if (v.skip && !apply(envoy, &v, end, again)) {
     v.skip = false;
     v.result = RESULT_POLICY;
   }
   table_count(&h->t, w->id, v.result);
   if (v.skip) {
+    s->retry = retry_of(&v, end, again);
     begin(s, h, &v, r.now);
   } else {
     follow_release(h, w->id);
@@ -161,13 +176,22 @@ int HOOK(http_filter_response_headers)(void *envoy, const void *filter, bool end
   (void)end;
   stream *s = (stream *)filter;
   if (!s->counted || s->flight.answered != 0) return ABI_CONTINUE;
+  uint64_t now = monotonic_ns();
+  if (retry_begin(envoy, s, now)) return ABI_STOP_ITERATION;
   const table *t = &atomic_load_explicit(&s->table, memory_order_relaxed)->t;
-  account_answer(t, &s->flight, status_of(envoy), monotonic_ns());
+  account_answer(t, &s->flight, status_of(envoy), now);
   abi_buffer served = {NULL, 0};
   if (s->pinned && envoy_dynamic_module_callback_http_get_upstream_remote_address(envoy, &served) && served.length > 0 &&
       !span_is((span){served.ptr, served.length}, s->address, s->address_len))
     account_misroute(t, &s->flight);
   return learned_look(s, envoy, (span){served.ptr, served.length});
+}
+
+int HOOK(http_filter_local_reply)(void *envoy, const void *filter, uint32_t status, abi_buffer details, bool reset) {
+  (void)envoy, (void)status, (void)reset;
+  stream *s = (stream *)filter;
+  if (s->counted) retry_note(s, details);
+  return ABI_CONTINUE;
 }
 
 static void end_stream(stream *s) {
@@ -177,7 +201,11 @@ static void end_stream(stream *s) {
   s->learns = NULL;
   atomic_store_explicit(&s->open, false, memory_order_release);
   held *h = atomic_load_explicit(&s->table, memory_order_relaxed);
-  account_end(&h->t, &s->flight, monotonic_ns());
+  if (s->again) {
+    account_cancel(&h->t, &s->flight);
+  } else {
+    account_end(&h->t, &s->flight, monotonic_ns());
+  }
   follow_release(h, s->owner->id);
 }
 

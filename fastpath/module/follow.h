@@ -36,6 +36,9 @@ struct worker {
   worker *next;
 };
 
+/* After which failures a request is begun anew: when no pod has seen it, or whenever there was no answer. */
+typedef enum { RETRY_NEVER, RETRY_UNSENT, RETRY_RESET } retry_kind;
+
 /* A stream is a request and its response. What the thread reads of it may be of two streams that had
    the same memory: then it finds nothing, or has a session be used a little longer. */
 struct stream {
@@ -51,6 +54,9 @@ struct stream {
   bool counted, pinned;
   bool hooked, asking, answered; /* of what is asked about the response, see learned.c */
   const policy *learns;          /* while the response may name a session */
+  retry_kind retry;
+  bool failed; /* in such a way */
+  bool again;  /* it begins anew as another stream */
   uint32_t address_len;
   char address[P_ADDRESS_MAX];
   flight flight;

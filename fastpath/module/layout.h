@@ -22,6 +22,7 @@ enum {
   H_ARENA_OFF = 88,
   H_ARENA_SIZE = 96,
   H_CREATED = 104,
+  H_BOOT = 112,
   H_STATE = 128,
   H_LEASE_END = 136,
   H_FLAGS = 144,

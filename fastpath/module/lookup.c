@@ -63,13 +63,13 @@ static uint32_t units(const table *t, uint64_t now) { return (uint32_t)((now - t
 /* mark notes the use of an entry. It loses no count to other readers; extproc, which takes the
    counts, is one more of them. A writer that gave the entry away meanwhile may have another session
    be used once more, which harms nobody. */
-static void mark(const table *t, const entry *e, uint64_t now, uint32_t count) {
-  uint32_t *use = (uint32_t *)(void *)(e->bucket + B_USES + e->index * 4), old = e->use, when = units(t, now);
+static void mark(const table *t, const entry *e, use u) {
+  uint32_t *word = (uint32_t *)(void *)(e->bucket + B_USES + e->index * 4), old = e->use, when = units(t, u.now);
   for (int tries = 0; tries < SEQ_TRIES; tries++) {
-    uint32_t sum = (old & 0xffff) + count;
+    uint32_t sum = (old & 0xffff) + u.requests;
     if (sum > 0xffff) sum = 0xffff;
     if (!seq_same(e->bucket + B_SEQ, e->seq)) return;
-    if (__atomic_compare_exchange_n(use, &old, when << 16 | sum, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) return;
+    if (__atomic_compare_exchange_n(word, &old, when << 16 | sum, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) return;
   }
 }
 
@@ -97,7 +97,7 @@ static result read_pod(const char *p, bool with_name, bound_pod *to, uint32_t *i
   return RESULT_BUSY;
 }
 
-result table_find(const table *t, session_hash h, uint64_t now, bool with_name, bound_pod *found) {
+result table_find(const table *t, session_hash h, use u, bool with_name, bound_pod *found) {
   entry e;
   result r = find(t, h, &e);
   if (r != RESULT_HIT) return r;
@@ -105,16 +105,16 @@ result table_find(const table *t, session_hash h, uint64_t now, bool with_name, 
   found->pod = e.pod - 1;
   uint32_t idle;
   if ((r = read_pod(table_pod(t, found->pod), with_name, found, &idle)) != RESULT_HIT) return r;
-  uint32_t age = (units(t, now) - (e.use >> 16)) & 0xffff; /* one whose clock was read later may have been here before */
+  uint32_t age = (units(t, u.now) - (e.use >> 16)) & 0xffff; /* one whose clock was read later may have been here before */
   if (age > 0xffff - MAX_AHEAD) age = 0;
   if (age >= MAX_UNITS || (idle != 0 && age > idle)) return RESULT_IDLE;
-  mark(t, &e, now, 1);
+  mark(t, &e, u);
   return RESULT_HIT;
 }
 
 void table_touch(const table *t, session_hash h, uint64_t now) {
   entry e;
-  if (find(t, h, &e) == RESULT_HIT) mark(t, &e, now, 0);
+  if (find(t, h, &e) == RESULT_HIT) mark(t, &e, (use){now, 0});
 }
 
 /* service_slot finds the slot that has a service's hash; the policy itself names the service. */
@@ -145,6 +145,7 @@ static bool read_slot(const table *t, const char *slot, policy_ref *ref) {
 
 bool table_policy(const table *t, span service, policy_ref *ref) {
   char *slot = service_slot(t, service);
+  if (slot) ref->slot = (uint32_t)((size_t)(slot - t->services) / SERVICE_SLOT_SIZE);
   return slot && read_slot(t, slot, ref);
 }
 

@@ -3,7 +3,8 @@
 
 #include "policy.h"
 
-enum { CACHED = 1024, CACHED_BYTES = 16 << 20 };
+/* A service's row is its slot's: so those of a table with as many slots never drive each other out. */
+enum { CACHED = 4096, CACHED_BYTES = 16 << 20 };
 
 typedef struct {
   uint64_t serial, version;
@@ -43,7 +44,7 @@ static void keep(policy_cache *c, cached *row, cached filled) {
 const policy *policy_of(policy_cache *c, const table *t, span service) {
   policy_ref ref;
   if (!c || !table_policy(t, service, &ref) || ref.len > POLICY_MAX) return NULL;
-  cached *row = &c->rows[ref.version % CACHED];
+  cached *row = &c->rows[ref.slot % CACHED];
   if (row->serial != t->serial || row->version != ref.version) {
     char *text = malloc(ref.len);
     if (!text) return NULL;

@@ -16,6 +16,32 @@ uint64_t monotonic_ns(void) {
   return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
 }
 
+/* boot_id reads the id of the machine's boot, as the file has it; false where there is none. */
+static bool boot_id(unsigned char id[16]) {
+  char text[37] = {0};
+  int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  ssize_t n = read(fd, text, sizeof text - 1);
+  close(fd);
+  size_t digits = 0;
+  for (ssize_t i = 0; i < n && digits < 32; i++) {
+    char c = text[i];
+    if (c == '-') continue;
+    int v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    if (v < 0) return false;
+    id[digits / 2] = (unsigned char)(digits % 2 ? id[digits / 2] | v : v << 4);
+    digits++;
+  }
+  return digits == 32;
+}
+
+/* of_this_boot: times of a table that outlived its machine's boot, on a disk, mean nothing now. */
+static bool of_this_boot(const char *base) {
+  static const char unknown[16];
+  unsigned char ours[16];
+  return memcmp(base + H_BOOT, unknown, 16) == 0 || !boot_id(ours) || memcmp(base + H_BOOT, ours, 16) == 0;
+}
+
 /* section reports whether count things of size bytes are in the file from off on, aligned. */
 static bool section(const table *t, uint64_t off, uint64_t count, uint64_t size, uint64_t align) {
   return off >= HEADER_SIZE && off <= t->size && off % align == 0 && count <= (t->size - off) / size;
@@ -28,6 +54,7 @@ const char *table_adopt(table *t, char *base, size_t size) {
   if (load32(base + H_HEADER_SIZE) != HEADER_SIZE || load32(base + H_POD_SIZE) != POD_SIZE ||
       load32(base + H_SERVICE_SLOT_SIZE) != SERVICE_SLOT_SIZE)
     return "of another layout";
+  if (!of_this_boot(base)) return "of another boot of this machine";
   if (load64(base + H_FILE_SIZE) != size) return "cut short, or longer than it says";
   t->base = base;
   t->size = size;

@@ -24,6 +24,7 @@ typedef enum {
   RESULT_LEASE,
   RESULT_TRACED,
   RESULT_IDLE,
+  RESULT_AGAIN, /* a hit or unkeyed, for the second time */
   RESULTS
 } result;
 
@@ -61,7 +62,7 @@ typedef struct {
 /* How a service's slot names its policy. */
 typedef struct {
   uint64_t version, off;
-  uint32_t len;
+  uint32_t len, slot;
 } policy_ref;
 
 /* table_open maps a file; NULL on success, else why not. */
@@ -76,8 +77,14 @@ uint32_t table_state(const table *t);
 uint32_t table_flags(const table *t);
 
 session_hash table_hash(const table *t, uint32_t service, span key);
+/* A use of a session is a moment and how many requests it is. */
+typedef struct {
+  uint64_t now;
+  uint32_t requests;
+} use;
+
 /* table_find looks a session up and, found, marks it used. with_name: the pod's name is needed as well. */
-result table_find(const table *t, session_hash h, uint64_t now, bool with_name, bound_pod *found);
+result table_find(const table *t, session_hash h, use u, bool with_name, bound_pod *found);
 /* table_touch says that a session is in use, without counting a request. */
 void table_touch(const table *t, session_hash h, uint64_t now);
 

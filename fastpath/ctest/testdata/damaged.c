@@ -62,7 +62,7 @@ static void core_round(const char *whole, size_t size, uint64_t serial) {
       made m;
       make_request(&m);
       headers h = {made_header, &m};
-      request r = {span_of("chat"), &h, monotonic_ns(), 0};
+      request r = {span_of("chat"), &h, monotonic_ns(), 0, true, false};
       verdict v;
       decide(&t, policies, &r, &v);
       table_count(&t, 3, v.result);
@@ -100,16 +100,42 @@ static void policy_round(const char *whole, const policy_ref *ref) {
 }
 
 /* Envoy, as far as the hooks ask it. */
-static _Atomic int pinned, quit;
+static _Atomic int pinned, again, quit;
+
+typedef struct {
+  const void *filter;
+  void *config;
+  bool fails;
+  bool marked; /* has the header of a request that begins anew */
+  int begun;   /* anew */
+} request_stream;
+
+static bool is_mark(abi_buffer name) { return name.length == 22 && memcmp(name.ptr, "x-stateful-route-again", 22) == 0; }
 
 bool envoy_dynamic_module_callback_http_get_header(void *s, int type, abi_buffer name, abi_buffer *value, size_t index, size_t *count) {
-  (void)s;
   *count = index == 0 ? 1 : 0;
+  if (is_mark(name)) return ((request_stream *)s)->marked;
   if (type == ABI_RESPONSE_HEADERS) *value = (abi_buffer){"200", 3};
   else if (name.length == 7) *value = (abi_buffer){"GET", 3};
   else if (name.length == 12) *value = (abi_buffer){"s1", 2};
   else *count = 0;
   return *count > index;
+}
+bool envoy_dynamic_module_callback_http_set_header(void *s, int type, abi_buffer name, abi_buffer value) {
+  if (type == ABI_REQUEST_HEADERS && is_mark(name)) ((request_stream *)s)->marked = value.ptr != NULL;
+  return true;
+}
+/* As Envoy does: the stream is over, and the request begins anew, before it returns. */
+bool envoy_dynamic_module_callback_http_filter_recreate_stream(void *of, void *headers, size_t n) {
+  request_stream *s = of;
+  if (headers || n || !s->marked || s->begun++ > 0) abort();
+  HOOK(http_filter_stream_complete)(s, s->filter);
+  HOOK(http_filter_destroy)(s->filter);
+  s->filter = HOOK(http_filter_new)(s->config, s);
+  HOOK(http_filter_request_headers)(s, s->filter, true);
+  if (s->marked) abort();
+  again++;
+  return true;
 }
 bool envoy_dynamic_module_callback_http_filter_get_attribute_string(void *s, int a, abi_buffer *value) {
   (void)s, (void)a;
@@ -131,12 +157,12 @@ bool envoy_dynamic_module_callback_http_set_filter_state_bytes(void *s, abi_buff
 bool envoy_dynamic_module_callback_http_set_dynamic_metadata_struct(void *s, abi_buffer n, abi_buffer v) { return (void)s, (void)n, (void)v, true; }
 
 /* What is asked about a response: refused, answered at once, well or not, or, by serve, later. */
-static _Thread_local const void *about;
+static _Thread_local request_stream *about;
 static _Thread_local int how;
 
-static void answer(const void *filter) {
+static void tell(request_stream *s) {
   abi_buffer body = {how % 2 ? "\0\0\0\0\0" : "no", 2};
-  HOOK(http_filter_http_callout_done)(NULL, filter, 1, how % 3 == 0, NULL, 0, &body, how % 5 != 0);
+  HOOK(http_filter_http_callout_done)(s, s->filter, 1, how % 3 == 0, NULL, 0, &body, how % 5 != 0);
 }
 
 int envoy_dynamic_module_callback_http_filter_http_callout(void *s, uint64_t *id, abi_buffer cluster, abi_header *headers, size_t count, abi_buffer body, uint64_t timeout_ms) {
@@ -144,7 +170,7 @@ int envoy_dynamic_module_callback_http_filter_http_callout(void *s, uint64_t *id
   *id = 1;
   if (count == 0 || body.length < 10) abort();
   how++;
-  if (how % 7 == 1) answer(about);
+  if (how % 7 == 1) tell(about);
   return how % 7 == 0;
 }
 void envoy_dynamic_module_callback_http_filter_continue_encoding(void *s) { (void)s; }
@@ -153,21 +179,31 @@ void envoy_dynamic_module_callback_http_send_response(void *s, uint32_t status, 
   if (status != 503) abort();
 }
 
+static void answer(request_stream *s) {
+  const abi_buffer reset = {"upstream_reset_before_response_started{connection_termination}", 62};
+  about = s;
+  if (s->fails) HOOK(http_filter_local_reply)(s, s->filter, 503, reset, false);
+  int status = HOOK(http_filter_response_headers)(s, s->filter, true);
+  if (status == ABI_STOP_ITERATION) answer(s);
+  if (status == ABI_STOP_AND_WATERMARK && how % 4) tell(s);
+}
+
+static void end(request_stream *s) {
+  if (!s->filter) return;
+  HOOK(http_filter_stream_complete)(s, s->filter);
+  HOOK(http_filter_destroy)(s->filter);
+}
+
 static void *serve(void *config) {
-  const void *open[32] = {NULL};
+  request_stream open[32] = {{NULL}};
   for (int i = 0; !quit; i = (i + 1) % 32) {
-    if (open[i]) {
-      about = open[i];
-      if (HOOK(http_filter_response_headers)(NULL, open[i], true) != ABI_CONTINUE && how % 4) answer(open[i]);
-      HOOK(http_filter_stream_complete)(NULL, open[i]);
-      HOOK(http_filter_destroy)(open[i]);
-    }
-    open[i] = HOOK(http_filter_new)(config, NULL);
-    HOOK(http_filter_request_headers)(NULL, open[i], true);
+    request_stream *s = &open[i];
+    if (s->filter) answer(s);
+    end(s);
+    *s = (request_stream){HOOK(http_filter_new)(config, s), config, i % 3 == 0, false, 0};
+    HOOK(http_filter_request_headers)(s, s->filter, i % 4 != 0);
   }
-  for (int i = 0; i < 32; i++) {
-    if (open[i]) HOOK(http_filter_destroy)(open[i]);
-  }
+  for (int i = 0; i < 32; i++) end(&open[i]);
   return NULL;
 }
 
@@ -226,7 +262,8 @@ int main(int argc, char **argv) {
   for (long i = 0; i < rounds; i++) core_round(whole, (size_t)size, (uint64_t)i + 1);
   for (long i = 0; i < rounds * 100; i++) policy_round(whole, &ref);
   hooks_round(argv[2], whole, (size_t)size);
-  printf("%d pinned\n", pinned);
+  printf("%d pinned, %d begun anew\n", pinned, again);
+  if (again == 0) return 1;
   free(whole);
   return 0;
 }

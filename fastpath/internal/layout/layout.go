@@ -28,6 +28,7 @@ const (
 	OffArena           = 88
 	OffArenaSize       = 96
 	OffCreated         = 104
+	OffBoot            = 112
 	OffState           = 128
 	OffLeaseEnd        = 136
 	OffFlags           = 144
@@ -134,5 +135,5 @@ const MaxPolicy = 1 << 20
 
 // Results are the names of what came of requests, in the order of their counters.
 func Results() []string {
-	return []string{"hit", "unkeyed", "unknown", "no_key", "policy", "keys", "pod", "busy", "lease", "traced", "idle"}
+	return []string{"hit", "unkeyed", "unknown", "no_key", "policy", "keys", "pod", "busy", "lease", "traced", "idle", "again"}
 }
