@@ -8,11 +8,17 @@ import (
 
 // excuse is why the pod may not have served the request, and empty if it could.
 func (s *session) excuse(pod string, r history.Record) string {
+	if !history.Covers(s.world.Pods[pod].Able, r.Sent-s.world.Settle, r.Received) {
+		return "its pod could not serve"
+	}
+	return s.stalled(pod, r)
+}
+
+// stalled is which process may have been kept from serving the request by the machine.
+func (s *session) stalled(pod string, r history.Record) string {
 	from := r.Sent - s.world.Settle
 	p := s.world.Pods[pod]
 	switch {
-	case !history.Covers(p.Able, from, r.Received):
-		return "its pod could not serve"
 	case history.Meets(p.Stalls, from, r.Received):
 		return "its pod did not get the processor"
 	case history.Meets(s.world.Stalls, from, r.Received):

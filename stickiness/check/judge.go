@@ -52,6 +52,7 @@ type session struct {
 	since    time.Duration // when the owner's first answer was there
 	lastSent time.Duration // of the owner's latest answer
 	before   place         // the owner before
+	strayed  place         // where it was wrongly sent
 	streams  map[int]place // where each stream began
 
 	first         string
@@ -128,6 +129,9 @@ func (s *session) placed(r history.Record, at place) Verdict {
 		return Verdict{Class: Right, Reason: "sent before the session was rebound"}
 	}
 	reason := s.excuse(s.owner.pod, r)
+	if at == s.strayed && reason == s.stalled(s.owner.pod, r) {
+		reason = "" // it was there before the stall
+	}
 	if s.ended(r) {
 		reason = "the pod's memory ended"
 	}
@@ -139,6 +143,7 @@ func (s *session) placed(r history.Record, at place) Verdict {
 		return Verdict{Class: Right, Reason: "its pod was restarted"}
 	}
 	if reason == "" {
+		s.strayed = at
 		return Verdict{Class: WrongPod, Reason: "another pod"}
 	}
 	s.own(r, at)

@@ -171,6 +171,15 @@ func TestStallsExcuse(t *testing.T) {
 	}
 }
 
+// A stall does not excuse what was wrong before it.
+func TestAStallExcusesNoStray(t *testing.T) {
+	b := newBook().answer("p", 1).answer("q", 1).answer("q", 1)
+	b.Stalls = []history.Span{{From: 2*second + second/2, Until: 3 * second}}
+	if r := Judge(b.History); r.Counts[WrongPod] != 2 {
+		t.Errorf("%+v", r.Verdicts)
+	}
+}
+
 // What two requests at once are answered with may come in any order.
 func TestARaceLosesNothing(t *testing.T) {
 	b := newBook().answer("p", 1).answer("p", 1)

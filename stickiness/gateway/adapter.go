@@ -33,8 +33,8 @@ type Adapter struct {
 	// can. It is quick and starts nothing that stays. The reason is shown.
 	Available func(ctx context.Context) error
 	// Start starts Options.Gateways of it in front of the pods and returns when
-	// all of them answer requests. What it starts ends with Gateway.Close, also
-	// after an error of Start. ctx bounds the start only.
+	// all of them answer requests. After an error nothing of it runs any more, and it
+	// may be called again. ctx bounds the start only.
 	Start func(ctx context.Context, o Options) (Gateway, error)
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -54,6 +55,7 @@ const (
 	healthEvery    = 20
 	unhealthyAfter = 2
 	settleChecks   = 5
+	startAttempts  = 3
 	startPatience  = 2 * time.Minute // for the gateway's start
 	stepPatience   = time.Minute     // for all that happens after the clients' end
 )
@@ -103,7 +105,7 @@ var errNotApart = errors.New("nothing leads it from a process of its own")
 // also after an error.
 func (r Run) start(ctx context.Context) (*stage, error) {
 	s := &stage{fleet: &pod.Fleet{Dir: filepath.Join(r.Dir, "pods"), Key: r.Adapter.Key, HealthPath: healthPath}}
-	of := filepath.Join(r.Dir, "gateway")
+	of := filepath.Join(r.Dir, "gw") // short, for sockets
 	for _, dir := range []string{s.fleet.Dir, of} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return s, err
@@ -116,16 +118,34 @@ func (r Run) start(ctx context.Context) (*stage, error) {
 		}
 		s.pods = append(s.pods, gateway.Pod{Name: schedule.PodName(i), Address: address, State: gateway.Serving})
 	}
-	starting, cancel := context.WithTimeout(ctx, startPatience)
-	defer cancel()
-	g, err := r.Adapter.Start(starting, gateway.Options{
-		Dir: of, Gateways: r.Schedule.GatewayCount(), Pods: append([]gateway.Pod{}, s.pods...), Health: r.health(),
-	})
-	if err != nil {
-		return s, fmt.Errorf("start: %w", err)
+	var err error
+	s.gateway, err = r.startGateway(ctx, of, s.pods)
+	return s, err
+}
+
+// startGateway tries again: the ports that an adapter finds free may be taken when
+// its programs want them.
+func (r Run) startGateway(ctx context.Context, dir string, pods []gateway.Pod) (gateway.Gateway, error) {
+	var errs []error
+	for i := range startAttempts {
+		of := filepath.Join(dir, strconv.Itoa(i))
+		if err := os.MkdirAll(of, 0o755); err != nil {
+			return nil, err
+		}
+		starting, cancel := context.WithTimeout(ctx, startPatience)
+		g, err := r.Adapter.Start(starting, gateway.Options{
+			Dir: of, Gateways: r.Schedule.GatewayCount(), Pods: slices.Clone(pods), Health: r.health(),
+		})
+		cancel()
+		if err == nil {
+			return g, nil
+		}
+		errs = append(errs, fmt.Errorf("start: %w", err))
+		if ctx.Err() != nil {
+			break
+		}
 	}
-	s.gateway = g
-	return s, nil
+	return nil, errors.Join(errs...)
 }
 
 // watch lets the clients play while the steps are taken.
@@ -150,6 +170,12 @@ func (r Run) watch(ctx context.Context, s *stage) (history.History, error) {
 	stepping.Wait()
 	stop()
 	side.Wait()
+	if stepErr == nil {
+		stepErr = ctx.Err()
+	}
+	if stepErr == nil && len(records) == 0 {
+		stepErr = errors.New("no client made a visit")
+	}
 	if stepErr != nil {
 		return history.History{}, stepErr
 	}

@@ -1,7 +1,9 @@
 package play
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/stateful-route/stateful-route/stickiness/check"
+	"github.com/stateful-route/stateful-route/stickiness/gateway"
 	"github.com/stateful-route/stateful-route/stickiness/pod"
 	"github.com/stateful-route/stateful-route/stickiness/reference"
 	"github.com/stateful-route/stateful-route/stickiness/schedule"
@@ -174,5 +177,39 @@ func TestARefusalThatNothingExplainsIsCounted(t *testing.T) {
 	show(t, out)
 	if want := int(refused.Load()); want == 0 || out.Result.Unexplained[check.Refused] != want {
 		t.Errorf("it refused %d times", want)
+	}
+}
+
+// A gateway whose ports were taken when it wanted them is started again.
+func TestAStartIsTriedAgain(t *testing.T) {
+	var starts atomic.Int64
+	a := reference.Adapter(reference.Spoil{})
+	start := a.Start
+	a.Start = func(ctx context.Context, o gateway.Options) (gateway.Gateway, error) {
+		if starts.Add(1) == 1 {
+			return nil, errors.New("address already in use")
+		}
+		return start(ctx, o)
+	}
+	waits := Waits{HealthCheck: time.Minute, Answer: time.Minute}
+	out := Play(t.Context(), Run{Adapter: a, Schedule: named(t, "calm"), Seed: 1, Load: short(), Dir: t.TempDir(), Waits: waits})
+	if out.Err != nil || starts.Load() != 2 || out.Result.Records == 0 {
+		t.Errorf("%d starts: %v", starts.Load(), out.Err)
+	}
+	a.Start = func(context.Context, gateway.Options) (gateway.Gateway, error) { return nil, errors.New("broken") }
+	if out := Play(t.Context(), Run{Adapter: a, Schedule: named(t, "calm"), Seed: 1, Load: short(), Dir: t.TempDir(), Waits: waits}); out.Err == nil {
+		t.Error("what does not start was played")
+	}
+}
+
+// What was ended before its time is no result.
+func TestAnEndedRunIsAnError(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	long := short()
+	long.Duration = time.Hour
+	out := Play(ctx, Run{Adapter: reference.Adapter(reference.Spoil{}), Schedule: named(t, "calm"), Seed: 1, Load: long, Dir: t.TempDir(), Waits: Waits{HealthCheck: time.Minute, Answer: time.Minute}})
+	if out.Err == nil || out.Result.Records != 0 {
+		t.Errorf("%v, %d records", out.Err, out.Result.Records)
 	}
 }
