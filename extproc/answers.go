@@ -41,13 +41,12 @@ func (a *answerPair) choose(ask bool) *codec.Answer {
 // again.
 func boundAnswers(p statefulroute.Pod) (once, again answerPair) {
 	destination := base64.StdEncoding.EncodeToString([]byte(p.Address.String()))
-	m := &extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{{
-		Header:       &corev3.HeaderValue{Key: wire.DestinationHeader, RawValue: []byte(destination)},
-		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-	}}}
-	retry := decidedMetadata(map[string]string{wire.RetryKey: wire.RetrySamePodOn, wire.MaxRetriesKey: "1"})
-	retry.Fields[wire.LBNamespace] = structpb.NewStructValue(wire.BoundPod(p.Name))
-	return newAnswerPair(m, decidedMetadata(nil)), newAnswerPair(m, retry)
+	there := []*corev3.HeaderValueOption{setHeader(wire.DestinationHeader, destination)}
+	thereAgain := append(slices.Clip(there), setHeader(wire.RetryOnHeader, wire.RetrySamePodOn), setHeader(wire.MaxRetriesHeader, "1"))
+	metadata := decidedMetadata()
+	metadata.Fields[wire.LBNamespace] = structpb.NewStructValue(wire.BoundPod(p.Name))
+	return newAnswerPair(&extprocv3.HeaderMutation{SetHeaders: there}, decidedMetadata()),
+		newAnswerPair(&extprocv3.HeaderMutation{SetHeaders: thereAgain}, metadata)
 }
 
 // withEpoch is an answer that also tells the pod the binding's epoch. It shares the rest
@@ -72,8 +71,10 @@ func headersAnswer(m *extprocv3.HeaderMutation) *extprocv3.ProcessingResponse_Re
 // unboundAnswers leave the choice to Envoy, also of another pod when one
 // refuses, and what a client may have put in our header with nobody.
 func unboundAnswers() answerPair {
-	m := &extprocv3.HeaderMutation{RemoveHeaders: []string{wire.DestinationHeader}}
-	return newAnswerPair(m, decidedMetadata(map[string]string{wire.RetryKey: wire.RetryOn}))
+	return newAnswerPair(&extprocv3.HeaderMutation{
+		SetHeaders:    []*corev3.HeaderValueOption{setHeader(wire.RetryOnHeader, wire.RetryOn)},
+		RemoveHeaders: []string{wire.DestinationHeader},
+	}, decidedMetadata())
 }
 
 func newAnswerPair(m *extprocv3.HeaderMutation, metadata *structpb.Struct) answerPair {
@@ -94,13 +95,9 @@ func newAnswerPair(m *extprocv3.HeaderMutation, metadata *structpb.Struct) answe
 }
 
 // decidedMetadata marks a request as answered by us; where on_extproc_loss is
-// deny, Envoy lets no other pass. retry says when it may be tried again, and how often;
-// nothing is never.
-func decidedMetadata(retry map[string]string) *structpb.Struct {
+// deny, Envoy lets no other pass.
+func decidedMetadata() *structpb.Struct {
 	ours := map[string]*structpb.Value{wire.DecidedKey: structpb.NewBoolValue(true)}
-	for key, value := range retry {
-		ours[key] = structpb.NewStringValue(value)
-	}
 	return &structpb.Struct{Fields: map[string]*structpb.Value{wire.Namespace: structpb.NewStructValue(&structpb.Struct{Fields: ours})}}
 }
 

@@ -15,10 +15,15 @@ import (
 
 // retryOf is what an answer allows Envoy to try again, and at which pod.
 func retryOf(r *extprocv3.ProcessingResponse) (on, most, pod string) {
-	m := r.GetDynamicMetadata().GetFields()
-	ours := m[wire.Namespace].GetStructValue().GetFields()
-	return ours[wire.RetryKey].GetStringValue(), ours[wire.MaxRetriesKey].GetStringValue(),
-		m[wire.LBNamespace].GetStructValue().GetFields()[wire.BoundPodKey].GetStringValue()
+	for _, h := range r.GetRequestHeaders().GetResponse().GetHeaderMutation().GetSetHeaders() {
+		switch h.GetHeader().GetKey() {
+		case wire.RetryOnHeader:
+			on = string(h.GetHeader().GetRawValue())
+		case wire.MaxRetriesHeader:
+			most = string(h.GetHeader().GetRawValue())
+		}
+	}
+	return on, most, r.GetDynamicMetadata().GetFields()[wire.LBNamespace].GetStructValue().GetFields()[wire.BoundPodKey].GetStringValue()
 }
 
 // What may be sent twice may be tried once more, at the pod of its session alone.

@@ -47,12 +47,12 @@ const (
 	// DecidedKey is the dynamic metadata key extproc sets on every request it
 	// answered; on_extproc_loss: deny lets only such requests pass.
 	DecidedKey = "decided"
-	// RetryKey is the dynamic metadata key under which extproc says when Envoy
-	// may try another pod; it sets it for requests that are not bound to one.
-	RetryKey = "retry_on"
-	// MaxRetriesKey is the key beside it for how often; where it is not set, as often as
-	// the route says.
-	MaxRetriesKey = "max_retries"
+	// RetryOnHeader is the request header by which extproc and the module ask Envoy's router to
+	// try a request again, after the failures that it names. Envoy strips what clients send
+	// under it, and the router takes it out.
+	RetryOnHeader = "x-envoy-retry-on"
+	// MaxRetriesHeader says beside it how often; without it, as often as the route says.
+	MaxRetriesHeader = "x-envoy-max-retries"
 	// FastPathState is the key of the filter state by which Envoy's module says, with
 	// FastPathTaken, that extproc need not be asked.
 	FastPathState = "stateful-route.fast-path"

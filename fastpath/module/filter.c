@@ -84,29 +84,32 @@ const void *HOOK(http_filter_new)(const void *config, void *envoy) {
   return s;
 }
 
-/* mark_pod names the pod to Envoy's load balancer, for the case that the request is tried again. */
-static void mark_pod(void *envoy, const bound_pod *pod) {
+static void set_request_header(void *envoy, const char *name, span value) {
+  envoy_dynamic_module_callback_http_set_header(envoy, ABI_REQUEST_HEADERS, buffer(span_of(name)), buffer(value));
+}
+
+/* mark has the router try a request again. A bound one once, at its pod, whose name the load balancer is told. */
+static void mark(void *envoy, const verdict *v) {
+  set_request_header(envoy, "x-envoy-retry-on", v->pinned ? v->policy->retry_bound : v->policy->retry_unbound);
+  if (!v->pinned) return;
+  set_request_header(envoy, "x-envoy-max-retries", span_of("1"));
   char text[64 + P_NAME_MAX];
   meta_writer w = {text, sizeof text, 0};
-  meta_text(&w, span_of("stateful-route-pod"), (span){pod->name, pod->name_len});
+  meta_text(&w, span_of("stateful-route-pod"), (span){v->pod.name, v->pod.name_len});
   envoy_dynamic_module_callback_http_set_dynamic_metadata_struct(envoy, TEXT("envoy.lb"), (abi_buffer){text, w.len});
 }
 
-/* marks are what Envoy is told of a request that was decided. One whose body would have to be kept cannot
-   begin anew: the router tries it again. So it does one without a session that has begun anew: at another pod. */
-static span marks(const verdict *v, bool whole, bool again) {
-  const policy *p = v->policy;
-  if (v->pinned) return v->retry && !whole ? p->meta_retry : p->meta_bound;
-  return whole && !again ? p->meta_bound : p->meta_unbound;
-}
+/* marked reports whether the router is to try a request again: one whose body would have to be kept cannot
+   begin anew, and one without a session that has begun anew is to go to another pod. */
+static bool marked(const verdict *v, bool whole, bool again) { return v->pinned ? v->retry && !whole : !whole || again; }
 
 /* apply has Envoy do what was decided. False: it would not, and extproc is asked. */
 static bool apply(void *envoy, const verdict *v, bool whole, bool again) {
   abi_buffer address = {v->pod.address, v->pod.address_len};
   if (v->pinned && !envoy_dynamic_module_callback_http_set_upstream_override_host(envoy, address, true)) return false;
-  span meta = marks(v, whole, again);
-  if (meta.len > 0) envoy_dynamic_module_callback_http_set_dynamic_metadata_struct(envoy, TEXT("stateful-route"), buffer(meta));
-  if (v->retry && !whole) mark_pod(envoy, &v->pod);
+  span metadata = v->policy->metadata;
+  if (metadata.len > 0) envoy_dynamic_module_callback_http_set_dynamic_metadata_struct(envoy, TEXT("stateful-route"), buffer(metadata));
+  if (marked(v, whole, again)) mark(envoy, v);
   return envoy_dynamic_module_callback_http_set_filter_state_bytes(envoy, TEXT("stateful-route.fast-path"), TEXT("1"));
 }
 
@@ -137,7 +140,7 @@ static retry_kind retry_of(const verdict *v, bool whole, bool again) {
 int HOOK(http_filter_request_headers)(void *envoy, const void *filter, bool end) {
   stream *s = (stream *)filter;
   worker *w = s->owner;
-  bool again = retry_again(envoy);
+  bool again = retry_again(w, envoy);
   held *h = s->counted ? NULL : follow_hold(s->follower, w->id);
   if (!h) return ABI_CONTINUE;
   abi_buffer service = {NULL, 0};

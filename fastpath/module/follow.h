@@ -32,6 +32,7 @@ struct worker {
   uint32_t id;
   policy_cache *policies;
   stream *free;
+  uint32_t anew; /* requests that we had begin anew and that have not come yet */
   struct chunk *_Atomic chunks;
   worker *next;
 };

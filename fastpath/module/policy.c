@@ -84,21 +84,14 @@ static bool parse_learn(policy *p, cursor *c) {
   return !c->bad;
 }
 
-/* metadata makes the three that requests of the service are given. */
+/* make_metadata makes what requests of the service are given. */
 static bool make_metadata(policy *p) {
-  const span decided = span_of("decided"), retry_on = span_of("retry_on"), most = span_of("max_retries");
-  span *all[3] = {&p->meta_bound, &p->meta_retry, &p->meta_unbound};
-  span retry[3] = {{NULL, 0}, p->retry_bound, p->retry_unbound};
-  for (int i = 0; i < 3; i++) {
-    size_t room = 128 + retry[i].len;
-    meta_writer w = {malloc(room), room, 0};
-    all[i]->ptr = w.to;
-    if (!w.to) return false;
-    if (p->flags & POLICY_DECIDED) meta_true(&w, decided);
-    if (retry[i].len > 0) meta_text(&w, retry_on, retry[i]);
-    if (i == 1 && retry[i].len > 0) meta_text(&w, most, span_of("1"));
-    all[i]->len = w.len;
-  }
+  const size_t room = 64;
+  meta_writer w = {malloc(room), room, 0};
+  p->metadata.ptr = w.to;
+  if (!w.to) return false;
+  if (p->flags & POLICY_DECIDED) meta_true(&w, span_of("decided"));
+  p->metadata.len = w.len;
   return true;
 }
 
@@ -159,9 +152,7 @@ void policy_free(const policy *p) {
   free(p->end_methods);
   free(p->learn);
   free(p->forward);
-  free((void *)p->meta_bound.ptr);
-  free((void *)p->meta_retry.ptr);
-  free((void *)p->meta_unbound.ptr);
+  free((void *)p->metadata.ptr);
   free(((owned *)p)->text);
   free((void *)p);
 }

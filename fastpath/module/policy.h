@@ -52,7 +52,7 @@ typedef struct {
   learn_source *learn;
   span *forward; /* headers of requests that extproc looks at where a response names a session */
   /* Dynamic metadata under our own namespace, serialized: what extproc would have set. Empty: none. */
-  span meta_bound, meta_retry, meta_unbound;
+  span metadata;
   size_t bytes; /* of memory */
 } policy;
 

@@ -11,11 +11,13 @@
 /* A request of a session that failed later was being served, or its pod takes no connection; as in extproc. */
 #define LATE_NS 750000000ull
 
-bool retry_again(void *envoy) {
+bool retry_again(worker *w, void *envoy) {
+  if (w->anew == 0) return false;
   abi_buffer value = {NULL, 0};
   size_t count = 0;
   if (!envoy_dynamic_module_callback_http_get_header(envoy, ABI_REQUEST_HEADERS, AGAIN, &value, 0, &count)) return false;
   envoy_dynamic_module_callback_http_set_header(envoy, ABI_REQUEST_HEADERS, AGAIN, (abi_buffer){NULL, 0});
+  w->anew--;
   return true;
 }
 
@@ -45,7 +47,10 @@ bool retry_begin(void *envoy, stream *s, uint64_t now) {
     return false;
   }
   if (!envoy_dynamic_module_callback_http_set_header(envoy, ABI_REQUEST_HEADERS, AGAIN, TEXT("1"))) return false;
+  worker *w = s->owner;
+  w->anew++;
   s->again = true; /* what is counted when the stream ends, which is now */
   if (envoy_dynamic_module_callback_http_filter_recreate_stream(envoy, NULL, 0)) return true;
+  w->anew--;
   return s->again = false;
 }

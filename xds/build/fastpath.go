@@ -20,8 +20,11 @@ import (
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
-// filterModule is the filter of the module; it has nothing to do with a route.
-const filterModule = "envoy.filters.http.dynamic_modules"
+// Filters of Envoys that have the module; they have nothing to do with a route.
+const (
+	filterModule = "envoy.filters.http.dynamic_modules"
+	filterPin    = "stateful-route.pin"
+)
 
 // FastPath is what an Envoy needs to answer for known sessions by itself: the module and
 // the table, both as files that this Envoy sees. The zero value is an Envoy that has
@@ -67,23 +70,59 @@ func moduleFilter(g state.Gateway, fast FastPath) (*hcmv3.HttpFilter, error) {
 	})
 }
 
-// unlessFast skips a filter for the requests that the module marked. The mark is filter
-// state, which no client can set. The filter is made for the others alone: to make one and
-// skip it costs a known session's request a fifth more CPU, see design/fast-path.md. It
-// keeps its name, so that routes override it as before.
-func unlessFast(filter *hcmv3.HttpFilter) (*hcmv3.HttpFilter, error) {
+// nowhere is a chain of filters that there is not: a composite filter that is to execute it
+// does nothing, and says so in Envoy's documentation.
+const nowhere = "none"
+
+// unlessFast has filters be made for the requests alone that the module did not mark: to make
+// one and skip it costs as much as all else of ours, see design/fast-path.md. The mark is
+// filter state, which no client can set. It is the composite filter's own matcher that looks
+// for it: an ExtensionWithMatcher around it costs a known session's request a tenth more.
+func unlessFast(name string, execute *compositev3.ExecuteFilterAction) (*hcmv3.HttpFilter, error) {
 	mark, err := toXDS(&networkinputsv3.FilterStateInput{Key: wire.FastPathState})
 	if err != nil {
 		return nil, err
 	}
-	out, err := unless(filter.Name, mark, wire.FastPathTaken, &corev3.TypedExtensionConfig{
-		Name: filter.Name, TypedConfig: filter.GetTypedConfig(),
-	})
+	nothing, err := action(&compositev3.ExecuteFilterAction{FilterChainName: nowhere})
 	if err != nil {
 		return nil, err
 	}
-	out.Disabled = filter.Disabled
+	matcher := exactMatch(mark, wire.FastPathTaken, nothing)
+	if matcher.OnNoMatch, err = action(execute); err != nil {
+		return nil, err
+	}
+	return httpFilter(name, &compositev3.Composite{Matcher: matcher})
+}
+
+// askUnlessFast keeps the name of the filter, so that routes override it as before.
+func askUnlessFast(m state.Model) (*hcmv3.HttpFilter, error) {
+	asks, err := extprocFilter(m)
+	if err != nil {
+		return nil, err
+	}
+	out, err := unlessFast(asks.Name, &compositev3.ExecuteFilterAction{TypedConfig: asExtension(asks)})
+	if err != nil {
+		return nil, err
+	}
+	out.Disabled = asks.Disabled
 	return out, nil
+}
+
+// pinUnlessFast sends a request where extproc says; what the module pinned it has pinned.
+func pinUnlessFast(m state.Model) (*hcmv3.HttpFilter, error) {
+	chain := &compositev3.FilterChainConfiguration{}
+	for _, build := range []func(state.Model) (*hcmv3.HttpFilter, error){cleanResponseFilter, sessionFilter} {
+		filter, err := build(m)
+		if err != nil {
+			return nil, err
+		}
+		chain.TypedConfig = append(chain.TypedConfig, asExtension(filter))
+	}
+	return unlessFast(filterPin, &compositev3.ExecuteFilterAction{FilterChain: chain})
+}
+
+func asExtension(filter *hcmv3.HttpFilter) *corev3.TypedExtensionConfig {
+	return &corev3.TypedExtensionConfig{Name: filter.Name, TypedConfig: filter.GetTypedConfig()}
 }
 
 // unless is a filter for the requests whose input is not the text; for the others it is not

@@ -104,15 +104,8 @@ func buildFilters(m state.Model, fast FastPath) ([]*hcmv3.HttpFilter, error) {
 		func(state.Model) (*hcmv3.HttpFilter, error) { return routerFilter() },
 	}
 	if fast != (FastPath{}) {
-		makers = slices.Replace(makers, 1, 2,
-			func(m state.Model) (*hcmv3.HttpFilter, error) { return moduleFilter(m.Gateway, fast) },
-			func(m state.Model) (*hcmv3.HttpFilter, error) {
-				asks, err := extprocFilter(m)
-				if err != nil {
-					return nil, err
-				}
-				return unlessFast(asks)
-			})
+		module := func(m state.Model) (*hcmv3.HttpFilter, error) { return moduleFilter(m.Gateway, fast) }
+		makers = []func(state.Model) (*hcmv3.HttpFilter, error){module, askUnlessFast, denyUndecidedFilter, pinUnlessFast, makers[len(makers)-1]}
 	}
 	filters := make([]*hcmv3.HttpFilter, len(makers))
 	for i, build := range makers {
@@ -163,6 +156,7 @@ func extprocFilter(m state.Model) (*hcmv3.HttpFilter, error) {
 		MessageTimeout:     durationpb.New(m.Gateway.MessageTimeout),
 		StatPrefix:         "stateful_route",
 		ForwardRules:       &extprocv3.HeaderForwardingRules{AllowedHeaders: forwarded},
+		MutationRules:      &mutationv3.HeaderMutationRules{AllowEnvoy: wrapperspb.Bool(true)}, // wire.RetryOnHeader
 		ResponseAttributes: []string{wire.UpstreamAddressAttribute},
 		MetadataOptions: &extprocv3.MetadataOptions{ReceivingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{
 			Untyped: []string{wire.Namespace, wire.LBNamespace},
@@ -250,10 +244,14 @@ func exactly(names []string) *matcherv3.ListStringMatcher {
 	return out
 }
 
-// denyUndecidedFilter does nothing by itself; routes of services that deny unbound
-// requests switch it on.
+// denyUndecidedFilter is switched on by routes of services that deny unbound requests.
 func denyUndecidedFilter(state.Model) (*hcmv3.HttpFilter, error) {
-	return httpFilter(filterDenyUndecided, &rbacv3.RBAC{})
+	filter, err := httpFilter(filterDenyUndecided, &rbacv3.RBAC{})
+	if err != nil {
+		return nil, err
+	}
+	filter.Disabled = true // where it would let all pass it would yet be made for each request
+	return filter, nil
 }
 
 // sessionFilter sends a request to the address extproc named and nowhere else:

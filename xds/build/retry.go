@@ -23,21 +23,15 @@ import (
 	"github.com/stateful-route/stateful-route/wire"
 )
 
-// The headers by which a request asks Envoy for retries of its own.
-const (
-	retryOnHeader     = "x-envoy-retry-on"
-	retryGRPCOnHeader = "x-envoy-retry-grpc-on"
-	maxRetriesHeader  = "x-envoy-max-retries"
-	// attemptHeader is Envoy's own: 1 for the first attempt of a request.
-	attemptHeader = "x-envoy-attempt-count"
-)
+// attemptHeader is Envoy's own: 1 for the first attempt of a request.
+const attemptHeader = "x-envoy-attempt-count"
 
 // confirmTimeout is how long a retry waits for its confirmation.
 const confirmTimeout = time.Second
 
 // retryPolicy tries again, at another pod, what never reached one. Where
-// requests may be bound it says how, but not when: extproc does for each request,
-// see retryHeaders. The router forgets the pod it was told when it tries again; of a
+// requests may be bound it says how, but not when: extproc does for each request, by
+// wire.RetryOnHeader. The router forgets the pod it was told when it tries again; of a
 // bound request boundSubset then knows it.
 func retryPolicy(svc statefulroute.Service) (*routev3.RetryPolicy, error) {
 	elsewhere, err := toAny(&previoushostsv3.PreviousHostsPredicate{})
@@ -58,19 +52,6 @@ func retryPolicy(svc statefulroute.Service) (*routev3.RetryPolicy, error) {
 		p.RetryOn = wire.RetryOn
 	}
 	return p, nil
-}
-
-// retryHeaders turn what extproc allowed into the headers by which Envoy is
-// asked for retries; where it said nothing, or was not there, none is set. The
-// router takes them out again.
-func retryHeaders() []*corev3.HeaderValueOption {
-	fromMetadata := func(header, key string) *corev3.HeaderValueOption {
-		return &corev3.HeaderValueOption{
-			Header:       &corev3.HeaderValue{Key: header, Value: "%DYNAMIC_METADATA(" + wire.Namespace + ":" + key + ")%"},
-			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-		}
-	}
-	return []*corev3.HeaderValueOption{fromMetadata(retryOnHeader, wire.RetryKey), fromMetadata(maxRetriesHeader, wire.MaxRetriesKey)}
 }
 
 // boundSubset has the retry of a request that extproc bound to a pod go to that pod,

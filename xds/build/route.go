@@ -139,7 +139,7 @@ func buildRoute(g state.Gateway, svc statefulroute.Service) (*routev3.Route, err
 	if err != nil {
 		return nil, err
 	}
-	route := &routev3.Route{
+	return &routev3.Route{
 		Name:  svc.Name,
 		Match: routeMatch(svc.Prefix),
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
@@ -151,13 +151,7 @@ func buildRoute(g state.Gateway, svc statefulroute.Service) (*routev3.Route, err
 			RetryPolicy: retry,
 		}},
 		TypedPerFilterConfig: perFilter,
-	}
-	if recognisesSessions(svc) {
-		// Removed first, added then: a client's own wish is never granted.
-		route.RequestHeadersToRemove = []string{retryOnHeader, retryGRPCOnHeader, maxRetriesHeader}
-		route.RequestHeadersToAdd = retryHeaders()
-	}
-	return route, nil
+	}, nil
 }
 
 // recognisesSessions reports whether requests of the service may be bound.
