@@ -66,6 +66,8 @@ type Gateway struct {
 	HTTP10 bool
 	// DebugHeaders names the pod on every response.
 	DebugHeaders bool
+	// CodeStats has Envoy count each cluster's responses by their status.
+	CodeStats bool
 	// Tracing has Envoy export spans; the zero value is off.
 	Tracing Tracing
 }
@@ -86,7 +88,7 @@ func GatewayOf(e config.Envoy) Gateway {
 	}
 	return Gateway{
 		Listeners: listeners, Certificates: e.TLS, Extprocs: e.Extproc.Addresses,
-		MessageTimeout: e.Extproc.MessageTimeout, SessionAffinity: e.Extproc.SessionAffinity, DebugHeaders: e.DebugHeaders,
+		MessageTimeout: e.Extproc.MessageTimeout, SessionAffinity: e.Extproc.SessionAffinity, DebugHeaders: e.DebugHeaders, CodeStats: e.CodeStats,
 		TrustedHops: e.TrustedHops, HTTP10: e.HTTP10,
 		Tracing: Tracing(e.Tracing),
 	}
