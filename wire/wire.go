@@ -48,8 +48,8 @@ const (
 	// answered; on_extproc_loss: deny lets only such requests pass.
 	DecidedKey = "decided"
 	// RetryOnHeader is the request header by which extproc and the module ask Envoy's router to
-	// try a request again, after the failures that it names. Envoy strips what clients send
-	// under it, and the router takes it out.
+	// try a request again, after the failures that it names. What clients
+	// send under it is stripped first, and the router takes it out.
 	RetryOnHeader = "x-envoy-retry-on"
 	// MaxRetriesHeader says beside it how often; without it, as often as the route says.
 	MaxRetriesHeader = "x-envoy-max-retries"

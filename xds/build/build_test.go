@@ -293,6 +293,15 @@ func TestWhereRequestsMayBeBoundTheRouteItselfRetriesNone(t *testing.T) {
 	if on := route.GetRoute().GetRetryPolicy().GetRetryOn(); on != "" {
 		t.Errorf("a service with sessions is retried on %s", on)
 	}
+	early, err := earlyMutation(state.Model{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"x-envoy-retry-on", "x-envoy-retry-grpc-on", "x-envoy-max-retries"} {
+		if !strings.Contains(string(early.GetTypedConfig().GetValue()), name) {
+			t.Errorf("a client may ask for retries by %s", name)
+		}
+	}
 	if route, err = buildRoute(state.Gateway{}, plain); err != nil {
 		t.Fatal(err)
 	}

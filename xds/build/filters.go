@@ -37,9 +37,13 @@ const (
 	filterSession       = "envoy.filters.http.stateful_session"
 )
 
+// retryHeaders are those by which Envoy's router is asked for retries: extproc and the
+// module do, clients may not.
+var retryHeaders = []string{wire.RetryOnHeader, "x-envoy-retry-grpc-on", wire.MaxRetriesHeader}
+
 // earlyMutation removes our headers from what clients send before any filter or
-// route sees the request, so that a client can never choose a pod: not when
-// extproc is off for a route, and not when it failed open. Where cookies are
+// route sees the request, so that a client can never choose a pod, nor have its request
+// tried at another: not when extproc is off for a route, and not when it failed open. Where cookies are
 // issued it then keeps what x-forwarded-proto said, which Envoy, for whom every
 // client is an edge's, overwrites next.
 func earlyMutation(m state.Model) (*corev3.TypedExtensionConfig, error) {
@@ -51,6 +55,9 @@ func earlyMutation(m state.Model) (*corev3.TypedExtensionConfig, error) {
 			},
 		}},
 	}}
+	for _, name := range retryHeaders {
+		mutations = append(mutations, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: name}})
+	}
 	if tellsEpochs(m) {
 		for _, name := range spellings(wire.EpochHeader) {
 			mutations = append(mutations, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: name}})

@@ -124,15 +124,13 @@ func buildConnectionManager(m state.Model, fast FastPath) (*hcmv3.HttpConnection
 		LocalReplyConfig:              replies,
 		Tracing:                       tracing,
 		UseRemoteAddress:              wrapperspb.Bool(true),
-		// No client is trusted, wherever it is: what it sends under x-envoy-* is stripped.
-		InternalAddressConfig: &hcmv3.HttpConnectionManager_InternalAddressConfig{},
-		XffNumTrustedHops:     m.Gateway.TrustedHops,
-		MaxRequestHeadersKb:   wrapperspb.UInt32(maxRequestHeadersKB),
-		NormalizePath:         wrapperspb.Bool(true),
-		StripTrailingHostDot:  true,
-		HttpProtocolOptions:   http1Options(m.Gateway.HTTP10),
-		Http2ProtocolOptions:  &corev3.Http2ProtocolOptions{AllowConnect: true}, // WebSockets, RFC 8441
-		UpgradeConfigs:        []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: websocket}},
+		XffNumTrustedHops:             m.Gateway.TrustedHops,
+		MaxRequestHeadersKb:           wrapperspb.UInt32(maxRequestHeadersKB),
+		NormalizePath:                 wrapperspb.Bool(true),
+		StripTrailingHostDot:          true,
+		HttpProtocolOptions:           http1Options(m.Gateway.HTTP10),
+		Http2ProtocolOptions:          &corev3.Http2ProtocolOptions{AllowConnect: true}, // WebSockets, RFC 8441
+		UpgradeConfigs:                []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: websocket}},
 	}, nil
 }
 
