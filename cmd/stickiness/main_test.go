@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,5 +69,17 @@ func TestUsage(t *testing.T) {
 	}
 	if code, out := command(t, reference.Spoil{}, "--list"); code != kept || !strings.Contains(out, "rolling-replacement") || !strings.Contains(out, "reference") {
 		t.Errorf("--list: code %d, %s", code, out)
+	}
+}
+
+func TestWhatWasNotPlayedIsNotOK(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	dir := t.TempDir()
+	var out, errs strings.Builder
+	code := run(ctx, []string{"--adapters=reference", "--schedules=calm", "--out", dir}, &out, &errs, []gateway.Adapter{reference.Adapter(reference.Spoil{})})
+	table, err := os.ReadFile(filepath.Join(dir, "table.md"))
+	if code != notPlayed || err != nil || !strings.Contains(string(table), "| calm | error |") {
+		t.Errorf("code %d, %s%s%v\n%s", code, &out, &errs, err, table)
 	}
 }

@@ -27,6 +27,9 @@ func playRuns(ctx context.Context, o options, out io.Writer) (int, error) {
 			continue
 		}
 		group.Go(func() error {
+			if r.Outcome.Err = ctx.Err(); r.Outcome.Err != nil {
+				return r.Outcome.Err // of a run that another one, or the user, has kept from beginning
+			}
 			err := playRow(ctx, o, r)
 			mu.Lock()
 			defer mu.Unlock()
