@@ -23,9 +23,10 @@ type Config struct {
 	ReasonHeader  string
 	Clients       schedule.Clients
 	Sessions      []schedule.Session
-	Duration      time.Duration // of the run: at its end streams are let go
-	Patience      time.Duration // for one answer
-	Every         time.Duration // between two events of an event stream
+	Duration      time.Duration   // of the plan, which is begun anew until Enough
+	Enough        <-chan struct{} // is closed when all that was to be seen has been
+	Patience      time.Duration   // for one answer
+	Every         time.Duration   // between two events of an event stream
 	Forge         func(n int) schedule.Forgery
 	Began         time.Time // what all times count from
 }
@@ -77,12 +78,19 @@ func (p *player) play(ctx context.Context, plan schedule.Session) {
 		s.cookies[p.Key.Name] = plan.Stale
 	}
 	defer s.letGo()
-	for n, visit := range plan.Visits {
-		if !wait(ctx, visit.At-p.now()) {
-			return
+	for round := 0; s.visits(ctx, round) && !plan.Once; round++ {
+	}
+}
+
+// visits plays the plan for the round-th time. It reports whether there may be
+// another; the first is played to its end.
+func (s *session) visits(ctx context.Context, round int) bool {
+	for n, visit := range s.plan.Visits {
+		if !s.wait(ctx, visit.At+time.Duration(round)*s.Duration, round > 0) {
+			return false
 		}
 		switch {
-		case n == 0 && p.Clients.Race:
+		case n == 0 && round == 0 && s.Clients.Race:
 			s.race(ctx, visit)
 		case visit.Stream:
 			s.stream(ctx, visit)
@@ -90,17 +98,22 @@ func (p *player) play(ctx context.Context, plan schedule.Session) {
 			s.request(ctx, visit)
 		}
 	}
-	if s.held != nil { // to the end, whatever happens to it
-		wait(ctx, p.Duration-p.now())
-	}
+	return len(s.plan.Visits) > 0
 }
 
-// wait reports whether ctx lasted for d.
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(max(0, d))
+// wait reports whether the time came before ctx's end and, of what is to have one,
+// before it was enough.
+func (p *player) wait(ctx context.Context, at time.Duration, ends bool) bool {
+	enough := p.Enough
+	if !ends {
+		enough = nil
+	}
+	timer := time.NewTimer(max(0, at-p.now()))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
+		return false
+	case <-enough:
 		return false
 	case <-timer.C:
 		return true

@@ -165,8 +165,16 @@ func (r Run) watch(ctx context.Context, s *stage) (history.History, error) {
 	side.Go(func() { own.Run(watching) })
 	steps := r.Schedule.Plan(r.Seed, r.Load.Duration)
 	var stepping sync.WaitGroup
-	stepping.Go(func() { stepErr = s.take(ctx, steps) })
-	records := client.Play(ctx, r.clients(s, began))
+	enough := make(chan struct{})
+	stepping.Go(func() {
+		defer close(enough)
+		if stepErr = s.take(ctx, steps); stepErr == nil {
+			r.rest(ctx, steps)
+		}
+	})
+	config := r.clients(s, began)
+	config.Enough = enough
+	records := client.Play(ctx, config)
 	stepping.Wait()
 	stop()
 	side.Wait()
@@ -184,6 +192,20 @@ func (r Run) watch(ctx context.Context, s *stage) (history.History, error) {
 	h.Records, h.Stalls = records, s.world.spans(own.Stalls(), checked.Timeout)
 	h.Settle = settleChecks*checked.Interval + checked.Timeout
 	return h, r.addStalls(ctx, s, h)
+}
+
+// rest waits as long after the last step as is planned, however late that was.
+func (r Run) rest(ctx context.Context, steps []schedule.Planned) {
+	last := time.Duration(0)
+	if len(steps) > 0 {
+		last = steps[len(steps)-1].At
+	}
+	timer := time.NewTimer(r.Load.Duration - last)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
 }
 
 // addStalls adds the stalls that may have made a pod miss a health check: shorter

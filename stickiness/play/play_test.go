@@ -180,6 +180,47 @@ func TestARefusalThatNothingExplainsIsCounted(t *testing.T) {
 	}
 }
 
+// slow takes longer for a new list than the whole plan does.
+type slow struct {
+	gateway.Gateway
+	by time.Duration
+}
+
+func (s slow) SetPods(ctx context.Context, pods []gateway.Pod) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(s.by):
+		return s.Gateway.SetPods(ctx, pods)
+	}
+}
+
+// However long a step takes, the clients go on until they have seen what comes of it.
+func TestClientsGoOnUntilTheStepsAreTaken(t *testing.T) {
+	a := reference.Adapter(reference.Spoil{})
+	start := a.Start
+	load := short()
+	a.Start = func(ctx context.Context, o gateway.Options) (gateway.Gateway, error) {
+		g, err := start(ctx, o)
+		return slow{g, 2 * load.Duration}, err
+	}
+	out := Play(t.Context(), Run{Adapter: a, Schedule: named(t, "scale-down"), Seed: 1, Load: load, Dir: t.TempDir(), Waits: Waits{HealthCheck: time.Minute, Answer: time.Minute}})
+	if out.Err != nil {
+		t.Fatal(out.Err)
+	}
+	show(t, out)
+	removed := out.History.Marks[0].Until
+	after := 0
+	for _, r := range out.History.Records {
+		if r.Sent > removed {
+			after++
+		}
+	}
+	if removed < 2*load.Duration || after < load.Sessions || !out.Result.Kept() {
+		t.Errorf("removed at %s, %d visits after it", removed, after)
+	}
+}
+
 // A gateway whose ports were taken when it wanted them is started again.
 func TestAStartIsTriedAgain(t *testing.T) {
 	var starts atomic.Int64

@@ -22,6 +22,7 @@ type Session struct {
 	ID     string // where the client chooses it
 	Stale  string // the cookie to begin with
 	Visits []Visit
+	Once   bool // the visits are not begun anew where a run takes longer
 }
 
 // Load is how much there is to do.
@@ -78,7 +79,7 @@ func (s Schedule) flood(seed uint64, load Load) []Session {
 	length := (FloodUntil - FloodFrom) * float64(load.Duration)
 	out := make([]Session, int(float64(s.Clients.Flood)*load.Rate*length/float64(time.Second)))
 	for i := range out {
-		out[i] = Session{Name: fmt.Sprintf("flood-%05d", i), ID: uuid(random), Visits: []Visit{{
+		out[i] = Session{Name: fmt.Sprintf("flood-%05d", i), ID: uuid(random), Once: true, Visits: []Visit{{
 			At:      time.Duration(FloodFrom*float64(load.Duration) + length*random.Float64()),
 			Gateway: random.IntN(s.GatewayCount()),
 		}}}

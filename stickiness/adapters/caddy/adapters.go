@@ -38,8 +38,7 @@ func adapter(name, description, policy string) gateway.Adapter {
 		Name: name, Description: description,
 		Documented: []string{proxyDocs + "#load-balancing", proxyDocs + "#active-health-checks", reloadDocs},
 		Without: map[gateway.Feature]string{
-			gateway.ControlPlaneApart: fleet.OwnControlPlane,
-			gateway.Drain:             "an upstream is in the list or not",
+			gateway.Drain: "an upstream is in the list or not",
 		},
 		Available: func(context.Context) error {
 			_, err := program.Path()

@@ -58,8 +58,7 @@ func adapter(name, description, since string, texts ...string) gateway.Adapter {
 	return gateway.Adapter{
 		Name: name, Description: description,
 		Without: map[gateway.Feature]string{
-			gateway.ControlPlaneApart: fleet.OwnControlPlane,
-			gateway.HealthChecks:      "open-source NGINX has no active checks, it learns from requests that failed",
+			gateway.HealthChecks: "open-source NGINX has no active checks, it learns from requests that failed",
 		},
 		Available: func(ctx context.Context) error {
 			v, err := program.Version(ctx, "-v")
