@@ -97,11 +97,11 @@ images() {
 		export COMPOSE_TEST_STANDINS=1
 		stand_in "$image"
 	done
-	say "building stateful-route:$VERSION with the Dockerfile"
+	say "building both images with the Dockerfile"
 	# Modules are fetched in the machine's network: this engine has none of its own.
-	echo 'services: {xds-server: {build: {network: host}}}' >"$WORK/build.yaml"
-	awaited compose -f "$WORK/build.yaml" build xds-server >"$WORK/build.log" 2>&1 || { tail -20 "$WORK/build.log" >&2; fail "docker-compose build"; }
-	docker image ls --format '{{.Repository}}:{{.Tag}} {{.Size}}' "stateful-route:$VERSION" | sed 's/^/compose-test: built /'
+	echo 'services: {xds-server: {build: {network: host}}, envoy: {build: {network: host}}}' >"$WORK/build.yaml"
+	awaited compose -f "$WORK/build.yaml" build xds-server envoy >"$WORK/build.log" 2>&1 || { tail -20 "$WORK/build.log" >&2; fail "docker-compose build"; }
+	docker image ls --filter "reference=stateful-route*:$VERSION" --format '{{.Repository}}:{{.Tag}} {{.Size}}' | sed 's/^/compose-test: built /'
 }
 
 # stand_in IMAGE: an image under the public name, made of this machine's programs.
@@ -137,14 +137,30 @@ add_busybox() {
 	for tool in "$@"; do ln -s busybox "$ROOTFS/bin/$tool"; done
 }
 
+# add_cc adds this machine's C compiler. It finds its parts by where it is.
+add_cc() {
+	command -v cc >/dev/null || install_missing gcc=cc libc6-dev=cc
+	local part
+	add "$(readlink -f "$(command -v cc)")" /usr/bin/cc
+	for part in as ld; do add "$(command -v "$part")" "/usr/bin/$part"; done
+	for part in cc1 collect2 lto-wrapper; do add "$(cc -print-prog-name="$part")"; done
+	for part in liblto_plugin.so crti.o crtn.o crtbeginS.o crtendS.o libgcc.a libgcc_s.so libgcc_s.so.1 libc.so libc_nonshared.a libpthread.a; do
+		add "$(cc -print-file-name="$part")"
+	done
+	mkdir -p "$ROOTFS/usr"
+	cp -a --parents "$(dirname "$(cc -print-libgcc-file-name)")/include" "$ROOTFS/"
+	cp -a /usr/include "$ROOTFS/usr/"
+}
+
 stand_in_golang() {
-	add_busybox sh mkdir
+	add_busybox sh mkdir mv dirname rm
+	add_cc
 	mkdir -p "$ROOTFS/usr/local" "$ROOTFS/go"
 	cp -a "$(go env GOROOT)" "$ROOTFS/usr/local/go"
 	cp -L /etc/ssl/certs/ca-certificates.crt "$ROOTFS/etc/ssl/certs/"
 	# The module cache of this machine first; what it lacks comes by the usual way.
 	GOMODCACHE=$ROOTFS/go/pkg/mod GOFLAGS=-modcacherw GOPROXY="file://$(go env GOMODCACHE)/cache/download,$(go env GOPROXY)" go mod download
-	changes=(--change 'ENV PATH=/usr/local/go/bin:/bin HOME=/root GOPATH=/go GOPROXY=off GOSUMDB=off GOTOOLCHAIN=local')
+	changes=(--change 'ENV PATH=/usr/local/go/bin:/usr/bin:/bin HOME=/root GOPATH=/go GOPROXY=off GOSUMDB=off GOTOOLCHAIN=local')
 	what="$(go env GOVERSION) and the modules of this machine"
 }
 

@@ -1,6 +1,6 @@
 // Command check asks a set-up that docker-compose.yaml brought up whether it does
 // what it is for: two extprocs share their sessions, these hold, also over a restart of
-// an extproc and of the store, and Prometheus and Grafana see it. compose-test runs it.
+// an extproc and of the store, Envoy answers for known ones itself, and Prometheus and Grafana see it. compose-test runs it.
 //
 //	check -- docker-compose restart
 //
@@ -71,6 +71,9 @@ func (at target) check(ctx context.Context, restart func(ctx context.Context, co
 	pods, err := at.sessionsHold(ctx)
 	if err != nil {
 		return err
+	}
+	if err := at.envoyAnswers(ctx); err != nil {
+		return fmt.Errorf("the fast path: %w", err)
 	}
 	if err := at.moveOne(ctx, pods); err != nil {
 		return fmt.Errorf("move a session: %w", err)
