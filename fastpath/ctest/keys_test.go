@@ -58,6 +58,10 @@ func (c *comparison) check(t testing.TB, now int64, pairs ...string) {
 		if len(keys) != 1 || key != c.plain(keys[0], source, now) || c.reader.TooLong(h) {
 			t.Errorf("%+v, %q: C reads %q, Go %q", c.policy, pairs, key, keys)
 		}
+	case module.Several:
+		if len(keys) < 2 || key != c.plain(keys[0], source, now) || c.reader.TooLong(h) {
+			t.Errorf("%+v, %q: C reads %q and others, Go %q", c.policy, pairs, key, keys)
+		}
 	case module.NoKey:
 		if len(keys) > 0 || c.reader.TooLong(h) {
 			t.Errorf("%+v, %q: C reads no key, Go %q", c.policy, pairs, keys)
@@ -185,8 +189,8 @@ func TestKeysAreThoseOfGo(t *testing.T) {
 			inputs++
 		}
 	}
-	t.Logf("%d requests: %d without a key, %d with one, %d left to Go", *differential, c.found[module.NoKey], c.found[module.OneKey],
-		c.found[module.Several]+c.found[module.Callout])
+	t.Logf("%d requests: %d without a key, %d with one, %d with several, %d left to Go", *differential, c.found[module.NoKey], c.found[module.OneKey],
+		c.found[module.Several], c.found[module.Left]+c.found[module.Callout])
 	if c.found[module.OneKey] < *differential/8 || c.found[module.NoKey] < *differential/10 {
 		t.Error("nearly all is left to Go")
 	}

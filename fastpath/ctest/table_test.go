@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -183,5 +184,28 @@ func TestARequestThatBeginsAnewIsCountedOnce(t *testing.T) {
 	s.writer.Withdraw("chat", "a")
 	if v := s.core.DecideAgain("chat", h); v.Skip || result(v) != "unknown" {
 		t.Errorf("its session is gone: %s", result(v))
+	}
+}
+
+// Of several keys the first that is bound counts, and the table cannot tell that of one that it
+// has not: so the first has to be there.
+func TestOfSeveralKeysTheFirstIsGoneBy(t *testing.T) {
+	s := newTables(t, statefulroute.SessionSource{Kind: statefulroute.FromCookie, Name: "sid"})
+	for i, key := range []string{"a", "b"} {
+		if !s.writer.Publish("chat", key, podName(i), 0) {
+			t.Fatal("no place")
+		}
+	}
+	long := strings.Repeat("x", layout.MaxKey+1)
+	for cookies, want := range map[string]string{
+		"sid=a; sid=b": podAddress(0).String(), "sid=b; sid=a": podAddress(1).String(), "sid=a; sid=a": podAddress(0).String(),
+		"sid=a; sid=unknown": podAddress(0).String(), "sid=unknown; sid=a": "", "sid=a; sid=" + long: "", "sid=a; sid=b; sid=" + long: "",
+	} {
+		var h module.Headers
+		h.Add(":method", "GET")
+		h.Add("cookie", cookies)
+		if v := s.core.Decide("chat", h); v.Address != want || v.Skip != (want != "") || want == "" && layout.Results()[v.Result] != "keys" {
+			t.Errorf("%.40s: %+v, want %q", cookies, v, want)
+		}
 	}
 }

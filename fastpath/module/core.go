@@ -59,7 +59,7 @@ static int core_keys(const table *t, policy_cache *c, const char *service, size_
   if (!p) return -1;
   session_key k;
   int r = keys_read(p, &h, unix_seconds, &k);
-  if (r == KEY_ONE) memcpy(key, k.text, *key_len = k.len);
+  if (r == KEY_ONE || r == KEY_SEVERAL) memcpy(key, k.text, *key_len = k.len);
   return r;
 }
 
@@ -159,7 +159,8 @@ const (
 	NoPolicy Found = iota - 1
 	NoKey
 	OneKey
-	Several // the callout looks at them
+	Several // of which the first is told
+	Left    // the callout looks at one that is long
 	Callout // the policy wants it
 )
 

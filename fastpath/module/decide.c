@@ -103,6 +103,9 @@ static result decided(const table *t, policy_cache *policies, const request *r, 
     case KEY_ONE:
       return bound(t, r, &key, v);
     case KEY_SEVERAL:
+      /* The table says less than extproc knows: of the others it cannot be told what they are worth. */
+      return bound(t, r, &key, v) == RESULT_HIT ? RESULT_HIT : RESULT_KEYS;
+    case KEY_LEFT:
       return RESULT_KEYS;
     default:
       return RESULT_POLICY;

@@ -14,15 +14,15 @@ enum { RAW_MAX = 3 * KEY_MAX };
 /* take adds a value as it was sent; false when no more need be looked at. */
 static bool take(candidates *c, span raw, bool form) {
   char decoded[RAW_MAX];
-  if (raw.len > RAW_MAX) {
-    c->found = KEY_SEVERAL;
+  size_t len = raw.len > RAW_MAX ? raw.len : decode(raw, form, decoded);
+  if (len > KEY_MAX) {
+    c->found = KEY_LEFT;
     return false;
   }
-  size_t len = decode(raw, form, decoded);
   if (len == 0) return true;
-  if (len > KEY_MAX || (c->found == KEY_ONE && !span_is((span){decoded, len}, c->key->text, c->key->len))) {
-    c->found = KEY_SEVERAL;
-    return false;
+  if (c->found != KEY_NONE) {
+    if (!span_is((span){decoded, len}, c->key->text, c->key->len)) c->found = KEY_SEVERAL;
+    return true;
   }
   c->found = KEY_ONE;
   c->key->len = len;
@@ -80,7 +80,7 @@ static void from_path(candidates *c, const headers *h, const key_source *s) {
   span path = span_cut(header_value(h, span_of(":path")), '?', NULL, NULL), group;
   path = span_cut(path, '#', NULL, NULL);
   if (re_first_group(&s->pattern, path, &group) == RE_TOO_MUCH) {
-    c->found = KEY_SEVERAL;
+    c->found = KEY_LEFT;
     return;
   }
   take(c, group, false);
@@ -96,10 +96,10 @@ static void from_host(candidates *c, const headers *h) {
   }
   if (host.len > 0 && host.ptr[host.len - 1] == '.') host.len--;
   if (host.len == 0) return;
-  c->found = host.len <= KEY_MAX ? KEY_ONE : KEY_SEVERAL;
+  c->found = host.len <= KEY_MAX ? KEY_ONE : KEY_LEFT;
   for (size_t i = 0; i < host.len && c->found == KEY_ONE; i++) {
     char b = host.ptr[i];
-    if ((unsigned char)b >= 0x80) c->found = KEY_SEVERAL;
+    if ((unsigned char)b >= 0x80) c->found = KEY_LEFT;
     c->key->text[i] = b >= 'A' && b <= 'Z' ? (char)(b + 'a' - 'A') : b;
   }
   c->key->len = host.len;
@@ -133,7 +133,7 @@ key_result keys_read(const policy *p, const headers *h, int64_t unix_seconds, se
       default:
         if (s->name.len == 0 || h->get(h, s->name, 0, &value) > 0) return KEY_POLICY;
     }
-    if (c.found == KEY_ONE && (s->flags & SOURCE_STAMPED) && renewal_due(p, key, unix_seconds)) return KEY_POLICY;
+    if ((c.found == KEY_ONE || c.found == KEY_SEVERAL) && (s->flags & SOURCE_STAMPED) && renewal_due(p, key, unix_seconds)) return KEY_POLICY;
   }
   return c.found;
 }

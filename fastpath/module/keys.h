@@ -23,7 +23,8 @@ typedef struct {
 typedef enum {
   KEY_NONE,    /* the request names no session */
   KEY_ONE,
-  KEY_SEVERAL, /* or one that is too long to tell: extproc is to look */
+  KEY_SEVERAL, /* of which the first is there: extproc goes by the first that is bound */
+  KEY_LEFT,    /* one is too long to tell: extproc is to look */
   KEY_POLICY,  /* extproc is to look, for the policy wants it */
 } key_result;
 

@@ -45,7 +45,10 @@ bool learn_due(const policy *p, const headers *request, const headers *response)
     size_t count = response->get(response, header_of(s), 0, &value);
     for (size_t n = 0; n < count; n++) {
       if (n > 0) response->get(response, header_of(s), n, &value);
-      if (!read && keys_read(p, request, 0, &key) != KEY_ONE) key.len = 0;
+      if (!read) {
+        key_result found = keys_read(p, request, 0, &key);
+        if (found != KEY_ONE && found != KEY_SEVERAL) key.len = 0;
+      }
       read = true;
       if (names_another(s, value, &key)) return true;
     }

@@ -14,9 +14,9 @@ import (
 
 // FreeAddress is an address of this machine that nobody listens on. Its port lies
 // below those that the kernel gives to connections, so that none of them takes it
-// before it is used.
+// before it is used, and below those of Ports and of this project's other tests.
 func FreeAddress() (string, error) {
-	const lowest, highest, attempts = 10_000, 32_000, 1000
+	const lowest, highest, attempts = 10_000, firstBlock, 1000
 	for range attempts {
 		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(lowest+rand.IntN(highest-lowest)))
 		l, err := net.Listen("tcp", address)

@@ -38,7 +38,8 @@ func adapter(name, description, policy string) gateway.Adapter {
 		Name: name, Description: description,
 		Documented: []string{proxyDocs + "#load-balancing", proxyDocs + "#active-health-checks", reloadDocs},
 		Without: map[gateway.Feature]string{
-			gateway.Drain: "an upstream is in the list or not",
+			gateway.ControlPlaneApart: fleet.OwnControlPlane,
+			gateway.Drain:             "an upstream is in the list or not",
 		},
 		Available: func(context.Context) error {
 			_, err := program.Path()

@@ -51,10 +51,8 @@ func cookie(name, description, text string) gateway.Adapter {
 	a := adapter(name, description, text)
 	a.Key = gateway.Key{Kind: gateway.IssuedCookie, Name: "pod"}
 	a.Documented = []string{statefulDocs, overrideDocs, dynamicDocs, hotRestartDocs}
-	a.Without = map[gateway.Feature]string{
-		gateway.ClientIDs: "the cookie names a pod's address, not a session",
-		gateway.LongIDs:   "the cookie names a pod's address, not a session",
-	}
+	a.Without[gateway.ClientIDs] = "the cookie names a pod's address, not a session"
+	a.Without[gateway.LongIDs] = "the cookie names a pod's address, not a session"
 	return a
 }
 
@@ -62,7 +60,7 @@ func hash(name, description, text string) gateway.Adapter {
 	a := adapter(name, description, text)
 	a.Key = gateway.Key{Kind: gateway.Header, Name: "x-session-id"}
 	a.Documented = []string{balancersDocs, dynamicDocs, hotRestartDocs}
-	a.Without = map[gateway.Feature]string{}
+	a.Without[gateway.Drain] = "a pod that drains leaves the ring, and its sessions with it"
 	return a
 }
 
@@ -70,6 +68,7 @@ func adapter(name, description, text string) gateway.Adapter {
 	configuration, pods := fleet.Template(commonText, text), fleet.Template(podsText)
 	return gateway.Adapter{
 		Name: name, Description: description,
+		Without: map[gateway.Feature]string{gateway.ControlPlaneApart: "its pods come from a file"},
 		Available: func(context.Context) error {
 			_, err := envoyproc.Program.Path()
 			return err

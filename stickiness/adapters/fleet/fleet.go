@@ -12,6 +12,9 @@ import (
 	"github.com/stateful-route/stateful-route/stickiness/gateway"
 )
 
+// OwnControlPlane is why a proxy has no control plane that could be away.
+const OwnControlPlane = "it has none apart from itself"
+
 // Product is one proxy with one kind of configuration. A node is one gateway.
 type Product interface {
 	// Start configures the node for the pods, and starts it.
@@ -35,6 +38,7 @@ type Fleet struct {
 	health  gateway.Health
 	nodes   []*Node
 	pods    []gateway.Pod
+	ports   *gateway.Ports
 }
 
 var _ gateway.Gateway = (*Fleet)(nil)
@@ -42,11 +46,15 @@ var _ gateway.Gateway = (*Fleet)(nil)
 // New starts the nodes of a product; each has as many free addresses beside the
 // clients' as more says.
 func New(ctx context.Context, o gateway.Options, more int, product Product) (*Fleet, error) {
-	f := &Fleet{product: product, health: o.Health, pods: slices.Clone(o.Pods)}
+	ports, err := gateway.NewPorts()
+	if err != nil {
+		return nil, err
+	}
+	f := &Fleet{product: product, health: o.Health, pods: slices.Clone(o.Pods), ports: ports}
 	for i := range o.Gateways {
-		n, err := NewNode(o.Dir, fmt.Sprintf("gateway-%d", i), more)
+		n, err := NewNode(o.Dir, fmt.Sprintf("gateway-%d", i), ports, more)
 		if err != nil {
-			return nil, err
+			return nil, errors.Join(err, f.Close())
 		}
 		f.nodes = append(f.nodes, n)
 	}
@@ -130,7 +138,7 @@ func (f *Fleet) Close() error {
 			errs = append(errs, e.End(n))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, f.ports.Close())...)
 }
 
 // WithGRPC is a Fleet that takes gRPC at addresses of its own.

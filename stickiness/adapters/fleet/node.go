@@ -25,10 +25,10 @@ type Node struct {
 }
 
 // NewNode makes a node's folder below dir, and finds its addresses: the clients', and more.
-func NewNode(dir, name string, more int) (*Node, error) {
+func NewNode(dir, name string, ports *gateway.Ports, more int) (*Node, error) {
 	n := &Node{Dir: filepath.Join(dir, name)}
 	for range more + 1 {
-		a, err := gateway.FreeAddress()
+		a, err := ports.Next()
 		if err != nil {
 			return nil, err
 		}

@@ -20,12 +20,16 @@ var program = fleet.Program{Name: "haproxy", Env: "HAPROXY"}
 const (
 	configuration = "haproxy.cfg"
 	socket        = "haproxy.sock"
+	masterSocket  = "master.sock"
 	states        = "servers.state"
 )
 
 type product struct {
 	configuration *template.Template
-	health        gateway.Health
+	// table: sessions are in a stick-table, which a reload puts at risk, and servers take
+	// no cookie, so that they can come and go by the runtime API.
+	table  bool
+	health gateway.Health
 }
 
 // Start starts the master and its worker. The servers' states of a former life are of
@@ -41,7 +45,14 @@ func (p *product) Start(ctx context.Context, n *fleet.Node, pods []gateway.Pod) 
 	if err := n.Fill(configuration, p.configuration, p.health, pods); err != nil {
 		return err
 	}
-	if _, err := n.Run("haproxy", path, "-W", "-db", "-f", n.Path(configuration)); err != nil {
+	if _, err := n.Run("haproxy", path, "-W", "-db", "-S", n.Path(masterSocket), "-f", n.Path(configuration)); err != nil {
+		return err
+	}
+	// A reload that is asked for before the master waits for one would be forgotten.
+	if err := n.Until(ctx, func(ctx context.Context) error {
+		_, err := ask(ctx, n.Path(masterSocket), "show proc")
+		return err
+	}); err != nil {
 		return err
 	}
 	if err := n.Until(ctx, func(ctx context.Context) error { return p.holds(ctx, n, "", pods) }); err != nil {
@@ -50,17 +61,24 @@ func (p *product) Start(ctx context.Context, n *fleet.Node, pods []gateway.Pod) 
 	return p.setStates(ctx, n, nil, pods)
 }
 
-// SetPods uses the runtime API where only states differ.
+// SetPods uses the runtime API where it can.
 func (p *product) SetPods(ctx context.Context, n *fleet.Node, from, to []gateway.Pod) error {
 	same := slices.EqualFunc(from, to, func(a, b gateway.Pod) bool { return a.Name == b.Name && a.Address == b.Address })
-	if !same {
-		if err := p.reload(ctx, n, from, to); err != nil {
-			return err
-		}
+	var err error
+	switch {
+	case same:
+	case p.table:
+		err = p.setServers(ctx, n, from, to)
+	default:
+		err = p.reload(ctx, n, from, to)
+	}
+	if err != nil {
+		return err
 	}
 	return p.setStates(ctx, n, from, to)
 }
 
+// Reload reloads; one of a table is over when the next would keep the table, too.
 func (p *product) Reload(ctx context.Context, n *fleet.Node, pods []gateway.Pod) error {
 	return p.reload(ctx, n, pods, pods)
 }
@@ -80,8 +98,8 @@ func (p *product) setStates(ctx context.Context, n *fleet.Node, from, to []gatew
 		if draining {
 			state = "drain"
 		}
-		if answer, err := command(ctx, n, "set server pods/"+pod.Name+" state "+state); err != nil || answer != "" {
-			return fmt.Errorf("%s of %s: %w", state, pod.Name, errors.Join(err, complaint(answer)))
+		if err := expect(ctx, n, "", "set server pods/"+pod.Name+" state "+state); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -147,6 +165,9 @@ func (p *product) holds(ctx context.Context, n *fleet.Node, old string, pods []g
 	}
 	if len(names) != len(pods) {
 		return fmt.Errorf("it has the servers %v", names)
+	}
+	if p.table {
+		return synchronized(ctx, n)
 	}
 	return nil
 }

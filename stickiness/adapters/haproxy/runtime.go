@@ -13,10 +13,16 @@ import (
 
 // command asks the runtime API of a node's worker.
 func command(ctx context.Context, n *fleet.Node, text string) (string, error) {
-	c, err := (&net.Dialer{}).DialContext(ctx, "unix", n.Path(socket))
+	return ask(ctx, n.Path(socket), text)
+}
+
+// ask asks at a socket, and says that this is all: a master waits for more otherwise.
+func ask(ctx context.Context, socket, text string) (string, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	if err != nil {
 		return "", err
 	}
+	c := conn.(*net.UnixConn)
 	defer c.Close()
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := c.SetDeadline(deadline); err != nil {
@@ -24,6 +30,9 @@ func command(ctx context.Context, n *fleet.Node, text string) (string, error) {
 		}
 	}
 	if _, err := io.WriteString(c, text+"\n"); err != nil {
+		return "", fmt.Errorf("%s: %w", text, err)
+	}
+	if err := c.CloseWrite(); err != nil {
 		return "", fmt.Errorf("%s: %w", text, err)
 	}
 	answer, err := io.ReadAll(c)
@@ -45,12 +54,4 @@ func pid(ctx context.Context, n *fleet.Node) (string, error) {
 		}
 	}
 	return "", errors.New("show info: no Pid")
-}
-
-// complaint is HAProxy's answer as an error; it says nothing where all is well.
-func complaint(answer string) error {
-	if answer == "" {
-		return nil
-	}
-	return errors.New(answer)
 }

@@ -58,7 +58,8 @@ func adapter(name, description, since string, texts ...string) gateway.Adapter {
 	return gateway.Adapter{
 		Name: name, Description: description,
 		Without: map[gateway.Feature]string{
-			gateway.HealthChecks: "open-source NGINX has no active checks, it learns from requests that failed",
+			gateway.ControlPlaneApart: fleet.OwnControlPlane,
+			gateway.HealthChecks:      "open-source NGINX has no active checks, it learns from requests that failed",
 		},
 		Available: func(ctx context.Context) error {
 			v, err := program.Version(ctx, "-v")

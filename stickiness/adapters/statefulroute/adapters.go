@@ -21,9 +21,12 @@ import (
 
 // kind is what the adapters differ in.
 type kind struct {
-	module   bool // the fast path
-	replicas bool // each gateway has an extproc of its own; they share a store
+	session  string // line of the configuration: where a session's name is
+	module   bool   // the fast path
+	replicas bool   // each gateway has an extproc of its own; they share a store
 }
+
+const byHeader = "key: [{header: x-session-id}]"
 
 // Adapters are all of them, with the programs where `make build` leaves them, seen from the
 // checkout, unless the environment variable STATEFUL_ROUTE_BIN names another folder, and the
@@ -35,15 +38,22 @@ func Adapters() []gateway.Adapter {
 // With are the adapters with the programs of a folder, and an Envoy.
 func With(bin string, envoy fleet.Program) []gateway.Adapter {
 	from := source{bin, envoy}
-	callout := from.adapter("stateful-route", "Stateful Route, every request asks extproc", kind{})
-	callout.Documented = []string{"README.md#your-own-envoy", "README.md#configuration", "README.md#see-and-steer-it"}
+	callout := from.adapter("stateful-route", "Stateful Route, header, every request asks extproc", kind{session: byHeader})
+	fast := from.adapter("stateful-route-fast", "Stateful Route, header, known sessions by Envoy's module", kind{session: byHeader, module: true})
+	replicas := from.adapter("stateful-route-replicas", "Stateful Route, header, an extproc and module for each gateway, sessions shared by Redis", kind{session: byHeader, module: true, replicas: true})
+	delete(replicas.Without, gateway.TwoGateways)
+	replicas.Documented = append([]string{"README.md#replicas"}, replicas.Documented...)
 
-	fast := from.adapter("stateful-route-fast", "Stateful Route, known sessions by Envoy's module", kind{module: true})
-	fast.Documented = append([]string{"README.md#the-fast-path"}, callout.Documented...)
+	cookie := from.adapter("stateful-route-cookie", "Stateful Route, cookie issued, module", kind{session: "issue: {cookie: stateful-route, ttl: 24h}", module: true})
+	cookie.Key = gateway.Key{Kind: gateway.IssuedCookie, Name: "stateful-route"}
+	cookie.Without[gateway.ClientIDs] = "the gateway makes the ids"
+	cookie.Without[gateway.LongIDs] = "the gateway makes the ids"
 
-	replicas := from.adapter("stateful-route-replicas", "Stateful Route, an extproc and module for each gateway, sessions shared by Redis", kind{module: true, replicas: true})
-	replicas.Documented = append([]string{"README.md#replicas"}, fast.Documented...)
-	return []gateway.Adapter{callout, fast, replicas}
+	learn := from.adapter("stateful-route-learn", "Stateful Route, cookie that pods set is learned, module", kind{session: "learn: [{cookie: sid}]", module: true})
+	learn.Key = gateway.Key{Kind: gateway.LearnedCookie, Name: "sid"}
+	learn.Without[gateway.ClientIDs] = "pods make the ids"
+	learn.Without[gateway.LongIDs] = "pods make the ids"
+	return []gateway.Adapter{callout, fast, replicas, cookie, learn}
 }
 
 // source is where the programs come from.
@@ -56,7 +66,12 @@ func (s source) adapter(name, description string, k kind) gateway.Adapter {
 	return gateway.Adapter{
 		Name: name, Description: description,
 		Key:          gateway.Key{Kind: gateway.Header, Name: "x-session-id"},
+		Documented:   []string{"README.md#your-own-envoy", "README.md#configuration", "README.md#the-fast-path", "README.md#see-and-steer-it"},
 		ReasonHeader: "x-stateful-route-reason",
+		RoutingHeaders: []string{
+			"x-stateful-route-destination", "x-stateful-route-service", "x-stateful-route-epoch", "x-stateful-route-pod", "x-stateful-route-confirm",
+		},
+		Without: map[gateway.Feature]string{gateway.TwoGateways: "with store.memory bindings are one extproc's; stateful-route-replicas shares them"},
 		Available: func(context.Context) error {
 			_, err := s.find(k)
 			return err

@@ -39,9 +39,9 @@ type machine struct {
 	EnvoyAdmin     string
 	Listen         string // extproc's
 	ProcessorAdmin string
-	Processors     []*machine // whose extprocs this Envoy asks
+	Processors     []*machine // whose extprocs every Envoy asks
 	PodsFile       string
-	OnPodLoss      string
+	Session        string // where a session's name is
 	Store          string // empty: memory
 	Module, Table  string // empty: no fast path
 }
@@ -73,25 +73,13 @@ func (m *machine) startControl(p programs) error {
 	return err
 }
 
-// asks reports whether the machine's own extproc is one that Envoys ask.
-func (m *machine) asks() bool {
-	for _, p := range m.Processors {
-		if p == m {
-			return true
-		}
-	}
-	return false
-}
-
-// start starts extproc, where the machine has one, and Envoy.
+// start starts extproc and then Envoy.
 func (m *machine) start(ctx context.Context, p programs) error {
-	if m.asks() {
-		if _, err := m.Run("extproc", p.extproc, "--config", m.Path(extprocFile), "--log-level", "info"); err != nil {
-			return err
-		}
-		if err := m.Until(ctx, m.ready(m.ProcessorAdmin)); err != nil {
-			return fmt.Errorf("extproc: %w", err)
-		}
+	if _, err := m.Run("extproc", p.extproc, "--config", m.Path(extprocFile), "--log-level", "info"); err != nil {
+		return err
+	}
+	if err := m.Until(ctx, m.ready(m.ProcessorAdmin)); err != nil {
+		return fmt.Errorf("extproc: %w", err)
 	}
 	if err := envoyproc.Start(m.Node, p.envoy, bootstrapFile); err != nil {
 		return err
@@ -110,8 +98,8 @@ func (m *machine) ready(admin string) func(context.Context) error {
 	}
 }
 
-// leads reports nil once the machine's Envoy, and extproc if it has one, have all that
-// xds-server has for them.
+// leads reports nil once the machine's Envoy and extproc have all that xds-server has for
+// them.
 func (m *machine) leads(ctx context.Context) error {
 	var clients []struct {
 		Node   string `json:"node"`
@@ -129,11 +117,7 @@ func (m *machine) leads(ctx context.Context) error {
 		}
 		has[c.Client+" "+c.Type] = true
 	}
-	want := []string{"envoy lds", "envoy cds", "envoy eds"}
-	if m.asks() {
-		want = append(want, "extproc cds", "extproc eds")
-	}
-	for _, w := range want {
+	for _, w := range []string{"envoy lds", "envoy cds", "envoy eds", "extproc cds", "extproc eds"} {
 		if !has[w] {
 			return fmt.Errorf("%s: not yet", w)
 		}

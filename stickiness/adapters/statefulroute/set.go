@@ -22,6 +22,7 @@ type set struct {
 	shared   *fleet.Node // the file of pods, and the store
 	memory   string      // a folder in memory for the tables
 	pods     []gateway.Pod
+	ports    *gateway.Ports
 }
 
 var _ gateway.ControlPlane = (*set)(nil)
@@ -39,7 +40,10 @@ func start(ctx context.Context, o gateway.Options, k kind, p programs) (*set, er
 
 // lay chooses addresses and writes all files.
 func (s *set) lay(o gateway.Options, k kind) (err error) {
-	if s.shared, err = fleet.NewNode(o.Dir, "shared", 0); err != nil {
+	if s.ports, err = gateway.NewPorts(); err != nil {
+		return err
+	}
+	if s.shared, err = fleet.NewNode(o.Dir, "shared", s.ports, 0); err != nil {
 		return err
 	}
 	if k.module {
@@ -48,16 +52,19 @@ func (s *set) lay(o gateway.Options, k kind) (err error) {
 		}
 	}
 	for i := range o.Gateways {
-		node, err := fleet.NewNode(o.Dir, fmt.Sprintf("gateway-%d", i), addresses)
+		node, err := fleet.NewNode(o.Dir, fmt.Sprintf("gateway-%d", i), s.ports, addresses)
 		if err != nil {
 			return err
 		}
-		control, err := fleet.NewNode(o.Dir, fmt.Sprintf("control-%d", i), 0)
+		control, err := fleet.NewNode(o.Dir, fmt.Sprintf("control-%d", i), s.ports, 0)
 		if err != nil {
 			return err
 		}
 		m := newMachine(node, control)
-		m.Health, m.PodsFile, m.OnPodLoss = o.Health, s.shared.Path("pods.yaml"), "reject"
+		m.Health, m.PodsFile, m.Session = o.Health, s.shared.Path("pods.yaml"), k.session
+		// A check is to be over when the next begins. A shorter timeout would take out pods
+		// that merely wait for a processor.
+		m.Health.Interval = max(o.Health.Interval, o.Health.Timeout)
 		if k.replicas {
 			m.Store = s.shared.Address
 		}
@@ -68,10 +75,6 @@ func (s *set) lay(o gateway.Options, k kind) (err error) {
 	}
 	for i, m := range s.machines {
 		m.Processors = s.machines
-		if !k.replicas {
-			m.Processors = s.machines[:1]
-			m.Table = s.machines[0].Table
-		}
 		if err := m.configure(); err != nil {
 			return fmt.Errorf("gateway %d: %w", i, err)
 		}
@@ -212,6 +215,9 @@ func (s *set) Close() error {
 	}
 	if s.shared != nil {
 		s.shared.Stop(patience)
+	}
+	if s.ports != nil {
+		errs = append(errs, s.ports.Close())
 	}
 	if s.memory != "" {
 		errs = append(errs, os.RemoveAll(s.memory))
