@@ -52,7 +52,10 @@ func RawHeader(name string, values ...string) Edit {
 }
 
 // Get sends one request through Envoy. A status other than 200 is no error.
-func (s *Stack) Get(edits ...Edit) (Answer, error) {
+func (s *Stack) Get(edits ...Edit) (Answer, error) { return s.GetOver(s.client.Transport, edits...) }
+
+// GetOver is Get over a client's connections of its own.
+func (s *Stack) GetOver(by http.RoundTripper, edits ...Edit) (Answer, error) {
 	req, err := http.NewRequest(http.MethodGet, s.URL, nil)
 	if err != nil {
 		return Answer{}, err
@@ -60,7 +63,9 @@ func (s *Stack) Get(edits ...Edit) (Answer, error) {
 	for _, edit := range edits {
 		edit(req)
 	}
-	resp, err := s.client.Do(req)
+	client := *s.client
+	client.Transport = by
+	resp, err := client.Do(req)
 	if err != nil {
 		return Answer{}, err
 	}
