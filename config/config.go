@@ -53,9 +53,6 @@ type Envoy struct {
 	HTTP10 bool
 	// DebugHeaders puts x-stateful-route-pod on every response. Default false.
 	DebugHeaders bool
-	// CodeStats has Envoy count the responses of each service's pods by their status, and
-	// how long they took. Default false.
-	CodeStats bool
 	// Tracing has Envoy export spans. Default off.
 	Tracing Tracing
 }

@@ -49,7 +49,6 @@ type rawEnvoy struct {
 	TrustedHops  uint32      `yaml:"trusted_hops"`
 	HTTP10       bool        `yaml:"http10"`
 	DebugHeaders bool        `yaml:"debug_headers"`
-	CodeStats    bool        `yaml:"code_stats"`
 	Tracing      *rawTracing `yaml:"tracing"`
 }
 
@@ -105,7 +104,6 @@ func (raw *rawEnvoy) check(doc *document, at path) Envoy {
 		TrustedHops:  raw.TrustedHops,
 		HTTP10:       raw.HTTP10,
 		DebugHeaders: raw.DebugHeaders,
-		CodeStats:    raw.CodeStats,
 		Tracing:      raw.Tracing.check(doc, at.With("tracing")),
 	}
 	e.Listeners = raw.Listener.check(doc, at, len(e.TLS) > 0)

@@ -183,7 +183,7 @@ func TestAPodRefusesAnOutdatedRouter(t *testing.T) {
 		}
 		pods[pod].ServeHTTP(w, r)
 	})
-	s := start(t, harness.Options{CodeStats: true, Services: []harness.Service{svc}})
+	s := start(t, harness.Options{Services: []harness.Service{svc}})
 	told := func() (harness.Answer, uint64) {
 		t.Helper()
 		a, err := s.OK(harness.InHeader("s"))

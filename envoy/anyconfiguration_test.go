@@ -80,7 +80,6 @@ func anyEnvoy(t *rapid.T) group {
 	set(t, g, 3, "tls", rapid.SliceOfN(rapid.Custom(anyCertificate), 1, 3))
 	set(t, g, 5, "http10", flags())
 	set(t, g, 5, "debug_headers", flags())
-	set(t, g, 5, "code_stats", flags())
 	set(t, g, 4, "trusted_hops", mostly([]int{0, 1, 16}, 17, -1, 1<<31, 1<<32))
 	set(t, extproc, 3, "message_timeout", durations())
 	set(t, extproc, 3, "address", rapid.SliceOfN(mostly([]string{"127.0.0.1:1", "[::1]:2", "unix:/run/x", "unix:@x", "unix:x"}, "unix:", "unix:a\x00b", "unix: ", "127.0.0.1:0", "0.0.0.0:1", "[::]:1", "[fe80::1%eth0]:80"), 1, 3))

@@ -28,7 +28,6 @@ type EnvoyConfig struct {
 	TrustedHops  int           `yaml:"trusted_hops,omitempty"`
 	HTTP10       bool          `yaml:"http10,omitempty"`
 	DebugHeaders bool          `yaml:"debug_headers,omitempty"`
-	CodeStats    bool          `yaml:"code_stats,omitempty"`
 	Tracing      *Tracing      `yaml:"tracing,omitempty"`
 }
 

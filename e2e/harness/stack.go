@@ -31,8 +31,6 @@ type Options struct {
 	SessionAffinity bool
 	// DebugHeaders adds the pod's name to responses.
 	DebugHeaders bool
-	// CodeStats has Envoy count the pods' responses by their status.
-	CodeStats bool
 	// MessageTimeout bounds one answer of extproc; 2s by default, as the machine
 	// that runs the tests may be slow, and 10s under the race detector.
 	MessageTimeout string
@@ -135,7 +133,7 @@ func (o Options) config(t testing.TB) Config {
 	c := Config{
 		Listen: Address(t), Admin: Address(t), Services: o.Services, Analyzer: o.Analyzer,
 		Envoy: EnvoyConfig{
-			Listener: []Listener{{Address: Address(t)}}, TLS: o.Certificates, DebugHeaders: o.DebugHeaders, CodeStats: o.CodeStats, Tracing: o.Tracing,
+			Listener: []Listener{{Address: Address(t)}}, TLS: o.Certificates, DebugHeaders: o.DebugHeaders, Tracing: o.Tracing,
 			TrustedHops: o.TrustedHops, HTTP10: o.HTTP10,
 			Extproc: Extproc{MessageTimeout: cmp.Or(o.MessageTimeout, messageTimeout()), SessionAffinity: o.SessionAffinity},
 		},

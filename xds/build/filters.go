@@ -108,7 +108,7 @@ func issuesCookies(m state.Model) bool {
 func buildFilters(m state.Model, fast FastPath) ([]*hcmv3.HttpFilter, error) {
 	makers := []func(state.Model) (*hcmv3.HttpFilter, error){
 		cleanResponseFilter, extprocFilter, denyUndecidedFilter, sessionFilter,
-		routerFilter,
+		func(state.Model) (*hcmv3.HttpFilter, error) { return routerFilter() },
 	}
 	if fast != (FastPath{}) {
 		module := func(m state.Model) (*hcmv3.HttpFilter, error) { return moduleFilter(m.Gateway, fast) }

@@ -188,13 +188,9 @@ func addrPort(ap netip.AddrPort) *corev3.Address {
 	}}}
 }
 
-func routerFilter(m state.Model) (*hcmv3.HttpFilter, error) {
-	return httpFilter(wellknown.Router, &routerv3.Router{
-		// Envoy's x-envoy-* response headers tell clients about our pods' timing.
-		SuppressEnvoyHeaders: true,
-		// Names of statistics are made and looked up for each response: a twentieth of what it costs.
-		DynamicStats: wrapperspb.Bool(m.Gateway.CodeStats),
-	})
+func routerFilter() (*hcmv3.HttpFilter, error) {
+	// Envoy's x-envoy-* response headers tell clients about our pods' timing.
+	return httpFilter(wellknown.Router, &routerv3.Router{SuppressEnvoyHeaders: true})
 }
 
 func httpFilter(name string, config proto.Message) (*hcmv3.HttpFilter, error) {

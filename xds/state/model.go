@@ -66,8 +66,6 @@ type Gateway struct {
 	HTTP10 bool
 	// DebugHeaders names the pod on every response.
 	DebugHeaders bool
-	// CodeStats has Envoy count each cluster's responses by their status.
-	CodeStats bool
 	// Tracing has Envoy export spans; the zero value is off.
 	Tracing Tracing
 }
@@ -88,7 +86,7 @@ func GatewayOf(e config.Envoy) Gateway {
 	}
 	return Gateway{
 		Listeners: listeners, Certificates: e.TLS, Extprocs: e.Extproc.Addresses,
-		MessageTimeout: e.Extproc.MessageTimeout, SessionAffinity: e.Extproc.SessionAffinity, DebugHeaders: e.DebugHeaders, CodeStats: e.CodeStats,
+		MessageTimeout: e.Extproc.MessageTimeout, SessionAffinity: e.Extproc.SessionAffinity, DebugHeaders: e.DebugHeaders,
 		TrustedHops: e.TrustedHops, HTTP10: e.HTTP10,
 		Tracing: Tracing(e.Tracing),
 	}
