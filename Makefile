@@ -73,6 +73,11 @@ bench-replicas: ## callouts of known and new sessions with the memory store and 
 bench-path: build ## what a request costs through plain Envoy, its peers and ours, in interleaved rounds; table and picture in out/
 	$(GO) run ./bench/path $(PATHFLAGS)
 
+.PHONY: rivals
+rivals: build ## sessions under faults through HAProxy, NGINX, Envoy alone, Caddy and ours, an hour; tables in out/rivals and docs/comparison.md
+	bench/rivals/install.sh
+	$(GO) run ./bench/rivals -docs docs $(RIVALSFLAGS)
+
 .PHONY: affinity-sim
 affinity-sim: ## what session tables break, at full size: 250,000 live sessions, a flood of 10M ids (an hour)
 	$(GO) test ./bench/sim/affinity -count=1 -timeout 2h -v -run 'Broken|Flood' -live 250000
