@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/stateful-route/stateful-route/stickiness/history"
 	"github.com/stateful-route/stateful-route/stickiness/pod"
@@ -27,6 +28,13 @@ func openEvents(ctx context.Context, s *session, v schedule.Visit, r *history.Re
 	return &held{close: sync.OnceFunc(func() { _ = resp.Body.Close() })}, resp, nil
 }
 
+// eventSent is when the n-th event may have been sent at the earliest: the pod's clock ticked
+// n times since the stream was asked for. When the one before was heard of says nothing, for
+// events wait in buffers while the client does not run.
+func eventSent(asked, every time.Duration, n int) time.Duration {
+	return asked + time.Duration(n)*every
+}
+
 // listen records every event until the stream ends, and its end unless the session
 // let it go.
 func (s *session) listen(ctx context.Context, h *held, body io.Reader, first history.Record) {
@@ -37,7 +45,7 @@ func (s *session) listen(ctx context.Context, h *held, body io.Reader, first his
 			continue
 		}
 		r := first
-		r.Nonce, r.Sent, r.Received = pod.EventNonce(first.Nonce, n), h.last, s.now()
+		r.Nonce, r.Sent, r.Received = pod.EventNonce(first.Nonce, n), eventSent(first.Sent, s.Every, n), s.now()
 		r.Status, r.Answer = http.StatusOK, parse([]byte(data))
 		h.last = r.Received
 		n++
