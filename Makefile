@@ -74,7 +74,7 @@ bench-path: build ## what a request costs through plain Envoy, its peers and our
 	$(GO) run ./bench/path $(PATHFLAGS)
 
 .PHONY: rivals
-rivals: build ## sessions under faults through HAProxy, NGINX, Envoy alone, Caddy and ours, an hour; tables in out/rivals and docs/comparison.md
+rivals: build ## sessions under faults through HAProxy, NGINX, Envoy alone, Caddy and ours, half an hour; tables in out/rivals and docs/comparison.md
 	bench/rivals/install.sh
 	$(GO) run ./bench/rivals -docs docs $(RIVALSFLAGS)
 

@@ -2,7 +2,7 @@
 // Stateful Route among them, and puts what came of it side by side. It is what `make rivals`
 // runs; bench/rivals/install.sh installs the peers.
 //
-//	go run ./bench/rivals                                     # everything, an hour on two cores
+//	go run ./bench/rivals                                     # everything, half an hour on two cores
 //	go run ./bench/rivals -adapters haproxy-table -seed 3,4    # some of it; the rest stays as it was
 //	go run ./bench/rivals -play=false -docs docs               # only the tables, from what was played
 //
