@@ -103,10 +103,15 @@ type restoredFirst struct {
 
 // Activate implements extproc.FastPath.
 func (r restoredFirst) Activate() error {
-	now, n := time.Now(), 0
+	began, n := time.Now(), 0
+	now := began
 	for b := range r.sessions.All() {
 		r.sessions.Show(b, now)
-		if n++; n%1024 == 0 && time.Since(now) > showRestoredWithin {
+		if n++; n%1024 != 0 {
+			continue
+		}
+		// By a clock that stood still sessions would look as if they had been used since.
+		if now = time.Now(); now.Sub(began) > showRestoredWithin {
 			break
 		}
 	}

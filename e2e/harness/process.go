@@ -14,9 +14,8 @@ import (
 	"github.com/stateful-route/stateful-route/internal/procgroup"
 )
 
-// stopWithin is how long a program may take to stop after SIGTERM: with a million sessions, on two
-// cores that eight tests share, it took more than 15 s once.
-const stopWithin = time.Minute
+// stopWithin is how long a program may take to stop after SIGTERM.
+const stopWithin = 15 * time.Second
 
 // logTail is how much of each log a failed test shows.
 const logTail = 6000
