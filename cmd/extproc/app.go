@@ -262,8 +262,10 @@ func (a *App) ready() error {
 		return errors.New("shutting down")
 	case !a.directory.Complete():
 		return errors.New("services and pods have not arrived from xds-server yet")
-	case !a.serving.Load():
+	case !a.serving.Load() && a.shared != nil:
 		return errors.New("the store has not answered yet")
+	case !a.serving.Load():
+		return errors.New("callouts are about to be answered")
 	}
 	return nil
 }

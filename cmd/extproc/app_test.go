@@ -122,6 +122,26 @@ func healthOf(t *testing.T, conn *grpc.ClientConn) healthv1.HealthCheckResponse_
 	return r.GetStatus()
 }
 
+// awaitServing waits until callouts are answered, which Run says a moment after all that
+// they need has come.
+func awaitServing(t *testing.T, conn *grpc.ClientConn) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	stream, err := healthv1.NewHealthClient(conn).Watch(ctx, &healthv1.HealthCheckRequest{Service: extprocv3.ExternalProcessor_ServiceDesc.ServiceName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		switch r, err := stream.Recv(); {
+		case err != nil:
+			t.Fatalf("callouts are not answered: %v", err)
+		case r.GetStatus() == healthv1.HealthCheckResponse_SERVING:
+			return
+		}
+	}
+}
+
 func service() []wire.ServiceState {
 	return []wire.ServiceState{{
 		Service: statefulroute.Service{
@@ -145,11 +165,9 @@ func TestReadyOnceServicesHaveCome(t *testing.T) {
 		t.Errorf("health before: %v", s)
 	}
 	a.directory.Set(service(), true)
+	awaitServing(t, conn)
 	if code, body := get(t, a, "/readyz"); code != 200 {
 		t.Errorf("readyz after: %d %s", code, body)
-	}
-	if s := healthOf(t, conn); s != healthv1.HealthCheckResponse_SERVING {
-		t.Errorf("health after: %v", s)
 	}
 	for _, path := range []string{"/healthz", "/metrics", "/api/v1/stats", "/api/v1/sessions"} {
 		if code, _ := get(t, a, path); code != 200 {
@@ -186,9 +204,7 @@ func TestServesFromItsStateFileWhileXDSServerIsAway(t *testing.T) {
 	defer stop()
 	conn := dial(t, a.grpcListener.Addr().String())
 	defer conn.Close()
-	if s := healthOf(t, conn); s != healthv1.HealthCheckResponse_SERVING {
-		t.Errorf("health: %v", s)
-	}
+	awaitServing(t, conn)
 	callout(t, conn)
 	for path, want := range map[string]string{
 		"/readyz":       "xds-server does not answer",
@@ -309,9 +325,7 @@ func TestUnixSocket(t *testing.T) {
 	a, _, stop := startApp(t, onSocket)
 	a.directory.Set(service(), true)
 	conn := dial(t, "unix:"+path)
-	if s := healthOf(t, conn); s != healthv1.HealthCheckResponse_SERVING {
-		t.Errorf("health over the socket: %v", s)
-	}
+	awaitServing(t, conn)
 	conn.Close()
 	if _, err := listen(context.Background(), "unix:"+path); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("a second process on the socket: %v", err)

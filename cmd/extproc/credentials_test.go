@@ -76,9 +76,7 @@ func TestEveryConnectionByTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if s := healthOf(t, conn); s != healthv1.HealthCheckResponse_SERVING {
-		t.Errorf("health by TLS: %v", s)
-	}
+	awaitServing(t, conn)
 	for name, refused := range map[string]*grpc.ClientConn{
 		"in plain text": dial(t, a.grpcListener.Addr().String()),
 		"of another authority": func() *grpc.ClientConn {
