@@ -6,6 +6,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	extprocsvcv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -37,10 +38,43 @@ func buildExtprocCluster(g state.Gateway) (*clusterv3.Cluster, error) {
 		c.LbPolicy = clusterv3.Cluster_LEAST_REQUEST
 		c.OutlierDetection = extprocOutliers(len(g.Extprocs))
 	}
-	if affine(g) {
-		return c, pickBySession(c, keepalive)
+	options := http2Protocol(keepalive)
+	if options.RetryPolicy, err = extprocRetry(g); err != nil {
+		return nil, err
 	}
-	return c, nil
+	if affine(g) {
+		// Sessions of one that is away spread over the others; those of the others stay.
+		options.HashPolicy, c.LbPolicy = hashPolicies(), clusterv3.Cluster_RING_HASH
+	}
+	c.TypedExtensionProtocolOptions, err = httpOptions(options)
+	return c, err
+}
+
+// extprocRetry has Envoy ask again, another replica first, until message_timeout
+// ends the callout: a request that arrives while extproc is being restarted waits
+// for the next process. A callout may be repeated at will, for the first claim of a
+// session holds; one that was answered is not. The count of retries only has to
+// outlast message_timeout. That of draws is high because two of them often give the
+// same replica, and one that hangs may be the less busy for it.
+//
+// It is the cluster's, which Envoy reads once: that of a gRPC service it reads anew for
+// each callout, which was a tenth of all that a request cost it.
+func extprocRetry(g state.Gateway) (*routev3.RetryPolicy, error) {
+	policy := &routev3.RetryPolicy{
+		RetryOn:    "connect-failure,refused-stream,reset,unavailable",
+		NumRetries: wrapperspb.UInt32(1000),
+		RetryBackOff: &routev3.RetryPolicy_RetryBackOff{
+			BaseInterval: durationpb.New(10 * time.Millisecond),
+			MaxInterval:  durationpb.New(50 * time.Millisecond),
+		},
+	}
+	if !replicated(g) {
+		return policy, nil
+	}
+	var err error
+	policy.RetryHostPredicate, err = elsewhere()
+	policy.HostSelectionRetryMaxAttempts = 20
+	return policy, err
 }
 
 func replicated(g state.Gateway) bool { return len(g.Extprocs) > 1 }

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
@@ -18,7 +17,6 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	headersessionv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/stateful_session/header/v3"
-	previoushostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -138,10 +136,6 @@ func cleanResponseFilter(state.Model) (*hcmv3.HttpFilter, error) {
 // services that recognise sessions switch it on: a request without a route is a
 // 404, and nobody's business.
 func extprocFilter(m state.Model) (*hcmv3.HttpFilter, error) {
-	retry, err := extprocRetry(m.Gateway)
-	if err != nil {
-		return nil, err
-	}
 	forwarded, err := forwardedHeaders(m)
 	if err != nil {
 		return nil, err
@@ -151,7 +145,6 @@ func extprocFilter(m state.Model) (*hcmv3.HttpFilter, error) {
 			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
 				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: extprocCluster},
 			},
-			RetryPolicy: retry,
 		},
 		ProcessingMode: &extprocv3.ProcessingMode{
 			RequestHeaderMode:   extprocv3.ProcessingMode_SEND,
@@ -175,37 +168,6 @@ func extprocFilter(m state.Model) (*hcmv3.HttpFilter, error) {
 	}
 	filter.Disabled = true
 	return filter, nil
-}
-
-// extprocRetry has Envoy ask again, another replica first, until message_timeout
-// ends the callout: a request that arrives while extproc is being restarted waits
-// for the next process. A callout may be repeated at will, for the first claim of a
-// session holds; one that was answered is not. The count of retries only has to
-// outlast message_timeout. That of draws is high because two of them often give the
-// same replica, and one that hangs may be the less busy for it. Envoy makes the predicate
-// anew for each callout, which costs a tenth of it: a single replica goes without.
-func extprocRetry(g state.Gateway) (*corev3.RetryPolicy, error) {
-	policy := &corev3.RetryPolicy{
-		RetryOn:    "connect-failure,refused-stream,reset,unavailable",
-		NumRetries: wrapperspb.UInt32(1000),
-		RetryBackOff: &corev3.BackoffStrategy{
-			BaseInterval: durationpb.New(10 * time.Millisecond),
-			MaxInterval:  durationpb.New(50 * time.Millisecond),
-		},
-	}
-	if !replicated(g) {
-		return policy, nil
-	}
-	elsewhere, err := toAny(&previoushostsv3.PreviousHostsPredicate{})
-	if err != nil {
-		return nil, err
-	}
-	policy.RetryHostPredicate = []*corev3.RetryPolicy_RetryHostPredicate{{
-		Name:       "envoy.retry_host_predicates.previous_hosts",
-		ConfigType: &corev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: elsewhere},
-	}}
-	policy.HostSelectionRetryMaxAttempts = 20
-	return policy, nil
 }
 
 // forwardedHeaders is the union of what all services' policies read: every

@@ -34,16 +34,13 @@ const confirmTimeout = time.Second
 // wire.RetryOnHeader. The router forgets the pod it was told when it tries again; of a
 // bound request boundSubset then knows it.
 func retryPolicy(svc statefulroute.Service) (*routev3.RetryPolicy, error) {
-	elsewhere, err := toAny(&previoushostsv3.PreviousHostsPredicate{})
+	elsewhere, err := elsewhere()
 	if err != nil {
 		return nil, err
 	}
 	p := &routev3.RetryPolicy{
-		NumRetries: wrapperspb.UInt32(2),
-		RetryHostPredicate: []*routev3.RetryPolicy_RetryHostPredicate{{
-			Name:       "envoy.retry_host_predicates.previous_hosts",
-			ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: elsewhere},
-		}},
+		NumRetries:         wrapperspb.UInt32(2),
+		RetryHostPredicate: elsewhere,
 		// LEAST_REQUEST likes a pod that fails fast and names it again and again:
 		// of 600 requests beside a dead pod one found it five times in a row, twice.
 		HostSelectionRetryMaxAttempts: 20,
@@ -52,6 +49,15 @@ func retryPolicy(svc statefulroute.Service) (*routev3.RetryPolicy, error) {
 		p.RetryOn = wire.RetryOn
 	}
 	return p, nil
+}
+
+// elsewhere has a retry go to a host that was not tried yet.
+func elsewhere() ([]*routev3.RetryPolicy_RetryHostPredicate, error) {
+	typed, err := toAny(&previoushostsv3.PreviousHostsPredicate{})
+	return []*routev3.RetryPolicy_RetryHostPredicate{{
+		Name:       "envoy.retry_host_predicates.previous_hosts",
+		ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: typed},
+	}}, err
 }
 
 // boundSubset has the retry of a request that extproc bound to a pod go to that pod,

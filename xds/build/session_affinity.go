@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"regexp"
 
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
@@ -64,18 +63,4 @@ func hashPolicies() []*routev3.RouteAction_HashPolicy {
 		}
 	}
 	return out
-}
-
-// pickBySession has the cluster of the replicas keep each session at one of them.
-// Sessions of one that is away spread over the others; those of the others stay.
-func pickBySession(c *clusterv3.Cluster, keepalive *corev3.KeepaliveSettings) error {
-	options := http2Protocol(keepalive)
-	options.HashPolicy = hashPolicies()
-	typed, err := httpOptions(options)
-	if err != nil {
-		return err
-	}
-	c.TypedExtensionProtocolOptions = typed
-	c.LbPolicy = clusterv3.Cluster_RING_HASH
-	return nil
 }
