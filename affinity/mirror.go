@@ -52,8 +52,14 @@ func (sh *shard) show(s *service, id uint64, b *statefulroute.Binding, now int64
 	if sh.expiredLocked(e, now) {
 		return false
 	}
+	return sh.showLocked(e, b.Key, now)
+}
+
+// showLocked has the mirror show an entry on its pod, and reports whether it does.
+func (sh *shard) showLocked(e *entry, key string, now int64) bool {
 	e.seat |= mirroredFlag
-	if !sh.total.mirror.Show(s.name, b.Key, b.Pod, time.Duration(max(now-e.LastSeen, 0))) {
+	g := sh.slab.groupOf(e)
+	if !sh.total.mirror.Show(g.service.name, key, g.pod.name, time.Duration(max(now-e.LastSeen, 0))) {
 		sh.withdrawLocked(e)
 		return false
 	}

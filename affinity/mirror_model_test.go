@@ -38,8 +38,9 @@ type mirrorOf struct{ *model }
 
 func (m mirrorOf) Show(service, key, pod string, age time.Duration) bool {
 	k := modelKey{service, key}
-	if b, ok := m.bound[k]; !ok || b.Pod != pod || age != m.now.Sub(b.LastSeen) {
-		m.t.Fatalf("%s: %v on %s is shown, used %s ago; bound is %+v", m.during, k, pod, age, b)
+	// A move is shown before it returns, but not before the journal knows.
+	if b, ok := m.bound[k]; !ok || m.journal[k].Pod != pod || age != m.now.Sub(b.LastSeen) {
+		m.t.Fatalf("%s: %v on %s is shown, used %s ago; bound is %+v, the journal has %+v", m.during, k, pod, age, b, m.journal[k])
 	}
 	if m.mirror.shown++; m.mirror.shown%8 == 0 {
 		m.mirror.refused++

@@ -16,10 +16,18 @@ type usedAgo struct {
 	asked int
 	shows int
 	shown map[string]bool
+	last  shownLast
 }
 
-func (u *usedAgo) Show(_, key, _ string, _ time.Duration) bool {
+// shownLast is what was shown last.
+type shownLast struct {
+	key, pod string
+	age      time.Duration
+}
+
+func (u *usedAgo) Show(_, key, pod string, age time.Duration) bool {
 	u.shows++
+	u.last = shownLast{key, pod, age}
 	u.shown[key] = true
 	return true
 }
@@ -113,6 +121,39 @@ func TestShowAgain(t *testing.T) {
 		}
 		if !c.Show(b, t0) || !mirror.shown["alice"] || mirror.shows != step.again {
 			t.Errorf("%+v: %d times shown, now %v", step, mirror.shows, mirror.shown)
+		}
+	}
+}
+
+// A session that is shown is shown on its new pod when a move or a rebind returns; one that is
+// not, is not.
+func TestAMovedSessionIsShownAtOnce(t *testing.T) {
+	mirror := &usedAgo{ago: 10 * time.Second, shown: map[string]bool{}}
+	c := newTable(t, Options{Mirror: mirror, DefaultExpiration: time.Minute})
+	now := t0.Add(30 * time.Second)
+	shown, _, _ := c.Claim("chat", "alice", "pod-1", t0)
+	hidden, _, _ := c.Claim("chat", "bob", "pod-1", t0)
+	if !c.Show(shown, t0) {
+		t.Fatal("not shown")
+	}
+	for _, to := range []string{"pod-2", "pod-3"} {
+		mirror.shows, mirror.last = 0, shownLast{}
+		move := func(b statefulroute.Binding) (statefulroute.Binding, error) {
+			if to == "pod-2" {
+				return c.Move(b.Service, b.Key, to, now)
+			}
+			b, _, err := c.Rebind(b, to, now)
+			return b, err
+		}
+		var err error
+		if shown, err = move(shown); err != nil {
+			t.Fatal(err)
+		}
+		if hidden, err = move(hidden); err != nil {
+			t.Fatal(err)
+		}
+		if want := (shownLast{"alice", to, mirror.ago}); mirror.shows != 1 || mirror.last != want || !mirror.shown["alice"] {
+			t.Errorf("%d shown, the last as %+v, not once as %+v", mirror.shows, mirror.last, want)
 		}
 	}
 }

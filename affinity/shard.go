@@ -232,12 +232,17 @@ func (sh *shard) isLocked(e *entry, b *statefulroute.Binding) bool {
 	return sh.slab.groupOf(e).pod.name == b.Pod && (b.Epoch == 0 || b.Epoch == e.epoch)
 }
 
-// reseatLocked binds an entry to another pod.
+// reseatLocked binds an entry to another pod. One that was shown is shown on that pod at
+// once: else the next request of each session that is moved would have to ask.
 func (sh *shard) reseatLocked(e *entry, key, to string, now int64) statefulroute.Binding {
-	if sh.slab.groupOf(e).pod.name != to {
+	shown, moves := e.seat&mirroredFlag != 0, sh.slab.groupOf(e).pod.name != to
+	if moves {
 		sh.changePodLocked(e, to, sh.nextEpochLocked(e.epoch, now))
 	}
 	sh.tellLocked(e)
+	if shown && moves {
+		sh.showLocked(e, key, now)
+	}
 	return sh.bindingLocked(e, key)
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,7 +16,6 @@ import (
 	"github.com/stateful-route/stateful-route/adminhttp"
 	"github.com/stateful-route/stateful-route/insight/tracing"
 	"github.com/stateful-route/stateful-route/sessionkey"
-	"github.com/stateful-route/stateful-route/wire"
 )
 
 // Bounds of one page of sessions.
@@ -192,21 +190,16 @@ func (a *admin) move(w http.ResponseWriter, r *http.Request, service, key string
 
 // mayServe refuses to bind a session where it could not be served.
 func (a *admin) mayServe(service, pod string) (code int, err error) {
-	services := a.Directory.Services()
-	i := slices.IndexFunc(services, func(s wire.ServiceState) bool { return s.Service.Name == service })
-	if i < 0 {
+	if !a.Directory.Has(service) {
 		return http.StatusNotFound, noService(service)
 	}
-	for _, p := range services[i].Pods {
-		if p.Name != pod {
-			continue
-		}
-		if !p.State.ServesBound() {
-			return http.StatusConflict, fmt.Errorf("pod %q is %s: it serves no session", pod, p.State)
-		}
-		return 0, nil
+	switch state, ok := a.Directory.PodState(service, pod); {
+	case !ok:
+		return http.StatusUnprocessableEntity, fmt.Errorf("service %q has no pod %q", service, pod)
+	case !state.ServesBound():
+		return http.StatusConflict, fmt.Errorf("pod %q is %s: it serves no session", pod, state)
 	}
-	return http.StatusUnprocessableEntity, fmt.Errorf("service %q has no pod %q", service, pod)
+	return 0, nil
 }
 
 func (a *admin) forget(w http.ResponseWriter, r *http.Request, service, key string) {
