@@ -56,6 +56,10 @@ func TestFastPathSessions(t *testing.T) {
 	s, keys, owners := startFast(t, homeless(), 60)
 	checkCounted(t, s, keys, owners)
 	traffic := s.Traffic(t, keys[20:], 50*time.Millisecond)
+	asked, err := s.FastPathRequests("unknown")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, key := range keys[:10] {
 		to := map[string]string{"chat-0": "chat-1", "chat-1": "chat-2", "chat-2": "chat-0"}[owners[key]]
 		if _, err := harness.Call(http.MethodPut, sessionURL(s, key), `{"pod": "`+to+`"}`); err != nil {
@@ -66,6 +70,9 @@ func TestFastPathSessions(t *testing.T) {
 				t.Errorf("moved from %s to %s, and answered by %q, %v", owners[key], to, a.Pod, err)
 			}
 		}
+	}
+	if now, err := s.FastPathRequests("unknown"); err != nil || now != asked {
+		t.Errorf("%v requests of sessions that were moved had to ask, %v", now-asked, err)
 	}
 	for _, key := range keys[10:20] {
 		if _, err := harness.Call(http.MethodDelete, sessionURL(s, key), ""); err != nil {
