@@ -19,9 +19,6 @@ type FastPath interface {
 	Activate() error
 	// SetService has Envoys handle the requests of a service by its policy.
 	SetService(svc statefulroute.Service) error
-	// SetSampling has one request without a session of the service come to us each time so
-	// long has passed; 0, which a service begins with, is every one.
-	SetSampling(name string, every time.Duration)
 	// RemoveService has all of them come to us, and its pods not served.
 	RemoveService(name string)
 	// SetPod says where a pod of a service that was set is, and whether it may be sent its
@@ -112,13 +109,6 @@ func (f *fastPath) setService(svc statefulroute.Service) {
 		f.RemoveService(svc.Name)
 		f.log.Warn("a service is left out of the fast path: its requests come to this process",
 			zap.String("service", svc.Name), zap.Error(err))
-	}
-}
-
-// sample has as many unbound requests come to us as have their response looked at.
-func (f *fastPath) sample(s *service) {
-	if f.FastPath != nil && s.shows {
-		f.SetSampling(s.policy.Name, s.unbound.every())
 	}
 }
 

@@ -71,10 +71,6 @@ func (f *mapFastPath) RemovePod(service, pod string) {
 	f.note("no %s, known %v", pod, f.directory.service(service).pods[pod] != nil)
 }
 
-func (f *mapFastPath) SetSampling(service string, every time.Duration) {
-	f.note("one of %s each %v", service, every)
-}
-
 func (f *mapFastPath) Show(_, key, pod string, _ time.Duration) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

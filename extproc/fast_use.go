@@ -10,7 +10,7 @@ import (
 
 // Served takes over what Envoys counted of requests that did not come here: metrics, load
 // reports and the balancer do not tell them from others. Without a pod they are requests
-// that name no session. It returns how many found theirs.
+// that name no session and that no pod of ours has answered. It returns how many found their session.
 func (d *Directory) Served(now time.Time, service, pod string, u *fastpath.PodUse) (hits uint64) {
 	s := d.service(service)
 	if s == nil {
@@ -22,6 +22,7 @@ func (d *Directory) Served(now time.Time, service, pod string, u *fastpath.PodUs
 		for class, n := range u.Requests[method] {
 			classes[class] += n
 			hits += n
+			b.Requests[method][class] += u.Unbound[method][class]
 		}
 	}
 	for bucket, n := range &u.Durations {
@@ -36,15 +37,13 @@ func (d *Directory) Served(now time.Time, service, pod string, u *fastpath.PodUs
 	s.metrics.TableHits(hits)
 	s.lookups.hits.Add(hits)
 	none, failed := classes[metrics.StatusClass(0)], classes[metrics.StatusClass(500)]
-	told := balancing.Served{
-		InFlight: int64(u.InFlight), Succeeded: hits - none - failed, Failed: failed, Others: none, ResponseTimes: u.ResponseSum,
-	}
-	for _, n := range &u.Responses {
-		told.Timed += uint64(n)
-	}
-	s.balancer.Served(now, pod, told)
-	if p := s.pods[pod]; p != nil && told.Timed > 0 {
-		p.times.nanos.Add(int64(u.ResponseSum))
+	// As of requests that come here, the balancer is told of those that have a session.
+	s.balancer.Served(now, pod, balancing.Served{
+		InFlight: int64(u.InFlight), Succeeded: hits - none - failed, Failed: failed, Others: none,
+		Timed: u.Responded, ResponseTimes: u.ResponseSum,
+	})
+	if p := s.pods[pod]; p != nil {
+		p.times.nanos.Add(int64(u.ResponseSum + u.UnboundResponseSum))
 		for bucket, n := range &u.Responses {
 			if n > 0 {
 				p.times.count(middle(bucket), uint64(n))

@@ -13,7 +13,7 @@ import (
 // balancer as others are.
 func TestServed(t *testing.T) {
 	d := newDirectory(t, stateOf(chat(), pods(2)))
-	u := &fastpath.PodUse{InFlight: 3, Aborted: 1, Misroutes: 1, DurationSum: 8 * 20 * time.Millisecond, ResponseSum: 6 * 20 * time.Millisecond}
+	u := &fastpath.PodUse{InFlight: 3, Aborted: 1, Misroutes: 1, DurationSum: 8 * 20 * time.Millisecond, ResponseSum: 6 * 20 * time.Millisecond, Responded: 6}
 	u.Requests[0][2], u.Requests[2][5], u.Requests[0][0] = 6, 1, 1 // GET 2xx, POST 5xx, GET without a response
 	bucket := fastpath.BucketOf(20 * time.Millisecond)
 	u.Durations[bucket], u.Responses[bucket] = 8, 6
@@ -25,16 +25,24 @@ func TestServed(t *testing.T) {
 	if hits := d.Served(t0, "chat", "", unbound); hits != 0 {
 		t.Errorf("%d hits of requests without a session", hits)
 	}
+	answered := &fastpath.PodUse{InFlight: 3, UnboundResponseSum: 5 * 40 * time.Millisecond, Aborted: 1}
+	answered.Unbound[0][2], answered.Unbound[0][5] = 5, 1
+	slower := fastpath.BucketOf(40 * time.Millisecond)
+	answered.Durations[slower], answered.Responses[slower] = 6, 5
+	if hits := d.Served(t0, "chat", "chat-1", answered); hits != 0 {
+		t.Errorf("%d hits of requests without a session that chat-1 answered", hits)
+	}
 	d.Served(t0, "gone", "chat-1", u)
 	for name, want := range map[string]float64{
-		`stateful_route_requests_total{code="2xx",method="GET",pod="chat-1",service="chat"}`:  6,
+		`stateful_route_requests_total{code="2xx",method="GET",pod="chat-1",service="chat"}`:  11,
 		`stateful_route_requests_total{code="2xx",method="GET",pod="",service="chat"}`:        4,
-		`stateful_route_request_errors_total{kind="upstream",pod="chat-1",service="chat"}`:    1,
-		`stateful_route_request_errors_total{kind="aborted",pod="chat-1",service="chat"}`:     1,
-		`stateful_route_request_duration_seconds_count{pod="chat-1",service="chat"}`:          8,
+		`stateful_route_request_errors_total{kind="upstream",pod="chat-1",service="chat"}`:    2,
+		`stateful_route_request_errors_total{kind="aborted",pod="chat-1",service="chat"}`:     2,
+		`stateful_route_request_duration_seconds_count{pod="chat-1",service="chat"}`:          14,
 		`stateful_route_cache_hits_total{service="chat"}`:                                     8,
 		`stateful_route_misroutes_total{pod="chat-1",service="chat"}`:                         1,
 		`stateful_route_requests_total{code="none",method="GET",pod="chat-1",service="chat"}`: 1,
+		`stateful_route_requests_total{code="5xx",method="GET",pod="chat-1",service="chat"}`:  1,
 		`stateful_route_requests_total{code="5xx",method="POST",pod="chat-1",service="chat"}`: 1,
 	} {
 		if got := metric(t, d, name); got != want {
@@ -59,7 +67,7 @@ func checkReported(t *testing.T, d *Directory) {
 	for _, e := range locality.GetUpstreamEndpointStats() {
 		for _, m := range e.GetLoadMetricStats() {
 			if m.GetMetricName() == wire.MetricResponseTime {
-				if m.GetNumRequestsFinishedWithMetric() != 6 || math.Abs(m.GetTotalMetricValue()-0.12) > 1e-9 {
+				if m.GetNumRequestsFinishedWithMetric() != 11 || math.Abs(m.GetTotalMetricValue()-0.32) > 1e-9 {
 					t.Errorf("response times reported: %v", m)
 				}
 				return

@@ -32,7 +32,6 @@ func (d *Directory) LoadReport(sessions SessionCounter, since time.Duration) []*
 			})
 		}
 		s.unbound.fine.Store(least < hardlySeen*since.Seconds())
-		d.fast.sample(s)
 		out = append(out, &endpointv3.ClusterStats{
 			ClusterName:           name,
 			UpstreamLocalityStats: []*endpointv3.UpstreamLocalityStats{locality},

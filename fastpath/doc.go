@@ -23,23 +23,25 @@
 // ends the process that touches it.
 //
 //	   0  header, 4096 bytes
-//	      0 "strroute" · 8 u32 version = 1 · 12 u32 header size · 16 u64 file size · 24 16 bytes: the hash's key
+//	      0 "strroute" · 8 u32 version = 2 · 12 u32 header size · 16 u64 file size · 24 16 bytes: the hash's key
 //	      40 u64 buckets, 48 u64 their offset · 56 u32 pods, 60 u32 size of one, 64 u64 offset
 //	      72 u32 slots of services (a power of two), 76 u32 size of one, 80 u64 offset
 //	      88 u64 offset of the policies, 96 u64 size of all · 104 u64 created (CLOCK_MONOTONIC, ns)
 //	      112 16 bytes: the boot's id, for that clock begins anew with each; zeros: not known
 //	      128 u32 state: 0 building, 1 live, 2 retired · 136 u64 end of the lease (CLOCK_MONOTONIC, ns; all ones: none)
 //	      144 u32 flags: 1 requests with a sampled traceparent take the callout, 2 those without one do, too
+//	      148 u32 slots of addresses (a power of two), 152 u64 their offset
 //	 256  counters: 8 stripes (by thread) of 16 u64, see [Table.Results]
 //	2048  readers: 64 × { u32 pid, 0 is free · u32 generation · u64 heartbeat (CLOCK_MONOTONIC, ns, each second or more often) }
 //	   .  pods, 4096 bytes each
 //	      0 u32 sequence · 4 u32 state: 1 serves · 8 u32 idle timeout in units of 250 ms, 0 none · 12 u32 generation
 //	      16 u16 length of the address · 18 u16 length of the name · 20 address as Envoy writes it · 64 name
-//	      320 u64 when the next request without a session is to take the callout (CLOCK_MONOTONIC, ns) · 328 u32 how often
-//	      one is to, in µs, 0 each: of the record that counts those of a service, see [Table.SetSampling]
 //	      384 u32 in flight [64 readers] · 640 u64 requests [10 methods][7 classes of status] · 1200 u64 ns of all requests
-//	      1208 u64 ns to their response headers · 1216 u64 aborted · 1224 u64 misroutes
+//	      1208 u64 ns of those of sessions to the response headers · 1216 u64 aborted · 1224 u64 misroutes
+//	      1232 u64 their number · 1240 u64 ns of those without a session to them · 1248 u32 number of the service
 //	      1280 u32 requests by their duration [256] · 2304 u32 by the time to the response headers [256], see [Bounds]
+//	      3328 u64 requests without a session, as those at 640, which they are none of
+//	   .  addresses, 4 bytes each, by linear probing from the hash of the service's number and a pod's address: u32 pod + 1, 0 is empty
 //	   .  services, 64 bytes each, by linear probing from the name's hash
 //	      0 u64 hash, 0 is empty · 8 u32 sequence · 12 u32 length of the policy, 0 is none · 16 u64 its offset · 24 u64 its version
 //	   .  buckets, 64 bytes each, one cache line
@@ -72,8 +74,9 @@
 // looks into the first, the second, and the first again. A policy's bytes may be used anew
 // once no slot names it: a reader copies them, and then finds its slot unchanged.
 //
-// Readers write: counters and histograms (atomic adds), their row of readers, when the next
-// request without a session is due (compare-and-swap; one that loses takes no callout), and
+// An address is moved while readers look, who then may not find its pod; one that they find is right.
+//
+// Readers write: counters and histograms (atomic adds), their row of readers, and
 // the uses of a binding, by compare-and-swap after a look at the sequence number. One that
 // loses a race with the writer has another session be used once more, which harms nobody.
 package fastpath

@@ -16,19 +16,24 @@ const (
 
 // PodUse is what readers counted of a pod's requests since the harvest before.
 type PodUse struct {
-	// InFlight is how many there are now.
+	// InFlight is how many of sessions there are now.
 	InFlight uint32
 	// Requests that ended, by method (GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, CONNECT,
 	// TRACE, other) and class of status (none, 1xx to 5xx, other).
 	Requests [Methods][Classes]uint64
+	// Unbound are those without a session, which are none of Requests.
+	Unbound [Methods][Classes]uint64
 	// DurationSum is how long those took in all, and Durations how many took how long: see
 	// Bounds.
 	DurationSum time.Duration
 	Durations   [Buckets]uint32
-	// ResponseSum and Responses are that of the times to response headers with a status
-	// below 500.
-	ResponseSum time.Duration
-	Responses   [Buckets]uint32
+	// ResponseSum and Responded are the sum and the number of the times to response headers with a
+	// status below 500 of requests of sessions, UnboundResponseSum is the sum of the others', and Responses
+	// are how many of both took how long.
+	ResponseSum        time.Duration
+	Responded          uint64
+	UnboundResponseSum time.Duration
+	Responses          [Buckets]uint32
 	// Aborted ended without a response, and Misroutes were served by another pod.
 	Aborted   uint64
 	Misroutes uint64
@@ -57,19 +62,21 @@ func BucketOf(took time.Duration) int {
 	return min(Buckets-1, 8*(e-2)+int(us>>(e-3)&7))
 }
 
-// sums are the words from PodRequests on: requests, duration, response, aborted, misroutes.
-const sums = layout.Methods*layout.Classes + 4
+// sums are the words from PodRequests on: requests, duration, response, aborted, misroutes,
+// responses, and response of those without a session.
+const sums = layout.Methods*layout.Classes + 6
 
 // counted is what a record's counters were when they were harvested.
 type counted struct {
 	inFlight   uint32
 	sums       [sums]uint64
+	unbound    [layout.Methods * layout.Classes]uint64
 	histograms *[2 * layout.HistBuckets]uint32 // nil: all zero
 }
 
 // Harvest calls take for each pod of which anything was counted since it was called last, or
-// that has requests in flight or had; the pod is "" for requests of the service that have no
-// session. u is valid until take returns, which must not call the table. It also takes out
+// that has requests in flight or had; the pod is "" for requests of the service without a
+// session of which no pod is known to serve them. u is valid until take returns, which must not call the table. It also takes out
 // what readers left that are no more, and sessions not used for hours: it is to be called
 // about once a second.
 func (t *Table) Harvest(take func(service, pod string, u *PodUse)) {
@@ -102,18 +109,28 @@ func (t *Table) harvest(i int, u *PodUse) bool {
 		return busy
 	}
 	var delta [sums]uint64
-	for w := range delta {
-		now := t.mem.Load64(at + layout.PodRequests + 8*uint64(w))
-		delta[w] = now - p.last.sums[w]
-		p.last.sums[w] = now
-	}
+	t.newWords(at+layout.PodRequests, p.last.sums[:], delta[:])
 	for w := range Methods * Classes {
 		u.Requests[w/Classes][w%Classes] = delta[w]
 	}
 	rest := delta[Methods*Classes:]
 	u.DurationSum, u.ResponseSum, u.Aborted, u.Misroutes = time.Duration(rest[0]), time.Duration(rest[1]), rest[2], rest[3]
+	u.Responded, u.UnboundResponseSum = rest[4], time.Duration(rest[5])
+	t.newWords(at+layout.PodUnboundRequests, p.last.unbound[:], delta[:Methods*Classes])
+	for w := range Methods * Classes {
+		u.Unbound[w/Classes][w%Classes] = delta[w]
+	}
 	t.harvestHistograms(i, u)
 	return true
+}
+
+// newWords is what was added to words since they were last.
+func (t *Table) newWords(at uint64, last, added []uint64) {
+	for w := range last {
+		now := t.mem.Load64(at + 8*uint64(w))
+		added[w] = now - last[w]
+		last[w] = now
+	}
 }
 
 // hasNews reports whether anything was counted. Whatever is adds to one of a few words, of

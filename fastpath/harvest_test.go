@@ -46,7 +46,7 @@ func TestHarvest(t *testing.T) {
 	}
 	r.End(a, 2, 5, 3*time.Millisecond, 10*time.Millisecond)
 	u := harvest(table)["chat/chat-1"]
-	want := fastpath.PodUse{InFlight: 1, DurationSum: 10 * time.Millisecond, ResponseSum: 3 * time.Millisecond}
+	want := fastpath.PodUse{InFlight: 1, DurationSum: 10 * time.Millisecond, ResponseSum: 3 * time.Millisecond, Responded: 1}
 	want.Requests[2][5] = 1
 	want.Durations[fastpath.BucketOf(10*time.Millisecond)] = 1
 	want.Responses[fastpath.BucketOf(3*time.Millisecond)] = 1

@@ -12,8 +12,10 @@ import (
 // pod is what the writer knows of a pod's record.
 type pod struct {
 	service    string
+	number     uint32 // of the service
 	name       string
-	used       bool // somebody's
+	address    string // at which readers find it
+	used       bool   // somebody's
 	removed    bool
 	since      time.Duration // it was removed, or its last binding was after that
 	entries    int           // bindings that name it
@@ -72,9 +74,7 @@ func (t *Table) record(s *service, service, name string) (int, error) {
 			t.removed--
 		}
 		t.clearInFlight(i)
-		t.mem.Store32(t.podAt(i)+layout.PodAskEvery, 0)
-		t.mem.Store64(t.podAt(i)+layout.PodAskDue, 0)
-		*p = pod{service: service, name: name, used: true, generation: p.generation + 1, last: p.last}
+		*p = pod{service: service, number: s.number, name: name, used: true, generation: p.generation + 1, last: p.last}
 		s.pods[name] = i
 		t.writePod(i, s.idle, "", false)
 	}
@@ -113,6 +113,7 @@ func (t *Table) podAt(i int) uint64 { return t.places.pods + uint64(i)*layout.Po
 // writePod writes all that identifies a pod.
 func (t *Table) writePod(i int, idle uint32, address string, serving bool) {
 	m, at, p := t.mem, t.podAt(i), &t.pods[i]
+	defer t.moveAddress(i, address)
 	state := uint32(0)
 	if serving {
 		state = layout.Serving
@@ -121,6 +122,7 @@ func (t *Table) writePod(i int, idle uint32, address string, serving bool) {
 		m.Store32(at+layout.PodState, state)
 		m.Store32(at+layout.PodIdle, idle)
 		m.Store32(at+layout.PodGeneration, p.generation)
+		m.Store32(at+layout.PodService, p.number)
 		m.Store32(at+layout.PodAddressLen, uint32(len(address))|uint32(len(p.name))<<16)
 		m.StoreBytes(at+layout.PodAddress, []byte(address))
 		m.StoreBytes(at+layout.PodName, []byte(p.name))
@@ -149,6 +151,7 @@ func (t *Table) removePod(s *service, name string) {
 	}
 	t.pods[i].removed, t.pods[i].since = true, t.now()
 	t.removed++
+	t.moveAddress(i, "")
 	at := t.podAt(i)
 	t.mem.Write(at+layout.PodSeq, func() { t.mem.Store32(at+layout.PodState, 0) })
 }

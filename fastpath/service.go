@@ -3,7 +3,6 @@ package fastpath
 import (
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	statefulroute "github.com/stateful-route/stateful-route"
@@ -47,19 +46,6 @@ func (t *Table) SetService(svc statefulroute.Service) error {
 		t.setIdle(i, s.idle)
 	}
 	return nil
-}
-
-// SetSampling has one request without a session of the service take the callout each time so
-// long has passed, and as many after a pause as did not in eight times that: what the pods'
-// responses take is learned there. It is rounded to microseconds; 0, which a service has that
-// nothing was said of, is every request. The method is the generic cell rate algorithm
-// (ITU-T I.371).
-func (t *Table) SetSampling(name string, every time.Duration) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if s := t.services[name]; t.mem != nil && s != nil && s.slot != 0 {
-		t.mem.Store32(t.podAt(s.unbound)+layout.PodAskEvery, uint32(min(max(every.Microseconds(), 0), math.MaxUint32)))
-	}
 }
 
 func (t *Table) setService(s *service, svc statefulroute.Service) error {

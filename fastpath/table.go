@@ -75,11 +75,12 @@ type Table struct {
 
 // places are where the parts of the file are.
 type places struct {
-	buckets, nBuckets   uint64
-	pods, nPods         uint64
-	services, nServices uint64 // slots
-	arena, arenaSize    uint64
-	size                uint64
+	buckets, nBuckets     uint64
+	pods, nPods           uint64
+	services, nServices   uint64 // slots
+	addresses, nAddresses uint64 // slots
+	arena, arenaSize      uint64
+	size                  uint64
 }
 
 // placesFor lays a file out, all parts at multiples of 4096.
@@ -90,6 +91,7 @@ func placesFor(o Options) places {
 		nServices: 2 << bits.Len(uint(o.Services-1)),
 		arenaSize: uint64(o.Services)<<10 + sparePolicies,
 	}
+	p.nAddresses = 2 << bits.Len(uint(p.nPods-1))
 	p.size = layout.HeaderSize
 	place := func(bytes uint64) (at uint64) {
 		at = p.size
@@ -97,6 +99,7 @@ func placesFor(o Options) places {
 		return at
 	}
 	p.pods = place(p.nPods * layout.PodSize)
+	p.addresses = place(p.nAddresses * 4)
 	p.services = place(p.nServices * layout.ServiceSlotSize)
 	p.buckets = place(p.nBuckets * layout.BucketSize)
 	p.arena = place(p.arenaSize)
@@ -175,6 +178,8 @@ func (t *Table) writeHeader() {
 	m.Store32(layout.OffServiceSlots, uint32(p.nServices))
 	m.Store32(layout.OffServiceSlotSize, layout.ServiceSlotSize)
 	m.Store64(layout.OffServices, p.services)
+	m.Store32(layout.OffAddressSlots, uint32(p.nAddresses))
+	m.Store64(layout.OffAddresses, p.addresses)
 	m.Store64(layout.OffArena, p.arena)
 	m.Store64(layout.OffArenaSize, p.arenaSize)
 	m.Store64(layout.OffCreated, uint64(t.created))

@@ -66,16 +66,18 @@ func (b *bench) startOurs(f *front, o oursConfig) error {
 	return b.startEnvoy(f, files["bootstrap.yaml"])
 }
 
-// noteModule says of each set-up with the module how many requests it answered itself: one that
-// Envoy does not use would otherwise look like a slow one.
+// noteModule says of each set-up with the module how many requests it answered itself, and which asked:
+// one that Envoy does not use would otherwise look like a slow one.
 func (b *bench) noteModule(ctx context.Context) {
 	for _, name := range slices.Sorted(maps.Keys(b.fronts)) {
 		f := b.fronts[name]
 		if !f.module {
 			continue
 		}
-		hits, err := f.metric(ctx, `stateful_route_fast_path_requests_total{result="hit"}`)
-		note := fmt.Sprintf("%s: the module sent %.0f requests to their pods", name, hits)
+		of, err := f.metrics(ctx, "stateful_route_fast_path_requests_total")
+		hits, unkeyed := of[`{result="hit"}`], of[`{result="unkeyed"}`]
+		note := fmt.Sprintf("%s: the module sent %.0f requests to their pods and %.0f without a session to any, and left %.0f to extproc, of which %.0f had none",
+			name, hits, unkeyed, sum(of)-hits-unkeyed-of[`{result="again"}`], of[`{result="no_key"}`])
 		if err != nil || hits == 0 && f.owners != nil {
 			note = fmt.Sprintf("**%s: the module is not in use** (%v)", name, err)
 		}
@@ -83,24 +85,34 @@ func (b *bench) noteModule(ctx context.Context) {
 	}
 }
 
-// metric is one of extproc's, 0 where it has none of that name.
-func (f *front) metric(ctx context.Context, series string) (float64, error) {
+func sum(of map[string]float64) (all float64) {
+	for _, v := range of {
+		all += v
+	}
+	return all
+}
+
+// metrics are the series of extproc's that have a name, by their labels.
+func (f *front) metrics(ctx context.Context, name string) (map[string]float64, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+f.admin+"/metrics", http.NoBody)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer func() { _ = answer.Body.Close() }()
-	lines := bufio.NewScanner(answer.Body)
+	of, lines := map[string]float64{}, bufio.NewScanner(answer.Body)
 	for lines.Scan() {
-		if value, ok := strings.CutPrefix(lines.Text(), series+" "); ok {
-			return strconv.ParseFloat(value, 64)
+		if rest, ok := strings.CutPrefix(lines.Text(), name); ok {
+			labels, value, _ := strings.Cut(rest, " ")
+			if of[labels], err = strconv.ParseFloat(value, 64); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return 0, lines.Err()
+	return of, lines.Err()
 }
 
 // sharedMemory is a folder of this run's in the file system in memory.

@@ -122,6 +122,7 @@ func (a *App) buildWatcher(context.Context) (err error) {
 	a.reporter, err = xdsclient.NewLoadReporter(xdsclient.LoadReporterOptions{
 		Conn: a.xds, NodeID: id, Usage: a.usage(), Log: a.log,
 		Report: func(since time.Duration) []*endpointv3.ClusterStats {
+			a.harvest(time.Now())
 			return a.directory.LoadReport(a.reportedSessions(), since)
 		},
 	})

@@ -91,10 +91,10 @@ func TestOnlyATableOfThisVersionIsOpened(t *testing.T) {
 		return append(append(append([]byte{}, whole[:at]...), b...), whole[at+len(b):]...)
 	}
 	for want, text := range map[string][]byte{
-		"shorter than its header": whole[:100], "not a table": with(0, 'x'), "of another version": with(layout.OffVersion, 2),
+		"shorter than its header": whole[:100], "not a table": with(0, 'x'), "of another version": with(layout.OffVersion, layout.Version-1),
 		"of another layout": with(layout.OffPodSize, 1), "cut short, or longer than it says": whole[:len(whole)-1],
 		"its buckets are not in it": with(layout.OffBucketCount+6, 1), "its services are not in it": with(layout.OffServiceSlots, 3),
-		"its pods are not in it": with(layout.OffPodCount+3, 1), "its policies are not in it": with(layout.OffArenaSize+5, 1),
+		"its addresses are not in it": with(layout.OffAddressSlots, 3), "its pods are not in it": with(layout.OffPodCount+3, 1), "its policies are not in it": with(layout.OffArenaSize+5, 1),
 		"of another boot of this machine": with(layout.OffBoot, whole[layout.OffBoot]^1),
 	} {
 		path := filepath.Join(t.TempDir(), "table")

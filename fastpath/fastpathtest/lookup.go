@@ -151,6 +151,7 @@ func (r *Reader) End(a Answer, method, class int, response, duration time.Durati
 	m.Add64(at+layout.PodRequests+8*uint64(method*layout.Classes+class), 1)
 	m.Add64(at+layout.PodDurationSum, uint64(duration))
 	m.Add64(at+layout.PodResponseSum, uint64(response))
+	m.Add64(at+layout.PodResponses, 1)
 	m.Add32(at+layout.PodDurationHist+4*uint64(fastpath.BucketOf(duration)), 1)
 	m.Add32(at+layout.PodResponseHist+4*uint64(fastpath.BucketOf(response)), 1)
 }

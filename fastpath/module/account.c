@@ -22,9 +22,26 @@ static char *in_flight(const table *t, char *pod, uint64_t reader) {
 void account_begin(const table *t, flight *f) {
   f->answered = 0;
   f->status = 0;
+  f->served = false;
   f->reader = atomic_load_explicit(&t->reader, memory_order_relaxed);
   char *p = record(t, f), *count = p ? in_flight(t, p, f->reader) : NULL;
   if (count) add32(count, 1);
+}
+
+/* leave takes a request out of those in flight. */
+static char *leave(const table *t, const flight *f) {
+  char *p = record(t, f), *count = p && !f->served ? in_flight(t, p, f->reader) : NULL;
+  if (count) add32(count, (uint32_t)-1);
+  return p;
+}
+
+void account_served(const table *t, flight *f, span address) {
+  uint32_t pod, generation;
+  if (f->service == 0 || !table_pod_at(t, f->service, address, &pod, &generation)) return;
+  leave(t, f);
+  f->pod = pod;
+  f->generation = generation;
+  f->served = true;
 }
 
 void account_answer(const table *t, flight *f, int status, uint64_t now) {
@@ -32,7 +49,8 @@ void account_answer(const table *t, flight *f, int status, uint64_t now) {
   f->answered = now;
   char *p = record(t, f);
   if (!p || status <= 0 || status >= 500) return; /* a failure says nothing of how fast the pod is */
-  add64(p + P_RESPONSE_SUM, now - f->began);
+  add64(p + (f->service == 0 ? P_RESPONSE_SUM : P_UNBOUND_RESPONSE_SUM), now - f->began);
+  if (f->service == 0) add64(p + P_RESPONSES, 1);
   add32(p + P_RESPONSE_HIST + (size_t)account_bucket(now - f->began) * 4, 1);
 }
 
@@ -46,19 +64,12 @@ static int status_class(int status) {
   return status == 0 || (class >= 1 && class <= 5) ? class : STATUS_CLASSES - 1;
 }
 
-/* leave takes a request out of those in flight. */
-static char *leave(const table *t, const flight *f) {
-  char *p = record(t, f), *count = p ? in_flight(t, p, f->reader) : NULL;
-  if (count) add32(count, (uint32_t)-1);
-  return p;
-}
-
 void account_cancel(const table *t, const flight *f) { leave(t, f); }
 
 void account_end(const table *t, const flight *f, uint64_t now) {
   char *p = leave(t, f);
   if (!p) return;
-  add64(p + P_REQUESTS + (size_t)(f->method * STATUS_CLASSES + status_class(f->status)) * 8, 1);
+  add64(p + (f->served ? P_UNBOUND_REQUESTS : P_REQUESTS) + (size_t)(f->method * STATUS_CLASSES + status_class(f->status)) * 8, 1);
   add64(p + P_DURATION_SUM, now - f->began);
   add32(p + P_DURATION_HIST + (size_t)account_bucket(now - f->began) * 4, 1);
   if (f->status == 0) add64(p + P_ABORTED, 1);

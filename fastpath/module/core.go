@@ -77,6 +77,15 @@ static verdict core_decide(const table *t, policy_cache *c, const char *service,
   return v;
 }
 
+// core_served has a request without a session be answered by who is at an address, and end.
+static void core_served(const table *t, verdict v, span at, int status, uint64_t response, uint64_t duration) {
+  flight f = {.began = 1, .pod = v.pod.pod, .generation = v.pod.generation, .service = v.pinned ? 0 : v.policy->service, .method = v.method};
+  account_begin(t, &f);
+  account_served(t, &f, at);
+  account_answer(t, &f, status, 1 + response);
+  account_end(t, &f, 1 + duration);
+}
+
 typedef struct {
   char *message;
   size_t len;
@@ -124,6 +133,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"runtime"
+	"time"
 	"unsafe"
 )
 
@@ -220,10 +230,26 @@ func (t *Table) Decide(service string, h Headers) Verdict { return t.decide(serv
 // DecideAgain decides of a request that has failed and begins anew.
 func (t *Table) DecideAgain(service string, h Headers) Verdict { return t.decide(service, h, true) }
 
-func (t *Table) decide(service string, h Headers, again bool) Verdict {
+// Serve decides, and has whoever is at the upstream address answer so fast: a request that takes the callout
+// ends there.
+func (t *Table) Serve(service string, h Headers, upstream string, status int, response, duration time.Duration) (result int) {
+	v := t.verdict(service, h, false)
+	if v.skip {
+		at := C.span{ptr: (*C.char)(unsafe.Pointer(unsafe.StringData(upstream))), len: C.size_t(len(upstream))}
+		C.core_served(t.table, v, at, C.int(status), C.uint64_t(response), C.uint64_t(duration))
+	}
+	return int(v.result)
+}
+
+func (t *Table) verdict(service string, h Headers, again bool) C.verdict {
 	v := C.core_decide(t.table, t.policies, (*C.char)(unsafe.Pointer(unsafe.StringData(service))), C.size_t(len(service)),
 		(*C.char)(unsafe.Pointer(unsafe.SliceData(h))), C.size_t(len(h)), C.bool(again))
 	runtime.KeepAlive(h)
+	return v
+}
+
+func (t *Table) decide(service string, h Headers, again bool) Verdict {
+	v := t.verdict(service, h, again)
 	made := Verdict{Result: int(v.result), Skip: bool(v.skip)}
 	if v.pinned {
 		made.Address = C.GoStringN(&v.pod.address[0], C.int(v.pod.address_len))

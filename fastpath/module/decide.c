@@ -1,8 +1,5 @@
 #include "decide.h"
 
-/* ASK_BURST is how many requests without a key may take the callout one after the other after a pause. */
-enum { ASK_BURST = 8 };
-
 /* The methods by which requests are counted; the last stands for all others. */
 static const char *const methods[METHODS - 1] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"};
 
@@ -53,27 +50,12 @@ static bool traced(uint32_t flags, const headers *h) {
   return sampled && (flags & TABLE_SAMPLED_CALLS_OUT) != 0;
 }
 
-/* asks reports whether extproc is to see the response of a request that any pod may serve, for how
-   long it takes: one each time so long has passed as the record says, each for 0 (ITU-T I.371). Of
-   threads that ask at once one may, the others are answered for. */
-static bool asks(char *record, uint64_t now) {
-  uint64_t every = (uint64_t)load32(record + P_ASK_EVERY) * 1000;
-  if (every == 0) return true;
-  uint64_t due = load64(record + P_ASK_DUE);
-  uint64_t next = (due > now ? due : now) + every;
-  if (due > now && due - now > ASK_BURST * every) next = now + every; /* owed from when it was rarer */
-  if (next - now > ASK_BURST * every) return false;
-  return __atomic_compare_exchange_n((uint64_t *)(void *)(record + P_ASK_DUE), &due, next, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
-}
-
-static result unkeyed(const table *t, const request *r, verdict *v) {
+static result unkeyed(const table *t, verdict *v) {
   const policy *p = v->policy;
   if (!(p->flags & POLICY_UNKEYED)) return RESULT_NO_KEY;
   if (p->unbound_pod >= t->pod_count) return RESULT_POLICY;
-  char *record = table_pod(t, p->unbound_pod);
-  if (asks(record, r->now)) return RESULT_NO_KEY;
   v->pod.pod = p->unbound_pod;
-  v->pod.generation = load32(record + P_GENERATION);
+  v->pod.generation = load32(table_pod(t, p->unbound_pod) + P_GENERATION);
   v->skip = true;
   return RESULT_UNKEYED;
 }
@@ -99,7 +81,7 @@ static result decided(const table *t, policy_cache *policies, const request *r, 
   session_key key;
   switch (keys_read(p, r->headers, r->unix_seconds, &key)) {
     case KEY_NONE:
-      return unkeyed(t, r, v);
+      return unkeyed(t, v);
     case KEY_ONE:
       return bound(t, r, &key, v);
     case KEY_SEVERAL:

@@ -120,6 +120,7 @@ static void begin(stream *s, held *h, const verdict *v, uint64_t now) {
   s->flight.pod = v->pod.pod;
   s->flight.generation = v->pod.generation;
   s->flight.method = v->method;
+  s->flight.service = v->pinned ? 0 : v->policy->service;
   account_begin(&h->t, &s->flight);
   atomic_store_explicit(&s->table, h, memory_order_relaxed);
   if (!v->pinned) return;
@@ -182,12 +183,13 @@ int HOOK(http_filter_response_headers)(void *envoy, const void *filter, bool end
   uint64_t now = monotonic_ns();
   if (retry_begin(envoy, s, now)) return ABI_STOP_ITERATION;
   const table *t = &atomic_load_explicit(&s->table, memory_order_relaxed)->t;
+  abi_buffer at = {NULL, 0};
+  bool known = envoy_dynamic_module_callback_http_get_upstream_remote_address(envoy, &at) && at.length > 0;
+  span served = {at.ptr, known ? at.length : 0};
+  account_served(t, &s->flight, served);
   account_answer(t, &s->flight, status_of(envoy), now);
-  abi_buffer served = {NULL, 0};
-  if (s->pinned && envoy_dynamic_module_callback_http_get_upstream_remote_address(envoy, &served) && served.length > 0 &&
-      !span_is((span){served.ptr, served.length}, s->address, s->address_len))
-    account_misroute(t, &s->flight);
-  return learned_look(s, envoy, (span){served.ptr, served.length});
+  if (s->pinned && known && !span_is(served, s->address, s->address_len)) account_misroute(t, &s->flight);
+  return learned_look(s, envoy, served);
 }
 
 int HOOK(http_filter_local_reply)(void *envoy, const void *filter, uint32_t status, abi_buffer details, bool reset) {

@@ -117,6 +117,51 @@ void table_touch(const table *t, session_hash h, uint64_t now) {
   if (find(t, h, &e) == RESULT_HIT) mark(t, &e, (use){now, 0});
 }
 
+/* word_of is the beginning of a text as a number, with zeros after its end. */
+static uint64_t word_of(const char *text, size_t len) {
+  uint64_t word = 0;
+  if (len >= sizeof word) {
+    memcpy(&word, text, sizeof word);
+  } else {
+    for (size_t i = 0; i < len; i++) word |= (uint64_t)(unsigned char)text[i] << 8 * i;
+  }
+  return word;
+}
+
+/* address_hash need not be a good one: no client has a say in where pods are. */
+static uint64_t address_hash(uint32_t service, span address) {
+  uint64_t h = service;
+  for (size_t i = 0; i < address.len; i += 8) {
+    h = (h ^ word_of(address.ptr + i, address.len - i)) * 0x9e3779b97f4a7c15ull;
+    h ^= h >> 32;
+  }
+  return h;
+}
+
+/* is_at reports whether a record is that of the service's pod at an address. */
+static bool is_at(const char *p, uint32_t service, span address, uint32_t *generation) {
+  for (int tries = 0; tries < SEQ_TRIES; tries++) {
+    uint32_t seq = seq_begin(p + P_SEQ);
+    *generation = load32(p + P_GENERATION);
+    bool same = load32(p + P_SERVICE) == service && (load32(p + P_ADDRESS_LEN) & 0xffff) == address.len;
+    for (size_t i = 0; same && i < address.len; i += 4) same = load32(p + P_ADDRESS + i) == (uint32_t)word_of(address.ptr + i, address.len - i);
+    if (seq_same(p + P_SEQ, seq)) return same;
+  }
+  return false;
+}
+
+bool table_pod_at(const table *t, uint32_t service, span address, uint32_t *pod, uint32_t *generation) {
+  if (address.len == 0 || address.len > P_ADDRESS_MAX) return false;
+  uint64_t hash = address_hash(service, address);
+  for (uint32_t i = 0; i < t->address_slots; i++) {
+    uint32_t there = load32(t->addresses + (size_t)((hash + i) & (t->address_slots - 1)) * 4);
+    if (there == 0 || there > t->pod_count) return false;
+    *pod = there - 1;
+    if (is_at(table_pod(t, *pod), service, address, generation)) return true;
+  }
+  return false;
+}
+
 /* service_slot finds the slot that has a service's hash; the policy itself names the service. */
 static char *service_slot(const table *t, span service) {
   uint64_t hash = siphash(t->hash_key, 0, 0, service.ptr, service.len).lo;

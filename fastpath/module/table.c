@@ -47,6 +47,8 @@ static bool section(const table *t, uint64_t off, uint64_t count, uint64_t size,
   return off >= HEADER_SIZE && off <= t->size && off % align == 0 && count <= (t->size - off) / size;
 }
 
+static bool power_of_two(uint32_t n) { return n != 0 && (n & (n - 1)) == 0; }
+
 const char *table_adopt(table *t, char *base, size_t size) {
   if (size < HEADER_SIZE) return "shorter than its header";
   if (memcmp(base + H_MAGIC, "strroute", 8) != 0) return "not a table";
@@ -65,16 +67,19 @@ const char *table_adopt(table *t, char *base, size_t size) {
   t->created = load64(base + H_CREATED);
   t->arena_off = load64(base + H_ARENA_OFF);
   t->arena_size = load64(base + H_ARENA_SIZE);
+  t->address_slots = load32(base + H_ADDRESS_SLOTS);
   uint64_t buckets = load64(base + H_BUCKETS_OFF), pods = load64(base + H_PODS_OFF), services = load64(base + H_SERVICES_OFF);
+  uint64_t addresses = load64(base + H_ADDRESSES_OFF);
   if (t->bucket_count == 0 || !section(t, buckets, t->bucket_count, BUCKET_SIZE, 64)) return "its buckets are not in it";
-  if (t->service_slots == 0 || (t->service_slots & (t->service_slots - 1)) != 0 ||
-      !section(t, services, t->service_slots, SERVICE_SLOT_SIZE, 64))
+  if (!power_of_two(t->service_slots) || !section(t, services, t->service_slots, SERVICE_SLOT_SIZE, 64))
     return "its services are not in it";
   if (!section(t, pods, t->pod_count, POD_SIZE, 64)) return "its pods are not in it";
+  if (!power_of_two(t->address_slots) || !section(t, addresses, t->address_slots, 4, 64)) return "its addresses are not in it";
   if (!section(t, t->arena_off, t->arena_size, 1, 1)) return "its policies are not in it";
   t->buckets = base + buckets;
   t->pods = base + pods;
   t->services = base + services;
+  t->addresses = base + addresses;
   t->arena = base + t->arena_off;
   atomic_store(&t->reader, READERS);
   return NULL;

@@ -37,9 +37,9 @@ typedef struct {
   size_t size;
   uint64_t hash_key[2];
   uint64_t bucket_count, created;
-  char *buckets, *pods, *services, *arena;
+  char *buckets, *pods, *services, *addresses, *arena;
   uint64_t arena_off, arena_size;
-  uint32_t pod_count, service_slots;
+  uint32_t pod_count, service_slots, address_slots;
   _Atomic uint64_t reader;  /* generation << 32 | our slot among the readers, which is READERS for none */
   uint64_t serial;          /* of all tables that this process opened */
   uint64_t device, inode;   /* of the file */
@@ -87,6 +87,9 @@ typedef struct {
 result table_find(const table *t, session_hash h, use u, bool with_name, bound_pod *found);
 /* table_touch says that a session is in use, without counting a request. */
 void table_touch(const table *t, session_hash h, uint64_t now);
+
+/* table_pod_at finds the pod of a service that is at an address, as Envoy writes it. */
+bool table_pod_at(const table *t, uint32_t service, span address, uint32_t *pod, uint32_t *generation);
 
 bool table_policy(const table *t, span service, policy_ref *ref);
 /* table_copy copies a policy; false when the slot has another one by now. */

@@ -68,7 +68,9 @@ static void core_round(const char *whole, size_t size, uint64_t serial) {
       table_count(&t, 3, v.result);
       if (!v.skip) continue;
       flight f = {.began = r.now, .pod = v.pod.pod, .generation = v.pod.generation, .method = v.method};
+      f.service = v.pinned ? 0 : v.policy->service;
       account_begin(&t, &f);
+      account_served(&t, &f, span_of("127.0.0.1:9101"));
       account_answer(&t, &f, (int)any(700), r.now + any(1u << 30));
       account_end(&t, &f, r.now + any(1u << 30));
     }

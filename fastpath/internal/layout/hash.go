@@ -24,6 +24,17 @@ func ServiceHash(key [2]uint64, name string) uint64 {
 	return max(lo, 1)
 }
 
+// AddressHash is the hash of the address of a pod of the service of that number. It need not be a good
+// one: no client has a say in where pods are.
+func AddressHash(service uint32, address string) uint64 {
+	h := uint64(service)
+	for ; address != ""; address = address[min(8, len(address)):] {
+		h = (h ^ word(address[:min(8, len(address))])) * 0x9E3779B97F4A7C15
+		h ^= h >> 32
+	}
+	return h
+}
+
 // Buckets are the two of n in which a session may be.
 func (h Hash) Buckets(n uint64) [2]uint64 {
 	first, _ := bits.Mul64(h.A, n)

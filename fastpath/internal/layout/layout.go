@@ -8,7 +8,7 @@ import "time"
 // The header: where what is.
 const (
 	Magic   = "strroute"
-	Version = 1
+	Version = 2
 
 	HeaderSize = 4096
 
@@ -32,6 +32,8 @@ const (
 	OffState           = 128
 	OffLeaseEnd        = 136
 	OffFlags           = 144
+	OffAddressSlots    = 148
+	OffAddresses       = 152
 	OffCounters        = 256
 	OffReaders         = 2048
 )
@@ -101,8 +103,6 @@ const (
 	PodAddressLen = 16 // and, in the upper half of the word, the length of its name
 	PodAddress    = 20
 	PodName       = 64
-	PodAskDue     = 320 // of the record of requests without a session, see SetSampling: CLOCK_MONOTONIC, in ns
-	PodAskEvery   = 328 // µs
 	PodInFlight   = 384
 	PodRequests   = 640
 
@@ -113,12 +113,16 @@ const (
 	Classes     = 7
 	HistBuckets = 256
 
-	PodDurationSum  = PodRequests + Methods*Classes*8
-	PodResponseSum  = PodDurationSum + 8
-	PodAborted      = PodDurationSum + 16
-	PodMisroutes    = PodDurationSum + 24
-	PodDurationHist = 1280
-	PodResponseHist = PodDurationHist + 4*HistBuckets
+	PodDurationSum        = PodRequests + Methods*Classes*8
+	PodResponseSum        = PodDurationSum + 8 // of the requests of sessions, as is their number; the histogram is of all
+	PodAborted            = PodDurationSum + 16
+	PodMisroutes          = PodDurationSum + 24
+	PodResponses          = PodDurationSum + 32
+	PodUnboundResponseSum = PodDurationSum + 40
+	PodService            = PodDurationSum + 48
+	PodDurationHist       = 1280
+	PodResponseHist       = PodDurationHist + 4*HistBuckets
+	PodUnboundRequests    = PodResponseHist + 4*HistBuckets // those without a session, as PodRequests the others
 
 	// Serving is a bit of the word at PodState.
 	Serving = 1
