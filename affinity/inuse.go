@@ -37,7 +37,7 @@ func (t *Table) Release(service, key string, now time.Time) {
 // owner calls it every second or so. When it has been done within a sixteenth of the
 // shortest idle timeout it does nothing; else it costs as much as there are sessions in
 // use, and holds a lock for a few hundred at a time. It also counts uses by way of the
-// mirror, of all bindings every half minute or so, and each time of as many as are due.
+// mirror, of those bindings that had any, each every half minute or so.
 func (t *Table) Renew(now time.Time) {
 	at := t.nanos(now)
 	t.catchUpSome(at)

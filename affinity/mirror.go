@@ -17,14 +17,18 @@ import (
 // a second chance.
 type Mirror interface {
 	// Show has the key's binding shown, which was used so long ago, and reports whether it
-	// is. It may be called again for one that is.
-	Show(service, key, pod string, age time.Duration) bool
+	// is. It may be called again for one that is. The id is the table's own, see Recent.
+	Show(service, key, pod string, age time.Duration, id uint64) bool
 	// Withdraw returns when the binding is not shown any more.
 	Withdraw(service, key string)
 	// Used returns how often the binding was used by way of the mirror since Used was
 	// called last, and how long ago it was seen there, which it may be without a use; ok is
 	// false for one that is not shown.
 	Used(service, key string) (n uint32, age time.Duration, ok bool)
+	// Recent appends the ids of the bindings that were used since Used was called for them,
+	// or seen within the last so long, and perhaps of others: of those in one of so many
+	// parts of what is shown, which are equal and counted from 0.
+	Recent(to []uint64, part, parts int, within time.Duration) []uint64
 }
 
 // Show has the mirror show a binding, if b, as a Lookup, Claim or Rebind returned it, is
@@ -59,7 +63,7 @@ func (sh *shard) show(s *service, id uint64, b *statefulroute.Binding, now int64
 func (sh *shard) showLocked(e *entry, key string, now int64) bool {
 	e.seat |= mirroredFlag
 	g := sh.slab.groupOf(e)
-	if !sh.total.mirror.Show(g.service.name, key, g.pod.name, time.Duration(max(now-e.LastSeen, 0))) {
+	if !sh.total.mirror.Show(g.service.name, key, g.pod.name, time.Duration(max(now-e.LastSeen, 0)), e.ID) {
 		sh.withdrawLocked(e)
 		return false
 	}
@@ -125,13 +129,20 @@ func (sh *shard) expiredLocked(e *entry, now int64) bool {
 // journal hears of them as of others, but so often that the mirror need not count far.
 const catchUpWithin = 30 * time.Second
 
+// catchUpParts are the parts of the mirror: those of a large one are small enough to be looked
+// at in between.
+const catchUpParts = 1024
+
 // mirrorWalk is how far Renew has come in catching up with the mirror.
 type mirrorWalk struct {
-	at    int   // the shard that is next
+	part  int   // the one that is next
 	since int64 // when it was due
+	last  int64 // when Renew was here last
+	ids   []uint64
 }
 
-// catchUpSome catches up with the mirror in as many shards as are due by now.
+// catchUpSome catches up with the mirror in as many of its parts as are due by now: with what
+// was used, however much more is shown.
 func (t *Table) catchUpSome(now int64) {
 	if t.options.Mirror == nil {
 		return
@@ -140,16 +151,27 @@ func (t *Table) catchUpSome(now int64) {
 	defer t.walking.Unlock()
 	w := &t.walk
 	within := min(t.services.shortestIdle()/renewals, int64(catchUpWithin))
-	each := max(within/int64(len(t.shards)), 1)
-	due := (now - w.since) / each
+	each := max(within/catchUpParts, 1)
+	due := max(now-w.since, 0) / each
 	w.since += due * each
-	for range min(due, int64(len(t.shards))) {
-		t.shards[w.at].catchUp(now)
-		w.at = (w.at + 1) % len(t.shards)
+	if w.last == 0 {
+		w.last = now
+	}
+	seen := time.Duration(within + max(now-w.last, 0)) // since a part was last looked at, or more
+	w.last = now
+	for range min(due, catchUpParts) {
+		w.ids = t.options.Mirror.Recent(w.ids[:0], w.part, catchUpParts, seen)
+		for _, id := range w.ids {
+			t.shards[t.shardOf(id)].catchUp(id, now)
+		}
+		w.part = (w.part + 1) % catchUpParts
 	}
 }
 
-// catchUp catches up with the mirror, and holds the lock for a few hundred slots at a time.
-func (sh *shard) catchUp(now int64) {
-	sh.eachEntry(func(e *entry) { sh.catchUpLocked(e, now) })
+func (sh *shard) catchUp(id uint64, now int64) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if e := sh.slab.find(id); e != nil {
+		sh.catchUpLocked(e, now)
+	}
 }

@@ -16,6 +16,7 @@ type shownBinding struct {
 	pod  string
 	uses uint32
 	seen time.Time
+	id   uint64
 }
 
 // mirrorCounts say how much a run of the model proves of the mirror.
@@ -36,7 +37,7 @@ func (c mirrorCounts) check(t *testing.T, capacity int) {
 // mirrorOf is the Mirror of a model's table.
 type mirrorOf struct{ *model }
 
-func (m mirrorOf) Show(service, key, pod string, age time.Duration) bool {
+func (m mirrorOf) Show(service, key, pod string, age time.Duration, id uint64) bool {
 	k := modelKey{service, key}
 	// A move is shown before it returns, but not before the journal knows.
 	if b, ok := m.bound[k]; !ok || m.journal[k].Pod != pod || age != m.now.Sub(b.LastSeen) {
@@ -49,7 +50,7 @@ func (m mirrorOf) Show(service, key, pod string, age time.Duration) bool {
 	if old := m.shown[k]; old != nil && old.uses > 0 {
 		m.t.Fatalf("%s: %v is shown anew, and %d uses are lost", m.during, k, old.uses)
 	}
-	m.shown[k] = &shownBinding{pod: pod, seen: m.now.Add(-age)}
+	m.shown[k] = &shownBinding{pod: pod, seen: m.now.Add(-age), id: id}
 	return true
 }
 
@@ -72,6 +73,21 @@ func (m mirrorOf) Used(service, key string) (n uint32, age time.Duration, ok boo
 		m.mirror.secondChances++
 	}
 	return n, m.now.Sub(s.seen), true
+}
+
+// Recent has all in one part: what was neither used nor seen is left out.
+func (m mirrorOf) Recent(to []uint64, part, _ int, within time.Duration) []uint64 {
+	if part > 0 {
+		return to
+	}
+	from := len(to)
+	for _, s := range m.shown {
+		if s.uses > 0 || m.now.Sub(s.seen) <= within {
+			to = append(to, s.id)
+		}
+	}
+	slices.Sort(to[from:])
+	return to
 }
 
 // show has the table show what a look-up has returned, or something that is not in force.

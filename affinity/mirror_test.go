@@ -16,6 +16,7 @@ type usedAgo struct {
 	asked int
 	shows int
 	shown map[string]bool
+	ids   []uint64 // of all that were shown
 	last  shownLast
 }
 
@@ -25,8 +26,9 @@ type shownLast struct {
 	age      time.Duration
 }
 
-func (u *usedAgo) Show(_, key, pod string, age time.Duration) bool {
+func (u *usedAgo) Show(_, key, pod string, age time.Duration, id uint64) bool {
 	u.shows++
+	u.ids = append(u.ids, id)
 	u.last = shownLast{key, pod, age}
 	u.shown[key] = true
 	return true
@@ -36,6 +38,11 @@ func (u *usedAgo) Withdraw(_, key string) { delete(u.shown, key) }
 func (u *usedAgo) Used(_, key string) (n uint32, age time.Duration, ok bool) {
 	u.asked++
 	return u.uses, u.ago, u.shown[key]
+}
+
+func (u *usedAgo) Recent(to []uint64, part, parts int, _ time.Duration) []uint64 {
+	n := len(u.ids)
+	return append(to, u.ids[n*part/parts:n*(part+1)/parts]...)
 }
 
 // lastPut is a journal of one session.
@@ -82,7 +89,8 @@ func TestRoundedAgesAreNoNews(t *testing.T) {
 	}
 }
 
-// A walk through many shown bindings is spread over the calls of Renew.
+// A walk through many shown bindings that are used is spread over the calls of Renew, and no
+// other is looked at.
 func TestRenewCatchesUpInSteps(t *testing.T) {
 	const sessions = 50_000
 	mirror := &usedAgo{shown: map[string]bool{}}
@@ -101,6 +109,13 @@ func TestRenewCatchesUpInSteps(t *testing.T) {
 	}
 	if all < sessions/2*9/10 || most > sessions/2/10 {
 		t.Errorf("%d asked in all of %d, %d at once", all, sessions/2, most)
+	}
+	mirror.ids, mirror.asked = mirror.ids[:10], 0
+	for second := range int(2 * catchUpWithin / time.Second) {
+		c.Renew(t0.Add(catchUpWithin + time.Duration(second+1)*time.Second))
+	}
+	if mirror.asked < 10 || mirror.asked > 20 {
+		t.Errorf("in two rounds of which ten sessions are used each, %d are asked for", mirror.asked)
 	}
 }
 

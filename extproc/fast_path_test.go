@@ -71,7 +71,7 @@ func (f *mapFastPath) RemovePod(service, pod string) {
 	f.note("no %s, known %v", pod, f.directory.service(service).pods[pod] != nil)
 }
 
-func (f *mapFastPath) Show(_, key, pod string, _ time.Duration) bool {
+func (f *mapFastPath) Show(_, key, pod string, _ time.Duration, _ uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sessions[key] = pod
@@ -90,6 +90,9 @@ func (f *mapFastPath) Used(_, key string) (n uint32, age time.Duration, ok bool)
 	_, ok = f.sessions[key]
 	return 0, 0, ok
 }
+
+// Recent implements affinity.Mirror: nothing is used here.
+func (f *mapFastPath) Recent(to []uint64, _, _ int, _ time.Duration) []uint64 { return to }
 
 // shown are the sessions that are shown, by their pods.
 func (f *mapFastPath) shown() map[string]string {
@@ -262,7 +265,7 @@ func TestShownIsInForce(t *testing.T) {
 	o, _ := p.request("x-session-id", "alice")
 	o.response("127.0.0.1:9100", ":status", "200")
 	o.finish()
-	if _, err := p.table.Move("chat", "alice", "chat-2", time.Now()); err != nil || len(f.shown()) != 0 {
+	if _, err := p.table.Move("chat", "alice", "chat-2", time.Now()); err != nil || !maps.Equal(f.shown(), map[string]string{"alice": "chat-2"}) {
 		t.Errorf("after the move %v is shown: %v", f.shown(), err)
 	}
 	o, _ = p.request("x-session-id", "alice")

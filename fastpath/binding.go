@@ -12,8 +12,9 @@ const maxUnits = 1 << 15
 
 // Publish has readers send requests of the session to its pod, and reports whether they will
 // be: not where the table has no place for it, does not know the pod, or where keys of that
-// length take the callout. The session was used so long ago.
-func (t *Table) Publish(service, key, pod string, age time.Duration) bool {
+// length take the callout. The session was used so long ago. Its id is the caller's own, see
+// Recent.
+func (t *Table) Publish(service, key, pod string, age time.Duration, id uint64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.services[service]
@@ -28,11 +29,13 @@ func (t *Table) Publish(service, key, pod string, age time.Duration) bool {
 	h := layout.SessionHash(t.hashKey, s.number, key)
 	if e, found := t.find(h); found {
 		t.republish(e, h, uint32(at), use)
+		*t.idOf(e) = id
 		return true
 	}
 	e, found := t.place(h)
 	if found {
 		t.put(e, h, uint32(at)+1, use)
+		*t.idOf(e) = id
 	}
 	return found
 }
@@ -79,6 +82,31 @@ func (t *Table) TakeUse(service, key string) (n uint32, age time.Duration, ok bo
 		return n, max(t.ageOf(use)-layout.UseUnit, 0), true
 	}
 	return 0, t.ageOf(use), true
+}
+
+// Recent appends the ids of sessions of which TakeUse would tell a use, or an age that is not
+// above within: of those in one of so many equal parts of the table, counted from 0. It reads
+// the part as it lies in memory, so that one needs no look at each session to find those that
+// were used.
+func (t *Table) Recent(to []uint64, part, parts int, within time.Duration) []uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mem == nil {
+		return to
+	}
+	n := t.places.nBuckets
+	for b := n * uint64(part) / uint64(parts); b < n*uint64(part+1)/uint64(parts); b++ {
+		for i := range uint64(layout.BucketEntries) {
+			e := entry{t.places.buckets + b*layout.BucketSize, i}
+			if t.mem.Load32(e.pod()) == 0 {
+				continue
+			}
+			if use := t.mem.Load32(e.use()); use&0xffff != 0 || t.ageOf(use)-layout.UseUnit <= within {
+				to = append(to, *t.idOf(e))
+			}
+		}
+	}
+	return to
 }
 
 // Bindings is how many sessions are in the table.

@@ -35,6 +35,11 @@ func (t *Table) find(h layout.Hash) (entry, bool) {
 	return entry{}, false
 }
 
+// idOf is what an entry's session has for the caller.
+func (t *Table) idOf(e entry) *uint64 {
+	return &t.ids[(e.bucket-t.places.buckets)/layout.BucketSize*layout.BucketEntries+e.index]
+}
+
 // put writes an entry, or with pod 0 empties it.
 func (t *Table) put(e entry, h layout.Hash, pod, use uint32) {
 	before := t.mem.Load32(e.pod())
@@ -148,6 +153,7 @@ func (t *Table) shift(looked []displaced, i int, e, to entry) entry {
 func (t *Table) move(from, to entry) {
 	m, h, pod := t.mem, t.hashOf(from), t.mem.Load32(from.pod())
 	t.put(to, h, pod, m.Load32(from.use())&^0xffff)
+	*t.idOf(to) = *t.idOf(from)
 	use := uint32(0)
 	m.Write(from.bucket+layout.BucketSeq, func() {
 		use = m.Swap32(from.use(), 0)

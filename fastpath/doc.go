@@ -5,7 +5,7 @@
 //	t, err := fastpath.Create(fastpath.Options{Path: "/dev/shm/stateful-route", Capacity: 1_000_000, Pods: 1000, Services: 100})
 //	err = t.SetService(service)                         // its policy
 //	err = t.SetPod("chat", "chat-0", address, true)     // where its pods are, and whether they serve
-//	t.Publish("chat", "session-1", "chat-0", 0)         // what is bound
+//	t.Publish("chat", "session-1", "chat-0", 0, 0)      // what is bound
 //	err = t.Activate()                                  // from now on Envoy acts on it
 //
 // The table says less than extproc knows, never more: whatever is not in it, or is doubtful,

@@ -34,7 +34,7 @@ func TestHarvest(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "table")
 	table := create(t, fastpath.Options{Path: path})
 	activate(t, table)
-	table.Publish("chat", "s", "chat-1", 0)
+	table.Publish("chat", "s", "chat-1", 0, 0)
 	r := open(t, path, fastpath.Monotonic)
 	if all := harvest(table); len(all) != 0 {
 		t.Errorf("nothing was used: %v", all)
@@ -101,7 +101,7 @@ func TestReadersThatAreGone(t *testing.T) {
 		path, clk := filepath.Join(t.TempDir(), "table"), &clock{at: time.Hour}
 		table := create(t, fastpath.Options{Path: path, Now: clk.now})
 		activate(t, table)
-		table.Publish("chat", "s", "chat-0", 0)
+		table.Publish("chat", "s", "chat-0", 0, 0)
 		gone, err := fastpathtest.Open(path, c.pid, clk.now)
 		if err != nil {
 			t.Fatal(err)
@@ -143,7 +143,7 @@ func TestSessionsNotUsedForHoursAreSwept(t *testing.T) {
 	table := create(t, fastpath.Options{Path: path, Now: c.now})
 	activate(t, table)
 	for _, key := range []string{"old", "in use", "counted"} {
-		table.Publish("chat", key, "chat-0", 0)
+		table.Publish("chat", key, "chat-0", 0, 0)
 	}
 	r := open(t, path, c.now)
 	r.Lookup("chat", "counted")
@@ -169,7 +169,7 @@ func TestRecordsOfRemovedPods(t *testing.T) {
 	path, c := filepath.Join(t.TempDir(), "table"), &clock{at: time.Hour}
 	table := create(t, fastpath.Options{Path: path, Now: c.now, Pods: 3, Services: 1})
 	activate(t, table)
-	table.Publish("chat", "s", "chat-0", 0)
+	table.Publish("chat", "s", "chat-0", 0, 0)
 	r := open(t, path, c.now)
 	a := use(t, r, "s")
 	table.RemovePod("chat", "chat-0")
@@ -193,7 +193,7 @@ func TestRecordsOfRemovedPods(t *testing.T) {
 	if u, old := harvest(table)["chat/new"], harvest(table)["chat/chat-0"]; u.Requests[0][2] != 1 || old.Requests[0][2] != 0 {
 		t.Errorf("new %+v, old %+v", u, old)
 	}
-	table.Publish("chat", "s", "new", 0)
+	table.Publish("chat", "s", "new", 0, 0)
 	if a := r.Lookup("chat", "s"); a.Pod != "new" {
 		t.Errorf("%+v", a)
 	}
@@ -203,7 +203,7 @@ func TestRecordsOfRemovedPods(t *testing.T) {
 func TestRecordsOutliveTheirLastSession(t *testing.T) {
 	c := &clock{at: time.Hour}
 	table := create(t, fastpath.Options{Now: c.now, Pods: 3, Services: 1})
-	table.Publish("chat", "s", "chat-0", 0)
+	table.Publish("chat", "s", "chat-0", 0, 0)
 	table.RemovePod("chat", "chat-0")
 	c.at += time.Hour
 	table.Withdraw("chat", "s")

@@ -26,7 +26,7 @@ func TestANewTableRetiresTheOneBefore(t *testing.T) {
 		t.Error("the table is there before it is activated")
 	}
 	activate(t, first)
-	first.Publish("chat", "s", "chat-0", 0)
+	first.Publish("chat", "s", "chat-0", 0, 0)
 	before := open(t, path, fastpath.Monotonic)
 	wantLive(t, before, true)
 	second := create(t, fastpath.Options{Path: path})
@@ -97,7 +97,7 @@ func TestCloseLeavesATableOnlyWhenTold(t *testing.T) {
 		if left := len(files) == 1; left != leave {
 			t.Errorf("leave %v: files %v", leave, files)
 		}
-		if table.Publish("chat", "s", "chat-0", 0) || table.Activate() == nil || table.SetService(chat()) == nil || table.SetPod("chat", "chat-0", addresses["chat-0"], true) == nil {
+		if table.Publish("chat", "s", "chat-0", 0, 0) || table.Activate() == nil || table.SetService(chat()) == nil || table.SetPod("chat", "chat-0", addresses["chat-0"], true) == nil {
 			t.Error("it is used after it was closed")
 		}
 		table.Withdraw("chat", "s")
@@ -153,7 +153,7 @@ func TestLease(t *testing.T) {
 	path, c := filepath.Join(t.TempDir(), "table"), &clock{at: time.Hour}
 	table := create(t, fastpath.Options{Path: path, Now: c.now})
 	activate(t, table)
-	table.Publish("chat", "s", "chat-0", 0)
+	table.Publish("chat", "s", "chat-0", 0, 0)
 	r := open(t, path, c.now)
 	want := func(result string) {
 		t.Helper()

@@ -34,7 +34,7 @@ func (m *model) publish(t *rapid.T) {
 	key, pod := anySession(t), anyPod(t)
 	age := time.Duration(rapid.IntRange(0, int(modelIdle/time.Second)).Draw(t, "age")) * time.Second
 	s := m.sessions[key]
-	if !m.table.Publish("chat", key, pod, age) {
+	if !m.table.Publish("chat", key, pod, age, idOf(key)) {
 		if s != nil {
 			t.Fatalf("%s is in the table, and was refused", key)
 		}
@@ -69,6 +69,40 @@ func (m *model) takeUse(t *rapid.T) {
 		t.Fatalf("%s: %d uses, the last %v ago; want %d and %v", key, n, age, s.uses, m.at-s.seen)
 	}
 	s.uses = 0
+}
+
+// recent looks for what was used in all parts of the table.
+func (m *model) recent(t *rapid.T) {
+	within, parts := time.Duration(rapid.IntRange(0, 8000).Draw(t, "within"))*time.Millisecond, rapid.IntRange(1, 5).Draw(t, "parts")
+	found := map[uint64]int{}
+	for part := range parts {
+		for _, id := range m.table.Recent(nil, part, parts, within) {
+			found[id]++
+		}
+	}
+	for key, s := range m.sessions {
+		n, idle := found[idOf(key)], m.at-s.seen
+		delete(found, idOf(key))
+		switch {
+		case n > 1:
+			t.Fatalf("%s is there %d times", key, n)
+		case n == 0 && (s.uses > 0 || idle <= within):
+			t.Fatalf("%s is not found: %d uses, the last %v ago", key, s.uses, idle)
+		case n == 1 && s.uses == 0 && idle > within+500*time.Millisecond:
+			t.Fatalf("%s is found, and was last seen %v ago", key, idle)
+		}
+	}
+	if len(found) > 0 {
+		t.Fatalf("%v are not in the table", found)
+	}
+}
+
+// idOf is what a session has for the model.
+func idOf(key string) (id uint64) {
+	for _, c := range key {
+		id = id*100 + uint64(c)
+	}
+	return id
 }
 
 func (m *model) lookup(t *rapid.T) {
@@ -159,13 +193,13 @@ func TestModel(t *testing.T) {
 		}
 		defer m.reader.Close()
 		for i := range 27 { // the last ones displace others
-			if key := fmt.Sprint("s", i); table.Publish("chat", key, "chat-0", 0) {
+			if key := fmt.Sprint("s", i); table.Publish("chat", key, "chat-0", 0, idOf(key)) {
 				m.sessions[key] = &known{pod: "chat-0", seen: m.at}
 			}
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"publish": m.publish, "publish another": m.publish, "withdraw": m.withdraw, "take use": m.takeUse,
-			"lookup": m.lookup, "set pod": m.setPod, "wait": m.wait, "": m.all,
+			"lookup": m.lookup, "recent": m.recent, "set pod": m.setPod, "wait": m.wait, "": m.all,
 		})
 	})
 }

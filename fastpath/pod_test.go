@@ -26,7 +26,7 @@ func TestAPodWithoutRoomIsLeftOut(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "no room for its record") {
 		t.Errorf("got %v", err)
 	}
-	if table.Publish("chat", "s", "chat-0", 0) || table.fresh != 1 {
+	if table.Publish("chat", "s", "chat-0", 0, 0) || table.fresh != 1 {
 		t.Errorf("it is there, and %d records are in use", table.fresh)
 	}
 	if err := unmap(table.mem); err != nil {

@@ -69,6 +69,7 @@ type Table struct {
 	fresh    int // the first record that nobody had; those from it on are holes
 	removed  int // records of pods that were removed
 	bindings int
+	ids      []uint64 // of the sessions, by their entries
 	swept    sweep
 	readers  readers
 }
@@ -117,6 +118,7 @@ func Create(o Options) (*Table, error) {
 	}
 	t.created = t.now()
 	t.pods = make([]pod, t.places.nPods)
+	t.ids = make([]uint64, t.places.nBuckets*layout.BucketEntries) // takes memory where there are sessions
 	t.swept.at = t.created
 	if err := t.create(); err != nil {
 		return nil, fmt.Errorf("fast-path table: %w", err)

@@ -92,11 +92,11 @@ func TestASessionIsFoundWhileItIsPublished(t *testing.T) {
 		}
 	}
 	want("unknown", "", "")
-	if !table.Publish("chat", "s", "chat-1", 0) || table.Bindings() != 1 {
+	if !table.Publish("chat", "s", "chat-1", 0, 0) || table.Bindings() != 1 {
 		t.Errorf("not published, %d bindings", table.Bindings())
 	}
 	want("hit", "chat-1", "[fd00::1]:8080")
-	table.Publish("chat", "s", "chat-0", 0)
+	table.Publish("chat", "s", "chat-0", 0, 0)
 	want("hit", "chat-0", "10.0.0.1:8080")
 	if err := table.SetPod("chat", "chat-0", netip.MustParseAddrPort("10.0.0.9:80"), true); err != nil {
 		t.Error(err)
@@ -132,7 +132,7 @@ func TestWhatIsNotPublished(t *testing.T) {
 		{"other", "s", "chat-0", 0}, {"chat", "s", "chat-9", 0}, {"chat", "s", "chat-2", 0}, {"chat", "", "chat-0", 0},
 		{"chat", string(make([]byte, 257)), "chat-0", 0}, {"chat", "s", "chat-0", 3 * time.Hour},
 	} {
-		if table.Publish(c.service, c.key, c.pod, c.age) {
+		if table.Publish(c.service, c.key, c.pod, c.age, 0) {
 			t.Errorf("%+v was published", c)
 		}
 	}

@@ -45,7 +45,7 @@ func (h *hunt) write() (changes int) {
 			case 1:
 				h.table.TakeUse("chat", huntKey(i))
 			default:
-				h.table.Publish("chat", huntKey(i), huntPod(i, turn), 0)
+				h.table.Publish("chat", huntKey(i), huntPod(i, turn), 0, 0)
 			}
 			changes++
 		}

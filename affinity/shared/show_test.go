@@ -11,7 +11,7 @@ import (
 // shown is a mirror of a replica's table: the pods of the sessions that it shows, by key.
 type shown struct{ pods sync.Map }
 
-func (s *shown) Show(_, key, pod string, _ time.Duration) bool {
+func (s *shown) Show(_, key, pod string, _ time.Duration, _ uint64) bool {
 	s.pods.Store(key, pod)
 	return true
 }
@@ -22,6 +22,9 @@ func (s *shown) Used(_, key string) (n uint32, age time.Duration, ok bool) {
 	_, ok = s.pods.Load(key)
 	return 0, 0, ok
 }
+
+// Recent implements affinity.Mirror: nothing is used here.
+func (s *shown) Recent(to []uint64, _, _ int, _ time.Duration) []uint64 { return to }
 
 func (s *shown) has(key, pod string) bool {
 	is, ok := s.pods.Load(key)

@@ -80,8 +80,8 @@ func replaceable(path string) error {
 }
 
 // Show implements affinity.Mirror.
-func (f *fastPath) Show(service, key, pod string, age time.Duration) bool {
-	return f.table.Publish(service, key, pod, age)
+func (f *fastPath) Show(service, key, pod string, age time.Duration, id uint64) bool {
+	return f.table.Publish(service, key, pod, age, id)
 }
 
 // Withdraw implements affinity.Mirror.
@@ -90,6 +90,11 @@ func (f *fastPath) Withdraw(service, key string) { f.table.Withdraw(service, key
 // Used implements affinity.Mirror.
 func (f *fastPath) Used(service, key string) (n uint32, age time.Duration, ok bool) {
 	return f.table.TakeUse(service, key)
+}
+
+// Recent implements affinity.Mirror.
+func (f *fastPath) Recent(to []uint64, part, parts int, within time.Duration) []uint64 {
+	return f.table.Recent(to, part, parts, within)
 }
 
 // restoredFirst has the table, when it is activated, have what was restored: Envoy may need a

@@ -15,9 +15,9 @@ import (
 // slowMirror takes its time for each session, as a busy machine does.
 type slowMirror struct{ *fastPath }
 
-func (m slowMirror) Show(service, key, pod string, age time.Duration) bool {
+func (m slowMirror) Show(service, key, pod string, age time.Duration, id uint64) bool {
 	time.Sleep(200 * time.Microsecond)
-	return m.fastPath.Show(service, key, pod, age)
+	return m.fastPath.Show(service, key, pod, age, id)
 }
 
 // told counts what a journal is told of.

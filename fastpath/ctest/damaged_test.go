@@ -56,7 +56,7 @@ func TestNoTableEndsItsReader(t *testing.T) {
 		OnExtprocLoss: statefulroute.Deny,
 	})
 	for _, key := range []string{"s1", "s2", "s3"} {
-		if !s.writer.Publish("chat", key, podName(1), 0) {
+		if !s.writer.Publish("chat", key, podName(1), 0, 0) {
 			t.Fatal("no place")
 		}
 	}

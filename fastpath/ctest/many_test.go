@@ -38,7 +38,7 @@ func fleet(t testing.TB, services, each int) *module.Table {
 			if err := w.SetPod(svc.Name, podName(p), fleetAddress(s, p), true); err != nil {
 				t.Fatal(err)
 			}
-			if !w.Publish(svc.Name, fmt.Sprint("s", p), podName(p), 0) {
+			if !w.Publish(svc.Name, fmt.Sprint("s", p), podName(p), 0, 0) {
 				t.Fatal("no place")
 			}
 		}

@@ -78,7 +78,7 @@ func TestSessionsArePinnedToWhereTheyArePublished(t *testing.T) {
 	}
 	expect("a", "unknown", -1)
 	for i := range 900 {
-		s.writer.Publish("chat", fmt.Sprint("s", i), podName(i%3), 0)
+		s.writer.Publish("chat", fmt.Sprint("s", i), podName(i%3), 0, 0)
 	}
 	in := 0
 	for i := range 900 {
@@ -142,7 +142,7 @@ func TestCReadsNothingTorn(t *testing.T) {
 				if (turn*7+i*3)%5 == 0 {
 					s.writer.Withdraw("chat", key)
 				} else {
-					s.writer.Publish("chat", key, podName((i+turn%2)%3), 0)
+					s.writer.Publish("chat", key, podName((i+turn%2)%3), 0, 0)
 				}
 				setPod(i%3, turn+i)
 				writes.Add(2)
@@ -166,7 +166,7 @@ func TestCReadsNothingTorn(t *testing.T) {
 // A request that failed and begins anew finds its session as before, and is no other use of it.
 func TestARequestThatBeginsAnewIsCountedOnce(t *testing.T) {
 	s := newTables(t, fromHeader)
-	s.writer.Publish("chat", "a", podName(1), 0)
+	s.writer.Publish("chat", "a", podName(1), 0, 0)
 	var h module.Headers
 	h.Add(":method", "GET")
 	h.Add("x-session-id", "a")
@@ -192,7 +192,7 @@ func TestARequestThatBeginsAnewIsCountedOnce(t *testing.T) {
 func TestOfSeveralKeysTheFirstIsGoneBy(t *testing.T) {
 	s := newTables(t, statefulroute.SessionSource{Kind: statefulroute.FromCookie, Name: "sid"})
 	for i, key := range []string{"a", "b"} {
-		if !s.writer.Publish("chat", key, podName(i), 0) {
+		if !s.writer.Publish("chat", key, podName(i), 0, 0) {
 			t.Fatal("no place")
 		}
 	}

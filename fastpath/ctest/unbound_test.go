@@ -45,7 +45,7 @@ func harvested(w *fastpath.Table) map[string]fastpath.PodUse {
 // those of sessions, but for how long they took.
 func TestRequestsWithoutASessionCountForTheirPods(t *testing.T) {
 	s := newTables(t, fromHeader)
-	s.writer.Publish("chat", "s", podName(1), 0)
+	s.writer.Publish("chat", "s", podName(1), 0, 0)
 	for _, c := range []struct {
 		want, at string
 		status   int
