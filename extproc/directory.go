@@ -346,7 +346,7 @@ func (d *Directory) build(old *service, state wire.ServiceState) (*service, erro
 		return nil, err
 	}
 	for _, p := range state.Pods {
-		v := newPodView(old, p)
+		v := newPodView(old, p, svc.Session.OnExtprocLoss)
 		s.pods[p.Name] = v
 		s.addresses[p.Address.String()] = v
 	}
@@ -378,7 +378,7 @@ func (d *Directory) idleTimeoutLocked(svc statefulroute.Service) time.Duration {
 
 // newPodView keeps a pod that stays as it is, and what was measured of one that
 // only changed.
-func newPodView(old *service, p statefulroute.Pod) *podView {
+func newPodView(old *service, p statefulroute.Pod, loss statefulroute.ExtprocLossPolicy) *podView {
 	view := &podView{Pod: p}
 	var was *podView
 	if old != nil {
@@ -387,12 +387,12 @@ func newPodView(old *service, p statefulroute.Pod) *podView {
 	switch {
 	case was == nil:
 		view.sampler, view.times = &sampler{}, newResponseTimes()
-	case was.Pod == p:
+	case was.Pod == p && old.policy.Session.OnExtprocLoss == loss:
 		return was
 	default:
 		view.sampler, view.times = was.sampler, was.times
 	}
-	view.answers, view.again = boundAnswers(p)
+	view.answers, view.again = boundAnswers(p, loss)
 	return view
 }
 

@@ -75,7 +75,7 @@ func TestWhoIsToldNoEpoch(t *testing.T) {
 
 // What is sent for a pod stays as it is, for it is shared by all its requests.
 func TestAnEpochLeavesTheSharedAnswerAlone(t *testing.T) {
-	shared, _ := boundAnswers(pods(1)[0])
+	shared, _ := boundAnswers(pods(1)[0], statefulroute.Allow)
 	before := proto.Clone(shared.ask.Message())
 	one, other := withEpoch(shared.ask, 7).Message(), withEpoch(shared.ask, 8).Message()
 	if toldEpoch(t, one) != 7 || toldEpoch(t, other) != 8 || destination(t, one) != "127.0.0.1:9100" || !asksForResponse(one) {

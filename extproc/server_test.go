@@ -27,6 +27,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	statefulroute "github.com/stateful-route/stateful-route"
 	"github.com/stateful-route/stateful-route/affinity"
 	"github.com/stateful-route/stateful-route/wire"
 )
@@ -153,9 +154,6 @@ func destination(t testing.TB, r *extprocv3.ProcessingResponse) string {
 	if h == nil {
 		t.Fatalf("not an answer to request headers: %v", r)
 	}
-	if !r.GetDynamicMetadata().GetFields()[wire.Namespace].GetStructValue().GetFields()[wire.DecidedKey].GetBoolValue() {
-		t.Errorf("the answer is not marked as decided: %v", r)
-	}
 	m := h.GetResponse().GetHeaderMutation()
 	for _, set := range m.GetSetHeaders() {
 		if set.GetHeader().GetKey() == wire.DestinationHeader {
@@ -172,7 +170,30 @@ func destination(t testing.TB, r *extprocv3.ProcessingResponse) string {
 	if rm := m.GetRemoveHeaders(); len(rm) != 1 || rm[0] != wire.DestinationHeader {
 		t.Errorf("an unbound request keeps the client's header: %v", m)
 	}
+	if !saysDecided(r) {
+		t.Errorf("an unbound request is not marked as decided: %v", r)
+	}
 	return ""
+}
+
+func saysDecided(r *extprocv3.ProcessingResponse) bool {
+	return r.GetDynamicMetadata().GetFields()[wire.Namespace].GetStructValue().GetFields()[wire.DecidedKey].GetBoolValue()
+}
+
+// Where Envoy looks for it, every answer says that the request was decided, from the
+// moment on that this is configured.
+func TestWhereUndecidedIsDeniedAnswersSayThatTheyAreDecisions(t *testing.T) {
+	denying := chat(func(s *statefulroute.Service) { s.Session.OnExtprocLoss = statefulroute.Deny })
+	p := startProcessor(t, stateOf(chat(), pods(1)))
+	for _, svc := range []statefulroute.Service{chat(), denying, chat()} {
+		p.directory.Set([]wire.ServiceState{stateOf(svc, pods(1))}, true)
+		for _, method := range []string{"GET", "POST"} {
+			r := p.open("chat").exchange(requestMessage(":method", method, ":path", "/", "x-session-id", "s"))
+			if deny := svc.Session.OnExtprocLoss == statefulroute.Deny; saysDecided(r) != deny {
+				t.Errorf("%s, deny is %v: %v", method, deny, r)
+			}
+		}
+	}
 }
 
 func asksForResponse(r *extprocv3.ProcessingResponse) bool {

@@ -44,8 +44,9 @@ const (
 	PreflightHeader = "access-control-request-method"
 	// ReasonHeader says on a response why the request was refused.
 	ReasonHeader = "x-stateful-route-reason"
-	// DecidedKey is the dynamic metadata key extproc sets on every request it
-	// answered; on_extproc_loss: deny lets only such requests pass.
+	// DecidedKey is the dynamic metadata key extproc sets on requests it answered and sent
+	// to no pod, and on all of a service with on_extproc_loss: deny, which lets only such
+	// requests pass and those with a DestinationHeader.
 	DecidedKey = "decided"
 	// RetryOnHeader is the request header by which extproc and the module ask Envoy's router to
 	// try a request again, after the failures that it names. What clients

@@ -157,11 +157,7 @@ func (c *client) begin() error {
 	id := c.next
 	c.next += 2
 	c.block.Reset()
-	for _, h := range [][2]string{
-		{":method", "POST"}, {":path", "/envoy.service.ext_proc.v3.ExternalProcessor/Process"}, {":authority", "extproc"}, {":scheme", "http"},
-		{"te", "trailers"}, {"content-type", "application/grpc"}, {wire.ServiceMetadata, "chat"},
-		{"x-envoy-internal", "true"}, {"x-forwarded-for", "10.0.0.1"},
-	} {
+	for _, h := range c.headers() {
 		if err := c.enc.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
 			return err
 		}
@@ -172,6 +168,19 @@ func (c *client) begin() error {
 	c.open[id] = &callout{began: time.Now()}
 	c.asked++
 	return c.f.WriteData(id, false, c.ask[c.asked%c.sessions])
+}
+
+// headers are those of a stream. An Envoy of ours does not say that it is internal, nor for
+// whom it asks.
+func (c *client) headers() [][2]string {
+	h := [][2]string{
+		{":method", "POST"}, {":path", "/envoy.service.ext_proc.v3.ExternalProcessor/Process"}, {":authority", "extproc"}, {":scheme", "http"},
+		{"te", "trailers"}, {"content-type", "application/grpc"},
+	}
+	if c.noop {
+		return append(h, [2]string{"x-envoy-internal", "true"}, [2]string{"x-forwarded-for", "10.0.0.1"})
+	}
+	return append(h, [2]string{wire.ServiceMetadata, "chat"})
 }
 
 // frame takes what the server sent.

@@ -77,6 +77,14 @@ func extprocRetry(g state.Gateway) (*routev3.RetryPolicy, error) {
 	return policy, err
 }
 
+// extprocService is the callout. What Envoy says of itself in the headers of each, that it
+// is internal and for whom it asks, nobody reads.
+func extprocService() *corev3.GrpcService {
+	return &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+		EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: extprocCluster, SkipEnvoyHeaders: true},
+	}}
+}
+
 func replicated(g state.Gateway) bool { return len(g.Extprocs) > 1 }
 
 // The times of health checks: one that fails is repeated sooner, so that a replica

@@ -141,11 +141,7 @@ func extprocFilter(m state.Model) (*hcmv3.HttpFilter, error) {
 		return nil, err
 	}
 	filter, err := httpFilter(filterExtproc, &extprocv3.ExternalProcessor{
-		GrpcService: &corev3.GrpcService{
-			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
-				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: extprocCluster},
-			},
-		},
+		GrpcService: extprocService(),
 		ProcessingMode: &extprocv3.ProcessingMode{
 			RequestHeaderMode:   extprocv3.ProcessingMode_SEND,
 			ResponseHeaderMode:  extprocv3.ProcessingMode_SKIP,

@@ -99,15 +99,12 @@ func confirmFilter(svc statefulroute.Service) (*corev3.TypedExtensionConfig, err
 	if err != nil {
 		return nil, err
 	}
+	asks := extprocService()
+	asks.InitialMetadata = []*corev3.HeaderValue{
+		{Key: wire.ServiceMetadata, Value: svc.Name}, {Key: wire.ConfirmMetadata, Value: "1"},
+	}
 	config, err := toAny(&extprocv3.ExternalProcessor{
-		GrpcService: &corev3.GrpcService{
-			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
-				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: extprocCluster},
-			},
-			InitialMetadata: []*corev3.HeaderValue{
-				{Key: wire.ServiceMetadata, Value: svc.Name}, {Key: wire.ConfirmMetadata, Value: "1"},
-			},
-		},
+		GrpcService: asks,
 		ProcessingMode: &extprocv3.ProcessingMode{
 			RequestHeaderMode:   extprocv3.ProcessingMode_SEND,
 			ResponseHeaderMode:  extprocv3.ProcessingMode_SKIP,

@@ -200,8 +200,9 @@ func extprocPerRoute(g state.Gateway, svc statefulroute.Service) *extprocv3.ExtP
 	}}}
 }
 
-// onlyDecided lets pass what extproc answered. Envoy fails open when a stream
-// ends without an answer, whatever failure_mode_allow says.
+// onlyDecided lets pass what extproc answered: it says so, or has named a pod, which no
+// client can do. The second is for an extproc that does not know yet that it has to say so.
+// Envoy fails open when a stream ends without an answer, whatever failure_mode_allow says.
 func onlyDecided() *rbacv3.RBACPerRoute {
 	decided := &matcherv3.MetadataMatcher{
 		Filter: wire.Namespace,
@@ -212,9 +213,15 @@ func onlyDecided() *rbacv3.RBACPerRoute {
 		Action: configrbacv3.RBAC_ALLOW,
 		Policies: map[string]*configrbacv3.Policy{"decided": {
 			Permissions: []*configrbacv3.Permission{{Rule: &configrbacv3.Permission_Any{Any: true}}},
-			Principals: []*configrbacv3.Principal{{Identifier: &configrbacv3.Principal_SourcedMetadata{
-				SourcedMetadata: &configrbacv3.SourcedMetadata{MetadataMatcher: decided, MetadataSource: configrbacv3.MetadataSource_DYNAMIC},
-			}}},
+			Principals: []*configrbacv3.Principal{
+				{Identifier: &configrbacv3.Principal_SourcedMetadata{
+					SourcedMetadata: &configrbacv3.SourcedMetadata{MetadataMatcher: decided, MetadataSource: configrbacv3.MetadataSource_DYNAMIC},
+				}},
+				{Identifier: &configrbacv3.Principal_Header{Header: &routev3.HeaderMatcher{
+					Name:                 wire.DestinationHeader,
+					HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true},
+				}}},
+			},
 		}},
 	}}}
 }
