@@ -21,7 +21,8 @@ import (
 // demo is the whole of `make run` on ports of its own, with real signals.
 type demo struct {
 	*harness.Process
-	url string
+	url     string
+	visited int
 }
 
 var (
@@ -63,10 +64,11 @@ func startDemo(t *testing.T, programs string, flags ...string) *demo {
 	return d
 }
 
-// visits sends requests of one session, which its pod counts.
+// visits sends so many more requests of one session, which its pod counts.
 func (d *demo) visits(t *testing.T, n int) {
 	t.Helper()
-	for visit := 1; visit <= n; visit++ {
+	for range n {
+		d.visited++
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.url, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -80,7 +82,7 @@ func (d *demo) visits(t *testing.T, n int) {
 		body := make([]byte, 200)
 		n, _ := resp.Body.Read(body)
 		_ = resp.Body.Close()
-		if want := fmt.Sprintf(`"session":"alice","visits":%d`, visit); !strings.Contains(string(body[:n]), want) {
+		if want := fmt.Sprintf(`"session":"alice","visits":%d`, d.visited); !strings.Contains(string(body[:n]), want) {
 			t.Errorf("got %q, want %s in it", body[:n], want)
 		}
 	}
@@ -142,13 +144,13 @@ func TestMakeRun(t *testing.T) {
 		}
 		d := startDemo(t, built.Dir, "--replicas=2")
 		pids := d.pids(t, 8)
-		d.visits(t, 20) // of which each replica decides some
 		command := routectlLine.FindString(d.Log(t))
 		if command == "" {
 			t.Fatalf("it does not say how to see the replicas:\n%s", d.Log(t))
 		}
 		args := strings.Fields(command)
 		harness.Eventually(t, harness.Patience, "both replicas know the one session", func() error {
+			d.visits(t, 5) // of which each replica decides some, once Envoy has found both
 			out, err := exec.CommandContext(t.Context(), args[0], append(args[1:], "-o", "json")...).Output()
 			if err != nil {
 				return fmt.Errorf("%s: %w", command, err)
