@@ -30,6 +30,9 @@ void CALLBACK(log)(int level, abi_buffer message);
 
 /* The value of that index of a header; *count is how many there are. False: there is none. */
 bool CALLBACK(http_get_header)(void *stream, int type, abi_buffer name, abi_buffer *value, size_t index, size_t *count);
+/* All headers, in their order, into an array that has room for them. */
+size_t CALLBACK(http_get_headers_size)(void *stream, int type);
+bool CALLBACK(http_get_headers)(void *stream, int type, abi_header *all);
 /* A value of NULL takes the header out. */
 bool CALLBACK(http_set_header)(void *stream, int type, abi_buffer name, abi_buffer value);
 bool CALLBACK(http_filter_get_attribute_string)(void *stream, int attribute, abi_buffer *value);

@@ -5,6 +5,7 @@
 
 #include "abi.h"
 #include "decide.h"
+#include "fetched.h"
 #include "follow.h"
 #include "learned.h"
 #include "metadata.h"
@@ -20,7 +21,8 @@ static void complain(const char *what) {
 
 /* complete reports whether Envoy has all that this module asks of it. */
 static bool complete(void) {
-  return envoy_dynamic_module_callback_http_get_header && envoy_dynamic_module_callback_http_filter_get_attribute_string &&
+  return envoy_dynamic_module_callback_http_get_header && envoy_dynamic_module_callback_http_get_headers_size &&
+         envoy_dynamic_module_callback_http_get_headers && envoy_dynamic_module_callback_http_filter_get_attribute_string &&
          envoy_dynamic_module_callback_http_get_upstream_remote_address &&
          envoy_dynamic_module_callback_http_set_header && envoy_dynamic_module_callback_http_filter_recreate_stream &&
          envoy_dynamic_module_callback_http_set_upstream_override_host &&
@@ -35,11 +37,13 @@ const char *HOOK(program_init)(void) {
   return NULL;
 }
 
-/* A configuration is the path of a table and, in a second line, for how many milliseconds extproc is
-   asked about a response. */
+/* A configuration is the path of a table; in a second line, for how many milliseconds extproc is
+   asked about a response; and a third one, "clean", where no route takes our headers out: for the
+   routes to do it costs each request, and here it costs those that have one. */
 typedef struct {
   follower *follower;
   uint64_t timeout_ms;
+  bool cleans;
 } filter_config;
 
 enum { DEFAULT_TIMEOUT_MS = 200 };
@@ -55,7 +59,8 @@ static uint64_t timeout_of(span digits) {
 
 const void *HOOK(http_filter_config_new)(void *config, abi_buffer name, abi_buffer text) {
   (void)config, (void)name;
-  span digits, path = span_cut((span){text.ptr, text.length}, '\n', &digits, NULL);
+  span digits, more, path = span_cut((span){text.ptr, text.length}, '\n', &digits, NULL);
+  digits = span_cut(digits, '\n', &more, NULL);
   if (path.len == 0 || memchr(path.ptr, 0, path.len)) {
     complain("stateful-route: the module's configuration is to be the path of a table");
     return NULL;
@@ -66,7 +71,7 @@ const void *HOOK(http_filter_config_new)(void *config, abi_buffer name, abi_buff
     free(c);
     return NULL;
   }
-  *c = (filter_config){f, timeout_of(digits)};
+  *c = (filter_config){f, timeout_of(digits), span_is(more, "clean", 5)};
   return c;
 }
 
@@ -79,8 +84,10 @@ const void *HOOK(http_filter_new)(const void *config, void *envoy) {
   (void)envoy;
   stream *s = stream_new(worker_self());
   if (!s) return NULL;
-  s->follower = ((const filter_config *)config)->follower;
-  s->timeout_ms = ((const filter_config *)config)->timeout_ms;
+  const filter_config *c = config;
+  s->follower = c->follower;
+  s->timeout_ms = c->timeout_ms;
+  s->cleans = c->cleans;
   return s;
 }
 
@@ -146,7 +153,8 @@ int HOOK(http_filter_request_headers)(void *envoy, const void *filter, bool end)
   if (!h) return ABI_CONTINUE;
   abi_buffer service = {NULL, 0};
   envoy_dynamic_module_callback_http_filter_get_attribute_string(envoy, ABI_ATTRIBUTE_XDS_ROUTE_NAME, &service);
-  headers from = {request_header, envoy};
+  fetched all;
+  headers from = fetched_begin(&all, envoy, ABI_REQUEST_HEADERS);
   request r = {{service.ptr, service.length}, &from, monotonic_ns(), time(NULL), end, again};
   verdict v;
   decide(&h->t, w->policies, &r, &v);
@@ -156,6 +164,7 @@ int HOOK(http_filter_request_headers)(void *envoy, const void *filter, bool end)
   }
   table_count(&h->t, w->id, v.result);
   if (v.skip) {
+    if (s->cleans) fetched_remove(&from, span_of("x-stateful-route-forwarded-proto")); /* nobody asks extproc */
     s->retry = retry_of(&v, end, again);
     begin(s, h, &v, r.now);
   } else {
@@ -164,21 +173,29 @@ int HOOK(http_filter_request_headers)(void *envoy, const void *filter, bool end)
   return ABI_CONTINUE;
 }
 
-static int status_of(void *envoy) {
-  abi_buffer text = {NULL, 0};
-  size_t count = 0;
-  if (!envoy_dynamic_module_callback_http_get_header(envoy, ABI_RESPONSE_HEADERS, TEXT(":status"), &text, 0, &count)) return 0;
+static int status_of(const headers *response) {
+  span text = header_value(response, span_of(":status"));
   int status = 0;
-  for (size_t i = 0; i < text.length && i < 4; i++) {
+  for (size_t i = 0; i < text.len && i < 4; i++) {
     if (text.ptr[i] < '0' || text.ptr[i] > '9') return 0;
     status = status * 10 + text.ptr[i] - '0';
   }
   return status;
 }
 
+/* clean takes out what only Envoy and extproc may say to clients, in their own answers. */
+static void clean(const stream *s, const headers *response) {
+  if (!s->cleans || s->local) return;
+  fetched_remove(response, span_of("x-stateful-route-pod"));
+  fetched_remove(response, span_of("x-stateful-route-reason"));
+}
+
 int HOOK(http_filter_response_headers)(void *envoy, const void *filter, bool end) {
   (void)end;
   stream *s = (stream *)filter;
+  fetched all;
+  headers response = fetched_begin(&all, envoy, ABI_RESPONSE_HEADERS);
+  clean(s, &response);
   if (!s->counted || s->flight.answered != 0) return ABI_CONTINUE;
   uint64_t now = monotonic_ns();
   if (retry_begin(envoy, s, now)) return ABI_STOP_ITERATION;
@@ -187,14 +204,15 @@ int HOOK(http_filter_response_headers)(void *envoy, const void *filter, bool end
   bool known = envoy_dynamic_module_callback_http_get_upstream_remote_address(envoy, &at) && at.length > 0;
   span served = {at.ptr, known ? at.length : 0};
   account_served(t, &s->flight, served);
-  account_answer(t, &s->flight, status_of(envoy), now);
+  account_answer(t, &s->flight, status_of(&response), now);
   if (s->pinned && known && !span_is(served, s->address, s->address_len)) account_misroute(t, &s->flight);
-  return learned_look(s, envoy, served);
+  return learned_look(s, envoy, &response, served);
 }
 
 int HOOK(http_filter_local_reply)(void *envoy, const void *filter, uint32_t status, abi_buffer details, bool reset) {
   (void)envoy, (void)status, (void)reset;
   stream *s = (stream *)filter;
+  s->local = true;
   if (s->counted) retry_note(s, details);
   return ABI_CONTINUE;
 }

@@ -50,6 +50,8 @@ struct stream {
 
   follower *follower;
   uint64_t timeout_ms; /* of what extproc is asked */
+  bool cleans;         /* as its configuration says, see filter.c */
+  bool local;          /* the answer is Envoy's own */
   worker *owner;
   stream *next;
   bool counted, pinned;

@@ -2,29 +2,13 @@
 
 #include <stdlib.h>
 
-#include "abi.h"
+#include "fetched.h"
 #include "learn.h"
 
 #define TEXT(literal) ((abi_buffer){literal, sizeof literal - 1})
 #define HEADER(name, value) ((abi_header){TEXT(name), TEXT(value)})
 
 static abi_buffer buffer(span s) { return (abi_buffer){s.ptr, s.len}; }
-
-static size_t header(void *envoy, int type, span name, size_t index, span *value) {
-  abi_buffer found = {NULL, 0};
-  size_t count = 0;
-  if (!envoy_dynamic_module_callback_http_get_header(envoy, type, buffer(name), &found, index, &count)) return 0;
-  *value = (span){found.ptr, found.length};
-  return count;
-}
-
-size_t request_header(const headers *h, span name, size_t index, span *value) {
-  return header(h->of, ABI_REQUEST_HEADERS, name, index, value);
-}
-
-size_t response_header(const headers *h, span name, size_t index, span *value) {
-  return header(h->of, ABI_RESPONSE_HEADERS, name, index, value);
-}
 
 /* ask sends extproc what an ext_proc filter would, as one call. Envoy repeats it as it repeats that of
    the filter: for as long as one may take. */
@@ -58,11 +42,13 @@ static bool settle(stream *s, void *envoy, bool answered) {
   return false;
 }
 
-int learned_look(stream *s, void *envoy, span upstream) {
-  headers request = {request_header, envoy}, response = {response_header, envoy};
-  if (!s->learns || upstream.len == 0 || !learn_due(s->learns, &request, &response)) return ABI_CONTINUE;
+int learned_look(stream *s, void *envoy, const headers *response, span upstream) {
+  if (!s->learns || upstream.len == 0) return ABI_CONTINUE;
+  fetched asked;
+  headers request = fetched_begin(&asked, envoy, ABI_REQUEST_HEADERS);
+  if (!learn_due(s->learns, &request, response)) return ABI_CONTINUE;
   span message = {NULL, 0};
-  message.ptr = learn_message(s->learns, &request, &response, upstream, &message.len);
+  message.ptr = learn_message(s->learns, &request, response, upstream, &message.len);
   s->answered = false;
   s->asking = s->hooked = true;
   bool begun = message.ptr && ask(s, envoy, message);

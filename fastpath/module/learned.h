@@ -5,11 +5,7 @@
 #include "follow.h"
 #include "keys.h"
 
-/* Headers as Envoy has them, of whose stream h->of is. */
-size_t request_header(const headers *h, span name, size_t index, span *value);
-size_t response_header(const headers *h, span name, size_t index, span *value);
-
 /* learned_look is for the headers of a response that came from that address; what it returns is theirs. */
-int learned_look(stream *s, void *envoy, span upstream);
+int learned_look(stream *s, void *envoy, const headers *response, span upstream);
 
 #endif

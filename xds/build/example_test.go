@@ -44,6 +44,7 @@ func ExampleAll() {
 	//   stateful-route 0.0.0.0:10000 0
 	// type.googleapis.com/envoy.config.route.v3.RouteConfiguration
 	//   stateful-route 0
+	//   stateful-route module 0
 	// type.googleapis.com/envoy.config.cluster.v3.Cluster
 	//   chat 0
 	//   stateful-route-extproc 0

@@ -6,9 +6,7 @@ import (
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
 	modulesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/dynamic_modules/v3"
-	skipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/matcher/action/v3"
 	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
 	modulefilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/dynamic_modules/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -52,9 +50,13 @@ func Listeners(m state.Model, fast FastPath) (map[string]types.Resource, error) 
 // is never unloaded: a thread of its own watches the table.
 //
 // Its configuration is the table's path and, in a second line, for how long extproc may be
-// asked about a response.
-func moduleFilter(g state.Gateway, fast FastPath) (*hcmv3.HttpFilter, error) {
-	table, err := toAny(wrapperspb.String(fmt.Sprintf("%s\n%d", fast.Table, max(g.MessageTimeout.Milliseconds(), 1))))
+// asked about a response. A third one says that it is to clean.
+func moduleFilter(m state.Model, fast FastPath) (*hcmv3.HttpFilter, error) {
+	lines := fmt.Sprintf("%s\n%d", fast.Table, max(m.Gateway.MessageTimeout.Milliseconds(), 1))
+	if moduleCleans(m, fast) {
+		lines += "\nclean"
+	}
+	table, err := toAny(wrapperspb.String(lines))
 	if err != nil {
 		return nil, err
 	}
@@ -76,22 +78,13 @@ const nowhere = "none"
 
 // unlessFast has filters be made for the requests alone that the module did not mark: to make
 // one and skip it costs as much as all else of ours, see design/fast-path.md. The mark is
-// filter state, which no client can set. It is the composite filter's own matcher that looks
-// for it: an ExtensionWithMatcher around it costs a known session's request a tenth more.
+// filter state, which no client can set.
 func unlessFast(name string, execute *compositev3.ExecuteFilterAction) (*hcmv3.HttpFilter, error) {
 	mark, err := toXDS(&networkinputsv3.FilterStateInput{Key: wire.FastPathState})
 	if err != nil {
 		return nil, err
 	}
-	nothing, err := action(&compositev3.ExecuteFilterAction{FilterChainName: nowhere})
-	if err != nil {
-		return nil, err
-	}
-	matcher := exactMatch(mark, wire.FastPathTaken, nothing)
-	if matcher.OnNoMatch, err = action(execute); err != nil {
-		return nil, err
-	}
-	return httpFilter(name, &compositev3.Composite{Matcher: matcher})
+	return unless(name, mark, wire.FastPathTaken, execute)
 }
 
 // askUnlessFast keeps the name of the filter, so that routes override it as before.
@@ -108,10 +101,11 @@ func askUnlessFast(m state.Model) (*hcmv3.HttpFilter, error) {
 	return out, nil
 }
 
-// pinUnlessFast sends a request where extproc says; what the module pinned it has pinned.
+// pinUnlessFast sends a request where extproc says; what the module pinned it has pinned. The
+// last filter takes out what no route does, see moduleCleans.
 func pinUnlessFast(m state.Model) (*hcmv3.HttpFilter, error) {
 	chain := &compositev3.FilterChainConfiguration{}
-	for _, build := range []func(state.Model) (*hcmv3.HttpFilter, error){cleanResponseFilter, sessionFilter} {
+	for _, build := range []func(state.Model) (*hcmv3.HttpFilter, error){cleanResponseFilter, sessionFilter, cleanRequestFilter} {
 		filter, err := build(m)
 		if err != nil {
 			return nil, err
@@ -125,25 +119,19 @@ func asExtension(filter *hcmv3.HttpFilter) *corev3.TypedExtensionConfig {
 	return &corev3.TypedExtensionConfig{Name: filter.Name, TypedConfig: filter.GetTypedConfig()}
 }
 
-// unless is a filter for the requests whose input is not the text; for the others it is not
-// even made.
-func unless(name string, input *xdscorev3.TypedExtensionConfig, text string, filter *corev3.TypedExtensionConfig) (*hcmv3.HttpFilter, error) {
-	skip, err := action(&skipv3.SkipFilter{})
+// unless executes filters for the requests whose input is not the text; for the others they are
+// not even made. It is the composite filter's own matcher that looks: an ExtensionWithMatcher
+// around it costs more than the filter itself.
+func unless(name string, input *xdscorev3.TypedExtensionConfig, text string, execute *compositev3.ExecuteFilterAction) (*hcmv3.HttpFilter, error) {
+	nothing, err := action(&compositev3.ExecuteFilterAction{FilterChainName: nowhere})
 	if err != nil {
 		return nil, err
 	}
-	matcher := exactMatch(input, text, skip)
-	if matcher.OnNoMatch, err = action(&compositev3.ExecuteFilterAction{TypedConfig: filter}); err != nil {
+	matcher := exactMatch(input, text, nothing)
+	if matcher.OnNoMatch, err = action(execute); err != nil {
 		return nil, err
 	}
-	composite, err := toAny(&compositev3.Composite{})
-	if err != nil {
-		return nil, err
-	}
-	return httpFilter(name, &matchingv3.ExtensionWithMatcher{
-		XdsMatcher:      matcher,
-		ExtensionConfig: &corev3.TypedExtensionConfig{Name: "envoy.filters.http.composite", TypedConfig: composite},
-	})
+	return httpFilter(name, &compositev3.Composite{Matcher: matcher})
 }
 
 // exactMatch does what is given where the input is the text.

@@ -25,6 +25,8 @@ import (
 const (
 	listenerPrefix = "stateful-route " // the address follows
 	routesName     = "stateful-route"
+	// moduleRoutesName are those of Envoys whose module takes out what the others take out.
+	moduleRoutesName = "stateful-route module"
 	// extprocCluster is the Envoy cluster of the external processors.
 	extprocCluster = "stateful-route-extproc"
 )
@@ -118,7 +120,7 @@ func buildConnectionManager(m state.Model, fast FastPath) (*hcmv3.HttpConnection
 	}
 	return &hcmv3.HttpConnectionManager{
 		StatPrefix:                    "stateful_route",
-		RouteSpecifier:                &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{RouteConfigName: routesName, ConfigSource: adsSource()}},
+		RouteSpecifier:                &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{RouteConfigName: routesFor(m, fast), ConfigSource: adsSource()}},
 		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{early},
 		HttpFilters:                   filters,
 		LocalReplyConfig:              replies,

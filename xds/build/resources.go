@@ -63,6 +63,9 @@ func Shared(m state.Model) (Resources, error) {
 	r[resourcev3.ListenerType] = listeners
 	r[resourcev3.SecretType] = buildSecrets(m.Gateway.Secrets)
 	r[resourcev3.RouteType][routesName] = routes
+	if !m.Gateway.DebugHeaders {
+		r[resourcev3.RouteType][moduleRoutesName] = cleanedByModule(routes)
+	}
 	r[resourcev3.ClusterType][extprocCluster] = extprocs
 	if m.Gateway.Tracing.OTLP != "" {
 		if r[resourcev3.ClusterType][otlpCluster], err = buildOTLPCluster(m.Gateway.Tracing); err != nil {

@@ -109,21 +109,45 @@ typedef struct {
   void *config;
   bool fails;
   bool marked; /* has the header of a request that begins anew */
+  bool said;   /* the pod's response has a header that only Envoy's own may have */
   int begun;   /* anew */
 } request_stream;
 
+static const abi_buffer reason = {"x-stateful-route-reason", 23};
+
+static bool is(abi_buffer name, abi_buffer other) { return name.length == other.length && memcmp(name.ptr, other.ptr, name.length) == 0; }
 static bool is_mark(abi_buffer name) { return name.length == 22 && memcmp(name.ptr, "x-stateful-route-again", 22) == 0; }
 
 bool envoy_dynamic_module_callback_http_get_header(void *s, int type, abi_buffer name, abi_buffer *value, size_t index, size_t *count) {
   *count = index == 0 ? 1 : 0;
   if (is_mark(name)) return ((request_stream *)s)->marked;
+  if (is(name, reason)) return ((request_stream *)s)->said;
   if (type == ABI_RESPONSE_HEADERS) *value = (abi_buffer){"200", 3};
   else if (name.length == 7) *value = (abi_buffer){"GET", 3};
   else if (name.length == 12) *value = (abi_buffer){"s1", 2};
   else *count = 0;
   return *count > index;
 }
+/* Now and then there are too many to fetch them all. */
+size_t envoy_dynamic_module_callback_http_get_headers_size(void *s, int type) {
+  static _Thread_local unsigned asked;
+  request_stream *r = s;
+  return asked++ % 5 == 0 ? 1000 : type == ABI_REQUEST_HEADERS ? 2 + r->marked : 1 + r->said;
+}
+bool envoy_dynamic_module_callback_http_get_headers(void *s, int type, abi_header *all) {
+  request_stream *r = s;
+  if (type == ABI_RESPONSE_HEADERS) {
+    *all++ = (abi_header){{":status", 7}, {"200", 3}};
+    if (r->said) *all = (abi_header){reason, {"x", 1}};
+    return true;
+  }
+  *all++ = (abi_header){{":method", 7}, {"GET", 3}};
+  *all++ = (abi_header){{"x-session-id", 12}, {"s1", 2}};
+  if (r->marked) *all = (abi_header){{"x-stateful-route-again", 22}, {"1", 1}};
+  return true;
+}
 bool envoy_dynamic_module_callback_http_set_header(void *s, int type, abi_buffer name, abi_buffer value) {
+  if (type == ABI_RESPONSE_HEADERS && is(name, reason)) ((request_stream *)s)->said = value.ptr != NULL;
   if (type == ABI_REQUEST_HEADERS && is_mark(name)) ((request_stream *)s)->marked = value.ptr != NULL;
   return true;
 }
@@ -185,7 +209,9 @@ static void answer(request_stream *s) {
   const abi_buffer reset = {"upstream_reset_before_response_started{connection_termination}", 62};
   about = s;
   if (s->fails) HOOK(http_filter_local_reply)(s, s->filter, 503, reset, false);
+  else s->said = true;
   int status = HOOK(http_filter_response_headers)(s, s->filter, true);
+  if (!s->fails && s->said) abort();
   if (status == ABI_STOP_ITERATION) answer(s);
   if (status == ABI_STOP_AND_WATERMARK && how % 4) tell(s);
 }
@@ -202,7 +228,7 @@ static void *serve(void *config) {
     request_stream *s = &open[i];
     if (s->filter) answer(s);
     end(s);
-    *s = (request_stream){HOOK(http_filter_new)(config, s), config, i % 3 == 0, false, 0};
+    *s = (request_stream){HOOK(http_filter_new)(config, s), config, i % 3 == 0, false, false, 0};
     HOOK(http_filter_request_headers)(s, s->filter, i % 4 != 0);
   }
   for (int i = 0; i < 32; i++) end(&open[i]);
@@ -233,7 +259,9 @@ static void none_without_a_file(const char *path) {
 static void hooks_round(const char *path, const char *whole, size_t size) {
   if (!HOOK(program_init)()) abort();
   write_file(path, whole, size);
-  const void *config = HOOK(http_filter_config_new)(NULL, (abi_buffer){"x", 1}, (abi_buffer){path, strlen(path)});
+  char text[4096];
+  int len = snprintf(text, sizeof text, "%s\n200\nclean", path);
+  const void *config = HOOK(http_filter_config_new)(NULL, (abi_buffer){"x", 1}, (abi_buffer){text, (size_t)len});
   pthread_t threads[2];
   for (int i = 0; i < 2; i++) pthread_create(&threads[i], NULL, serve, (void *)config);
   for (int i = 0; i < 40; i++) {
