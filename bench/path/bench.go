@@ -20,7 +20,7 @@ type bench struct {
 	dir, shm     string
 	self, bin    string
 	envoy        string
-	podAddresses []string
+	podAddresses []string // of as many pods as any row has
 	pods         *process
 	processes    []*process // all
 	fronts       map[string]*front
@@ -72,7 +72,7 @@ func (b *bench) open(ctx context.Context) (err error) {
 	if err := b.findModule(); err != nil {
 		return err
 	}
-	if b.podAddresses, err = freeAddresses(podCount); err != nil {
+	if b.podAddresses, err = podAddresses(slices.Max(b.plan.pods)); err != nil {
 		return err
 	}
 	b.pods, err = b.start("pods", pods, b.self, append([]string{"pods"}, b.podAddresses...)...)
@@ -118,7 +118,7 @@ func (b *bench) close() {
 // round measures all rows once; in each round another one comes first.
 func (b *bench) round(ctx context.Context, rows []row, round, protocol, concurrency int) ([]sample, error) {
 	var out []sample
-	base := 0.0
+	rates, peers := map[string]float64{}, map[string]string{}
 	for i := range rows {
 		r := &rows[(i+round)%len(rows)]
 		s, err := b.measure(ctx, r, protocol, concurrency)
@@ -130,14 +130,12 @@ func (b *bench) round(ctx context.Context, rows []row, round, protocol, concurre
 			return nil, fmt.Errorf("%s, HTTP/%d, %d at a time: %w", r.name, protocol, concurrency, err)
 		}
 		s.round = round
-		if r.name == plain {
-			base = s.rate
-		}
+		rates[r.name], peers[r.name] = s.rate, r.peer
 		out = append(out, s)
 		fmt.Fprintf(os.Stderr, "round %d HTTP/%d c=%-3d %-34s %7.0f req/s  p99 %-9s wrong %d failed %d\n", round+1, protocol, concurrency, r.name, s.rate, s.p99, s.wrong, s.failed)
 	}
 	for i := range out {
-		out[i].ratio = out[i].rate / base
+		out[i].ratio = out[i].rate / rates[peers[out[i].row]]
 	}
 	return out, nil
 }
@@ -154,7 +152,7 @@ func (b *bench) skip(r *row, err error) {
 
 // job is the load of a row, whose set-up is made ready for it.
 func (b *bench) job(ctx context.Context, r *row) (*front, job, error) {
-	f, err := b.front(ctx, r.front, r.start)
+	f, err := b.front(ctx, r)
 	if err != nil {
 		return nil, job{}, err
 	}
@@ -185,7 +183,7 @@ func (b *bench) measure(ctx context.Context, r *row, protocol, concurrency int) 
 	j.address, j.protocol, j.concurrency = f.addresses[protocol], protocol, concurrency
 	var beside *changes
 	if r.changes {
-		if beside, err = f.change(b.changes); err != nil {
+		if beside, err = f.change(b.changes, r.pods); err != nil {
 			return sample{}, err
 		}
 		defer beside.end()

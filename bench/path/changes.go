@@ -21,7 +21,7 @@ type changes struct {
 const changers = 4
 
 // change begins so many changes a second.
-func (f *front) change(rate int) (*changes, error) {
+func (f *front) change(rate, pods int) (*changes, error) {
 	c := &changes{}
 	for i := range changers {
 		conn, err := dial1(f.admin)
@@ -31,7 +31,7 @@ func (f *front) change(rate int) (*changes, error) {
 		}
 		c.wg.Go(func() {
 			defer func() { _ = conn.Close() }()
-			c.run(f, conn, rand.New(rand.NewPCG(uint64(i), uint64(time.Now().UnixNano()))), time.Second*changers/time.Duration(rate)) //nolint:gosec // no secret
+			c.run(f, conn, rand.New(rand.NewPCG(uint64(i), uint64(time.Now().UnixNano()))), time.Second*changers/time.Duration(rate), pods) //nolint:gosec // no secret
 		})
 	}
 	return c, nil
@@ -43,16 +43,16 @@ func (c *changes) end() {
 	c.wg.Wait()
 }
 
-func (c *changes) run(f *front, conn *conn1, rng *rand.Rand, pause time.Duration) {
+func (c *changes) run(f *front, conn *conn1, rng *rand.Rand, pause time.Duration, pods int) {
 	due := time.Now()
 	for n := 0; !c.stop.Load(); n++ {
 		due = due.Add(pause)
 		time.Sleep(time.Until(due))
-		session, to, done := firstNew+f.fresh.Add(1), rng.IntN(podCount), func() {}
+		session, to, done := firstNew+f.fresh.Add(1), rng.IntN(pods), func() {}
 		if n%2 == 1 {
 			session = rng.Int64N(int64(len(f.owners.words)))
 			var ok bool
-			if to, done, ok = f.owners.move(session, podCount); !ok {
+			if to, done, ok = f.owners.move(session, pods); !ok {
 				continue
 			}
 		}

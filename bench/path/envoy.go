@@ -118,7 +118,7 @@ func static(e staticEnvoy) starter {
 			return err
 		}
 		f.addresses = [3]string{1: address, 2: address}
-		e.Listener, e.Pods = address, b.podAddresses
+		e.Listener, e.Pods = address, f.pods
 		text, err := e.text()
 		if err != nil {
 			return err
@@ -143,7 +143,7 @@ func (b *bench) startEnvoy(f *front, file string) error {
 // startNoop is an Envoy with an external processor of the simplest kind.
 func startNoop(ctx context.Context, b *bench, f *front) error {
 	socket := filepath.Join(b.dir, "noop.sock")
-	p, err := b.start("noop", callout, b.self, append([]string{"noop", socket}, b.podAddresses...)...)
+	p, err := b.start("noop", callout, b.self, append([]string{"noop", socket}, f.pods...)...)
 	if err != nil {
 		return err
 	}

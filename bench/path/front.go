@@ -18,7 +18,8 @@ type front struct {
 	addresses [3]string // by version of HTTP
 	processes []*process
 	admin     string // of extproc, where there is one
-	module    bool   // Envoy is told of the module
+	pods      []string
+	module    bool // Envoy is told of the module
 
 	owners *owners      // of the sessions that are known, as of bind
 	fresh  atomic.Int64 // sessions that were new
@@ -30,13 +31,14 @@ var errAbsent = errors.New("is not installed")
 // starter starts a set-up. It returns errAbsent when this machine does not have it.
 type starter func(ctx context.Context, b *bench, f *front) error
 
-// front returns the set-up of that name, starting it first if need be.
-func (b *bench) front(ctx context.Context, name string, start starter) (*front, error) {
+// front returns a row's set-up, starting it first if need be.
+func (b *bench) front(ctx context.Context, r *row) (*front, error) {
+	name := r.front
 	if f := b.fronts[name]; f != nil {
 		return f, nil
 	}
-	f := &front{name: name}
-	if err := start(ctx, b, f); err != nil {
+	f := &front{name: name, pods: b.podAddresses[:r.pods]}
+	if err := r.start(ctx, b, f); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	f.processes = append(f.processes, b.pods)
@@ -109,11 +111,11 @@ func cookies(ctx context.Context, f *front) ([]request, error) {
 		for _, c := range answer.Cookies() {
 			byPod[c.Value] = request{path: "/", headers: [][2]string{{"x-session-id", keyHole}, {"cookie", c.Name + "=" + c.Value}}}
 		}
-		if len(byPod) == podCount {
+		if len(byPod) == len(f.pods) {
 			break
 		}
 	}
-	if len(byPod) != podCount {
+	if len(byPod) != len(f.pods) {
 		return nil, fmt.Errorf("%s gave %d cookies", f.name, len(byPod))
 	}
 	var all []request

@@ -4,6 +4,7 @@
 //
 //	go run ./bench/path                                            # everything, an hour
 //	go run ./bench/path -rows 'ours-header|haproxy' -rounds 1 -time 1s -concurrency 16
+//	go run ./bench/path -rows 'pods$|ours-header-1000$' -pods 3,1000 -sessions 1000   # what pods cost
 //
 // All set-ups run at the same time, each row is measured once a round, and the order rotates, so
 // that what else happens on the machine meets all of them. A ratio is to plain Envoy in the
@@ -18,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -59,6 +61,7 @@ type plan struct {
 	concurrency []int
 	protocols   []int // 1 and 2
 	sessions    []int
+	pods        []int
 	changes     int
 	module      string // "none": without
 	out         string
@@ -73,6 +76,7 @@ func parsePlan(args []string) (*plan, error) {
 	concurrency := f.String("concurrency", "1,16,64", "requests under way at a time")
 	protocols := f.String("http", "1,2", "versions of HTTP between the load and the proxy")
 	sessions := f.String("sessions", "1000,1000000", "known sessions, a set-up of ours each")
+	pods := f.String("pods", "3", "pods; of further numbers, as in 3,1000, there is a row of plain Envoy and one of ours each")
 	f.IntVar(&p.changes, "changes", 5000, "claims and moves a second in the rows that have them")
 	f.StringVar(&p.module, "module", "", "the module for Envoy, or none; empty: bin/libstateful_route.so if there is one")
 	f.StringVar(&p.out, "out", "out/bench-path", "folder for rounds.csv, table.md and plot.svg")
@@ -86,7 +90,7 @@ func parsePlan(args []string) (*plan, error) {
 	lists := []struct {
 		text string
 		to   *[]int
-	}{{*concurrency, &p.concurrency}, {*protocols, &p.protocols}, {*sessions, &p.sessions}}
+	}{{*concurrency, &p.concurrency}, {*protocols, &p.protocols}, {*sessions, &p.sessions}, {*pods, &p.pods}}
 	for _, l := range lists {
 		if *l.to, err = numbers(l.text); err != nil {
 			return nil, err
@@ -96,6 +100,9 @@ func parsePlan(args []string) (*plan, error) {
 		if v > 2 {
 			return nil, fmt.Errorf("-http %d: there are 1 and 2", v)
 		}
+	}
+	if most := slices.Max(p.pods); most > maxPods {
+		return nil, fmt.Errorf("-pods %d: at most %d", most, maxPods)
 	}
 	if p.rounds < 1 || p.time < 10*time.Millisecond {
 		return nil, fmt.Errorf("%d rounds of %s are none", p.rounds, p.time)

@@ -10,14 +10,14 @@ type owners struct {
 
 func newOwners(n int) *owners { return &owners{words: make([]atomic.Uint64, n)} }
 
-// owned is the state of a session: changes<<16 | (old pod+1)<<8 | pod+1. There is an old pod while
+// owned is the state of a session: changes<<32 | (old pod+1)<<16 | pod+1. There is an old pod while
 // a move is under way: either may answer then. 0 is not known yet.
 type owned uint64
 
-func (o owned) changes() uint64 { return uint64(o >> 16) }
+func (o owned) changes() uint64 { return uint64(o >> 32) }
 
 func (o owned) has(pod int) bool {
-	return int(o&0xff) == pod+1 || int(o>>8&0xff) == pod+1
+	return int(o&0xffff) == pod+1 || int(o>>16&0xffff) == pod+1
 }
 
 // before is the state to give to wrong, taken before a request is sent.
@@ -40,13 +40,13 @@ func (o *owners) wrong(session int64, was owned, pod int) bool {
 func (o *owners) move(session int64, pods int) (to int, done func(), ok bool) {
 	w := &o.words[session]
 	was := owned(w.Load())
-	if was == 0 || was>>8&0xff != 0 {
+	if was == 0 || was>>16&0xffff != 0 {
 		return 0, nil, false
 	}
-	to = int(was&0xff) % pods
-	moving := (was.changes()+1)<<16 | uint64(was&0xff)<<8 | uint64(to+1)
+	to = int(was&0xffff) % pods
+	moving := (was.changes()+1)<<32 | uint64(was&0xffff)<<16 | uint64(to+1)
 	if !w.CompareAndSwap(uint64(was), moving) {
 		return 0, nil, false
 	}
-	return to, func() { w.Store((was.changes()+2)<<16 | uint64(to+1)) }, true
+	return to, func() { w.Store((was.changes()+2)<<32 | uint64(to+1)) }, true
 }

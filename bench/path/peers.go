@@ -39,7 +39,7 @@ const stickTable = `  stick-table type string len 64 size 2m expire 1h
 
 func haproxy(more string) starter {
 	return peer("haproxy", func(f *front, b *bench) (string, error) {
-		return b.write(f, "haproxy.cfg", haproxyText(f.addresses, b.podAddresses, more))
+		return b.write(f, "haproxy.cfg", haproxyText(f.addresses, f.pods, more))
 	}, "-db", "-f")
 }
 
@@ -84,7 +84,7 @@ http {
 
 func nginx() starter {
 	return peer("nginx", func(f *front, b *bench) (string, error) {
-		return b.write(f, "nginx.conf", nginxText(f.addresses, b.podAddresses, b.dir))
+		return b.write(f, "nginx.conf", nginxText(f.addresses, f.pods, b.dir))
 	}, "-c")
 }
 

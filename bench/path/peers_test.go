@@ -95,7 +95,7 @@ func TestOursTakeTheConfigurations(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(x.Services) != 3 || len(x.Services[2].Session.Key) != 4 || len(x.Services[2].Pods.Static) != podCount {
+			if len(x.Services) != 3 || len(x.Services[2].Session.Key) != 4 || len(x.Services[2].Pods.Static) != len(testPods()) {
 				t.Errorf("services are %+v", x.Services)
 			}
 			if _, err := config.LoadExtproc(writeFile(t, "extproc.yaml", o.extproc())); err != nil {

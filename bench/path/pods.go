@@ -11,18 +11,46 @@ import (
 	"sync/atomic"
 )
 
-// podCount is how many pods each proxy has.
-const podCount = 3
+// maxPods is how many pods there may be.
+const maxPods = 10_000
 
 const podPrefix = "pod-"
 
 // podOf reads which pod an answer's body names.
 func podOf(body []byte) (int, bool) {
-	if len(body) != len(podPrefix)+1 || string(body[:len(podPrefix)]) != podPrefix {
+	digits, ok := bytes.CutPrefix(body, []byte(podPrefix))
+	if !ok || len(digits) == 0 {
 		return 0, false
 	}
-	n := int(body[len(podPrefix)] - '0')
-	return n, n >= 0 && n < podCount
+	n := 0
+	for _, c := range digits {
+		if c < '0' || c > '9' || n >= maxPods {
+			return 0, false
+		}
+		n = 10*n + int(c-'0')
+	}
+	return n, n < maxPods
+}
+
+// podAddresses are where n pods listen: few at ports of their own; many at one port, each at another
+// address of this machine's, of which Linux has all that begin with 127.
+func podAddresses(n int) ([]string, error) {
+	if n <= 16 {
+		return freeAddresses(n)
+	}
+	first, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	_, port, err := net.SplitHostPort(first)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]string, n)
+	for i := range all {
+		all[i] = net.JoinHostPort(fmt.Sprintf("127.1.%d.%d", i/250, 1+i%250), port)
+	}
+	return all, nil
 }
 
 // runPods listens at each address and answers every request with the pod's name; below

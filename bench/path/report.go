@@ -50,14 +50,13 @@ func (b *bench) table(rows []row, samples []sample) string {
 			fmt.Fprintf(&t, "\n### %s, %d at a time\n\n", version(protocol), c)
 			t.WriteString("| | req/s | × Envoy | p50 µs | p99 µs | p99.9 µs | × Envoy | CPU proxy | callout | control | pods | load | proxy's own MB | wrong pod | failed |\n")
 			t.WriteString("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
-			base := spreadOf(pick(samples, plain, protocol, c), tail).median
 			for _, r := range rows {
 				if cell := pick(samples, r.name, protocol, c); len(cell) > 0 {
 					title := r.title
 					if r.changes {
 						title += fmt.Sprintf(" (%.0f made)", spreadOf(cell, func(s sample) float64 { return s.changes }).median)
 					}
-					t.WriteString(line(title, cell, base))
+					t.WriteString(line(title, cell, spreadOf(pick(samples, r.peer, protocol, c), tail).median))
 				}
 			}
 		}

@@ -14,6 +14,8 @@ type row struct {
 	requests    []request
 	// prepare replaces requests by some that the running set-up must be asked for.
 	prepare func(context.Context, *front) ([]request, error)
+	pods    int
+	peer    string // the row that it is compared with: plain Envoy with as many pods
 	// sessions are known before; 0: see fresh.
 	sessions int
 	fresh    bool // each request is a new session
@@ -58,7 +60,31 @@ func (p *plan) allRows() []row {
 	for i := range all {
 		all[i].front = all[i].name
 	}
-	return append(all, p.oursRows(few, many)...)
+	all = append(all, p.oursRows(few, many)...)
+	for i := range all {
+		all[i].pods, all[i].peer = p.pods[0], plain
+	}
+	for _, n := range p.pods[1:] {
+		all = append(all, podRows(n, few)...)
+	}
+	return all
+}
+
+// podRows are what is measured with another number of pods.
+func podRows(n, sessions int) []row {
+	peer := fmt.Sprintf("%s-%d-pods", plain, n)
+	set := fmt.Sprintf("ours-%d-%d-pods", sessions, n)
+	return []row{
+		{name: peer, title: fmt.Sprintf("Envoy, router alone, %d pods", n), front: peer, start: static(staticEnvoy{}), requests: header(), pods: n, peer: peer},
+		{
+			name: fmt.Sprintf("ours-header-%d-%d-pods", sessions, n), title: fmt.Sprintf("ours, header, %d sessions, %d pods", sessions, n),
+			front: set, start: ours(sessions, true), requests: header(), sessions: sessions, pods: n, peer: peer,
+		},
+		{
+			name: fmt.Sprintf("ours-unbound-%d-pods", n), title: fmt.Sprintf("ours, no session, %d pods", n),
+			front: set, start: ours(sessions, true), requests: []request{{path: "/"}}, pods: n, peer: peer,
+		},
+	}
 }
 
 func (p *plan) oursRows(few, many int) []row {
@@ -90,5 +116,5 @@ func (p *plan) oursRows(few, many int) []row {
 
 // wanted are the rows of the plan; plain Envoy comes first.
 func (p *plan) wanted() []row {
-	return slices.DeleteFunc(p.allRows(), func(r row) bool { return r.name != plain && !p.rows.MatchString(r.name) })
+	return slices.DeleteFunc(p.allRows(), func(r row) bool { return r.name != r.peer && !p.rows.MatchString(r.name) })
 }

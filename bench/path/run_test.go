@@ -29,7 +29,7 @@ func TestRun(t *testing.T) {
 		t.Skip("it starts every proxy")
 	}
 	out := t.TempDir()
-	p, err := parsePlan([]string{"-rounds", "1", "-time", "20ms", "-concurrency", "3", "-sessions", "7,20", "-changes", "200", "-module", "none", "-out", out})
+	p, err := parsePlan([]string{"-rounds", "1", "-time", "20ms", "-concurrency", "3", "-sessions", "7,20", "-changes", "200", "-pods", "3,20", "-module", "none", "-out", out})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func TestSpread(t *testing.T) {
 
 // reported are two rows in two rounds.
 func reported() ([]row, []sample) {
-	rows := []row{{name: plain, title: "Envoy"}, {name: "other", title: "ours & <theirs>"}}
+	rows := []row{{name: plain, peer: plain, title: "Envoy"}, {name: "other", peer: plain, title: "ours & <theirs>"}}
 	var all []sample
 	for round := range 2 {
 		for i, r := range rows {
@@ -103,7 +103,7 @@ func TestNoopAnswersWithAPod(t *testing.T) {
 		}
 		seen[string(set[0].GetHeader().GetRawValue())] = true
 	}
-	if len(seen) != podCount {
+	if len(seen) != len(testPods()) {
 		t.Errorf("pods are %v", seen)
 	}
 	if a := (noop{pods: testPods()}).answer(headersOf("accept", "*/*")); a.GetRequestHeaders().GetResponse().GetHeaderMutation() != nil {
