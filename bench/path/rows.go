@@ -29,6 +29,11 @@ func header() []request {
 	return []request{{path: "/", headers: [][2]string{{"x-session-id", keyHole}}}}
 }
 
+// naming are requests of known sessions whose pod makes a new one each time.
+func naming() []request {
+	return []request{{path: "/learn", headers: [][2]string{{"mcp-session-id", keyHole}}}}
+}
+
 // keyed are the places where ours finds a session.
 func keyed() []struct {
 	name     string
@@ -111,6 +116,8 @@ func (p *plan) oursRows(few, many int) []row {
 		row{name: "ours-first", title: "ours, first requests", front: "first", start: ours(many, true), requests: header(), fresh: true},
 		row{name: "ours-issue", title: "ours, a cookie is issued", front: "first", start: ours(many, true), requests: []request{{path: "/issue"}}},
 		row{name: "ours-learn", title: "ours, a session is learned", front: "first", start: ours(many, true), requests: []request{{path: "/learn"}}},
+		row{name: "ours-learn-held", title: "ours, a known session's response names another", front: "held", start: ours(many, true), requests: naming(), sessions: few},
+		row{name: "ours-learn-callout", title: "ours without the module, the same", front: "held-callout", start: ours(many, false), requests: naming(), sessions: few},
 	)
 }
 
