@@ -117,25 +117,27 @@ void table_touch(const table *t, session_hash h, uint64_t now) {
   if (find(t, h, &e) == RESULT_HIT) mark(t, &e, (use){now, 0});
 }
 
-/* word_of is the beginning of a text as a number, with zeros after its end. */
-static uint64_t word_of(const char *text, size_t len) {
+/* word_at are the eight bytes of a text from one on, with zeros after its end. */
+static uint64_t word_at(span text, size_t from) {
   uint64_t word = 0;
-  if (len >= sizeof word) {
-    memcpy(&word, text, sizeof word);
-  } else {
-    for (size_t i = 0; i < len; i++) word |= (uint64_t)(unsigned char)text[i] << 8 * i;
+  if (text.len < sizeof word) {
+    for (size_t i = from; i < text.len; i++) word |= (uint64_t)(unsigned char)text.ptr[i] << 8 * (i - from);
+    return word;
   }
-  return word;
+  size_t last = text.len - sizeof word, at = from < last ? from : last;
+  memcpy(&word, text.ptr + at, sizeof word);
+  return word >> 8 * (from - at);
 }
 
 /* address_hash need not be a good one: no client has a say in where pods are. */
 static uint64_t address_hash(uint32_t service, span address) {
   uint64_t h = service;
   for (size_t i = 0; i < address.len; i += 8) {
-    h = (h ^ word_of(address.ptr + i, address.len - i)) * 0x9e3779b97f4a7c15ull;
+    h = (h ^ word_at(address, i)) * 0x9e3779b97f4a7c15ull;
     h ^= h >> 32;
   }
-  return h;
+  h *= 0xd6e8feb86659fd93ull; /* what comes last is in the upper half alone */
+  return h ^ h >> 32;
 }
 
 /* is_at reports whether a record is that of the service's pod at an address. */
@@ -144,7 +146,7 @@ static bool is_at(const char *p, uint32_t service, span address, uint32_t *gener
     uint32_t seq = seq_begin(p + P_SEQ);
     *generation = load32(p + P_GENERATION);
     bool same = load32(p + P_SERVICE) == service && (load32(p + P_ADDRESS_LEN) & 0xffff) == address.len;
-    for (size_t i = 0; same && i < address.len; i += 4) same = load32(p + P_ADDRESS + i) == (uint32_t)word_of(address.ptr + i, address.len - i);
+    for (size_t i = 0; same && i < address.len; i += 4) same = load32(p + P_ADDRESS + i) == (uint32_t)word_at(address, i);
     if (seq_same(p + P_SEQ, seq)) return same;
   }
   return false;

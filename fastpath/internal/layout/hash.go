@@ -32,7 +32,8 @@ func AddressHash(service uint32, address string) uint64 {
 		h = (h ^ word(address[:min(8, len(address))])) * 0x9E3779B97F4A7C15
 		h ^= h >> 32
 	}
-	return h
+	h *= 0xD6E8FEB86659FD93 // what comes last is in the upper half alone
+	return h ^ h>>32
 }
 
 // Buckets are the two of n in which a session may be.

@@ -3,6 +3,7 @@ package layout
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"strconv"
 	"testing"
 
@@ -51,6 +52,28 @@ func TestBucketsAreEvenlyUsed(t *testing.T) {
 		for b, count := range used[which] {
 			if count < each*8/10 || count > each*12/10 {
 				t.Errorf("bucket %d as choice %d: %d of %d hashes", b, which, count, n*each)
+			}
+		}
+	}
+}
+
+// Addresses that differ in little are spread over a table's slots.
+func TestAddressHashSpreads(t *testing.T) {
+	for name, address := range map[string]func(int) string{
+		"by port":          func(i int) string { return fmt.Sprintf("127.0.0.1:%d", 10000+i) },
+		"by the last byte": func(i int) string { return fmt.Sprintf("10.0.%d.%d:8080", i/250, i%250) },
+		"IPv6":             func(i int) string { return fmt.Sprintf("[fd00:1:2:3::%x]:80", i) },
+	} {
+		for _, slots := range []uint64{1 << 12, 1 << 16} {
+			taken := map[uint64]int{}
+			for i := range 1000 {
+				for service := range uint32(2) {
+					taken[AddressHash(service, address(i))%slots]++
+				}
+			}
+			// Of 2,000 at random 1,582 and 1,970 are the first in their slot.
+			if want := map[uint64]int{1 << 12: 1500, 1 << 16: 1900}[slots]; len(taken) < want {
+				t.Errorf("%s: 2000 addresses in %d of %d slots", name, len(taken), slots)
 			}
 		}
 	}
