@@ -85,10 +85,9 @@ type holder struct {
 }
 
 // hold begins to watch for the moment at which the stream of ctx is to be let go of.
-func (d *drain) hold(ctx context.Context, owes bool) *holder {
-	h := &holder{drain: d, stream: ctx}
+func (d *drain) hold(ctx context.Context, h *holder, owes bool) {
+	h.drain, h.stream = d, ctx
 	h.watch(owes)
-	return h
 }
 
 // settled says that the response owes its client nothing any more.

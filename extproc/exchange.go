@@ -25,6 +25,8 @@ type exchange struct {
 	span    tracing.RequestSpan
 	came    time.Time // of the stream
 	began   time.Time // of the decision: what the stream waited before is not the pod's
+	message codec.Message
+	stays   holder
 
 	// From the request.
 	method    string
@@ -59,7 +61,7 @@ type exchange struct {
 func (x *exchange) begin(ctx context.Context, h sessionkey.Headers) {
 	s := x.server
 	_, x.span = s.tracer.Request(ctx, metadataValue(ctx), h.Value, x.service.policy.Name)
-	x.method = strings.Clone(h.Value(":method"))
+	x.method = methodOf(h)
 	x.tls = cameByTLS(h)
 	x.preflight = isPreflight(x.method, h)
 	if x.learns() {
@@ -77,6 +79,17 @@ func (x *exchange) begin(ctx context.Context, h sessionkey.Headers) {
 	if !x.asked {
 		x.decision.picked.Unwatched()
 	}
+}
+
+// methodOf is the request's method as a text that keeps nothing else of the request.
+func methodOf(h sessionkey.Headers) string {
+	method := h.Value(":method")
+	for _, usual := range [...]string{"GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"} {
+		if method == usual {
+			return usual
+		}
+	}
+	return strings.Clone(method)
 }
 
 // keys are what the request names its session by, or an id that it is given.

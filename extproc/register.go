@@ -14,7 +14,7 @@ const streamWorkers = 64
 // NewGRPCServer returns a gRPC server for s, on which further services may be registered. It is
 // made here because s receives and sends what only the codec of package codec knows.
 func NewGRPCServer(s *Server, o ...grpc.ServerOption) *grpc.Server {
-	g := grpc.NewServer(append(o, grpc.ForceServerCodecV2(codec.New()), grpc.NumStreamWorkers(streamWorkers))...)
+	g := grpc.NewServer(append(o, grpc.ForceServerCodecV2(codec.New()), grpc.NumStreamWorkers(streamWorkers), grpc.InTapHandle(readQuestion))...)
 	g.RegisterService(&grpc.ServiceDesc{
 		ServiceName: extprocv3.ExternalProcessor_ServiceDesc.ServiceName,
 		HandlerType: (*interface {

@@ -64,12 +64,13 @@ func NewServer(o ServerOptions) (*Server, error) {
 // response. It never ends a stream cleanly before the first answer: Envoy would
 // take that for a request that needs no processing and let it pass.
 func (s *Server) Process(stream grpc.ServerStream) error {
-	came := s.now()
-	svc, err := s.serviceOf(stream.Context())
+	came, asks := s.now(), questionOf(stream.Context())
+	svc, err := s.serviceOf(stream.Context(), asks.service)
 	if err != nil {
 		return err
 	}
-	first := &codec.Message{}
+	x := &exchange{server: s, service: svc, came: came}
+	first := &x.message
 	if err := stream.RecvMsg(first); err != nil {
 		s.countLate(svc, "", s.now().Sub(came), "")
 		return status.Error(codes.Canceled, "no request came") // the stream is gone: nobody reads this
@@ -77,14 +78,15 @@ func (s *Server) Process(stream grpc.ServerStream) error {
 	if first.Kind != codec.RequestHeaders {
 		return s.undecided(undecidedNoHeaders, svc.policy.Name, codes.FailedPrecondition, "the first message must be the request headers")
 	}
-	if metadataValue(stream.Context())(wire.ConfirmMetadata) != "" {
+	switch {
+	case asks.confirm:
 		return s.confirm(stream, svc, first)
-	}
-	if metadataValue(stream.Context())(wire.LearnMetadata) != "" {
+	case asks.learn:
 		return s.learned(stream, svc, first.Headers)
 	}
-	x := &exchange{server: s, service: svc, came: came, began: s.now()}
+	x.began = s.now()
 	x.begin(stream.Context(), first.Headers)
+	x.message = codec.Message{} // it may be long, and the stream open for hours
 	defer x.end()
 	return x.run(stream)
 }
@@ -103,8 +105,7 @@ const (
 // is allow; how long that may take is Envoy's message_timeout. Upon the Unavailable
 // of a service that is not known Envoy asks again, another replica if there is one,
 // until that time is over, and then leaves the request to that setting.
-func (s *Server) serviceOf(ctx context.Context) (*service, error) {
-	name := metadataValue(ctx)(wire.ServiceMetadata)
+func (s *Server) serviceOf(ctx context.Context, name string) (*service, error) {
 	if name == "" {
 		return nil, s.undecided(undecidedNoService, "", codes.InvalidArgument, "no "+wire.ServiceMetadata+" in the stream's metadata")
 	}
@@ -143,15 +144,15 @@ func (x *exchange) run(stream grpc.ServerStream) error {
 	if !x.asked { // else the session waits for what the response has to say
 		x.show(x.began)
 	}
-	held := x.server.drain.hold(stream.Context(), x.owes())
-	defer held.release()
+	x.server.drain.hold(stream.Context(), &x.stays, x.owes())
+	defer x.stays.release()
 	for {
-		m := &codec.Message{}
-		if err := stream.RecvMsg(m); err != nil {
+		if err := stream.RecvMsg(&x.message); err != nil {
 			x.drained = x.server.drain.begun.Err() != nil
 			return endOfStream(err)
 		}
-		answer := x.next(stream.Context(), m)
+		answer := x.next(stream.Context(), &x.message)
+		x.message = codec.Message{}
 		if answer == nil {
 			return status.Error(codes.InvalidArgument, "unexpected message")
 		}
@@ -159,7 +160,7 @@ func (x *exchange) run(stream grpc.ServerStream) error {
 			return err
 		}
 		if !x.owes() {
-			held.settled()
+			x.stays.settled()
 		}
 	}
 }
