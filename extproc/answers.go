@@ -20,8 +20,8 @@ import (
 // Answers to request headers never change for a given pod, so each is built
 // once and sent many times, but for the epoch where pods are told that.
 //
-// Each one asks for response trailers. Most responses have none, so no message
-// follows; but Envoy 1.40 then keeps the gRPC stream until the exchange is over
+// Envoy is configured to send response trailers. Most responses have none, so no
+// message follows; but Envoy 1.40 then keeps the gRPC stream until the exchange is over
 // (without it, it resets the stream at once), and the end of the stream is the
 // end of the request: the in-flight count and the duration need no callout.
 
@@ -44,7 +44,7 @@ func (a *answerPair) choose(ask bool) *codec.Answer {
 func boundAnswers(p statefulroute.Pod, loss statefulroute.ExtprocLossPolicy) (once, again answerPair) {
 	destination := base64.StdEncoding.EncodeToString([]byte(p.Address.String()))
 	there := []*corev3.HeaderValueOption{setHeader(wire.DestinationHeader, destination)}
-	thereAgain := append(slices.Clip(there), setHeader(wire.RetryOnHeader, wire.RetrySamePodOn), setHeader(wire.MaxRetriesHeader, "1"))
+	thereAgain := append(slices.Clip(there), setHeader(wire.RetryOnHeader, wire.RetrySamePodOn))
 	decided := map[string]*structpb.Value{}
 	if loss == statefulroute.Deny {
 		decided = decidedMetadata()
@@ -78,7 +78,9 @@ func headersAnswer(m *extprocv3.HeaderMutation) *extprocv3.ProcessingResponse_Re
 // refuses, and what a client may have put in our header with nobody.
 func unboundAnswers() answerPair {
 	return newAnswerPair(&extprocv3.HeaderMutation{
-		SetHeaders:    []*corev3.HeaderValueOption{setHeader(wire.RetryOnHeader, wire.RetryOn)},
+		SetHeaders: []*corev3.HeaderValueOption{
+			setHeader(wire.RetryOnHeader, wire.RetryOn), setHeader(wire.MaxRetriesHeader, strconv.Itoa(wire.UnboundRetries)),
+		},
 		RemoveHeaders: []string{wire.DestinationHeader},
 	}, decidedMetadata())
 }
@@ -88,19 +90,15 @@ func newAnswerPair(m *extprocv3.HeaderMutation, metadata map[string]*structpb.Va
 	if len(metadata) > 0 {
 		dynamic = &structpb.Struct{Fields: metadata}
 	}
-	answer := func(responseHeaders filterv3.ProcessingMode_HeaderSendMode) *codec.Answer {
-		return codec.NewAnswer(&extprocv3.ProcessingResponse{
-			Response:        headersAnswer(m),
-			DynamicMetadata: dynamic,
-			ModeOverride: &filterv3.ProcessingMode{
-				ResponseHeaderMode:  responseHeaders,
-				ResponseTrailerMode: filterv3.ProcessingMode_SEND,
-			},
-		})
+	answer := func(mode *filterv3.ProcessingMode) *codec.Answer {
+		return codec.NewAnswer(&extprocv3.ProcessingResponse{Response: headersAnswer(m), DynamicMetadata: dynamic, ModeOverride: mode})
 	}
 	return answerPair{
-		hold: answer(filterv3.ProcessingMode_SKIP),
-		ask:  answer(filterv3.ProcessingMode_SEND),
+		hold: answer(nil),
+		ask: answer(&filterv3.ProcessingMode{
+			ResponseHeaderMode:  filterv3.ProcessingMode_SEND,
+			ResponseTrailerMode: filterv3.ProcessingMode_SEND,
+		}),
 	}
 }
 

@@ -35,12 +35,12 @@ func TestIdempotentRequestsMayBeTriedOnceMoreAtTheirPod(t *testing.T) {
 	} {
 		r := p.open("chat").exchange(requestMessage(":method", method, ":path", "/", "x-session-id", "alice"))
 		on, most, pod := retryOf(r)
-		if again && (on != wire.RetrySamePodOn || most != "1" || pod != "chat-0") || !again && (on != "" || most != "" || pod != "") {
+		if again && (on != wire.RetrySamePodOn || most != "" || pod != "chat-0") || !again && (on != "" || most != "" || pod != "") {
 			t.Errorf("%s: tried again on %q, %q times, at %q", method, on, most, pod)
 		}
 	}
 	_, r := p.request()
-	if on, most, pod := retryOf(r); on != wire.RetryOn || most != "" || pod != "" {
+	if on, most, pod := retryOf(r); on != wire.RetryOn || most != "2" || pod != "" {
 		t.Errorf("unbound: tried again on %q, %q times, at %q", on, most, pod)
 	}
 }

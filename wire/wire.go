@@ -52,8 +52,13 @@ const (
 	// try a request again, after the failures that it names. What clients
 	// send under it is stripped first, and the router takes it out.
 	RetryOnHeader = "x-envoy-retry-on"
-	// MaxRetriesHeader says beside it how often; without it, as often as the route says.
+	// MaxRetriesHeader says beside it how often; without it, BoundRetries.
 	MaxRetriesHeader = "x-envoy-max-retries"
+	// BoundRetries is how often a request that is bound to a pod is tried again there. Routes
+	// say it: it is said of most requests, and a header of each costs Envoy a hundredth of it.
+	BoundRetries = 1
+	// UnboundRetries is the same for one that may go to any pod.
+	UnboundRetries = 2
 	// FastPathState is the key of the filter state by which Envoy's module says, with
 	// FastPathTaken, that extproc need not be asked.
 	FastPathState = "stateful-route.fast-path"

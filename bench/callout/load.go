@@ -252,7 +252,7 @@ func (c *client) answered(id uint32, at *callout, answer *extprocv3.ProcessingRe
 	at.decided = true
 	c.took = append(c.took, time.Since(at.began))
 	switch {
-	case answer.GetModeOverride() == nil:
+	case c.noop:
 		if err := c.f.WriteRSTStream(id, http2.ErrCodeNo); err != nil {
 			return err
 		}

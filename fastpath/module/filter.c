@@ -95,11 +95,14 @@ static void set_request_header(void *envoy, const char *name, span value) {
   envoy_dynamic_module_callback_http_set_header(envoy, ABI_REQUEST_HEADERS, buffer(span_of(name)), buffer(value));
 }
 
-/* mark has the router try a request again. A bound one once, at its pod, whose name the load balancer is told. */
+/* mark has the router try a request again. A bound one at its pod, whose name the load balancer is told, and once,
+   as routes say; another one twice. */
 static void mark(void *envoy, const verdict *v) {
   set_request_header(envoy, "x-envoy-retry-on", v->pinned ? v->policy->retry_bound : v->policy->retry_unbound);
-  if (!v->pinned) return;
-  set_request_header(envoy, "x-envoy-max-retries", span_of("1"));
+  if (!v->pinned) {
+    set_request_header(envoy, "x-envoy-max-retries", span_of("2"));
+    return;
+  }
   char text[64 + P_NAME_MAX];
   meta_writer w = {text, sizeof text, 0};
   meta_text(&w, span_of("stateful-route-pod"), (span){v->pod.name, v->pod.name_len});

@@ -290,8 +290,8 @@ func TestWhereRequestsMayBeBoundTheRouteItselfRetriesNone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if on := route.GetRoute().GetRetryPolicy().GetRetryOn(); on != "" {
-		t.Errorf("a service with sessions is retried on %s", on)
+	if p := route.GetRoute().GetRetryPolicy(); p.GetRetryOn() != "" || p.GetNumRetries().GetValue() != wire.BoundRetries {
+		t.Errorf("a service with sessions is retried %v", p)
 	}
 	early, err := earlyMutation(state.Model{})
 	if err != nil {
@@ -305,8 +305,8 @@ func TestWhereRequestsMayBeBoundTheRouteItselfRetriesNone(t *testing.T) {
 	if route, err = buildRoute(state.Gateway{}, plain); err != nil {
 		t.Fatal(err)
 	}
-	if on := route.GetRoute().GetRetryPolicy().GetRetryOn(); on != wire.RetryOn {
-		t.Errorf("a service without sessions is retried on %q", on)
+	if p := route.GetRoute().GetRetryPolicy(); p.GetRetryOn() != wire.RetryOn || p.GetNumRetries().GetValue() != wire.UnboundRetries {
+		t.Errorf("a service without sessions is retried %v", p)
 	}
 }
 

@@ -145,7 +145,8 @@ func cleanRequestFilter(state.Model) (*hcmv3.HttpFilter, error) {
 }
 
 // extprocFilter asks the external processor about request headers only; it
-// turns the response phase on itself for requests that need it. Only routes of
+// turns the response phase on itself for requests that need it. Trailers are sent so that
+// it sees the end of each request: as long as some may come, its stream stays. Only routes of
 // services that recognise sessions switch it on: a request without a route is a
 // 404, and nobody's business.
 func extprocFilter(m state.Model) (*hcmv3.HttpFilter, error) {
@@ -159,7 +160,7 @@ func extprocFilter(m state.Model) (*hcmv3.HttpFilter, error) {
 			RequestHeaderMode:   extprocv3.ProcessingMode_SEND,
 			ResponseHeaderMode:  extprocv3.ProcessingMode_SKIP,
 			RequestTrailerMode:  extprocv3.ProcessingMode_SKIP,
-			ResponseTrailerMode: extprocv3.ProcessingMode_SKIP,
+			ResponseTrailerMode: extprocv3.ProcessingMode_SEND,
 		},
 		AllowModeOverride:  true,
 		MessageTimeout:     durationpb.New(m.Gateway.MessageTimeout),

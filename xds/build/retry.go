@@ -40,14 +40,14 @@ func retryPolicy(svc statefulroute.Service) (*routev3.RetryPolicy, error) {
 		return nil, err
 	}
 	p := &routev3.RetryPolicy{
-		NumRetries:         wrapperspb.UInt32(2),
+		NumRetries:         wrapperspb.UInt32(wire.BoundRetries),
 		RetryHostPredicate: elsewhere,
 		// LEAST_REQUEST likes a pod that fails fast and names it again and again:
 		// of 600 requests beside a dead pod one found it five times in a row, twice.
 		HostSelectionRetryMaxAttempts: 20,
 	}
 	if !recognisesSessions(svc) {
-		p.RetryOn = wire.RetryOn
+		p.RetryOn, p.NumRetries = wire.RetryOn, wrapperspb.UInt32(wire.UnboundRetries)
 	}
 	return p, nil
 }
