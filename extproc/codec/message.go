@@ -37,6 +37,8 @@ type Message struct {
 	RequestTime string
 	// BoundPod is the metadata that names the pod of a request that is to be tried again.
 	BoundPod string
+
+	few [4]sessionkey.Header // has room for the usual Headers
 }
 
 // from takes what is read out of a message that package proto has taken apart.

@@ -75,11 +75,8 @@ func (m *Message) httpHeaders(p piece) bool {
 	return !f.bad
 }
 
-// usualHeaders is how many headers there is room for at first.
-const usualHeaders = 6
-
 func (m *Message) headerMap(p piece) bool {
-	m.Headers = make(sessionkey.Headers, 0, usualHeaders)
+	m.Headers = m.few[:0]
 	f := fields{rest: p}
 	for f.next() {
 		if !f.is(fieldHeader) {

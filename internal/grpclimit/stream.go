@@ -2,6 +2,8 @@ package grpclimit
 
 import (
 	"context"
+	"errors"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -107,8 +109,9 @@ type stream struct {
 func (s *stream) RecvMsg(m any) error {
 	err := s.ServerStream.RecvMsg(m)
 	if err != nil {
-		// Nothing else that receiving reports has this code.
-		if status.Code(err) == codes.ResourceExhausted {
+		// Nothing else that receiving reports has this code. A status is made of every other
+		// error, and most streams end with this one.
+		if !errors.Is(err, io.EOF) && status.Code(err) == codes.ResourceExhausted {
 			return s.refuse(Refuse(limitMessageSize, codes.ResourceExhausted, "the message is too large: at most %d bytes", s.guard.opts.MessageSize))
 		}
 		return err
