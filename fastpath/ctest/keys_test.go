@@ -3,6 +3,7 @@
 package ctest
 
 import (
+	"bytes"
 	"encoding/base64"
 	"flag"
 	"fmt"
@@ -210,4 +211,30 @@ func FuzzKeys(f *testing.F) {
 		}
 		c.check(t, 0, strings.ToLower(name), header, "cookie", cookie, ":path", path, ":authority", host)
 	})
+}
+
+func TestBase64IsThatOfGo(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	const alphabet = "ABcd01+/-_ =\n\xff"
+	for range 200_000 {
+		raw := make([]byte, 1+r.IntN(48))
+		for i := range raw {
+			raw[i] = byte(r.Uint32())
+		}
+		text := []byte(base64.StdEncoding.EncodeToString(raw))
+		for range r.IntN(3) {
+			text[r.IntN(len(text))] = alphabet[r.IntN(len(alphabet))]
+		}
+		want, err := base64.StdEncoding.DecodeString(string(text))
+		if got := module.Base64(string(text)); err == nil && !strings.ContainsRune(string(text), '\n') && len(want) <= 44 {
+			if !bytes.Equal(got, want) {
+				t.Fatalf("%q: %q, want %q", text, got, want)
+			}
+		} else if len(got) > 0 {
+			t.Fatalf("%q: %q, want nothing", text, got)
+		}
+	}
+	if got := module.Base64(""); len(got) > 0 {
+		t.Errorf("nothing is %q", got)
+	}
 }

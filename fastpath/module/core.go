@@ -10,6 +10,7 @@ package module
 
 #include "account.h"
 #include "decide.h"
+#include "decode.h"
 #include "learn.h"
 
 // Headers as Go writes them: for each u32 + name, u32 + value.
@@ -71,7 +72,7 @@ static verdict core_decide(const table *t, policy_cache *c, const char *service,
                            bool again) {
   span all = {packed, len};
   headers h = {packed_header, &all};
-  request r = {{service, service_len}, &h, monotonic_ns(), 0, true, again};
+  request r = {{service, service_len}, &h, monotonic_ns(), 0, again};
   verdict v;
   decide(t, c, &r, &v);
   return v;
@@ -130,6 +131,7 @@ static void core_hunt(const table *t, const session_hash *hashes, size_t n, size
 import "C"
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"runtime"
@@ -262,6 +264,13 @@ func SipHash(key [2]uint64, prefix uint64, prefixLen int, text string) (lo, hi u
 	h := C.siphash((*C.uint64_t)(unsafe.Pointer(&key[0])), C.uint64_t(prefix), C.size_t(prefixLen),
 		unsafe.Pointer(unsafe.StringData(text)), C.size_t(len(text)))
 	return uint64(h.lo), uint64(h.hi)
+}
+
+// Base64 is what the core makes of a text in base64; nil: it is none, or is of more than 44 bytes.
+func Base64(text string) []byte {
+	var to [44]byte
+	n := C.decode_base64(C.span{ptr: (*C.char)(unsafe.Pointer(unsafe.StringData(text))), len: C.size_t(len(text))}, (*C.char)(unsafe.Pointer(&to[0])), C.size_t(len(to)))
+	return bytes.Clone(to[:n])
 }
 
 // Bucket is the core's index of a time in a histogram, in nanoseconds.

@@ -64,7 +64,7 @@ static result bound(const table *t, const request *r, const session_key *key, ve
   const policy *p = v->policy;
   v->retry = (p->flags & POLICY_RETRY) && p->retry_bound.len > 0 && repeatable(v->method);
   v->hash = table_hash(t, p->service, (span){key->text, key->len});
-  result found = table_find(t, v->hash, (use){r->now, r->again ? 0 : 1}, v->retry && !r->whole, &v->pod);
+  result found = table_find(t, v->hash, (use){r->now, r->again ? 0 : 1}, v->retry, &v->pod);
   v->skip = v->pinned = found == RESULT_HIT;
   return found;
 }

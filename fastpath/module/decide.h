@@ -12,8 +12,7 @@ typedef struct {
   const headers *headers;
   uint64_t now;         /* CLOCK_MONOTONIC, ns */
   int64_t unix_seconds;
-  bool whole; /* without a body: it can begin anew */
-  bool again; /* it has, and was counted as a use of its session */
+  bool again; /* it has begun anew, and was counted as a use of its session */
 } request;
 
 typedef struct {

@@ -48,6 +48,29 @@ bool decodes_to(span raw, bool form, span want) {
   return n == want.len;
 }
 
+static int base64_digit(char c) {
+  if (c >= 'A' && c <= 'Z') return c - 'A';
+  if (c >= 'a' && c <= 'z') return c - 'a' + 26;
+  if (c >= '0' && c <= '9') return c - '0' + 52;
+  return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+size_t decode_base64(span text, char *to, size_t room) {
+  if (text.len == 0 || text.len % 4 != 0) return 0;
+  size_t pad = text.ptr[text.len - 1] != '=' ? 0 : text.ptr[text.len - 2] != '=' ? 1 : 2;
+  size_t len = text.len / 4 * 3 - pad, n = 0;
+  if (len > room) return 0;
+  uint32_t bits = 0;
+  for (size_t i = 0; i < text.len; i++) {
+    int digit = i < text.len - pad ? base64_digit(text.ptr[i]) : 0;
+    if (digit < 0) return 0;
+    bits = bits << 6 | (uint32_t)digit;
+    if (i % 4 != 3) continue;
+    for (int shift = 16; shift >= 0 && n < len; shift -= 8) to[n++] = (char)(bits >> shift);
+  }
+  return len;
+}
+
 enum { ID_CHARS = 32, STAMP_CHARS = 8 }; /* 24 random bytes in base64url, seconds in hexadecimal digits */
 
 bool unstamp(const char *text, size_t *len, uint32_t *ends) {

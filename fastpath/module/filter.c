@@ -4,7 +4,7 @@
 #include <time.h>
 
 #include "abi.h"
-#include "decide.h"
+#include "decode.h"
 #include "fetched.h"
 #include "follow.h"
 #include "learned.h"
@@ -12,6 +12,9 @@
 #include "retry.h"
 
 #define TEXT(literal) ((abi_buffer){literal, sizeof literal - 1})
+
+/* How extproc says where a request is to go: an address in base64. Clients cannot. */
+#define DESTINATION "x-stateful-route-destination"
 
 static abi_buffer buffer(span s) { return (abi_buffer){s.ptr, s.len}; }
 
@@ -37,9 +40,10 @@ const char *HOOK(program_init)(void) {
   return NULL;
 }
 
-/* A configuration is the path of a table; in a second line, for how many milliseconds extproc is
-   asked about a response; and a third one, "clean", where no route takes our headers out: for the
-   routes to do it costs each request, and here it costs those that have one. */
+/* A configuration begins with an empty line: a module that is too old to send a request where extproc
+   says refuses it. Then come the path of a table; for how many milliseconds extproc is asked about a
+   response; and "clean" where no route takes our headers out: for the routes to do it costs each
+   request, and here it costs those that have one. */
 typedef struct {
   follower *follower;
   uint64_t timeout_ms;
@@ -59,10 +63,11 @@ static uint64_t timeout_of(span digits) {
 
 const void *HOOK(http_filter_config_new)(void *config, abi_buffer name, abi_buffer text) {
   (void)config, (void)name;
-  span digits, more, path = span_cut((span){text.ptr, text.length}, '\n', &digits, NULL);
+  span path, digits, more, first = span_cut((span){text.ptr, text.length}, '\n', &path, NULL);
+  path = span_cut(path, '\n', &digits, NULL);
   digits = span_cut(digits, '\n', &more, NULL);
-  if (path.len == 0 || memchr(path.ptr, 0, path.len)) {
-    complain("stateful-route: the module's configuration is to be the path of a table");
+  if (first.len > 0 || path.len == 0 || memchr(path.ptr, 0, path.len)) {
+    complain("stateful-route: the module's configuration is to be an empty line and the path of a table");
     return NULL;
   }
   filter_config *c = malloc(sizeof *c);
@@ -78,17 +83,6 @@ const void *HOOK(http_filter_config_new)(void *config, abi_buffer name, abi_buff
 void HOOK(http_filter_config_destroy)(const void *config) {
   follow_close(((const filter_config *)config)->follower);
   free((void *)config);
-}
-
-const void *HOOK(http_filter_new)(const void *config, void *envoy) {
-  (void)envoy;
-  stream *s = stream_new(worker_self());
-  if (!s) return NULL;
-  const filter_config *c = config;
-  s->follower = c->follower;
-  s->timeout_ms = c->timeout_ms;
-  s->cleans = c->cleans;
-  return s;
 }
 
 static void set_request_header(void *envoy, const char *name, span value) {
@@ -113,13 +107,17 @@ static void mark(void *envoy, const verdict *v) {
    begin anew, and one without a session that has begun anew is to go to another pod. */
 static bool marked(const verdict *v, bool whole, bool again) { return v->pinned ? v->retry && !whole : !whole || again; }
 
+static retry_kind retry_of(const verdict *v, bool whole, bool again) {
+  if (!whole || again) return RETRY_NEVER;
+  return !v->pinned ? RETRY_UNSENT : v->retry ? RETRY_RESET : RETRY_NEVER;
+}
+
 /* apply has Envoy do what was decided. False: it would not, and extproc is asked. */
-static bool apply(void *envoy, const verdict *v, bool whole, bool again) {
+static bool apply(void *envoy, const verdict *v) {
   abi_buffer address = {v->pod.address, v->pod.address_len};
   if (v->pinned && !envoy_dynamic_module_callback_http_set_upstream_override_host(envoy, address, true)) return false;
   span metadata = v->policy->metadata;
   if (metadata.len > 0) envoy_dynamic_module_callback_http_set_dynamic_metadata_struct(envoy, TEXT("stateful-route"), buffer(metadata));
-  if (marked(v, whole, again)) mark(envoy, v);
   return envoy_dynamic_module_callback_http_set_filter_state_bytes(envoy, TEXT("stateful-route.fast-path"), TEXT("1"));
 }
 
@@ -143,36 +141,78 @@ static void begin(stream *s, held *h, const verdict *v, uint64_t now) {
   atomic_store_explicit(&s->open, true, memory_order_release);
 }
 
-static retry_kind retry_of(const verdict *v, bool whole, bool again) {
-  if (!whole || again) return RETRY_NEVER;
-  return !v->pinned ? RETRY_UNSENT : v->retry ? RETRY_RESET : RETRY_NEVER;
-}
-
-int HOOK(http_filter_request_headers)(void *envoy, const void *filter, bool end) {
-  stream *s = (stream *)filter;
+/* judge decides what becomes of a request, and does of that what can be done before it is known
+   whether the request has a body. */
+static void judge(stream *s, void *envoy) {
   worker *w = s->owner;
-  bool again = retry_again(w, envoy);
-  held *h = s->counted ? NULL : follow_hold(s->follower, w->id);
-  if (!h) return ABI_CONTINUE;
+  w->of = NULL;
+  s->anew = retry_again(w, envoy);
+  held *h = follow_hold(s->follower, w->id);
+  if (!h) return;
   abi_buffer service = {NULL, 0};
   envoy_dynamic_module_callback_http_filter_get_attribute_string(envoy, ABI_ATTRIBUTE_XDS_ROUTE_NAME, &service);
   fetched all;
   headers from = fetched_begin(&all, envoy, ABI_REQUEST_HEADERS);
-  request r = {{service.ptr, service.length}, &from, monotonic_ns(), time(NULL), end, again};
-  verdict v;
-  decide(&h->t, w->policies, &r, &v);
-  if (v.skip && !apply(envoy, &v, end, again)) {
-    v.skip = false;
-    v.result = RESULT_POLICY;
+  request r = {{service.ptr, service.length}, &from, monotonic_ns(), time(NULL), s->anew};
+  verdict *v = &w->judged;
+  decide(&h->t, w->policies, &r, v);
+  if (v->skip && !apply(envoy, v)) {
+    v->skip = false;
+    v->result = RESULT_POLICY;
   }
-  table_count(&h->t, w->id, v.result);
-  if (v.skip) {
-    if (s->cleans) fetched_remove(&from, span_of("x-stateful-route-forwarded-proto")); /* nobody asks extproc */
-    s->retry = retry_of(&v, end, again);
-    begin(s, h, &v, r.now);
-  } else {
+  table_count(&h->t, w->id, v->result);
+  if (!v->skip) {
     follow_release(h, w->id);
+    return;
   }
+  begin(s, h, v, r.now);
+  w->of = s;
+  fetched_remove(&from, span_of("x-stateful-route-forwarded-proto")); /* nobody asks extproc */
+}
+
+/* Envoy makes the filters of a request in their order, and all of them before the first one has it. That
+   is where requests are judged: so the filter that asks extproc comes before this one, and knows
+   already whether it is to ask, and where extproc says this one sends the request. */
+const void *HOOK(http_filter_new)(const void *config, void *envoy) {
+  stream *s = stream_new(worker_self());
+  if (!s) return NULL;
+  const filter_config *c = config;
+  s->follower = c->follower;
+  s->timeout_ms = c->timeout_ms;
+  s->cleans = c->cleans;
+  judge(s, envoy);
+  return s;
+}
+
+static int refuse(void *envoy) {
+  envoy_dynamic_module_callback_http_send_response(envoy, 503, NULL, 0, TEXT(""), TEXT("stateful_route_unpinned"));
+  return ABI_STOP_ITERATION;
+}
+
+/* pin sends a request where extproc said, or nowhere. */
+static int pin(void *envoy) {
+  fetched all;
+  headers from = fetched_begin(&all, envoy, ABI_REQUEST_HEADERS);
+  span told = header_value(&from, span_of(DESTINATION));
+  if (told.len > 0) {
+    char address[P_ADDRESS_MAX];
+    size_t len = decode_base64(told, address, sizeof address);
+    if (len == 0 || !envoy_dynamic_module_callback_http_set_upstream_override_host(envoy, (abi_buffer){address, len}, true)) return refuse(envoy);
+  }
+  fetched_remove(&from, span_of(DESTINATION));
+  fetched_remove(&from, span_of("x-stateful-route-forwarded-proto"));
+  return ABI_CONTINUE;
+}
+
+int HOOK(http_filter_request_headers)(void *envoy, const void *filter, bool end) {
+  stream *s = (stream *)filter;
+  if (!s) return refuse(envoy);
+  if (!s->counted) return pin(envoy);
+  worker *w = s->owner;
+  if (w->of != s) return ABI_CONTINUE; /* another came between: it is not tried again */
+  w->of = NULL;
+  s->retry = retry_of(&w->judged, end, s->anew);
+  if (marked(&w->judged, end, s->anew)) mark(envoy, &w->judged);
   return ABI_CONTINUE;
 }
 
@@ -196,6 +236,7 @@ static void clean(const stream *s, const headers *response) {
 int HOOK(http_filter_response_headers)(void *envoy, const void *filter, bool end) {
   (void)end;
   stream *s = (stream *)filter;
+  if (!s) return ABI_CONTINUE;
   fetched all;
   headers response = fetched_begin(&all, envoy, ABI_RESPONSE_HEADERS);
   clean(s, &response);
@@ -215,13 +256,14 @@ int HOOK(http_filter_response_headers)(void *envoy, const void *filter, bool end
 int HOOK(http_filter_local_reply)(void *envoy, const void *filter, uint32_t status, abi_buffer details, bool reset) {
   (void)envoy, (void)status, (void)reset;
   stream *s = (stream *)filter;
+  if (!s) return ABI_CONTINUE;
   s->local = true;
   if (s->counted) retry_note(s, details);
   return ABI_CONTINUE;
 }
 
 static void end_stream(stream *s) {
-  if (!s->counted) return;
+  if (!s || !s->counted) return;
   s->counted = false;
   policy_free(s->learns);
   s->learns = NULL;

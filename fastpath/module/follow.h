@@ -3,8 +3,7 @@
 #define STATEFUL_ROUTE_FOLLOW_H
 
 #include "account.h"
-#include "policy.h"
-#include "table.h"
+#include "decide.h"
 
 typedef struct follower follower;
 
@@ -33,6 +32,8 @@ struct worker {
   policy_cache *policies;
   stream *free;
   uint32_t anew; /* requests that we had begin anew and that have not come yet */
+  verdict judged; /* on the stream that came last, until its request goes on */
+  const stream *of;
   struct chunk *_Atomic chunks;
   worker *next;
 };
@@ -57,6 +58,7 @@ struct stream {
   bool counted, pinned;
   bool hooked, asking, answered; /* of what is asked about the response, see learned.c */
   const policy *learns;          /* while the response may name a session */
+  bool anew; /* has begun so, see retry.h */
   retry_kind retry;
   bool failed; /* in such a way */
   bool again;  /* it begins anew as another stream */

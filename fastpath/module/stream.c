@@ -45,7 +45,8 @@ stream *stream_new(worker *w) {
   stream *s = w->free;
   w->free = s->next;
   s->next = NULL;
-  s->counted = s->pinned = s->local = s->hooked = s->asking = s->answered = s->failed = s->again = false;
+  s->counted = s->pinned = s->local = s->hooked = s->asking = s->answered = s->failed = s->again = s->anew = false;
+  s->retry = RETRY_NEVER;
   s->learns = NULL;
   return s;
 }

@@ -18,11 +18,8 @@ import (
 	"github.com/stateful-route/stateful-route/xds/state"
 )
 
-// Filters of Envoys that have the module; they have nothing to do with a route.
-const (
-	filterModule = "envoy.filters.http.dynamic_modules"
-	filterPin    = "stateful-route.pin"
-)
+// filterModule is of Envoys that have the module; it has nothing to do with a route.
+const filterModule = "envoy.filters.http.dynamic_modules"
 
 // FastPath is what an Envoy needs to answer for known sessions by itself: the module and
 // the table, both as files that this Envoy sees. The zero value is an Envoy that has
@@ -46,13 +43,15 @@ func Listeners(m state.Model, fast FastPath) (map[string]types.Resource, error) 
 	return listeners, nil
 }
 
-// moduleFilter pins a request of a known session, or marks one that needs no decision. It
-// is never unloaded: a thread of its own watches the table.
+// moduleFilter pins a request of a known session, or marks one that needs no decision, when its
+// filters are made; all others it sends where extproc said, and so comes after the filter that asks.
+// It is never unloaded: a thread of its own watches the table.
 //
-// Its configuration is the table's path and, in a second line, for how long extproc may be
-// asked about a response. A third one says that it is to clean.
+// Its configuration begins with an empty line: a module from before it sent requests where extproc
+// said refuses that. Then come the table's path and for how long extproc may be asked about a
+// response; and whether it is to clean.
 func moduleFilter(m state.Model, fast FastPath) (*hcmv3.HttpFilter, error) {
-	lines := fmt.Sprintf("%s\n%d", fast.Table, max(m.Gateway.MessageTimeout.Milliseconds(), 1))
+	lines := fmt.Sprintf("\n%s\n%d", fast.Table, max(m.Gateway.MessageTimeout.Milliseconds(), 1))
 	if moduleCleans(m, fast) {
 		lines += "\nclean"
 	}
@@ -76,24 +75,22 @@ func moduleFilter(m state.Model, fast FastPath) (*hcmv3.HttpFilter, error) {
 // does nothing, and says so in Envoy's documentation.
 const nowhere = "none"
 
-// unlessFast has filters be made for the requests alone that the module did not mark: to make
-// one and skip it costs as much as all else of ours, see design/fast-path.md. The mark is
-// filter state, which no client can set.
-func unlessFast(name string, execute *compositev3.ExecuteFilterAction) (*hcmv3.HttpFilter, error) {
-	mark, err := toXDS(&networkinputsv3.FilterStateInput{Key: wire.FastPathState})
-	if err != nil {
-		return nil, err
-	}
-	return unless(name, mark, wire.FastPathTaken, execute)
-}
-
-// askUnlessFast keeps the name of the filter, so that routes override it as before.
+// askUnlessFast has the filter that asks be made for the requests alone that the module did not
+// mark: to make it and skip it costs as much as all else of ours, see design/fast-path.md. The
+// mark is filter state, which no client can set. The filter keeps its name, so that routes
+// override it as before.
 func askUnlessFast(m state.Model) (*hcmv3.HttpFilter, error) {
 	asks, err := extprocFilter(m)
 	if err != nil {
 		return nil, err
 	}
-	out, err := unlessFast(asks.Name, &compositev3.ExecuteFilterAction{TypedConfig: asExtension(asks)})
+	mark, err := toXDS(&networkinputsv3.FilterStateInput{Key: wire.FastPathState})
+	if err != nil {
+		return nil, err
+	}
+	out, err := unless(asks.Name, mark, wire.FastPathTaken, &compositev3.ExecuteFilterAction{
+		TypedConfig: &corev3.TypedExtensionConfig{Name: asks.Name, TypedConfig: asks.GetTypedConfig()},
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -101,25 +98,7 @@ func askUnlessFast(m state.Model) (*hcmv3.HttpFilter, error) {
 	return out, nil
 }
 
-// pinUnlessFast sends a request where extproc says; what the module pinned it has pinned. The
-// last filter takes out what no route does, see moduleCleans.
-func pinUnlessFast(m state.Model) (*hcmv3.HttpFilter, error) {
-	chain := &compositev3.FilterChainConfiguration{}
-	for _, build := range []func(state.Model) (*hcmv3.HttpFilter, error){cleanResponseFilter, sessionFilter, cleanRequestFilter} {
-		filter, err := build(m)
-		if err != nil {
-			return nil, err
-		}
-		chain.TypedConfig = append(chain.TypedConfig, asExtension(filter))
-	}
-	return unlessFast(filterPin, &compositev3.ExecuteFilterAction{FilterChain: chain})
-}
-
-func asExtension(filter *hcmv3.HttpFilter) *corev3.TypedExtensionConfig {
-	return &corev3.TypedExtensionConfig{Name: filter.Name, TypedConfig: filter.GetTypedConfig()}
-}
-
-// unless executes filters for the requests whose input is not the text; for the others they are
+// unless executes a filter for the requests whose input is not the text; for the others it is
 // not even made. It is the composite filter's own matcher that looks: an ExtensionWithMatcher
 // around it costs more than the filter itself.
 func unless(name string, input *xdscorev3.TypedExtensionConfig, text string, execute *compositev3.ExecuteFilterAction) (*hcmv3.HttpFilter, error) {

@@ -30,7 +30,6 @@ import (
 // The filters' names; routes refer to them to override them per service.
 const (
 	filterClean         = "stateful-route.clean-response"
-	filterCleanRequest  = "stateful-route.clean-request"
 	filterExtproc       = "envoy.filters.http.ext_proc"
 	filterDenyUndecided = "stateful-route.deny-undecided"
 	filterSession       = "envoy.filters.http.stateful_session"
@@ -111,7 +110,7 @@ func buildFilters(m state.Model, fast FastPath) ([]*hcmv3.HttpFilter, error) {
 	}
 	if fast != (FastPath{}) {
 		module := func(m state.Model) (*hcmv3.HttpFilter, error) { return moduleFilter(m, fast) }
-		makers = []func(state.Model) (*hcmv3.HttpFilter, error){module, askUnlessFast, denyUndecidedFilter, pinUnlessFast, makers[len(makers)-1]}
+		makers = []func(state.Model) (*hcmv3.HttpFilter, error){askUnlessFast, module, denyUndecidedFilter, makers[len(makers)-1]}
 	}
 	filters := make([]*hcmv3.HttpFilter, len(makers))
 	for i, build := range makers {
@@ -130,18 +129,6 @@ func cleanResponseFilter(state.Model) (*hcmv3.HttpFilter, error) {
 	return httpFilter(filterClean, &headermutationv3.HeaderMutation{Mutations: &headermutationv3.Mutations{
 		ResponseMutations: []*mutationv3.HeaderMutation{{Action: &mutationv3.HeaderMutation_Remove{Remove: wire.DestinationHeader}}},
 	}})
-}
-
-// requestHeaders are our own: nobody needs them once the request has its pod.
-func requestHeaders() []string { return []string{wire.DestinationHeader, wire.ForwardedProtoHeader} }
-
-// cleanRequestFilter comes after those that need the headers.
-func cleanRequestFilter(state.Model) (*hcmv3.HttpFilter, error) {
-	var removed []*mutationv3.HeaderMutation
-	for _, name := range requestHeaders() {
-		removed = append(removed, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: name}})
-	}
-	return httpFilter(filterCleanRequest, &headermutationv3.HeaderMutation{Mutations: &headermutationv3.Mutations{RequestMutations: removed}})
 }
 
 // extprocFilter asks the external processor about request headers only; it

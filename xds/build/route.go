@@ -29,7 +29,7 @@ func buildRoutes(m state.Model) (*routev3.RouteConfiguration, error) {
 	out := &routev3.RouteConfiguration{
 		Name:                            routesName,
 		IgnorePortInHostMatching:        true,
-		RequestHeadersToRemove:          requestHeaders(),
+		RequestHeadersToRemove:          []string{wire.DestinationHeader, wire.ForwardedProtoHeader},
 		ResponseHeadersToRemove:         []string{wire.PodHeader, wire.ReasonHeader},
 		MostSpecificHeaderMutationsWins: true,
 		ValidateClusters:                wrapperspb.Bool(false),

@@ -62,7 +62,7 @@ static void core_round(const char *whole, size_t size, uint64_t serial) {
       made m;
       make_request(&m);
       headers h = {made_header, &m};
-      request r = {span_of("chat"), &h, monotonic_ns(), 0, true, false};
+      request r = {span_of("chat"), &h, monotonic_ns(), 0, false};
       verdict v;
       decide(&t, policies, &r, &v);
       table_count(&t, 3, v.result);
@@ -111,9 +111,12 @@ typedef struct {
   bool marked; /* has the header of a request that begins anew */
   bool said;   /* the pod's response has a header that only Envoy's own may have */
   int begun;   /* anew */
+  const char *key, *told; /* its session, and where extproc says that it is to go */
 } request_stream;
 
-static const abi_buffer reason = {"x-stateful-route-reason", 23};
+static const abi_buffer reason = {"x-stateful-route-reason", 23}, destination = {"x-stateful-route-destination", 28};
+
+static abi_buffer text_of(const char *text) { return (abi_buffer){text, strlen(text)}; }
 
 static bool is(abi_buffer name, abi_buffer other) { return name.length == other.length && memcmp(name.ptr, other.ptr, name.length) == 0; }
 static bool is_mark(abi_buffer name) { return name.length == 22 && memcmp(name.ptr, "x-stateful-route-again", 22) == 0; }
@@ -121,10 +124,12 @@ static bool is_mark(abi_buffer name) { return name.length == 22 && memcmp(name.p
 bool envoy_dynamic_module_callback_http_get_header(void *s, int type, abi_buffer name, abi_buffer *value, size_t index, size_t *count) {
   *count = index == 0 ? 1 : 0;
   if (is_mark(name)) return ((request_stream *)s)->marked;
-  if (is(name, reason)) return ((request_stream *)s)->said;
+  const request_stream *r = s;
+  if (is(name, reason)) return r->said;
   if (type == ABI_RESPONSE_HEADERS) *value = (abi_buffer){"200", 3};
   else if (name.length == 7) *value = (abi_buffer){"GET", 3};
-  else if (name.length == 12) *value = (abi_buffer){"s1", 2};
+  else if (name.length == 12) *value = text_of(r->key);
+  else if (is(name, destination) && r->told) *value = text_of(r->told);
   else *count = 0;
   return *count > index;
 }
@@ -132,7 +137,7 @@ bool envoy_dynamic_module_callback_http_get_header(void *s, int type, abi_buffer
 size_t envoy_dynamic_module_callback_http_get_headers_size(void *s, int type) {
   static _Thread_local unsigned asked;
   request_stream *r = s;
-  return asked++ % 5 == 0 ? 1000 : type == ABI_REQUEST_HEADERS ? 2 + r->marked : 1 + r->said;
+  return asked++ % 5 == 0 ? 1000 : type == ABI_REQUEST_HEADERS ? 2 + r->marked + (r->told != NULL) : 1 + r->said;
 }
 bool envoy_dynamic_module_callback_http_get_headers(void *s, int type, abi_header *all) {
   request_stream *r = s;
@@ -142,11 +147,13 @@ bool envoy_dynamic_module_callback_http_get_headers(void *s, int type, abi_heade
     return true;
   }
   *all++ = (abi_header){{":method", 7}, {"GET", 3}};
-  *all++ = (abi_header){{"x-session-id", 12}, {"s1", 2}};
+  *all++ = (abi_header){{"x-session-id", 12}, text_of(r->key)};
+  if (r->told) *all++ = (abi_header){destination, text_of(r->told)};
   if (r->marked) *all = (abi_header){{"x-stateful-route-again", 22}, {"1", 1}};
   return true;
 }
 bool envoy_dynamic_module_callback_http_set_header(void *s, int type, abi_buffer name, abi_buffer value) {
+  if (is(name, destination)) ((request_stream *)s)->told = NULL;
   if (type == ABI_RESPONSE_HEADERS && is(name, reason)) ((request_stream *)s)->said = value.ptr != NULL;
   if (type == ABI_REQUEST_HEADERS && is_mark(name)) ((request_stream *)s)->marked = value.ptr != NULL;
   return true;
@@ -228,11 +235,27 @@ static void *serve(void *config) {
     request_stream *s = &open[i];
     if (s->filter) answer(s);
     end(s);
-    *s = (request_stream){HOOK(http_filter_new)(config, s), config, i % 3 == 0, false, false, 0};
-    HOOK(http_filter_request_headers)(s, s->filter, i % 4 != 0);
+    *s = (request_stream){NULL, config, i % 3 == 0, false, false, 0, i % 8 == 7 ? "unknown" : "s1", NULL};
+    s->filter = HOOK(http_filter_new)(config, s);
+    const char *told[] = {NULL, "MTI3LjAuMC4xOjkxMDE=", "MTI3LjAuMC4xOjkxMDE", "_TI3LjAuMC4xOjkxMDE="};
+    if (i % 8 == 7) s->told = told[i / 8];
+    bool refused = HOOK(http_filter_request_headers)(s, s->filter, i % 4 != 0) != ABI_CONTINUE;
+    if (refused != (i % 8 == 7 && i > 16) || (s->told && !refused)) abort();
   }
   for (int i = 0; i < 32; i++) end(&open[i]);
   return NULL;
+}
+
+/* refuses: what the module has no memory for goes nowhere, and neither does a configuration from before
+   it sent requests where extproc says. */
+static void refuses(const char *path) {
+  request_stream none = {NULL, NULL, false, false, false, 0, "s1", NULL};
+  abi_buffer details = {"", 0};
+  if (HOOK(http_filter_request_headers)(&none, NULL, true) == ABI_CONTINUE) abort();
+  HOOK(http_filter_local_reply)(&none, NULL, 503, details, false);
+  HOOK(http_filter_response_headers)(&none, NULL, true);
+  HOOK(http_filter_stream_complete)(&none, NULL);
+  if (HOOK(http_filter_config_new)(NULL, (abi_buffer){"x", 1}, text_of(path))) abort();
 }
 
 static void write_file(const char *path, const char *whole, size_t size) {
@@ -259,8 +282,9 @@ static void none_without_a_file(const char *path) {
 static void hooks_round(const char *path, const char *whole, size_t size) {
   if (!HOOK(program_init)()) abort();
   write_file(path, whole, size);
+  refuses(path);
   char text[4096];
-  int len = snprintf(text, sizeof text, "%s\n200\nclean", path);
+  int len = snprintf(text, sizeof text, "\n%s\n200\nclean", path);
   const void *config = HOOK(http_filter_config_new)(NULL, (abi_buffer){"x", 1}, (abi_buffer){text, (size_t)len});
   pthread_t threads[2];
   for (int i = 0; i < 2; i++) pthread_create(&threads[i], NULL, serve, (void *)config);
