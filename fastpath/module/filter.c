@@ -104,8 +104,11 @@ static void mark(void *envoy, const verdict *v) {
 }
 
 /* marked reports whether the router is to try a request again: one whose body would have to be kept cannot
-   begin anew, and one without a session that has begun anew is to go to another pod. */
-static bool marked(const verdict *v, bool whole, bool again) { return v->pinned ? v->retry && !whole : !whole || again; }
+   begin anew. Nor can one that has: without a session it is to go to another pod then, and where its session
+   was moved meanwhile, this is the first time that it meets a connection of that pod. */
+static bool marked(const verdict *v, bool whole, const stream *s) {
+  return v->pinned ? v->retry && (!whole || s->elsewhere) : !whole || s->anew;
+}
 
 static retry_kind retry_of(const verdict *v, bool whole, bool again) {
   if (!whole || again) return RETRY_NEVER;
@@ -146,7 +149,9 @@ static void begin(stream *s, held *h, const verdict *v, uint64_t now) {
 static void judge(stream *s, void *envoy) {
   worker *w = s->owner;
   w->of = NULL;
-  s->anew = retry_again(w, envoy);
+  char before[P_ADDRESS_MAX];
+  size_t before_len;
+  s->anew = retry_again(w, envoy, before, &before_len);
   held *h = follow_hold(s->follower, w->id);
   if (!h) return;
   abi_buffer service = {NULL, 0};
@@ -166,6 +171,7 @@ static void judge(stream *s, void *envoy) {
     return;
   }
   begin(s, h, v, r.now);
+  s->elsewhere = s->anew && v->pinned && !span_is((span){before, before_len}, v->pod.address, v->pod.address_len);
   w->of = s;
   fetched_remove(&from, span_of("x-stateful-route-forwarded-proto")); /* nobody asks extproc */
 }
@@ -212,7 +218,7 @@ int HOOK(http_filter_request_headers)(void *envoy, const void *filter, bool end)
   if (w->of != s) return ABI_CONTINUE; /* another came between: it is not tried again */
   w->of = NULL;
   s->retry = retry_of(&w->judged, end, s->anew);
-  if (marked(&w->judged, end, s->anew)) mark(envoy, &w->judged);
+  if (marked(&w->judged, end, s)) mark(envoy, &w->judged);
   return ABI_CONTINUE;
 }
 

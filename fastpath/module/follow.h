@@ -58,7 +58,8 @@ struct stream {
   bool counted, pinned;
   bool hooked, asking, answered; /* of what is asked about the response, see learned.c */
   const policy *learns;          /* while the response may name a session */
-  bool anew; /* has begun so, see retry.h */
+  bool anew;      /* has begun so, see retry.h */
+  bool elsewhere; /* and its session has another pod by now */
   retry_kind retry;
   bool failed; /* in such a way */
   bool again;  /* it begins anew as another stream */

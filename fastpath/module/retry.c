@@ -5,17 +5,20 @@
 
 #define TEXT(literal) ((abi_buffer){literal, sizeof literal - 1})
 
-/* Clients cannot set it, for Envoy strips what begins so from what comes; nor do pods see it. */
+/* Its value is the address of the pod that a bound request was sent to, else 1. Clients cannot set it, for Envoy
+   strips what begins so from what comes; nor do pods see it. */
 #define AGAIN TEXT("x-stateful-route-again")
 
 /* A request of a session that failed later was being served, or its pod takes no connection; as in extproc. */
 #define LATE_NS 750000000ull
 
-bool retry_again(worker *w, void *envoy) {
+bool retry_again(worker *w, void *envoy, char *address, size_t *len) {
+  *len = 0;
   if (w->anew == 0) return false;
   abi_buffer value = {NULL, 0};
   size_t count = 0;
   if (!envoy_dynamic_module_callback_http_get_header(envoy, ABI_REQUEST_HEADERS, AGAIN, &value, 0, &count)) return false;
+  if (value.length > 1 && value.length <= P_ADDRESS_MAX) memcpy(address, value.ptr, *len = value.length);
   envoy_dynamic_module_callback_http_set_header(envoy, ABI_REQUEST_HEADERS, AGAIN, (abi_buffer){NULL, 0});
   w->anew--;
   return true;
@@ -46,7 +49,8 @@ bool retry_begin(void *envoy, stream *s, uint64_t now) {
     envoy_dynamic_module_callback_http_set_header(envoy, ABI_RESPONSE_HEADERS, TEXT("x-stateful-route-reason"), TEXT("late-retry"));
     return false;
   }
-  if (!envoy_dynamic_module_callback_http_set_header(envoy, ABI_REQUEST_HEADERS, AGAIN, TEXT("1"))) return false;
+  abi_buffer before = s->pinned ? (abi_buffer){s->address, s->address_len} : TEXT("1");
+  if (!envoy_dynamic_module_callback_http_set_header(envoy, ABI_REQUEST_HEADERS, AGAIN, before)) return false;
   worker *w = s->owner;
   w->anew++;
   s->again = true; /* what is counted when the stream ends, which is now */

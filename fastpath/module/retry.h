@@ -5,9 +5,10 @@
 #include "abi.h"
 #include "follow.h"
 
-/* retry_again reports whether the request was begun anew by us, and takes out what says so. To look for a
-   header costs as much as to find a session: it is done only when there may be one. */
-bool retry_again(worker *w, void *envoy);
+/* retry_again reports whether the request was begun anew by us, and takes out what says so. It went to the
+   pod at the address before, P_ADDRESS_MAX bytes of which *len are set; 0 if it had no session. To look for
+   a header costs as much as to find a session: it is done only when there may be one. */
+bool retry_again(worker *w, void *envoy, char *address, size_t *len);
 
 /* retry_note notes what Envoy says of its own answer. */
 void retry_note(stream *s, abi_buffer details);

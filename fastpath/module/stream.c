@@ -45,7 +45,7 @@ stream *stream_new(worker *w) {
   stream *s = w->free;
   w->free = s->next;
   s->next = NULL;
-  s->counted = s->pinned = s->local = s->hooked = s->asking = s->answered = s->failed = s->again = s->anew = false;
+  s->counted = s->pinned = s->local = s->hooked = s->asking = s->answered = s->failed = s->again = s->anew = s->elsewhere = false;
   s->retry = RETRY_NEVER;
   s->learns = NULL;
   return s;
