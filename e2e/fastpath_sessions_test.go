@@ -3,6 +3,8 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -247,4 +249,26 @@ func TestFastPathWhereUndecidedIsDenied(t *testing.T) {
 	if reason := a.Header.Get("x-stateful-route-reason"); err != nil || a.Status != http.StatusServiceUnavailable || reason != "extproc-lost" {
 		t.Errorf("an unknown session: %d from %q, reason %q, %v", a.Status, a.Pod, reason, err)
 	}
+}
+
+// A service that begins to deny what is undecided refuses none of its known sessions, though
+// Envoy hears of it and extproc does not yet.
+func TestFastPathWhereDenyingBegins(t *testing.T) {
+	t.Parallel()
+	svc := homeless()
+	svc.Session.OnExtprocLoss = "allow"
+	s, keys, owners := startFast(t, svc, 20)
+	s.Extproc.Signal(syscall.SIGSTOP)
+	t.Cleanup(func() { s.Extproc.Signal(syscall.SIGCONT) })
+	s.Edit(t, func(c *harness.Config) { c.Services[0].Session.OnExtprocLoss = "deny" })
+	harness.Eventually(t, harness.Patience, "Envoy denies what is undecided", func() error {
+		routes, err := harness.Call(http.MethodGet, s.EnvoyAdmin+"/config_dump?resource=dynamic_route_configs", "")
+		if err != nil || !strings.Contains(string(routes), "stateful-route.deny-undecided") {
+			return fmt.Errorf("its routes say nothing of it: %w", err)
+		}
+		return nil
+	})
+	harness.SameOwners(t, owners, s.Load(keys, 3, 8, harness.InHeader).Owners(t))
+	s.Extproc.Signal(syscall.SIGCONT)
+	onFastPath(t, s, keys)
 }

@@ -12,7 +12,8 @@ import (
 const streamWorkers = 64
 
 // NewGRPCServer returns a gRPC server for s, on which further services may be registered. It is
-// made here because s receives and sends what only the codec of package codec knows.
+// made here because s receives and sends what only the codec of package codec knows. o must set neither a
+// codec nor a tap handle: gRPC has room for one of each.
 func NewGRPCServer(s *Server, o ...grpc.ServerOption) *grpc.Server {
 	g := grpc.NewServer(append(o, grpc.ForceServerCodecV2(codec.New()), grpc.NumStreamWorkers(streamWorkers), grpc.InTapHandle(readQuestion))...)
 	g.RegisterService(&grpc.ServiceDesc{

@@ -17,7 +17,7 @@ import (
 // The flags of a policy.
 const (
 	policyAllowed = 1 << iota // else all takes the callout
-	policyDecided             // on_extproc_loss is deny: what was decided is marked as such
+	policyDenies              // on_extproc_loss is deny
 	policyUnkeyed             // requests without a session need no callout
 	policyRetry               // what may be repeated is tried once more at its pod
 )
@@ -94,7 +94,7 @@ func flagsOf(p statefulroute.SessionPolicy) (flags uint32) {
 		flags |= policyAllowed
 	}
 	if p.OnExtprocLoss == statefulroute.Deny {
-		flags |= policyDecided
+		flags |= policyDenies
 	}
 	if p.Issue == nil && len(p.Learn) == 0 {
 		flags |= policyUnkeyed

@@ -46,7 +46,7 @@ const (
 	ReasonHeader = "x-stateful-route-reason"
 	// DecidedKey is the dynamic metadata key extproc sets on requests it answered and sent
 	// to no pod, and on all of a service with on_extproc_loss: deny, which lets only such
-	// requests pass and those with a DestinationHeader.
+	// requests pass, those with a DestinationHeader and those with FastPathState.
 	DecidedKey = "decided"
 	// RetryOnHeader is the request header by which extproc and the module ask Envoy's router to
 	// try a request again, after the failures that it names. What clients

@@ -119,8 +119,6 @@ static retry_kind retry_of(const verdict *v, bool whole, bool again) {
 static bool apply(void *envoy, const verdict *v) {
   abi_buffer address = {v->pod.address, v->pod.address_len};
   if (v->pinned && !envoy_dynamic_module_callback_http_set_upstream_override_host(envoy, address, true)) return false;
-  span metadata = v->policy->metadata;
-  if (metadata.len > 0) envoy_dynamic_module_callback_http_set_dynamic_metadata_struct(envoy, TEXT("stateful-route"), buffer(metadata));
   return envoy_dynamic_module_callback_http_set_filter_state_bytes(envoy, TEXT("stateful-route.fast-path"), TEXT("1"));
 }
 

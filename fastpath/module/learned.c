@@ -33,7 +33,7 @@ static bool ask(stream *s, void *envoy, span message) {
 
 /* settle lets a response go that was answered for, and any where requests without an answer go on, too. */
 static bool settle(stream *s, void *envoy, bool answered) {
-  bool deny = (s->learns->flags & POLICY_DECIDED) != 0;
+  bool deny = (s->learns->flags & POLICY_DENIES) != 0;
   policy_free(s->learns);
   s->learns = NULL;
   if (answered || !deny) return true;

@@ -40,8 +40,3 @@ void meta_text(meta_writer *w, span key, span value) {
   entry(w, key, meta_size(value.len));
   meta_field(w, 0x1a, value); /* string_value */
 }
-
-void meta_true(meta_writer *w, span key) {
-  entry(w, key, 2);
-  put(w, "\x20\x01", 2); /* bool_value */
-}

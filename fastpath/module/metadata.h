@@ -1,4 +1,4 @@
-/* Serialized protobuf: google.protobuf.Structs of texts and booleans, and fields of other messages. */
+/* Serialized protobuf: google.protobuf.Structs of texts, and fields of other messages. */
 #ifndef STATEFUL_ROUTE_METADATA_H
 #define STATEFUL_ROUTE_METADATA_H
 
@@ -17,6 +17,5 @@ void meta_begin(meta_writer *w, unsigned char tag, size_t len);
 size_t meta_size(size_t len);
 
 void meta_text(meta_writer *w, span key, span value);
-void meta_true(meta_writer *w, span key);
 
 #endif

@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 
-#include "metadata.h"
 
 /* A cursor never goes beyond the end: bad says that it would have had to. */
 typedef struct {
@@ -84,17 +83,6 @@ static bool parse_learn(policy *p, cursor *c) {
   return !c->bad;
 }
 
-/* make_metadata makes what requests of the service are given. */
-static bool make_metadata(policy *p) {
-  const size_t room = 64;
-  meta_writer w = {malloc(room), room, 0};
-  p->metadata.ptr = w.to;
-  if (!w.to) return false;
-  if (p->flags & POLICY_DECIDED) meta_true(&w, span_of("decided"));
-  p->metadata.len = w.len;
-  return true;
-}
-
 static bool parse(policy *p, cursor *c) {
   if (number(c, 4) != POLICY_FORMAT) return false;
   p->service = number(c, 4);
@@ -112,7 +100,7 @@ static bool parse(policy *p, cursor *c) {
   uint32_t methods = number(c, 1);
   if (c->bad || !(p->end_methods = calloc(methods + 1, sizeof *p->end_methods))) return false;
   for (; p->n_end_methods < methods; p->n_end_methods++) p->end_methods[p->n_end_methods] = text(c, 1);
-  return !c->bad && parse_learn(p, c) && c->left == 0 && make_metadata(p);
+  return !c->bad && parse_learn(p, c) && c->left == 0;
 }
 
 typedef struct {
@@ -152,7 +140,6 @@ void policy_free(const policy *p) {
   free(p->end_methods);
   free(p->learn);
   free(p->forward);
-  free((void *)p->metadata.ptr);
   free(((owned *)p)->text);
   free((void *)p);
 }

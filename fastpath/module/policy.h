@@ -11,7 +11,7 @@ enum {
   POLICY_MAX = 1 << 20, /* bytes of one */
 
   POLICY_ALLOWED = 1,
-  POLICY_DECIDED = 2,
+  POLICY_DENIES = 2,
   POLICY_UNKEYED = 4,
   POLICY_RETRY = 8,
 
@@ -51,8 +51,6 @@ typedef struct {
   span *end_methods;
   learn_source *learn;
   span *forward; /* headers of requests that extproc looks at where a response names a session */
-  /* Dynamic metadata under our own namespace, serialized: what extproc would have set. Empty: none. */
-  span metadata;
   size_t bytes; /* of memory */
 } policy;
 

@@ -110,7 +110,7 @@ func buildFilters(m state.Model, fast FastPath) ([]*hcmv3.HttpFilter, error) {
 	}
 	if fast != (FastPath{}) {
 		module := func(m state.Model) (*hcmv3.HttpFilter, error) { return moduleFilter(m, fast) }
-		makers = []func(state.Model) (*hcmv3.HttpFilter, error){askUnlessFast, module, denyUndecidedFilter, makers[len(makers)-1]}
+		makers = []func(state.Model) (*hcmv3.HttpFilter, error){askUnlessFast, denyUndecidedFilter, module, makers[len(makers)-1]}
 	}
 	filters := make([]*hcmv3.HttpFilter, len(makers))
 	for i, build := range makers {

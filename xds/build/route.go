@@ -225,9 +225,9 @@ func extprocPerRoute(g state.Gateway, svc statefulroute.Service) *extprocv3.ExtP
 	}}}
 }
 
-// onlyDecided lets pass what extproc answered: it says so, or has named a pod, which no
-// client can do. The second is for an extproc that does not know yet that it has to say so.
-// Envoy fails open when a stream ends without an answer, whatever failure_mode_allow says.
+// onlyDecided lets pass what extproc answered, and what the module did: extproc says so, or has
+// named a pod, and the module leaves its mark, none of which a client can do. So it also holds
+// as long as neither knows yet that the service denies. Envoy fails open when a stream ends without an answer, whatever failure_mode_allow says.
 func onlyDecided() *rbacv3.RBACPerRoute {
 	decided := &matcherv3.MetadataMatcher{
 		Filter: wire.Namespace,
@@ -245,6 +245,12 @@ func onlyDecided() *rbacv3.RBACPerRoute {
 				{Identifier: &configrbacv3.Principal_Header{Header: &routev3.HeaderMatcher{
 					Name:                 wire.DestinationHeader,
 					HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true},
+				}}},
+				{Identifier: &configrbacv3.Principal_FilterState{FilterState: &matcherv3.FilterStateMatcher{
+					Key: wire.FastPathState,
+					Matcher: &matcherv3.FilterStateMatcher_StringMatch{StringMatch: &matcherv3.StringMatcher{
+						MatchPattern: &matcherv3.StringMatcher_Exact{Exact: wire.FastPathTaken},
+					}},
 				}}},
 			},
 		}},
