@@ -263,7 +263,7 @@ func TestFastPathWhereDenyingBegins(t *testing.T) {
 	s.Edit(t, func(c *harness.Config) { c.Services[0].Session.OnExtprocLoss = "deny" })
 	harness.Eventually(t, harness.Patience, "Envoy denies what is undecided", func() error {
 		routes, err := harness.Call(http.MethodGet, s.EnvoyAdmin+"/config_dump?resource=dynamic_route_configs", "")
-		if err != nil || !strings.Contains(string(routes), "stateful-route.deny-undecided") {
+		if err != nil || !strings.Contains(routes, "stateful-route.deny-undecided") {
 			return fmt.Errorf("its routes say nothing of it: %w", err)
 		}
 		return nil
